@@ -1,0 +1,83 @@
+# What can be made here; `make` alone shows this list.
+
+# runtime/secret erases registers, stacks and heap after a use of a key. Without
+# it the code falls back to plain calls (see internal/guard), so it is set here,
+# in one place, for the product and for the tests.
+export GOEXPERIMENT := runtimesecret
+
+# How long each fuzz target runs.
+FUZZTIME ?= 30s
+export FUZZTIME
+
+binaries := vigild vigil-opener vigilctl
+package_vigild := ./agentd
+package_vigil-opener := ./agentd/opener
+package_vigilctl := ./ctl
+
+# The three binaries refuse one another unless their build ids are the same.
+# Expanded on use only, so that `make help` hashes nothing.
+build_id = $(shell sh tools/buildid.sh)
+version = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build ## build, set up a vault on the first run, start the daemon and unlock
+	@if [ -t 0 ] && [ -t 1 ]; then bin/vigilctl up; else sh scripts/demo.sh; fi
+
+# Installed unreadable (0111), which makes them undumpable from exec on. A file
+# of that mode can't be written over, so each is built beside its place and renamed.
+.PHONY: build
+build: ## build bin/vigild, bin/vigil-opener and bin/vigilctl
+	@mkdir -p bin
+	@id="$(build_id)"; version="$(version)"; \
+	$(foreach b,$(binaries),\
+	echo "build bin/$(b) ($$id)" && rm -f bin/.$(b).new && \
+	CGO_ENABLED=0 go build -trimpath \
+		-ldflags "-X vigil/internal/buildid.id=$$id -X vigil/internal/buildid.version=$$version" \
+		-o bin/.$(b).new $(package_$(b)) && \
+	chmod 0111 bin/.$(b).new && mv -f bin/.$(b).new bin/$(b) && ) true
+
+.PHONY: deps
+deps: ## install what the tests need, through the system's package manager (as root)
+	@sh tools/deps.sh install
+
+.PHONY: deps-for-tests
+deps-for-tests:
+	@if [ "$$(id -u)" = 0 ]; then sh tools/deps.sh install; else sh tools/deps.sh check; fi
+
+# The suites under test/ drive binaries that `go test` doesn't know it depends
+# on, so their results are never taken from its cache.
+.PHONY: test
+test: deps-for-tests ## all tests: units, and the real binaries with real ssh, git and sshd
+	go test $$(go list ./... | grep -v '^vigil/test')
+	go test -count=1 -timeout 10m ./test/...
+
+.PHONY: race
+race: deps-for-tests ## the same tests with the race detector in tests and binaries
+	CGO_ENABLED=1 go test -race $$(go list ./... | grep -v '^vigil/test')
+	CGO_ENABLED=1 go test -race -count=1 -timeout 30m ./test/...
+
+.PHONY: check
+check: ## gofumpt, vet and staticcheck for Linux and macOS, go mod tidy
+	@sh tools/check.sh
+
+.PHONY: format
+format: ## format every Go file with gofumpt
+	@go tool -modfile=tools/go.mod gofumpt -l -w .
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (30s)
+	@sh tools/fuzz.sh
+
+.PHONY: bench
+bench: build ## vigild beside the system's ssh-agent: medians and ratios
+	@go run ./bench
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin

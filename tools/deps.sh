@@ -1,0 +1,108 @@
+#!/bin/sh
+# Installs what the tests need, or says what is missing.
+#
+#   tools/deps.sh install   through the system's package manager (needs root)
+#   tools/deps.sh check     lists what is missing and how to get it; status 1 if anything is
+#
+# The tests drive real programs: OpenSSH's client, agent and server, git,
+# PuTTY's key converter, a debugger and a tracer. As root they also need an
+# unprivileged user to start Vigil as: `vigiltest`, which has no password.
+set -eu
+
+user=vigiltest
+
+# what is needed: command, Debian package, Homebrew formula ("-" when macOS has it)
+table='
+ssh        openssh-client  -
+ssh-agent  openssh-client  -
+sshd       openssh-server  -
+git        git             git
+make       make            -
+gcc        gcc             -
+puttygen   putty-tools     putty
+openssl    openssl         -
+gdb        gdb             -
+strace     strace          -
+setpriv    util-linux      -
+'
+[ "$(uname)" = Darwin ] && table=$(printf '%s\n' "$table" | grep -v -e '^gdb' -e '^strace' -e '^setpriv')
+
+PATH=$PATH:/usr/sbin:/sbin:/usr/local/sbin
+
+missing() { # column
+	printf '%s\n' "$table" | while read -r command package formula; do
+		[ -n "$command" ] || continue
+		command -v "$command" >/dev/null 2>&1 && continue
+		case $1 in
+		command) echo "$command" ;;
+		package) echo "$package" ;;
+		formula) [ "$formula" = - ] || echo "$formula" ;;
+		esac
+	done | sort -u | tr '\n' ' '
+}
+
+# OpenSSH's server is wanted as a file only: a test machine doesn't start
+# listening for logins because someone ran the tests on it.
+install_apt() {
+	had_sshd=no
+	command -v sshd >/dev/null 2>&1 && had_sshd=yes
+	policy=/usr/sbin/policy-rc.d
+	if [ $had_sshd = no ] && [ ! -e $policy ]; then
+		printf '#!/bin/sh\nexit 101\n' >$policy
+		chmod 755 $policy
+		trap 'rm -f '$policy EXIT
+	fi
+	export DEBIAN_FRONTEND=noninteractive
+	# shellcheck disable=SC2086
+	apt-get install -y --no-install-recommends $1 || {
+		apt-get update
+		apt-get install -y --no-install-recommends $1
+	}
+	if [ $had_sshd = no ] && command -v systemctl >/dev/null 2>&1; then
+		systemctl disable ssh.service ssh.socket >/dev/null 2>&1 || true
+	fi
+}
+
+add_user() {
+	id $user >/dev/null 2>&1 ||
+		useradd --system --no-create-home --home-dir /nonexistent --shell /bin/sh $user
+	# A locked account (!) is refused by sshd; * has no password either, and isn't locked.
+	usermod -p '*' $user
+}
+
+case ${1-} in
+install)
+	packages=$(missing package)
+	if [ -n "$packages" ]; then
+		if [ "$(uname)" = Darwin ]; then
+			echo "install what is missing as yourself:  brew install $(missing formula)"
+		elif command -v apt-get >/dev/null 2>&1; then
+			install_apt "$packages" >&2
+		elif command -v dnf >/dev/null 2>&1; then
+			# shellcheck disable=SC2086
+			dnf install -y $(printf '%s' "$packages" | sed 's/openssh-client/openssh-clients/; s/putty-tools/putty/') >&2
+		else
+			echo "no package manager known here; these commands are missing: $(missing command)" >&2
+			exit 1
+		fi
+	fi
+	[ "$(uname)" = Darwin ] || add_user
+	;;
+check)
+	commands=$(missing command)
+	[ -z "$commands" ] && exit 0
+	echo "the tests need commands that are not here: $commands" >&2
+	if [ "$(uname)" = Darwin ]; then
+		echo "get them with:  brew install $(missing formula)" >&2
+	elif command -v apt-get >/dev/null 2>&1; then
+		echo "get them with:  sudo apt-get install $(missing package)   (or: sudo make deps)" >&2
+	else
+		echo "they are in the packages that Debian calls: $(missing package)" >&2
+	fi
+	exit 1
+	;;
+*)
+	echo "usage: tools/deps.sh install | check" >&2
+	exit 2
+	;;
+esac
