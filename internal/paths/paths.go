@@ -1,0 +1,191 @@
+// Package paths says where everything of Vigil lies on a device.
+//
+// It is a pure function of an environment: nothing is read from the process,
+// created or looked at on disk, so a test or a second daemon gets its own
+// places by passing its own variables. The layout follows the XDG Base
+// Directory Specification on every system, macOS too:
+//
+//	$XDG_CONFIG_HOME/vigil/config.toml             written by the user only
+//	$XDG_CONFIG_HOME/vigil/vaults.d/NAME.toml      written by init and … set
+//	$XDG_DATA_HOME/vigil/vaults/NAME/vault.jsonl   ciphertext, synced by the user
+//	$XDG_DATA_HOME/vigil/keyrings/NAME/            default backend, this device only
+//	$XDG_DATA_HOME/vigil/device/                   local master and device keys
+//	$XDG_STATE_HOME/vigil/                         what this device has seen
+//	$XDG_RUNTIME_DIR/vigil/{agent,control}.sock    else run/ in the state folder
+package paths
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+)
+
+// ErrNoHome reports that a place depends on HOME, and HOME is unset, empty or
+// not absolute.
+var ErrNoHome = errors.New("HOME is not set to an absolute path")
+
+// ErrName reports a vault name outside [a-z0-9][a-z0-9-]{0,31}.
+var ErrName = errors.New("a name has 1 to 32 characters of a-z, 0-9 and -, and doesn't begin with -")
+
+// MaxName is the longest vault name in bytes. Names become file names, table
+// names and KMS aliases, so they are short and have one spelling.
+const MaxName = 32
+
+// app is the name of Vigil's folder under each of the XDG folders.
+const app = "vigil"
+
+// Paths holds the five folders of Vigil on this device, all absolute and clean.
+type Paths struct {
+	// Home is the user's home folder, empty when HOME isn't usable. It only
+	// serves Expand; the folders below are already complete.
+	Home string
+	// Config is $XDG_CONFIG_HOME/vigil.
+	Config string
+	// Data is $XDG_DATA_HOME/vigil.
+	Data string
+	// State is $XDG_STATE_HOME/vigil.
+	State string
+	// Runtime is $XDG_RUNTIME_DIR/vigil, or State/run.
+	Runtime string
+}
+
+// FromEnviron makes the paths from variables in the form of os.Environ. The
+// last of several values of one variable counts, as it does for os/exec.
+func FromEnviron(environ []string) (Paths, error) {
+	env := make(map[string]string, len(environ))
+	for _, kv := range environ {
+		if name, value, ok := strings.Cut(kv, "="); ok {
+			env[name] = value
+		}
+	}
+	return FromLookup(func(name string) string { return env[name] })
+}
+
+// FromLookup makes the paths from a function such as os.Getenv, which returns
+// "" for what isn't set. As the XDG specification asks, a variable that holds
+// a relative path counts as unset. It fails with ErrNoHome when a folder
+// needs HOME and HOME isn't an absolute path.
+func FromLookup(lookup func(string) string) (Paths, error) {
+	home := absolute(lookup("HOME"))
+	place := func(variable, underHome string) (string, error) {
+		if dir := absolute(lookup(variable)); dir != "" {
+			return filepath.Join(dir, app), nil
+		}
+		if home == "" {
+			return "", fmt.Errorf("find %s: %w", variable, ErrNoHome)
+		}
+		return filepath.Join(home, underHome, app), nil
+	}
+	p := Paths{Home: home}
+	var errs [3]error
+	p.Config, errs[0] = place("XDG_CONFIG_HOME", ".config")
+	p.Data, errs[1] = place("XDG_DATA_HOME", ".local/share")
+	p.State, errs[2] = place("XDG_STATE_HOME", ".local/state")
+	for _, err := range errs {
+		if err != nil {
+			return Paths{}, err
+		}
+	}
+	p.Runtime = filepath.Join(p.State, "run")
+	if dir := absolute(lookup("XDG_RUNTIME_DIR")); dir != "" {
+		p.Runtime = filepath.Join(dir, app)
+	}
+	return p, nil
+}
+
+// absolute returns path cleaned, or "" when it isn't absolute.
+func absolute(path string) string {
+	if !filepath.IsAbs(path) {
+		return ""
+	}
+	return filepath.Clean(path)
+}
+
+// ConfigFile is the file the user writes; Vigil never does.
+func (p Paths) ConfigFile() string { return filepath.Join(p.Config, "config.toml") }
+
+// VaultConfigDir holds one file for each vault that init or … set wrote.
+func (p Paths) VaultConfigDir() string { return filepath.Join(p.Config, "vaults.d") }
+
+// VaultConfig is the file that init and … set write for the vault called name.
+func (p Paths) VaultConfig(name string) string {
+	return filepath.Join(p.VaultConfigDir(), name+".toml")
+}
+
+// Vault is the default place of a vault's file. It has a folder of its own,
+// so that watching it stays quiet.
+func (p Paths) Vault(name string) string {
+	return filepath.Join(p.Data, "vaults", name, "vault.jsonl")
+}
+
+// Keyring is the default backend's folder for the vault called name.
+func (p Paths) Keyring(name string) string { return filepath.Join(p.Data, "keyrings", name) }
+
+// Device holds the local master key and the device key, 0700.
+func (p Paths) Device() string { return filepath.Join(p.Data, "device") }
+
+// AuditLog is the hash-chained log of use.
+func (p Paths) AuditLog() string { return filepath.Join(p.State, "audit.jsonl") }
+
+// Log is where a daemon started in the background writes its messages.
+func (p Paths) Log() string { return filepath.Join(p.State, "vigild.log") }
+
+// AgentSocket is the SSH agent's socket: SSH_AUTH_SOCK.
+func (p Paths) AgentSocket() string { return filepath.Join(p.Runtime, "agent.sock") }
+
+// ControlSocket is vigilctl's way to the daemon.
+func (p Paths) ControlSocket() string { return filepath.Join(p.Runtime, "control.sock") }
+
+// Expand resolves a path that a user wrote: "~" and "~/…" stand for HOME, and
+// a relative path is taken from base. Other users' homes (~name) and variables
+// aren't expanded. It fails with ErrNoHome when HOME is needed and unknown.
+func (p Paths) Expand(base, path string) (string, error) {
+	if path == "~" || strings.HasPrefix(path, "~/") {
+		if p.Home == "" {
+			return "", fmt.Errorf("expand %q: %w", path, ErrNoHome)
+		}
+		return filepath.Join(p.Home, path[1:]), nil
+	}
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path), nil
+	}
+	return filepath.Join(base, path), nil
+}
+
+// CheckName reports whether name may name a vault: [a-z0-9][a-z0-9-]{0,31}.
+// The error wraps ErrName and repeats no more than MaxName bytes of name.
+func CheckName(name string) error {
+	ok := name != "" && len(name) <= MaxName && name[0] != '-'
+	for i := 0; ok && i < len(name); i++ {
+		c := name[i]
+		ok = c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-'
+	}
+	if ok {
+		return nil
+	}
+	if len(name) > MaxName {
+		name = name[:MaxName] + "…"
+	}
+	return fmt.Errorf("name %q: %w", name, ErrName)
+}
+
+// SocketPathError reports a socket path that doesn't fit into sockaddr_un.
+type SocketPathError struct {
+	Path  string // the path as asked for
+	Limit int    // the most bytes this system takes
+}
+
+func (e *SocketPathError) Error() string {
+	return fmt.Sprintf("socket path %q has %d bytes and this system takes %d: set XDG_RUNTIME_DIR to a shorter folder",
+		e.Path, len(e.Path), e.Limit)
+}
+
+// CheckSocket returns a *SocketPathError when path is too long to bind or to
+// connect to: more than MaxSocketPath bytes.
+func CheckSocket(path string) error {
+	if len(path) > MaxSocketPath {
+		return &SocketPathError{Path: path, Limit: MaxSocketPath}
+	}
+	return nil
+}

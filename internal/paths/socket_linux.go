@@ -1,0 +1,4 @@
+package paths
+
+// MaxSocketPath is sockaddr_un.sun_path less its closing NUL, unix(7).
+const MaxSocketPath = 107
