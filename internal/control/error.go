@@ -1,0 +1,105 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Code says what kind of failure an Error is.
+type Code string
+
+// The codes, each with the exit status vigilctl ends with.
+const (
+	CodeFailed          Code = "failed"           // 1
+	CodeNotFound        Code = "not_found"        // 1: no such vault or key
+	CodeExists          Code = "exists"           // 1: the vault, name or key is there already
+	CodeAmbiguous       Code = "ambiguous"        // 1: several keys match
+	CodeDamaged         Code = "damaged"          // 1: a file can't be read; nothing was changed
+	CodeInterrupted     Code = "interrupted"      // 1: by the user
+	CodeUsage           Code = "usage"            // 2
+	CodeLocked          Code = "locked"           // 3
+	CodeWrongPassphrase Code = "wrong_passphrase" // 4: the vault's
+	CodeKeyPassphrase   Code = "key_passphrase"   // 4: a key file's, wrong or needed
+	CodeNoDaemon        Code = "no_daemon"        // 5
+	CodeOtherBuild      Code = "other_build"      // 5: the daemon is of another build
+	CodeUnreachable     Code = "unreachable"      // 6: backend or KMS
+	CodeRefused         Code = "refused"          // 7: by policy, by the KMS, by the user
+	CodeRevoked         Code = "revoked"          // 7
+)
+
+// ExitStatus is the status vigilctl exits with for a failure of this code.
+func (c Code) ExitStatus() int {
+	switch c {
+	case CodeUsage:
+		return 2
+	case CodeLocked:
+		return 3
+	case CodeWrongPassphrase, CodeKeyPassphrase:
+		return 4
+	case CodeNoDaemon, CodeOtherBuild:
+		return 5
+	case CodeUnreachable:
+		return 6
+	case CodeRefused, CodeRevoked:
+		return 7
+	default:
+		return 1
+	}
+}
+
+// Error is a failure as the user sees it: what happened, to what, and what to
+// do next. It never holds a secret. A Handler returns one to choose the code;
+// any other error arrives as CodeFailed with its text.
+type Error struct {
+	Code    Code   `json:"code"`
+	Message string `json:"message"`        // what happened, to what; no full stop
+	Next    string `json:"next,omitempty"` // what to do, as a sentence or a command
+}
+
+// Error returns the message.
+func (e *Error) Error() string { return e.Message }
+
+// Errorf makes an Error; next may be empty.
+func Errorf(code Code, next, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...), Next: next}
+}
+
+// AsError returns err as an *Error: itself, one it wraps (whose code and next it
+// keeps, with err's whole text), or a CodeFailed one. It returns nil for nil.
+func AsError(err error) *Error {
+	if err == nil {
+		return nil
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		return &Error{Code: e.Code, Message: err.Error(), Next: e.Next}
+	}
+	return &Error{Code: CodeFailed, Message: err.Error()}
+}
+
+// maxListedMatches is how many keys an ambiguity lists.
+const maxListedMatches = 10
+
+// Ambiguous is the error for a KEY that several keys match; it lists them.
+func Ambiguous(key string, matches []Key) *Error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%q matches %d keys:", key, len(matches))
+	for i, k := range matches {
+		if i == maxListedMatches {
+			fmt.Fprintf(&b, "\n  and %d more", len(matches)-i)
+			break
+		}
+		fmt.Fprintf(&b, "\n  %s  %s  %s  %s", k.ID, k.Fingerprint, k.Vault, k.Name)
+	}
+	return Errorf(CodeAmbiguous, "Name one of them by its id or its SHA256 fingerprint.", "%s", b.String())
+}
+
+// NoSuchKey is the error for a KEY that nothing matches.
+func NoSuchKey(key, vault string) *Error {
+	where := "any vault"
+	if vault != "" {
+		where = "vault " + vault
+	}
+	return Errorf(CodeNotFound, "`vigilctl list` shows the keys.", "no key %q in %s", key, where)
+}

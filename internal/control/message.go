@@ -1,0 +1,485 @@
+// Package control is the control socket: the messages between vigilctl and
+// vigild, the client that sends them and the server that answers them.
+//
+// The socket is $XDG_RUNTIME_DIR/vigil/control.sock. Each side first sends a
+// hello with its build id. Then the client sends requests, one at a time, and
+// the daemon answers each with one reply, before which it may ask (see Ask).
+// A message is a 4-byte big-endian length and that many bytes of JSON; decoding
+// is strict: an unknown member, a second value or a missing file is refused.
+//
+// No secret is ever part of a message. A passphrase or a private key file
+// travels as a file descriptor beside its request (SCM_RIGHTS): vigild hands it
+// to the opener and never reads it.
+package control
+
+import (
+	"os"
+	"time"
+)
+
+// Op names an operation; it is the "op" member of a request.
+type Op string
+
+// The operations. Stop, Lock and Version are the same in every build for ever,
+// so that a vigilctl of another build can still lock, stop and replace a daemon.
+const (
+	OpVersion  Op = "version"
+	OpStop     Op = "stop"
+	OpLock     Op = "lock"
+	OpStatus   Op = "status"
+	OpList     Op = "list"
+	OpShow     Op = "show"
+	OpInit     Op = "init"
+	OpUnlock   Op = "unlock"
+	OpAdd      Op = "add"
+	OpGenerate Op = "generate"
+	OpRemove   Op = "rm"
+	OpEdit     Op = "edit"
+	OpExport   Op = "export"
+	OpWhy      Op = "why"
+	OpReload   Op = "reload"
+	OpRefresh  Op = "refresh"
+)
+
+// A Request is one of the …Request types of this package; R is its reply.
+type Request[R any] interface {
+	request
+	reply() *R
+}
+
+// request is what client and server need of every request.
+type request interface {
+	op() Op
+	// files lists the descriptors that may travel with the request.
+	files() []fileSlot
+}
+
+// fileSlot is a place for a descriptor in a request.
+type fileSlot struct {
+	name     string
+	file     **os.File
+	required bool
+}
+
+// VersionRequest asks who is there.
+type VersionRequest struct{}
+
+// VersionReply says which process answers.
+type VersionReply struct {
+	Build   string `json:"build"`
+	Version string `json:"version"` // release, such as "0.1.0"
+	PID     int    `json:"pid"`
+}
+
+// StopRequest ends the daemon: it locks everything, answers, and exits. The
+// connection stays open until the process has gone (see Client.WaitGone).
+type StopRequest struct{}
+
+// StopReply says what stopping locked.
+type StopReply struct {
+	PID    int      `json:"pid"`
+	Locked []string `json:"locked,omitempty"` // vaults that were unlocked
+}
+
+// LockRequest ends the keepers of a vault, or of all vaults and of the keys
+// added by ssh-add when Vault is empty.
+type LockRequest struct {
+	Vault string `json:"vault,omitempty"`
+}
+
+// LockReply says what was locked. Locking what is locked is no error.
+type LockReply struct {
+	Locked      []string `json:"locked,omitempty"`       // vaults that were unlocked before
+	RemovedKeys int      `json:"removed_keys,omitempty"` // keys added by ssh-add that are gone
+}
+
+// StatusRequest asks for the state of everything.
+type StatusRequest struct{}
+
+// StatusReply is the state of the daemon.
+type StatusReply struct {
+	PID           int             `json:"pid"`
+	Build         string          `json:"build"`
+	Version       string          `json:"version"`
+	Started       time.Time       `json:"started"`
+	UptimeSeconds int64           `json:"uptime_seconds"`
+	AgentSocket   string          `json:"agent_socket"`
+	ControlSocket string          `json:"control_socket"`
+	Config        string          `json:"config"`               // path of config.toml, there or not
+	Vaults        []VaultStatus   `json:"vaults"`               // in config order; the first is the default
+	AddedKeys     int             `json:"added_keys"`           // keys added by ssh-add
+	AgentLocked   bool            `json:"agent_locked"`         // by ssh-add -x
+	Processes     []ProcessStatus `json:"processes"`            // front and keepers
+	KMSCalls      KMSCalls        `json:"kms_calls"`            // since the daemon's start
+	Refusals      int             `json:"refusals"`             // how many `why` can show
+	Connections   int             `json:"connections"`          // open agent connections
+	LogFile       string          `json:"log_file,omitempty"`   // where the daemon's log goes
+	Warnings      []string        `json:"warnings,omitempty"`   // each one sentence that says what to do
+	ConfigErr     string          `json:"config_err,omitempty"` // why the config on disk isn't in use
+}
+
+// VaultState is what can be done with a vault now.
+type VaultState string
+
+// The states of a vault.
+const (
+	VaultMissing  VaultState = "missing"  // no vault file; `init` makes one
+	VaultLocked   VaultState = "locked"   // public keys are listed, nothing signs
+	VaultUnlocked VaultState = "unlocked" // a keeper holds its keys
+	VaultDamaged  VaultState = "damaged"  // vault file or keyring can't be read; Problem says why
+	VaultRevoked  VaultState = "revoked"  // master key or identity disabled; Problem says which
+)
+
+// VaultStatus is the state of one vault.
+type VaultStatus struct {
+	Name        string     `json:"name"`
+	ID          string     `json:"id,omitempty"` // base64url
+	State       VaultState `json:"state"`
+	Path        string     `json:"path"`
+	Backend     string     `json:"backend,omitempty"`
+	Master      string     `json:"master,omitempty"`
+	Identity    string     `json:"identity,omitempty"` // this device's identity id
+	Keys        int        `json:"keys"`
+	Waiting     int        `json:"waiting,omitempty"` // lines without a DEK and DEKs without a line
+	Pending     int        `json:"pending,omitempty"` // changes saved on this device only
+	Epoch       uint64     `json:"epoch,omitempty"`
+	KEKVersion  uint64     `json:"kek_version,omitempty"`
+	Keeper      int        `json:"keeper,omitempty"` // pid
+	UnlockedAt  *time.Time `json:"unlocked_at,omitempty"`
+	Offline     bool       `json:"offline,omitempty"` // unlocked from the device's cached share
+	IdleEnds    *time.Time `json:"idle_ends,omitempty"`
+	LeaseEnds   *time.Time `json:"lease_ends,omitempty"`
+	LastRefresh *time.Time `json:"last_refresh,omitempty"`
+	RetryAfter  *time.Time `json:"retry_after,omitempty"` // unlock attempts are slowed down until then
+	Problem     string     `json:"problem,omitempty"`
+	Next        string     `json:"next,omitempty"` // what to do about Problem
+	Damaged     []string   `json:"damaged,omitempty"`
+}
+
+// ProcessStatus is one process of Vigil.
+type ProcessStatus struct {
+	Role          string   `json:"role"` // "front" or "keeper"
+	PID           int      `json:"pid"`
+	Vault         string   `json:"vault,omitempty"` // empty: the keys added by ssh-add
+	Keys          int      `json:"keys,omitempty"`
+	ResidentBytes int64    `json:"resident_bytes,omitempty"`
+	Dumpable      bool     `json:"dumpable"`          // true is a fault
+	Guarded       *Guarded `json:"guarded,omitempty"` // keepers only
+	Sandbox       []string `json:"sandbox,omitempty"` // what holds: "seccomp", "landlock", "no_new_privs", …
+	Missing       []string `json:"missing,omitempty"` // what this kernel doesn't offer
+}
+
+// Guarded is a keeper's guarded memory.
+type Guarded struct {
+	Kind string `json:"kind"` // "memfd_secret" or "mlock"
+	Used int    `json:"used"` // bytes
+	Size int    `json:"size"` // bytes
+}
+
+// KMSCalls counts calls to key management services.
+type KMSCalls struct {
+	GenerateDataKey int64 `json:"generate_data_key"`
+	Decrypt         int64 `json:"decrypt"`
+	Encrypt         int64 `json:"encrypt"`
+	ReEncrypt       int64 `json:"re_encrypt"`
+	DescribeKey     int64 `json:"describe_key"`
+	Failed          int64 `json:"failed"`
+}
+
+// Key is the public side of one key.
+type Key struct {
+	ID           string     `json:"id,omitempty"`       // item id, base64url; empty for a key added by ssh-add
+	Revision     string     `json:"revision,omitempty"` // base64url
+	Vault        string     `json:"vault,omitempty"`    // empty for a key added by ssh-add
+	Name         string     `json:"name,omitempty"`
+	Comment      string     `json:"comment"`
+	Type         string     `json:"type"`                  // SSH key type, such as "ssh-ed25519"
+	Bits         int        `json:"bits"`                  // as ssh-add -l shows them
+	Fingerprint  string     `json:"fingerprint"`           // "SHA256:…"
+	PublicKey    string     `json:"public_key"`            // "type base64", without a comment
+	Certificate  string     `json:"certificate,omitempty"` // "type base64"
+	Created      *time.Time `json:"created,omitempty"`
+	Expires      *time.Time `json:"expires,omitempty"` // lifetime of an added key
+	Confirm      bool       `json:"confirm,omitempty"`
+	Hosts        []string   `json:"hosts,omitempty"`
+	Tags         []string   `json:"tags,omitempty"`
+	Destinations []string   `json:"destinations,omitempty"` // in the syntax of ssh-add -h
+	Heads        int        `json:"heads,omitempty"`        // >1: edited on two devices, see `edit`
+	State        KeyState   `json:"state,omitempty"`
+	Problem      string     `json:"problem,omitempty"`
+}
+
+// KeyState says what a key can do; empty is "usable".
+type KeyState string
+
+// The states of a key.
+const (
+	KeyUsable           KeyState = ""
+	KeyLocked           KeyState = "locked"            // its vault is
+	KeyPending          KeyState = "pending"           // saved on this device only
+	KeyWaitingKey       KeyState = "waiting_key"       // a line without a DEK
+	KeyWaitingData      KeyState = "waiting_data"      // a DEK without a line
+	KeyDeletedElsewhere KeyState = "deleted_elsewhere" // a pending change that met a tombstone
+	KeyDamaged          KeyState = "damaged"           // Problem says how
+	KeyUnsupported      KeyState = "unsupported"       // a type this build can't sign with
+	KeyShadowed         KeyState = "shadowed"          // by the same key added with ssh-add
+)
+
+// ListRequest lists the keys of a vault, or all that the agent lists when Vault is empty.
+type ListRequest struct {
+	Vault string `json:"vault,omitempty"`
+}
+
+// ListReply holds keys in the order the agent lists them.
+type ListReply struct {
+	Keys []Key `json:"keys"`
+}
+
+// ShowRequest asks for one key. Key is a name, a prefix of an id or a SHA256
+// fingerprint, here and in the other requests; Vault empty: any vault.
+type ShowRequest struct {
+	Vault string `json:"vault,omitempty"`
+	Key   string `json:"key"`
+}
+
+// ShowReply is one key, with every head when it has several.
+type ShowReply struct {
+	Key   Key   `json:"key"`
+	Heads []Key `json:"heads,omitempty"`
+}
+
+// KDF is the cost of Argon2id. Zero values mean the defaults (256 MiB, 3, 4).
+type KDF struct {
+	MemoryMiB   uint32 `json:"memory_mib,omitempty"`
+	Time        uint32 `json:"time,omitempty"`
+	Parallelism uint32 `json:"parallelism,omitempty"`
+}
+
+// Saved is what every reply to a change begins with.
+type Saved struct {
+	Pending bool     `json:"pending,omitempty"` // saved on this device only: the backend couldn't be reached
+	Notices []string `json:"notices,omitempty"` // sentences for the user
+}
+
+// InitRequest makes a vault. An empty Vault is the config's first; empty
+// Master and Backend are the config's, or the local ones.
+type InitRequest struct {
+	Vault   string `json:"vault,omitempty"`
+	Master  string `json:"master,omitempty"`  // "local" or awskms:///…
+	Backend string `json:"backend,omitempty"` // "file" or s3://…
+	KDF     KDF    `json:"kdf,omitzero"`
+	Unlock  bool   `json:"unlock,omitempty"` // leave it unlocked
+
+	Passphrase *os.File `json:"-"` // required; read to its end by the opener
+}
+
+// InitReply says where the new vault's parts lie.
+type InitReply struct {
+	Saved
+	Vault VaultStatus `json:"vault"`
+}
+
+// UnlockRequest unlocks a vault; an empty Vault is the config's first.
+type UnlockRequest struct {
+	Vault string `json:"vault,omitempty"`
+
+	Passphrase *os.File `json:"-"` // required
+}
+
+// UnlockReply is the vault as it is now. Unlocking what is unlocked checks nothing
+// and reports AlreadyUnlocked.
+type UnlockReply struct {
+	Saved
+	Vault           VaultStatus `json:"vault"`
+	AlreadyUnlocked bool        `json:"already_unlocked,omitempty"`
+}
+
+// AddRequest imports a private key file. The vault must be unlocked.
+type AddRequest struct {
+	Vault   string   `json:"vault,omitempty"`
+	Name    string   `json:"name,omitempty"`    // empty: from the comment
+	Comment string   `json:"comment,omitempty"` // empty: the file's
+	Hosts   []string `json:"hosts,omitempty"`
+	Tags    []string `json:"tags,omitempty"`
+
+	KeyFile       *os.File `json:"-"` // required
+	KeyPassphrase *os.File `json:"-"` // absent: an encrypted file gives CodeKeyPassphrase
+	Certificate   *os.File `json:"-"`
+}
+
+// AddReply is the key as it was stored.
+type AddReply struct {
+	Saved
+	Key Key `json:"key"`
+}
+
+// GenerateRequest makes a new key inside the opener. The vault must be unlocked.
+type GenerateRequest struct {
+	Vault   string   `json:"vault,omitempty"`
+	Name    string   `json:"name"`
+	Type    string   `json:"type"`           // "ed25519", "ecdsa", "rsa", "mldsa44-ed25519"
+	Bits    int      `json:"bits,omitempty"` // 0: the type's default
+	Comment string   `json:"comment,omitempty"`
+	Hosts   []string `json:"hosts,omitempty"`
+	Tags    []string `json:"tags,omitempty"`
+}
+
+// GenerateReply is the key as it was stored.
+type GenerateReply struct {
+	Saved
+	Key Key `json:"key"`
+}
+
+// RemoveRequest removes a key from its vault for good.
+type RemoveRequest struct {
+	Vault string `json:"vault,omitempty"`
+	Key   string `json:"key"`
+}
+
+// RemoveReply is the key that is gone.
+type RemoveReply struct {
+	Saved
+	Key Key `json:"key"`
+}
+
+// EditRequest changes what a vault says of a key; a nil member stays as it is,
+// an empty one is cleared.
+type EditRequest struct {
+	Vault        string         `json:"vault,omitempty"`
+	Key          string         `json:"key"`
+	Name         *string        `json:"name,omitempty"`
+	Comment      *string        `json:"comment,omitempty"`
+	Hosts        *[]string      `json:"hosts,omitempty"`
+	Tags         *[]string      `json:"tags,omitempty"`
+	Confirm      *bool          `json:"confirm,omitempty"`
+	Destinations *[]Destination `json:"destinations,omitempty"`
+	// Keep is the revision to keep of a key with several heads.
+	Keep string `json:"keep,omitempty"`
+	// DropCertificate removes the stored certificate.
+	DropCertificate bool `json:"drop_certificate,omitempty"`
+
+	Certificate *os.File `json:"-"`
+}
+
+// EditReply is the key as it is now.
+type EditReply struct {
+	Saved
+	Key Key `json:"key"`
+}
+
+// Destination is one hop a key may be used for, as restrict-destination-v00@openssh.com
+// has it (OpenSSH's PROTOCOL.agent): from From, which is empty for the first hop, to To.
+type Destination struct {
+	From Hop `json:"from,omitzero"`
+	To   Hop `json:"to"`
+}
+
+// Hop is one end of a Destination.
+type Hop struct {
+	User string    `json:"user,omitempty"` // a pattern; always empty in From
+	Host string    `json:"host,omitempty"`
+	Keys []HostKey `json:"keys,omitempty"`
+}
+
+// HostKey is a host's key, or a CA's.
+type HostKey struct {
+	Blob []byte `json:"blob"` // SSH wire encoding; base64 in JSON
+	CA   bool   `json:"ca,omitempty"`
+}
+
+// ExportRequest writes a key as an OpenSSH private key file. It asks for the
+// vault's passphrase anew, unlocked or not.
+type ExportRequest struct {
+	Vault string `json:"vault,omitempty"`
+	Key   string `json:"key"`
+	// Plaintext writes the file without a passphrase. Without it NewPassphrase is required.
+	Plaintext bool `json:"plaintext,omitempty"`
+
+	Passphrase    *os.File `json:"-"` // the vault's; required
+	NewPassphrase *os.File `json:"-"` // the new file's
+	Output        *os.File `json:"-"` // required; written by the opener, synced by vigilctl
+}
+
+// ExportReply is the key that was written.
+type ExportReply struct {
+	Key     Key      `json:"key"`
+	Notices []string `json:"notices,omitempty"`
+}
+
+// WhyRequest asks for the newest refusals, at most Limit of them (0: all kept).
+type WhyRequest struct {
+	Limit int `json:"limit,omitempty"`
+}
+
+// WhyReply holds refusals, newest first.
+type WhyReply struct {
+	Refusals []Refusal `json:"refusals"`
+}
+
+// Refusal is something the daemon refused.
+type Refusal struct {
+	Time        time.Time `json:"time"`
+	What        string    `json:"what"` // "sign", "add", "unlock", "connect", …
+	Vault       string    `json:"vault,omitempty"`
+	Key         string    `json:"key,omitempty"` // name or comment
+	Fingerprint string    `json:"fingerprint,omitempty"`
+	PID         int       `json:"pid,omitempty"`
+	UID         int       `json:"uid"`
+	Program     string    `json:"program,omitempty"`
+	Host        string    `json:"host,omitempty"`
+	Reason      string    `json:"reason"`
+	Next        string    `json:"next,omitempty"`
+	RequestID   string    `json:"request_id,omitempty"` // of the KMS
+}
+
+// ReloadRequest reads the config again.
+type ReloadRequest struct{}
+
+// ReloadReply says what the new config changed.
+type ReloadReply struct {
+	Notices []string `json:"notices,omitempty"`
+}
+
+// RefreshRequest fetches the keyring of a vault, or of all when Vault is empty.
+type RefreshRequest struct {
+	Vault string `json:"vault,omitempty"`
+}
+
+// RefreshReply holds one result for each vault.
+type RefreshReply struct {
+	Vaults []RefreshResult `json:"vaults"`
+}
+
+// RefreshResult is what refreshing one vault found.
+type RefreshResult struct {
+	Vault   string   `json:"vault"`
+	Changed bool     `json:"changed"`
+	Epoch   uint64   `json:"epoch"`
+	Added   int      `json:"added,omitempty"`
+	Removed int      `json:"removed,omitempty"`
+	Pushed  int      `json:"pushed,omitempty"` // pending changes that reached the backend
+	Error   *Error   `json:"error,omitempty"`
+	Notices []string `json:"notices,omitempty"`
+}
+
+// AskKind is what an Ask wants to know.
+type AskKind string
+
+// The kinds of question.
+const (
+	AskConfirm AskKind = "confirm" // yes or no
+	AskText    AskKind = "text"    // a line that is no secret, such as an MFA code
+)
+
+// Ask is a question of the daemon's to the person at vigilctl, sent before a
+// reply: a KDF dearer than before, an MFA code.
+type Ask struct {
+	Kind    AskKind `json:"kind"`
+	Message string  `json:"message"`
+}
+
+// Answer answers an Ask.
+type Answer struct {
+	Yes  bool   `json:"yes,omitempty"`
+	Text string `json:"text,omitempty"`
+}
