@@ -1,0 +1,122 @@
+// Package pubkey shows SSH public keys as people and files know them: the
+// authorized_keys line, the fingerprints, the size. It knows no private key
+// format, so that the daemon and vigilctl may link it.
+package pubkey
+
+import (
+	"crypto/md5"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"math/bits"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"vigil/internal/wire"
+)
+
+// SHA256 returns the fingerprint ssh-keygen -l prints, "SHA256:" and unpadded base64.
+func SHA256(blob []byte) string {
+	sum := sha256.Sum256(blob)
+	return "SHA256:" + base64.RawStdEncoding.EncodeToString(sum[:])
+}
+
+// MD5 returns the fingerprint ssh-keygen -l -E md5 prints, "MD5:" and hex pairs
+// with colons. It serves to recognise keys in old records, never to decide.
+func MD5(blob []byte) string {
+	sum := md5.Sum(blob)
+	digits := hex.EncodeToString(sum[:])
+	var s strings.Builder
+	s.WriteString("MD5")
+	for i := 0; i < len(digits); i += 2 {
+		s.WriteByte(':')
+		s.WriteString(digits[i : i+2])
+	}
+	return s.String()
+}
+
+// Type returns the key type a public key blob starts with, such as
+// "ssh-ed25519", or "" when blob is not one.
+func Type(blob []byte) string {
+	r := wire.NewReader(blob)
+	t := r.String()
+	if r.Err() != nil || !validType(t) {
+		return ""
+	}
+	return string(t)
+}
+
+// MaxType is the longest algorithm name (RFC 4251 section 6).
+const MaxType = 64
+
+func validType(t []byte) bool {
+	if len(t) == 0 || len(t) > MaxType {
+		return false
+	}
+	for _, c := range t {
+		if c <= ' ' || c >= 0x7f || c == ',' {
+			return false
+		}
+	}
+	return true
+}
+
+// AuthorizedKey returns the authorized_keys line of blob, without a line end.
+// Control characters and bytes that are not UTF-8 in comment become "?", so
+// that it stays one line and can't command a terminal. A blob that is no public
+// key gives "".
+func AuthorizedKey(blob []byte, comment string) string {
+	t := Type(blob)
+	if t == "" {
+		return ""
+	}
+	line := t + " " + base64.StdEncoding.EncodeToString(blob)
+	if comment = CleanComment(comment); comment != "" {
+		line += " " + comment
+	}
+	return line
+}
+
+// CleanComment returns comment without surrounding space and with "?" for every
+// character that doesn't print: control characters, line separators, marks that
+// turn the direction of text, invalid UTF-8.
+func CleanComment(comment string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, comment))
+}
+
+// Bits returns the size ssh-keygen -l prints for a public key or certificate
+// blob: the modulus's for RSA, the curve's for ECDSA, 256 for the others. It
+// returns 0 for a blob that is neither.
+func Bits(blob []byte) int {
+	r := wire.NewReader(blob)
+	t := string(r.String())
+	if r.Err() != nil {
+		return 0
+	}
+	t, isCert := strings.CutSuffix(t, "-cert-v01@openssh.com")
+	if isCert {
+		r.String() // nonce
+	}
+	switch {
+	case t == "ssh-rsa":
+		r.Mpint() // exponent
+		n := r.Mpint()
+		if r.Err() != nil || len(n) == 0 {
+			return 0
+		}
+		return 8*(len(n)-1) + bits.Len8(n[0])
+	case strings.Contains(t, "ecdsa-sha2-nistp384"):
+		return 384
+	case strings.Contains(t, "ecdsa-sha2-nistp521"):
+		return 521
+	case strings.Contains(t, "ecdsa-sha2-nistp256"), strings.Contains(t, "ed25519"):
+		return 256
+	}
+	return 0
+}
