@@ -1,0 +1,123 @@
+package backend
+
+import (
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// Schemes of a backend's URI.
+const (
+	SchemeFile = "file"
+	SchemeS3   = "s3"
+)
+
+// maxURI limits the length in bytes of a URI that is parsed.
+const maxURI = 4096
+
+// URI names a keyring store:
+//
+//	file                       the default directory
+//	file:///absolute/path      a directory
+//	s3://bucket[/prefix][?region=…&endpoint=…&profile=…]
+type URI struct {
+	Scheme   string // SchemeFile or SchemeS3
+	Path     string // directory, absolute; empty means the default directory
+	Bucket   string
+	Prefix   string // without slashes at either end; may be empty
+	Region   string // AWS region; may be empty
+	Endpoint string // base URL of an S3-compatible store; may be empty
+	Profile  string // profile of the AWS configuration files; may be empty
+}
+
+// bucketName is what Amazon S3 allows for general purpose buckets.
+var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+
+// ParseURI reads a backend's URI and refuses unknown parameters. Whether an
+// endpoint is acceptable is checked by the store that uses it.
+func ParseURI(s string) (URI, error) {
+	if len(s) > maxURI {
+		return URI{}, fmt.Errorf("backend URI is longer than %d bytes", maxURI)
+	}
+	if s == SchemeFile {
+		return URI{Scheme: SchemeFile}, nil
+	}
+	u, err := url.Parse(s)
+	if err != nil {
+		return URI{}, fmt.Errorf("parse backend URI: %w", err)
+	}
+	if u.User != nil || u.Opaque != "" || u.Fragment != "" {
+		return URI{}, fmt.Errorf("backend URI %q: want file:///PATH or s3://BUCKET/PREFIX", s)
+	}
+	switch u.Scheme {
+	case SchemeFile:
+		if u.Host != "" || u.RawQuery != "" || !filepath.IsAbs(u.Path) {
+			return URI{}, fmt.Errorf("backend URI %q: want file:///PATH", s)
+		}
+		return URI{Scheme: SchemeFile, Path: filepath.Clean(u.Path)}, nil
+	case SchemeS3:
+		return parseS3(s, u)
+	}
+	return URI{}, fmt.Errorf("backend URI %q: want file:///PATH or s3://BUCKET/PREFIX", s)
+}
+
+func parseS3(s string, u *url.URL) (URI, error) {
+	b := URI{Scheme: SchemeS3, Bucket: u.Host, Prefix: strings.Trim(u.Path, "/")}
+	if !bucketName.MatchString(b.Bucket) {
+		return URI{}, fmt.Errorf("backend URI %q: %q is not a bucket name", s, b.Bucket)
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return URI{}, fmt.Errorf("parse parameters of backend URI: %w", err)
+	}
+	for name, values := range query {
+		if len(values) != 1 || values[0] == "" {
+			return URI{}, fmt.Errorf("backend URI %q: give %s once, with a value", s, name)
+		}
+		switch name {
+		case "region":
+			b.Region = values[0]
+		case "endpoint":
+			b.Endpoint = values[0]
+		case "profile":
+			b.Profile = values[0]
+		default:
+			return URI{}, fmt.Errorf("backend URI %q: unknown parameter %q", s, name)
+		}
+	}
+	return b, nil
+}
+
+// Key returns the S3 key of an object under the URI's prefix.
+func (u URI) Key(o Object) string {
+	if u.Prefix == "" {
+		return string(o)
+	}
+	return u.Prefix + "/" + string(o)
+}
+
+// String returns the URI in the form that ParseURI reads.
+func (u URI) String() string {
+	switch u.Scheme {
+	case SchemeS3:
+		s := url.URL{Scheme: SchemeS3, Host: u.Bucket}
+		if u.Prefix != "" {
+			s.Path = "/" + u.Prefix
+		}
+		query := url.Values{}
+		for name, value := range map[string]string{"region": u.Region, "endpoint": u.Endpoint, "profile": u.Profile} {
+			if value != "" {
+				query.Set(name, value)
+			}
+		}
+		s.RawQuery = query.Encode()
+		return s.String()
+	default:
+		if u.Path == "" {
+			return SchemeFile
+		}
+		return (&url.URL{Scheme: SchemeFile, Path: u.Path}).String()
+	}
+}
