@@ -1,0 +1,315 @@
+// Package durable writes files so that a crash, a full disk or a kill at any
+// system call leaves either the whole old file or the whole new one, and so
+// that what a call reported as written is on the disk.
+//
+// Replace makes these system calls, in this order (TestReplaceTrace holds it
+// to them; brackets: only with Keep):
+//
+//	openat(D/.NAME.tmp-XXXXXXXX, O_RDWR|O_CREAT|O_EXCL|O_NOFOLLOW, 0600)
+//	flock(temp, LOCK_EX|LOCK_NB)                  a lock says: not a leftover
+//	fchmod(temp, mode); write(temp) …; fsync(temp)
+//	[mkdir(D/.history) and fsync(D), the first time]
+//	[linkat(D/NAME, D/.history/NAME.TIME); fsync(D/.history)]
+//	renameat(D/.NAME.tmp-XXXXXXXX, D/NAME)
+//	close(temp); open(D); fsync(D); close(D)
+//	[unlinkat(D/.history/…) of generations past their time]
+//
+// Everything before renameat leaves the file untouched. Errors wrap the
+// system's error, so errors.Is(err, syscall.ENOSPC), EROFS, EDQUOT and
+// fs.ErrPermission tell what happened; a *WriteError also tells whether the
+// new content is already in place.
+//
+// On macOS File.Sync is F_FULLFSYNC, which reaches the drive's medium.
+package durable
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// ErrDangling reports a symbolic link to a file that isn't there, such as one
+// into a folder that isn't mounted. Nothing is written: a new file there would
+// shadow the real one.
+var ErrDangling = errors.New("symbolic link leads to no file")
+
+// Options say how a file is replaced. The zero value keeps the file's mode and
+// no previous generation.
+type Options struct {
+	// Mode is the new file's permission bits; 0 keeps the ones the file has,
+	// and gives a new file 0600.
+	Mode fs.FileMode
+	// Keep keeps the replaced content as a generation in .history/ beside
+	// the file: the 10 newest, then one a day for 30 days.
+	Keep bool
+}
+
+// WriteError says which step of a write failed. Unwrap gives the system's error.
+type WriteError struct {
+	Path string // the file that was to be written
+	Step string // the system call's name: "open", "write", "fsync", "rename", …
+	// Replaced is set when the new content is in place and only its folder
+	// isn't known to be on the disk: a power cut may bring the old file back.
+	Replaced bool
+	Err      error
+}
+
+func (e *WriteError) Error() string {
+	// The system's error names the temporary file, which means nothing to the user.
+	cause := e.Err
+	var pe *fs.PathError
+	var le *os.LinkError
+	switch {
+	case errors.As(cause, &pe):
+		cause = pe.Err
+	case errors.As(cause, &le):
+		cause = le.Err
+	}
+	after := "the file is unchanged"
+	if e.Replaced {
+		after = "the new content is in place but may not survive a power cut"
+	}
+	return fmt.Sprintf("write %q: %s: %v (%s)", e.Path, e.Step, cause, after)
+}
+
+func (e *WriteError) Unwrap() error { return e.Err }
+
+// Replace puts data in place of the file at path, or makes the file. Through a
+// symbolic link it replaces what the link leads to. When it returns nil, the
+// content, its name and the mode are on the disk. The folder must exist.
+//
+// Concurrent calls each write a whole file and the last rename counts; use
+// Update when the new content depends on the old.
+func Replace(path string, data []byte, opts Options) error {
+	return replace(direct, path, data, opts)
+}
+
+// Create makes a new file at path and fails with fs.ErrExist when there is
+// anything already, without touching it. Mode 0 means 0600.
+func Create(path string, data []byte, mode fs.FileMode) error {
+	return create(direct, path, data, mode)
+}
+
+// Remove unlinks the file at path and syncs its folder. A file that isn't
+// there is an error that wraps fs.ErrNotExist.
+func Remove(path string) error { return remove(direct, path) }
+
+// MkdirAll makes dir and the missing folders above it with mode and syncs the
+// folder around each one made. A dir that exists keeps its mode.
+func MkdirAll(dir string, mode fs.FileMode) error { return mkdirAll(direct, dir, mode) }
+
+// Update reads the file at path, calls change with its content (nil when there
+// is no file) and replaces the file with what change returns, all under the
+// lock file path+".lock", so that updates by several processes follow one
+// another. An error of change is returned as it is and nothing is written; so
+// is a returned nil slice without an error.
+func Update(ctx context.Context, path string, opts Options, change func(old []byte) ([]byte, error)) error {
+	lock, err := AcquireLock(ctx, path+".lock")
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
+	old, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err == nil && old == nil {
+		old = []byte{}
+	}
+	data, err := change(old)
+	if err != nil || data == nil {
+		return err
+	}
+	return Replace(path, data, opts)
+}
+
+// trace is called with a step's name before each system call that changes
+// something. Tests make it fail or kill the process there; direct does neither.
+type trace func(step string) error
+
+func direct(string) error { return nil }
+
+// do runs one step of the write of path and wraps its error.
+func (t trace) do(path, step string, f func() error) error {
+	err := t(step)
+	if err == nil {
+		err = f()
+	}
+	if err != nil {
+		return &WriteError{Path: path, Step: step, Err: err}
+	}
+	return nil
+}
+
+func replace(t trace, path string, data []byte, opts Options) error {
+	target, info, err := resolve(path)
+	if err != nil {
+		return err
+	}
+	mode := opts.Mode.Perm()
+	if mode == 0 {
+		mode = 0o600
+		if info != nil {
+			mode = info.Mode().Perm()
+		}
+	}
+	if opts.Keep && info != nil && same(target, info, data) {
+		return resync(t, path, target, mode)
+	}
+	tmp, err := writeTemp(t, path, target, data, mode)
+	if err != nil {
+		return err
+	}
+	defer tmp.Close()
+	err = func() error {
+		if opts.Keep && info != nil {
+			if err := keep(t, path, target); err != nil {
+				return err
+			}
+		}
+		return t.do(path, "rename", func() error { return os.Rename(tmp.Name(), target) })
+	}()
+	if err != nil {
+		_ = os.Remove(tmp.Name()) // a leftover is swept by the next write
+		return err
+	}
+	if err := t.syncDir(path, filepath.Dir(target)); err != nil {
+		return replaced(err)
+	}
+	if opts.Keep {
+		prune(path)
+	}
+	return nil
+}
+
+// same reports whether the file already holds data.
+func same(path string, info fs.FileInfo, data []byte) bool {
+	if info.Size() != int64(len(data)) {
+		return false
+	}
+	old, err := os.ReadFile(path)
+	return err == nil && string(old) == string(data)
+}
+
+// resync makes sure that a file that needs no change is on the disk.
+func resync(t trace, path, target string, mode fs.FileMode) error {
+	f, err := os.Open(target)
+	if err != nil {
+		return &WriteError{Path: path, Step: "open", Err: err}
+	}
+	defer f.Close()
+	if err := t.do(path, "fchmod", func() error { return f.Chmod(mode) }); err != nil {
+		return err
+	}
+	if err := t.do(path, "fsync", f.Sync); err != nil {
+		return err
+	}
+	return t.syncDir(path, filepath.Dir(target))
+}
+
+func create(t trace, path string, data []byte, mode fs.FileMode) error {
+	if mode == 0 {
+		mode = 0o600
+	}
+	if _, err := os.Lstat(path); err == nil {
+		return &WriteError{Path: path, Step: "link", Err: fs.ErrExist}
+	}
+	tmp, err := writeTemp(t, path, path, data, mode.Perm())
+	if err != nil {
+		return err
+	}
+	defer tmp.Close()
+	// link(2) never replaces; rename(2) would.
+	err = t.do(path, "link", func() error { return os.Link(tmp.Name(), path) })
+	_ = os.Remove(tmp.Name())
+	if err != nil {
+		return err
+	}
+	if err := t.syncDir(path, filepath.Dir(path)); err != nil {
+		return replaced(err)
+	}
+	return nil
+}
+
+func remove(t trace, path string) error {
+	if err := t.do(path, "unlink", func() error { return os.Remove(path) }); err != nil {
+		return err
+	}
+	if err := t.syncDir(path, filepath.Dir(path)); err != nil {
+		return replaced(err)
+	}
+	return nil
+}
+
+func mkdirAll(t trace, dir string, mode fs.FileMode) error {
+	if info, err := os.Stat(dir); err == nil {
+		if !info.IsDir() {
+			return &WriteError{Path: dir, Step: "mkdir", Err: syscall.ENOTDIR}
+		}
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if parent != dir {
+		if err := mkdirAll(t, parent, mode); err != nil {
+			return err
+		}
+	}
+	err := t.do(dir, "mkdir", func() error { return os.Mkdir(dir, mode) })
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return t.syncDir(dir, parent)
+}
+
+// resolve follows symbolic links, so that a rename replaces the file and not a
+// link to it. The FileInfo is nil when there is no file yet.
+func resolve(path string) (string, fs.FileInfo, error) {
+	target, err := filepath.EvalSymlinks(path)
+	switch {
+	case err == nil:
+		info, err := os.Stat(target)
+		if err != nil {
+			return "", nil, &WriteError{Path: path, Step: "stat", Err: err}
+		}
+		if !info.Mode().IsRegular() {
+			return "", nil, &WriteError{Path: path, Step: "stat", Err: errors.New("not a regular file")}
+		}
+		return target, info, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return "", nil, &WriteError{Path: path, Step: "stat", Err: err}
+	}
+	if _, err := os.Lstat(path); err == nil {
+		return "", nil, &WriteError{Path: path, Step: "stat", Err: ErrDangling}
+	}
+	return path, nil, nil
+}
+
+// syncDir puts the names in dir on the disk. File systems that can't sync a
+// folder (EINVAL, ENOTSUP on some network and FUSE ones) offer no more than
+// the rename itself, so there that counts as done.
+func (t trace) syncDir(path, dir string) error {
+	return t.do(path, "fsync folder", func() error {
+		d, err := os.Open(dir)
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		if err := d.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOTSUP) {
+			return err
+		}
+		return nil
+	})
+}
+
+// replaced marks a *WriteError as one that came after the change.
+func replaced(err error) error {
+	var we *WriteError
+	if errors.As(err, &we) {
+		we.Replaced = true
+	}
+	return err
+}

@@ -1,0 +1,77 @@
+package durable
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/gofrs/flock"
+	"golang.org/x/sys/unix"
+)
+
+// ErrLocked reports a lock that another process, or another holder in this
+// one, still had when the context ended.
+var ErrLocked = errors.New("in use by another process")
+
+// lockRetry is how often a held lock is tried again: flock(2) can wait, but
+// not until a context ends.
+const lockRetry = 10 * time.Millisecond
+
+// Lock is an exclusive lock between processes, flock(2) on a file that stays
+// in place when the lock is released. The system releases it when the process
+// ends, however it ends.
+type Lock struct{ f *flock.Flock }
+
+// AcquireLock takes the lock whose file is path, made when missing with mode
+// 0600, and waits for it until ctx ends; then the error wraps ErrLocked and
+// ctx's error. An ended ctx still gets a lock that is free. Two calls in one
+// process exclude each other too. The folder must exist.
+func AcquireLock(ctx context.Context, path string) (*Lock, error) {
+	for {
+		f := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW), flock.SetPermissions(0o600))
+		ok, err := f.TryLock()
+		if err != nil {
+			f.Close()
+			return nil, fmt.Errorf("lock %q: %w", path, err)
+		}
+		if ok {
+			// The folder may have been replaced while waiting; then this
+			// lock keeps nobody out who comes now.
+			mine, err := f.Stat()
+			now, nowErr := os.Lstat(path)
+			if err == nil && nowErr == nil && os.SameFile(mine, now) {
+				return &Lock{f: f}, nil
+			}
+		}
+		f.Close()
+		if err := pause(ctx, lockRetry); err != nil {
+			return nil, fmt.Errorf("lock %q: %w (%w)", path, ErrLocked, err)
+		}
+	}
+}
+
+// pause waits for d or until ctx ends, and says which.
+func pause(ctx context.Context, d time.Duration) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// Release gives the lock up. The file stays: removing it would let two
+// processes hold locks on two files of one name. Releasing twice is harmless.
+func (l *Lock) Release() error {
+	if err := l.f.Close(); err != nil {
+		return fmt.Errorf("release lock %q: %w", l.f.Path(), err)
+	}
+	return nil
+}
