@@ -1,0 +1,113 @@
+package sshtest
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// startDeadline bounds how long an agent may take to answer its socket. It is
+// far above what any needs, for machines that do other things at the same time.
+const startDeadline = 30 * time.Second
+
+// Agent is a running agent: OpenSSH's, or vigild.
+type Agent struct {
+	Socket  string
+	Process *os.Process
+	LogFile string
+	done    chan struct{} // closed when the process has ended
+}
+
+// StartOpenSSHAgent starts an ssh-agent whose files lie in dir. The command is
+// the program with what comes before it, such as a loader: most often "ssh-agent".
+func StartOpenSSHAgent(dir string, command ...string) (*Agent, error) {
+	socket := filepath.Join(dir, "s")
+	return startAgent(dir, socket, nil, append(command, "-D", "-a", socket))
+}
+
+// StartVigild starts a vigild without a vault whose home is dir: an agent for
+// keys that ssh-add brings. Settings are added to its environment.
+func StartVigild(dir, binary string, settings ...string) (*Agent, error) {
+	env := append(VigilEnvironment(dir), settings...)
+	return startAgent(dir, filepath.Join(dir, "run", "vigil", "agent.sock"), env, []string{binary})
+}
+
+// VigilEnvironment makes the directories of a home at dir and returns the
+// environment settings that lead Vigil's binaries to them and nowhere else.
+func VigilEnvironment(dir string) []string {
+	env := []string{"HOME=" + dir}
+	for name, sub := range map[string]string{
+		"XDG_CONFIG_HOME": "config", "XDG_DATA_HOME": "data", "XDG_STATE_HOME": "state",
+		"XDG_CACHE_HOME": "cache", "XDG_RUNTIME_DIR": "run",
+	} {
+		path := filepath.Join(dir, sub)
+		_ = os.MkdirAll(path, 0o700) // what can't be made is noticed by who needs it
+		env = append(env, name+"="+path)
+	}
+	return env
+}
+
+func startAgent(dir, socket string, env, command []string) (*Agent, error) {
+	a := &Agent{Socket: socket, LogFile: filepath.Join(dir, "agent.log"), done: make(chan struct{})}
+	log, err := os.Create(a.LogFile)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Stdout, cmd.Stderr = log, log
+	if env != nil {
+		cmd.Env = append(os.Environ(), env...)
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", command[0], err)
+	}
+	a.Process = cmd.Process
+	go func() {
+		_ = cmd.Wait() // its log says how it went
+		close(a.done)
+	}()
+	if err := a.waitUntilServing(); err != nil {
+		_ = a.Close()
+		text, _ := os.ReadFile(a.LogFile)
+		return nil, fmt.Errorf("%s: %w\n%s", command[0], err, text)
+	}
+	return a, nil
+}
+
+// waitUntilServing returns once the socket takes a connection.
+func (a *Agent) waitUntilServing() error {
+	deadline := time.After(startDeadline)
+	for {
+		if conn, err := net.Dial("unix", a.Socket); err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-a.done:
+			return fmt.Errorf("ended before it served %s", a.Socket)
+		case <-deadline:
+			return fmt.Errorf("did not serve %s within %v", a.Socket, startDeadline)
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+// Done is closed when the agent's process has ended.
+func (a *Agent) Done() <-chan struct{} { return a.done }
+
+// Close asks the agent to end, and makes it if it doesn't.
+func (a *Agent) Close() error {
+	_ = a.Process.Signal(syscall.SIGTERM) // it may have ended by itself
+	select {
+	case <-a.done:
+		return nil
+	case <-time.After(startDeadline):
+		_ = a.Process.Kill()
+		<-a.done
+		return fmt.Errorf("agent %d did not end when asked to", a.Process.Pid)
+	}
+}

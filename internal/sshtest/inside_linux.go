@@ -1,0 +1,126 @@
+package sshtest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// runInside runs the test program again with args and env, as account a, and
+// returns its exit status. Daemons that tests leave behind come back to this
+// process, which is their subreaper: it reaps those that end, so that no test
+// mistakes a zombie for a living process, and kills those that don't.
+func runInside(a account, args, env []string) (int, error) {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return 0, fmt.Errorf("become a subreaper: %w", err)
+	}
+	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if a.change {
+		attr.Credential = &syscall.Credential{Uid: uint32(a.uid), Gid: uint32(a.gid), Groups: []uint32{uint32(a.gid)}}
+	}
+	// The death signal is tied to the thread that starts the child.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	// The link, not the path: the test program lies where only its owner may look.
+	inner, err := os.StartProcess("/proc/self/exe", args, &os.ProcAttr{
+		Env: env, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}, Sys: attr,
+	})
+	if err != nil {
+		return 0, fmt.Errorf("run the tests as %s: %w", a.name, err)
+	}
+	pid := inner.Pid
+	if err := inner.Release(); err != nil {
+		return 0, err
+	}
+	forwardSignals(pid)
+	status, err := reapUntil(pid)
+	if err != nil {
+		return 0, err
+	}
+	if left := killChildren(); len(left) != 0 {
+		fmt.Fprintf(os.Stderr, "sshtest: the tests left processes running: %s\n", strings.Join(left, ", "))
+		if status == 0 {
+			status = 1
+		}
+	}
+	return status, nil
+}
+
+// forwardSignals passes on what ends a test run: `go test` sends SIGQUIT at its
+// deadline, and the goroutines worth printing are the inner program's.
+func forwardSignals(pid int) {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGQUIT, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		for s := range signals {
+			_ = syscall.Kill(pid, s.(syscall.Signal))
+		}
+	}()
+}
+
+// reapUntil reaps every child that ends, until pid does, and returns its status.
+func reapUntil(pid int) (int, error) {
+	for {
+		var ws syscall.WaitStatus
+		got, err := syscall.Wait4(-1, &ws, 0, nil)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case err != nil:
+			return 0, fmt.Errorf("wait for the tests: %w", err)
+		case got != pid:
+			continue
+		case ws.Signaled():
+			return 128 + int(ws.Signal()), nil
+		}
+		return ws.ExitStatus(), nil
+	}
+}
+
+// killChildren kills and reaps this process's children until there are none
+// (a killed one hands over its own), and returns the names of those that lived.
+func killChildren() []string {
+	var left []string
+	for {
+		for _, pid := range children() {
+			name, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "comm"))
+			if syscall.Kill(pid, syscall.SIGKILL) == nil {
+				left = append(left, fmt.Sprintf("%s (%d)", strings.TrimSpace(string(name)), pid))
+			}
+		}
+		var ws syscall.WaitStatus
+		_, err := syscall.Wait4(-1, &ws, 0, nil)
+		if err != nil && !errors.Is(err, syscall.EINTR) {
+			return left // ECHILD: all are gone
+		}
+	}
+}
+
+// children lists this process's children that have not ended.
+func children() []int {
+	var pids []int
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range stats {
+		stat, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		// pid (comm) state ppid …; comm may hold anything, so count from its end.
+		fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+		if len(fields) < 2 || fields[0] == "Z" || fields[1] != strconv.Itoa(os.Getpid()) {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}

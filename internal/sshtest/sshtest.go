@@ -1,0 +1,129 @@
+// Package sshtest gives tests the real parts of an ssh set-up: OpenSSH's server
+// on loopback, agents to speak to, Vigil's own binaries, and an unprivileged
+// user to run all of it as.
+//
+// A test package that starts programs calls Main from its TestMain. Main builds
+// the binaries the package asks for, makes a directory for them and for
+// everything the tests write, and runs the test program again inside it: as the
+// user vigiltest when it was started by root, because peer uids, lock limits and
+// unwritable directories mean nothing to root. When the tests are over, whatever
+// they left running is killed, and having left something is a failure.
+package sshtest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// User is the account that tests started by root run as; `make deps` makes it.
+const User = "vigiltest"
+
+// worldVariable names the directory of a test run in the environment of the
+// inner test program; its presence says that this is the inner one.
+const worldVariable = "VIGIL_TEST_WORLD"
+
+// Main runs the tests of m in a world of their own and exits. The binaries
+// named (vigild, vigil-opener, vigilctl) are built first; Binary finds them.
+func Main(m *testing.M, binaries ...string) {
+	if os.Getenv(worldVariable) != "" {
+		os.Exit(m.Run())
+	}
+	status, err := outer(binaries)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "sshtest:", err)
+		status = 1
+	}
+	os.Exit(status)
+}
+
+// World returns the directory of this test run: short enough for sockets, owned
+// by the user the tests run as, removed at the end.
+func World() string { return os.Getenv(worldVariable) }
+
+// BinaryDir returns the directory that holds the binaries Main built and
+// nothing else, for a PATH.
+func BinaryDir() string { return filepath.Join(World(), "bin") }
+
+// Binary returns the path of a binary that Main built. The test is skipped
+// while the tree has no such command yet.
+func Binary(t testing.TB, name string) string {
+	t.Helper()
+	path := filepath.Join(BinaryDir(), name)
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		t.Skipf("the tree has no %s yet", name)
+	}
+	return path
+}
+
+// outer makes the world, runs the test program in it and returns its status.
+func outer(binaries []string) (status int, err error) {
+	world, err := os.MkdirTemp("/tmp", "vt")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(world)
+	if err := os.Chmod(world, 0o755); err != nil {
+		return 0, err
+	}
+	account, err := lookUpAccount()
+	if err != nil {
+		return 0, err
+	}
+	bin := filepath.Join(world, "bin")
+	if err := os.Mkdir(bin, 0o755); err != nil {
+		return 0, err
+	}
+	if err := buildAll(bin, binaries); err != nil {
+		return 0, err
+	}
+	for _, name := range []string{"home", "tmp", "w"} {
+		dir := filepath.Join(world, name)
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return 0, err
+		}
+		if err := account.own(dir); err != nil {
+			return 0, err
+		}
+	}
+	return runInside(account, innerArguments(os.Args), innerEnvironment(world, account))
+}
+
+// innerArguments drops the flags that name files of `go test` which only its own
+// user may write. Without a test log nothing is cached, which is right here: the
+// tests depend on binaries that `go test` knows nothing of.
+func innerArguments(args []string) []string {
+	var kept []string
+	for _, arg := range args {
+		if !strings.HasPrefix(arg, "-test.testlogfile=") {
+			kept = append(kept, arg)
+		}
+	}
+	return kept
+}
+
+// innerEnvironment is the environment of the tests: the caller's, without what
+// would let them find the caller's own agent, keys, configuration or session.
+func innerEnvironment(world string, a account) []string {
+	var env []string
+	for _, setting := range os.Environ() {
+		name, _, _ := strings.Cut(setting, "=")
+		switch {
+		case strings.HasPrefix(name, "SSH_"), strings.HasPrefix(name, "XDG_"),
+			strings.HasPrefix(name, "AWS_"), strings.HasPrefix(name, "GIT_"),
+			strings.HasPrefix(name, "VIGIL_"),
+			name == "HOME", name == "TMPDIR", name == "USER", name == "LOGNAME",
+			name == "DISPLAY", name == "WAYLAND_DISPLAY", name == "DBUS_SESSION_BUS_ADDRESS":
+			continue
+		}
+		env = append(env, setting)
+	}
+	return append(env,
+		worldVariable+"="+world,
+		"HOME="+filepath.Join(world, "home"),
+		"TMPDIR="+filepath.Join(world, "tmp"),
+		"USER="+a.name, "LOGNAME="+a.name)
+}
