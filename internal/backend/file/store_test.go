@@ -1,0 +1,207 @@
+package file
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"vigil/internal/backend"
+	"vigil/internal/backend/backendtest"
+)
+
+func TestConformance(t *testing.T) {
+	var dir string
+	backendtest.Run(t, func(t *testing.T) backend.Store {
+		dir = filepath.Join(t.TempDir(), "not yet", "keyring")
+		return New(dir)
+	}, func(*testing.T) backend.Store { return New(dir) })
+}
+
+func mustPut(t *testing.T, s *Store, data string, expect backend.Version) backend.Version {
+	t.Helper()
+	v, err := s.Put(t.Context(), backend.Deks, []byte(data), expect)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func TestModes(t *testing.T) {
+	s := New(filepath.Join(t.TempDir(), "a", "keyring"))
+	mustPut(t, s, "two", mustPut(t, s, "one", ""))
+	err := filepath.WalkDir(filepath.Dir(s.dir), func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		want := fs.FileMode(0o600)
+		if d.IsDir() {
+			want = 0o700
+		}
+		if info.Mode().Perm() != want {
+			t.Errorf("%s has mode %o, want %o", path, info.Mode().Perm(), want)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPreviousGenerations(t *testing.T) {
+	s := New(t.TempDir())
+	var v backend.Version
+	for i := range Generations + 3 {
+		v = mustPut(t, s, fmt.Sprintf("content %d", i), v)
+	}
+	for n := 1; n <= Generations; n++ {
+		got, err := os.ReadFile(s.previous(backend.Deks, n))
+		if want := fmt.Sprintf("content %d", Generations+2-n); err != nil || string(got) != want {
+			t.Errorf("generation %d = %q, %v; want %q", n, got, err, want)
+		}
+	}
+	if entries, err := os.ReadDir(filepath.Join(s.dir, previousName)); err != nil || len(entries) != Generations {
+		t.Errorf("%d files of previous generations, %v; want %d", len(entries), err, Generations)
+	}
+
+	// The same content again is no new generation.
+	if again := mustPut(t, s, fmt.Sprintf("content %d", Generations+2), v); again != v {
+		t.Errorf("the same content got version %q after %q", again, v)
+	}
+	if got, _ := os.ReadFile(s.previous(backend.Deks, 1)); string(got) != fmt.Sprintf("content %d", Generations+1) {
+		t.Errorf("generation 1 = %q after the same content was put again", got)
+	}
+
+	if err := s.DropPrevious(t.Context(), backend.Deks); err != nil {
+		t.Fatal(err)
+	}
+	if entries, err := os.ReadDir(filepath.Join(s.dir, previousName)); err != nil || len(entries) != 0 {
+		t.Errorf("%d files left by DropPrevious, %v", len(entries), err)
+	}
+	if data, _, err := s.Get(t.Context(), backend.Deks, ""); err != nil || string(data) != fmt.Sprintf("content %d", Generations+2) {
+		t.Errorf("Get after DropPrevious = %q, %v", data, err)
+	}
+}
+
+func TestDropPreviousOfNothing(t *testing.T) {
+	if err := New(filepath.Join(t.TempDir(), "none")).DropPrevious(t.Context(), backend.Deks); err != nil {
+		t.Error(err)
+	}
+	if err := New(t.TempDir()).DropPrevious(t.Context(), backend.Deks); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNothingIsLeftOfAFailedWrite(t *testing.T) {
+	s := New(t.TempDir())
+	// A directory in the object's place lets everything up to the rename pass.
+	if err := os.Mkdir(filepath.Join(s.dir, "deks"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := replace(s.dir, "deks", []byte("x")); err == nil {
+		t.Fatal("a directory was replaced by a file")
+	}
+	if entries, _ := os.ReadDir(s.dir); len(entries) != 1 {
+		t.Errorf("%d entries, want the directory alone: %v", len(entries), entries)
+	}
+}
+
+func TestWhatIsNoRegularFileIsRefused(t *testing.T) {
+	s := New(t.TempDir())
+	if err := os.Mkdir(filepath.Join(s.dir, "members"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(filepath.Join(s.dir, "deks"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []backend.Object{backend.Members, backend.Deks} {
+		if _, _, err := s.Get(t.Context(), o, ""); !errors.Is(err, backend.ErrMisconfigured) {
+			t.Errorf("Get(%s) = %v, want %v", o, err, backend.ErrMisconfigured)
+		}
+		if _, err := s.Put(t.Context(), o, []byte("x"), ""); !errors.Is(err, backend.ErrMisconfigured) {
+			t.Errorf("Put(%s) = %v, want %v", o, err, backend.ErrMisconfigured)
+		}
+	}
+}
+
+func TestTooLargeToRead(t *testing.T) {
+	s := New(t.TempDir())
+	path := filepath.Join(s.dir, "deks")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, backend.MaxObject+1); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Get(t.Context(), backend.Deks, ""); !errors.Is(err, backend.ErrTooLarge) {
+		t.Errorf("Get = %v, want %v", err, backend.ErrTooLarge)
+	}
+}
+
+func TestWriterWaitsForTheLock(t *testing.T) {
+	s := New(t.TempDir())
+	v := mustPut(t, s, "one", "")
+	other := flock.New(filepath.Join(s.dir, lockName))
+	if err := other.Lock(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 4*lockRetry)
+	defer cancel()
+	_, err := s.Put(ctx, backend.Deks, []byte("two"), v)
+	var e *backend.Error
+	if !errors.As(err, &e) || e.Kind != backend.ErrUnreachable || e.Next == "" {
+		t.Fatalf("Put against a held lock = %v, want %v that says what to do", err, backend.ErrUnreachable)
+	}
+	if _, _, err := s.Get(t.Context(), backend.Deks, ""); err != nil {
+		t.Errorf("a reader was held up by the writers' lock: %v", err)
+	}
+
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.Put(t.Context(), backend.Deks, []byte("two"), v)
+		done <- err
+	}()
+	if err := other.Unlock(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(lockTimeout):
+		t.Error("Put still waits for a lock that is free")
+	}
+}
+
+func TestFailuresAreSorted(t *testing.T) {
+	for name, tc := range map[string]struct {
+		err  error
+		kind error
+		next bool
+	}{
+		"not there":    {&fs.PathError{Err: syscall.ENOENT}, backend.ErrNotFound, false},
+		"no right":     {&fs.PathError{Err: syscall.EACCES}, backend.ErrDenied, true},
+		"read-only":    {&fs.PathError{Err: syscall.EROFS}, backend.ErrDenied, true},
+		"disk full":    {&fs.PathError{Err: syscall.ENOSPC}, backend.ErrUnreachable, true},
+		"over quota":   {&fs.PathError{Err: syscall.EDQUOT}, backend.ErrUnreachable, true},
+		"broken disk":  {&fs.PathError{Err: syscall.EIO}, backend.ErrUnreachable, false},
+		"a wrong path": {&fs.PathError{Err: syscall.ENOTDIR}, backend.ErrMisconfigured, false},
+	} {
+		var e *backend.Error
+		if err := failure("put", backend.Deks, tc.err); !errors.As(err, &e) || e.Kind != tc.kind || (e.Next != "") != tc.next {
+			t.Errorf("%s: %v, next step %q; want %v, next step: %v", name, err, e.Next, tc.kind, tc.next)
+		}
+	}
+}
