@@ -1,0 +1,51 @@
+package guard
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// LockLimitError reports that the process may not lock as much memory as it
+// needs. What to raise is RLIMIT_MEMLOCK.
+type LockLimitError struct {
+	Need uint64 // bytes
+	Have uint64 // the soft limit in bytes
+}
+
+// Error says what the limit is and how to raise it.
+func (e *LockLimitError) Error() string {
+	state := "is"
+	if e.Have >= e.Need {
+		state = "is used up:"
+	}
+	return fmt.Sprintf("lock %d KiB of memory: the limit %s %d KiB; raise RLIMIT_MEMLOCK "+
+		"(ulimit -l, LimitMEMLOCK= in a systemd unit, memlock in /etc/security/limits.conf)",
+		(e.Need+1023)/1024, state, e.Have/1024)
+}
+
+// CheckLockLimit reports with a [*LockLimitError] when the lock limit is below
+// need bytes. What is locked already is not counted: the kernel tells it only to
+// who asks for more.
+func CheckLockLimit(need int) error {
+	var lim unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &lim); err != nil {
+		return fmt.Errorf("read the limit on locked memory: %w", err)
+	}
+	if uint64(need) > lim.Cur && !mayLockAll() {
+		return &LockLimitError{Need: uint64(need), Have: lim.Cur}
+	}
+	return nil
+}
+
+// lockError turns the error of a refused mapping of n bytes into one that says
+// which limit was in the way, when that may have been the reason.
+func lockError(n int, err error) error {
+	if err == unix.EAGAIN || err == unix.ENOMEM || err == unix.EPERM {
+		var lim unix.Rlimit
+		if unix.Getrlimit(unix.RLIMIT_MEMLOCK, &lim) == nil && lim.Cur != unix.RLIM_INFINITY {
+			return &LockLimitError{Need: uint64(n), Have: lim.Cur}
+		}
+	}
+	return fmt.Errorf("map %d bytes of guarded memory: %w", n, err)
+}
