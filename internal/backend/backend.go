@@ -64,9 +64,10 @@ type Store interface {
 type Retention struct {
 	// Versioned says that replaced contents are kept at all.
 	Versioned bool
-	// Generations is how many are kept; 0 means that no number limits them.
+	// Generations is how many are kept whatever their age. With Days 0 they
+	// are all that is kept; with both 0 there is no limit.
 	Generations int
-	// Days is how many days they are kept; 0 means that no time limits them.
+	// Days is how many days the others are kept.
 	Days int
 	// Unknown says why the store couldn't tell, in words for a person.
 	Unknown string

@@ -3,7 +3,6 @@ package file
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,10 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gofrs/flock"
-
 	"vigil/internal/backend"
 	"vigil/internal/backend/backendtest"
+	"vigil/internal/durable"
 )
 
 func TestConformance(t *testing.T) {
@@ -61,35 +59,28 @@ func TestModes(t *testing.T) {
 
 func TestPreviousGenerations(t *testing.T) {
 	s := New(t.TempDir())
-	var v backend.Version
-	for i := range Generations + 3 {
-		v = mustPut(t, s, fmt.Sprintf("content %d", i), v)
-	}
-	for n := 1; n <= Generations; n++ {
-		got, err := os.ReadFile(s.previous(backend.Deks, n))
-		if want := fmt.Sprintf("content %d", Generations+2-n); err != nil || string(got) != want {
-			t.Errorf("generation %d = %q, %v; want %q", n, got, err, want)
-		}
-	}
-	if entries, err := os.ReadDir(filepath.Join(s.dir, previousName)); err != nil || len(entries) != Generations {
-		t.Errorf("%d files of previous generations, %v; want %d", len(entries), err, Generations)
-	}
+	path := filepath.Join(s.dir, "deks")
+	v := mustPut(t, s, "two", mustPut(t, s, "one", ""))
 
 	// The same content again is no new generation.
-	if again := mustPut(t, s, fmt.Sprintf("content %d", Generations+2), v); again != v {
+	if again := mustPut(t, s, "two", v); again != v {
 		t.Errorf("the same content got version %q after %q", again, v)
 	}
-	if got, _ := os.ReadFile(s.previous(backend.Deks, 1)); string(got) != fmt.Sprintf("content %d", Generations+1) {
-		t.Errorf("generation 1 = %q after the same content was put again", got)
+	generations, err := durable.History(path)
+	if err != nil || len(generations) != 1 {
+		t.Fatalf("history has %v, %v; want one generation", generations, err)
+	}
+	if old, err := durable.ReadGeneration(path, generations[0].Name); err != nil || string(old) != "one" {
+		t.Errorf("generation = %q, %v; want what was replaced", old, err)
 	}
 
 	if err := s.DropPrevious(t.Context(), backend.Deks); err != nil {
 		t.Fatal(err)
 	}
-	if entries, err := os.ReadDir(filepath.Join(s.dir, previousName)); err != nil || len(entries) != 0 {
-		t.Errorf("%d files left by DropPrevious, %v", len(entries), err)
+	if generations, err := durable.History(path); err != nil || len(generations) != 0 {
+		t.Errorf("history has %v, %v after DropPrevious; want none", generations, err)
 	}
-	if data, _, err := s.Get(t.Context(), backend.Deks, ""); err != nil || string(data) != fmt.Sprintf("content %d", Generations+2) {
+	if data, _, err := s.Get(t.Context(), backend.Deks, ""); err != nil || string(data) != "two" {
 		t.Errorf("Get after DropPrevious = %q, %v", data, err)
 	}
 }
@@ -100,20 +91,6 @@ func TestDropPreviousOfNothing(t *testing.T) {
 	}
 	if err := New(t.TempDir()).DropPrevious(t.Context(), backend.Deks); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestNothingIsLeftOfAFailedWrite(t *testing.T) {
-	s := New(t.TempDir())
-	// A directory in the object's place lets everything up to the rename pass.
-	if err := os.Mkdir(filepath.Join(s.dir, "deks"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := replace(s.dir, "deks", []byte("x")); err == nil {
-		t.Fatal("a directory was replaced by a file")
-	}
-	if entries, _ := os.ReadDir(s.dir); len(entries) != 1 {
-		t.Errorf("%d entries, want the directory alone: %v", len(entries), entries)
 	}
 }
 
@@ -152,13 +129,13 @@ func TestTooLargeToRead(t *testing.T) {
 func TestWriterWaitsForTheLock(t *testing.T) {
 	s := New(t.TempDir())
 	v := mustPut(t, s, "one", "")
-	other := flock.New(filepath.Join(s.dir, lockName))
-	if err := other.Lock(); err != nil {
+	other, err := durable.AcquireLock(t.Context(), filepath.Join(s.dir, lockName))
+	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 4*lockRetry)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	_, err := s.Put(ctx, backend.Deks, []byte("two"), v)
+	_, err = s.Put(ctx, backend.Deks, []byte("two"), v)
 	var e *backend.Error
 	if !errors.As(err, &e) || e.Kind != backend.ErrUnreachable || e.Next == "" {
 		t.Fatalf("Put against a held lock = %v, want %v that says what to do", err, backend.ErrUnreachable)
@@ -172,7 +149,7 @@ func TestWriterWaitsForTheLock(t *testing.T) {
 		_, err := s.Put(t.Context(), backend.Deks, []byte("two"), v)
 		done <- err
 	}()
-	if err := other.Unlock(); err != nil {
+	if err := other.Release(); err != nil {
 		t.Fatal(err)
 	}
 	select {
