@@ -1,0 +1,197 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"vigil/internal/buildid"
+)
+
+// helloTimeout is how long a side waits for the other's hello.
+const helloTimeout = 10 * time.Second
+
+// Client is a connection to vigild. It is for one goroutine at a time.
+type Client struct {
+	// OnAsk answers the daemon's questions. Without it they are refused.
+	OnAsk func(context.Context, Ask) (Answer, error)
+
+	ch     *channel
+	mine   string
+	theirs string
+}
+
+// Dial connects to the daemon that serves path and exchanges hellos. Its error
+// is an *Error: CodeNoDaemon when nobody listens there.
+func Dial(ctx context.Context, path string) (*Client, error) {
+	return dial(ctx, path, buildid.ID())
+}
+
+func dial(ctx context.Context, path, build string) (*Client, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", path)
+	if err != nil {
+		return nil, dialError(path, err)
+	}
+	c := &Client{ch: &channel{conn: conn.(*net.UnixConn)}, mine: build}
+	if err := c.greet(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func dialError(path string, err error) *Error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return Errorf(CodeNoDaemon, "Start it with `vigilctl up`.", "vigild is not running (nothing answers at %s)", path)
+	}
+	return Errorf(CodeNoDaemon, "Check who owns it and its mode; `vigilctl up` starts a daemon.", "connect to vigild: %v", err)
+}
+
+// greet checks who serves the socket and exchanges hellos.
+func (c *Client) greet(ctx context.Context) error {
+	peer, err := peerOf(c.ch.conn)
+	if err != nil {
+		return Errorf(CodeRefused, "", "see who serves the control socket: %v", err)
+	}
+	if !ownPeer(peer.UID) {
+		return Errorf(CodeRefused, "Another user's program listens on your control socket: find out which.",
+			"the control socket is served by uid %d", peer.UID)
+	}
+	defer c.onCancel(ctx)()
+	err = c.ch.write(hello{helloName, helloVersion, c.mine}, maxRequest)
+	if err == nil {
+		var h hello
+		h, err = c.ch.readHello(maxRequest, helloTimeout)
+		c.theirs = h.Build
+	}
+	if err != nil {
+		return c.lost(ctx, err)
+	}
+	return c.ch.conn.SetReadDeadline(time.Time{})
+}
+
+// Close ends the connection.
+func (c *Client) Close() { _ = c.ch.conn.Close() }
+
+// DaemonBuild is the daemon's build id.
+func (c *Client) DaemonBuild() string { return c.theirs }
+
+// SameBuild reports whether the daemon is of this program's build. A daemon of
+// another build answers only Version, Lock and Stop.
+func (c *Client) SameBuild() bool { return c.mine == c.theirs }
+
+// Do sends req with its files and returns the reply. The files stay the
+// caller's. The error is an *Error, or ctx's; after any error but the daemon's own
+// the connection is of no more use.
+func Do[R any](ctx context.Context, c *Client, req Request[R]) (*R, error) {
+	body, err := c.roundTrip(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	reply := req.reply()
+	if err := decode(body, reply); err != nil {
+		return nil, Errorf(CodeFailed, "`vigilctl up` restarts a daemon of another build.", "read vigild's reply to %s: %v", req.op(), err)
+	}
+	return reply, nil
+}
+
+func (c *Client) roundTrip(ctx context.Context, req request) (json.RawMessage, error) {
+	defer c.onCancel(ctx)()
+	body, err := json.Marshal(req)
+	if err != nil {
+		return nil, Errorf(CodeFailed, "", "encode %s: %v", req.op(), err)
+	}
+	q := question{Op: req.op(), Body: body}
+	var files []*os.File
+	for _, slot := range req.files() {
+		if *slot.file != nil {
+			q.Files = append(q.Files, slot.name)
+			files = append(files, *slot.file)
+		}
+	}
+	if err := c.ch.write(q, maxRequest, files...); err != nil {
+		if errors.Is(err, errTooLong) {
+			return nil, Errorf(CodeUsage, "", "%s: the request is longer than %d bytes", req.op(), maxRequest)
+		}
+		return nil, c.lost(ctx, err)
+	}
+	for {
+		r, err := c.receive()
+		switch {
+		case err != nil:
+			return nil, c.lost(ctx, err)
+		case r.Error != nil:
+			return nil, r.Error
+		case r.Ask == nil:
+			return r.Reply, nil
+		}
+		if err := c.answer(ctx, *r.Ask); err != nil {
+			return nil, c.lost(ctx, err)
+		}
+	}
+}
+
+func (c *Client) receive() (response, error) {
+	f, err := c.ch.readFrame(maxReply, func() {})
+	if err != nil {
+		return response{}, err
+	}
+	defer f.close()
+	if len(f.fds) > 0 {
+		return response{}, errStray
+	}
+	var r response
+	return r, decode(f.body, &r)
+}
+
+func (c *Client) answer(ctx context.Context, a Ask) error {
+	if c.OnAsk == nil {
+		return c.ch.write(question{Error: Errorf(CodeRefused, "Run it on a terminal.", "there is nobody to ask: %s", a.Message)}, maxRequest)
+	}
+	answer, err := c.OnAsk(ctx, a)
+	if err != nil {
+		return c.ch.write(question{Error: AsError(err)}, maxRequest)
+	}
+	return c.ch.write(question{Answer: &answer}, maxRequest)
+}
+
+// WaitGone waits, after Stop, until the daemon's process has ended: the system
+// closes the other end of the connection then, and not before.
+func (c *Client) WaitGone(ctx context.Context) error {
+	defer c.onCancel(ctx)()
+	_, err := io.Copy(io.Discard, c.ch)
+	closeAll(c.ch.fds)
+	c.ch.fds = nil
+	if ctx.Err() != nil {
+		return fmt.Errorf("wait for vigild to end: %w", ctx.Err())
+	}
+	if err != nil && !errors.Is(err, syscall.ECONNRESET) {
+		return fmt.Errorf("wait for vigild to end: %w", err)
+	}
+	return nil
+}
+
+// onCancel makes ctx's end interrupt reads and writes until the returned function is called.
+func (c *Client) onCancel(ctx context.Context) func() {
+	stop := context.AfterFunc(ctx, func() { _ = c.ch.conn.SetDeadline(time.Unix(1, 0)) })
+	return func() { stop() }
+}
+
+// lost says why the connection ended.
+func (c *Client) lost(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+		return Errorf(CodeNoDaemon, "`vigilctl status` shows whether it runs; its log says why.", "vigild closed the connection before it answered")
+	}
+	return Errorf(CodeFailed, "", "talk to vigild: %v", err)
+}

@@ -1,0 +1,573 @@
+package control
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// fake answers with what a test sets; other operations are refused.
+type fake struct {
+	Handler
+	status func(context.Context, *Call) (*StatusReply, error)
+	unlock func(context.Context, *Call, *UnlockRequest) (*UnlockReply, error)
+	export func(context.Context, *Call, *ExportRequest) (*ExportReply, error)
+	lock   func(context.Context) (*LockReply, error)
+}
+
+func (f *fake) Version(context.Context, *Call, *VersionRequest) (*VersionReply, error) {
+	return &VersionReply{Build: "b", Version: "v", PID: 7}, nil
+}
+
+func (f *fake) Stop(context.Context, *Call, *StopRequest) (*StopReply, error) {
+	return &StopReply{PID: 7, Locked: []string{"default"}}, nil
+}
+
+func (f *fake) Lock(ctx context.Context, _ *Call, _ *LockRequest) (*LockReply, error) {
+	if f.lock != nil {
+		return f.lock(ctx)
+	}
+	return &LockReply{}, nil
+}
+
+func (f *fake) Status(ctx context.Context, c *Call, _ *StatusRequest) (*StatusReply, error) {
+	return f.status(ctx, c)
+}
+
+func (f *fake) Unlock(ctx context.Context, c *Call, r *UnlockRequest) (*UnlockReply, error) {
+	return f.unlock(ctx, c, r)
+}
+
+func (f *fake) Export(ctx context.Context, c *Call, r *ExportRequest) (*ExportReply, error) {
+	return f.export(ctx, c, r)
+}
+
+// serve runs a server on a socket of its own and stops it with the test.
+func serve(t *testing.T, h Handler, change ...func(*Server)) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "c.sock")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewServer(h, slog.New(slog.DiscardHandler))
+	for _, c := range change {
+		c(s)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	return path
+}
+
+func connect(t *testing.T, path string) *Client {
+	t.Helper()
+	c, err := Dial(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// pipe returns the read end of a pipe that holds text and has been closed.
+func pipe(t *testing.T, text string) *os.File {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.WriteString(text); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.Close() })
+	return r
+}
+
+func wantCode(t *testing.T, err error, code Code) *Error {
+	t.Helper()
+	var e *Error
+	if !errors.As(err, &e) || e.Code != code {
+		t.Fatalf("error is %v, want one of code %s", err, code)
+	}
+	return e
+}
+
+func TestRequestIsAnsweredByItsMethod(t *testing.T) {
+	c := connect(t, serve(t, &fake{}))
+	for range 3 { // several requests on one connection
+		v, err := Do(t.Context(), c, &VersionRequest{})
+		if err != nil || v.PID != 7 {
+			t.Fatalf("version: %+v, %v", v, err)
+		}
+	}
+}
+
+func TestFilesArriveOpenAndUnreadAndAreClosedAfter(t *testing.T) {
+	requests := make(chan *UnlockRequest, 1)
+	h := &fake{unlock: func(_ context.Context, c *Call, r *UnlockRequest) (*UnlockReply, error) {
+		if c.Peer.UID != os.Getuid() || c.Peer.PID != os.Getpid() {
+			t.Errorf("peer is %+v", c.Peer)
+		}
+		b, err := io.ReadAll(r.Passphrase)
+		if err != nil {
+			t.Error(err)
+		}
+		requests <- r
+		return &UnlockReply{Saved: Saved{Notices: []string{string(b)}}}, nil
+	}}
+	c := connect(t, serve(t, h))
+	file := pipe(t, "correct horse")
+	reply, err := Do(t.Context(), c, &UnlockRequest{Vault: "work", Passphrase: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := <-requests
+	if reply.Notices[0] != "correct horse" || kept.Vault != "work" {
+		t.Errorf("handler saw %q for vault %q", reply.Notices, kept.Vault)
+	}
+	if _, err := file.Stat(); err != nil {
+		t.Errorf("the client's own file: %v", err)
+	}
+	// The reply is sent before the server closes the request's files; the next one comes after.
+	if _, err := Do(t.Context(), c, &VersionRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kept.Passphrase.Stat(); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("the handler's file after the request: %v, want closed", err)
+	}
+}
+
+func TestHandlerKeepsAFileByTakingIt(t *testing.T) {
+	files := make(chan *os.File, 1)
+	h := &fake{unlock: func(_ context.Context, _ *Call, r *UnlockRequest) (*UnlockReply, error) {
+		files <- r.Passphrase
+		r.Passphrase = nil
+		return &UnlockReply{}, nil
+	}}
+	c := connect(t, serve(t, h))
+	if _, err := Do(t.Context(), c, &UnlockRequest{Passphrase: pipe(t, "x")}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Do(t.Context(), c, &VersionRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	file := <-files
+	defer file.Close()
+	if b, err := io.ReadAll(file); err != nil || string(b) != "x" {
+		t.Errorf("kept file reads %q, %v", b, err)
+	}
+}
+
+func TestSeveralFilesKeepTheirNames(t *testing.T) {
+	h := &fake{export: func(_ context.Context, _ *Call, r *ExportRequest) (*ExportReply, error) {
+		a, _ := io.ReadAll(r.Passphrase)
+		b, _ := io.ReadAll(r.NewPassphrase)
+		_, err := r.Output.WriteString(string(a) + "," + string(b))
+		return &ExportReply{}, err
+	}}
+	c := connect(t, serve(t, h))
+	out, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	_, err = Do(t.Context(), c, &ExportRequest{Key: "k", Passphrase: pipe(t, "old"), NewPassphrase: pipe(t, "new"), Output: out})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, _ := os.ReadFile(out.Name()); string(b) != "old,new" {
+		t.Errorf("output holds %q", b)
+	}
+}
+
+func TestErrorsKeepTheirCodeAndNext(t *testing.T) {
+	fail := make(chan error, 1)
+	h := &fake{status: func(context.Context, *Call) (*StatusReply, error) { return nil, <-fail }}
+	c := connect(t, serve(t, h))
+	for _, tc := range []struct {
+		fail error
+		want Error
+	}{
+		{Errorf(CodeLocked, "unlock it", "vault %q is locked", "a"), Error{CodeLocked, `vault "a" is locked`, "unlock it"}},
+		{errors.New("disk on fire"), Error{CodeFailed, "disk on fire", ""}},
+		{errors.Join(Errorf(CodeRevoked, "n", "m")), Error{CodeRevoked, "m", "n"}},
+	} {
+		fail <- tc.fail
+		_, err := Do(t.Context(), c, &StatusRequest{})
+		if e := wantCode(t, err, tc.want.Code); *e != tc.want {
+			t.Errorf("got %+v, want %+v", *e, tc.want)
+		}
+	}
+}
+
+func TestAPanicIsThatRequestsFailureAlone(t *testing.T) {
+	h := &fake{status: func(context.Context, *Call) (*StatusReply, error) { panic("secret text") }}
+	c := connect(t, serve(t, h))
+	_, err := Do(t.Context(), c, &StatusRequest{})
+	if e := wantCode(t, err, CodeFailed); strings.Contains(e.Message+e.Next, "secret") {
+		t.Errorf("the panic's value reached the client: %v", e)
+	}
+	if _, err := Do(t.Context(), c, &VersionRequest{}); err != nil {
+		t.Errorf("after the panic: %v", err)
+	}
+}
+
+func TestOtherBuildMayOnlyLockStopAndAskWhoIsThere(t *testing.T) {
+	path := serve(t, &fake{})
+	c, err := dial(t.Context(), path, "another build")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if c.SameBuild() {
+		t.Error("builds count as the same")
+	}
+	if _, err := Do(t.Context(), c, &VersionRequest{}); err != nil {
+		t.Error(err)
+	}
+	if _, err := Do(t.Context(), c, &LockRequest{}); err != nil {
+		t.Error(err)
+	}
+	_, err = Do(t.Context(), c, &StatusRequest{})
+	wantCode(t, err, CodeOtherBuild)
+	_, err = Do(t.Context(), c, &UnlockRequest{Passphrase: pipe(t, "x")})
+	wantCode(t, err, CodeOtherBuild)
+}
+
+func TestStopHoldsTheConnectionUntilTheProcessEnds(t *testing.T) {
+	held := make(chan *os.File, 1)
+	path := serve(t, &fake{}, func(s *Server) {
+		s.hold = func(conn *net.UnixConn) {
+			f, err := conn.File() // what the process's end would close
+			if err != nil {
+				t.Error(err)
+			}
+			held <- f
+		}
+	})
+	c := connect(t, path)
+	if _, err := Do(t.Context(), c, &StopRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	gone := make(chan error, 1)
+	go func() { gone <- c.WaitGone(t.Context()) }()
+	f := <-held
+	select {
+	case err := <-gone:
+		t.Fatalf("gone before the process ended: %v", err)
+	default:
+	}
+	_ = c.ch.conn.CloseWrite() // let the server's session end: only the held descriptor is left
+	_ = f.Close()
+	if err := <-gone; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAsk(t *testing.T) {
+	h := &fake{status: func(ctx context.Context, c *Call) (*StatusReply, error) {
+		a, err := c.Ask(ctx, Ask{AskText, "code?"})
+		if err != nil {
+			return nil, err
+		}
+		return &StatusReply{Config: a.Text}, nil
+	}}
+	path := serve(t, h)
+	t.Run("answered", func(t *testing.T) {
+		c := connect(t, path)
+		c.OnAsk = func(_ context.Context, a Ask) (Answer, error) { return Answer{Text: a.Message + "123"}, nil }
+		if r, err := Do(t.Context(), c, &StatusRequest{}); err != nil || r.Config != "code?123" {
+			t.Errorf("%+v, %v", r, err)
+		}
+	})
+	t.Run("nobody there", func(t *testing.T) {
+		_, err := Do(t.Context(), connect(t, path), &StatusRequest{})
+		wantCode(t, err, CodeRefused)
+	})
+	t.Run("declined", func(t *testing.T) {
+		c := connect(t, path)
+		c.OnAsk = func(context.Context, Ask) (Answer, error) { return Answer{}, Errorf(CodeInterrupted, "", "no") }
+		_, err := Do(t.Context(), c, &StatusRequest{})
+		wantCode(t, err, CodeInterrupted)
+	})
+}
+
+func TestAClientThatGoesAwayEndsWhatItAskedFor(t *testing.T) {
+	began, ended := make(chan struct{}), make(chan error, 1)
+	h := &fake{status: func(ctx context.Context, _ *Call) (*StatusReply, error) {
+		close(began)
+		<-ctx.Done()
+		ended <- ctx.Err()
+		return nil, ctx.Err()
+	}}
+	c := connect(t, serve(t, h))
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-began; cancel() }()
+	if _, err := Do(ctx, c, &StatusRequest{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("client's error: %v", err)
+	}
+	c.Close()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("handler's context: %v", err)
+	}
+}
+
+func TestALockGoesToItsEndWithoutItsClient(t *testing.T) {
+	began, proceed, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	h := &fake{lock: func(ctx context.Context) (*LockReply, error) {
+		close(began)
+		<-proceed
+		done <- ctx.Err()
+		return &LockReply{}, nil
+	}}
+	c := connect(t, serve(t, h))
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-began; cancel() }()
+	_, _ = Do(ctx, c, &LockRequest{})
+	c.Close()
+	close(proceed)
+	if err := <-done; err != nil {
+		t.Errorf("the lock's context ended: %v", err)
+	}
+}
+
+func TestNobodyListens(t *testing.T) {
+	_, err := Dial(t.Context(), filepath.Join(t.TempDir(), "none"))
+	wantCode(t, err, CodeNoDaemon)
+
+	path := filepath.Join(t.TempDir(), "dead")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	l.Close()
+	_, err = Dial(t.Context(), path)
+	wantCode(t, err, CodeNoDaemon)
+}
+
+// TestServeEndsWithConnectionsOpen: serve's cleanup fails the test if goroutines stay.
+func TestServeEndsWithConnectionsOpen(t *testing.T) {
+	path := serve(t, &fake{})
+	for range 3 {
+		connect(t, path)
+	}
+}
+
+func TestManyClientsAtOnce(t *testing.T) {
+	path := serve(t, &fake{})
+	var wg sync.WaitGroup
+	for range 2 * maxConnections { // more than are served at once: the others wait
+		wg.Go(func() {
+			c, err := Dial(t.Context(), path)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			if _, err := Do(t.Context(), c, &VersionRequest{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// raw is a client that sends what it likes.
+type raw struct {
+	t *testing.T
+	*channel
+}
+
+func dialRaw(t *testing.T, path string) raw {
+	t.Helper()
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	r := raw{t, &channel{conn: conn}}
+	if err := r.write(hello{helloName, helloVersion, "unknown"}, maxRequest); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.readHello(maxRequest, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func (r raw) send(text string, fds ...int) {
+	r.t.Helper()
+	b := binary.BigEndian.AppendUint32(nil, uint32(len(text)))
+	if _, _, err := r.conn.WriteMsgUnix(append(b, text...), unix.UnixRights(fds...), nil); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r raw) receive() response {
+	r.t.Helper()
+	f, err := r.readFrame(maxReply, func() {})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var reply response
+	if err := json.Unmarshal(f.body, &reply); err != nil {
+		r.t.Fatal(err)
+	}
+	return reply
+}
+
+func TestStrictDecoding(t *testing.T) {
+	h := &fake{unlock: func(context.Context, *Call, *UnlockRequest) (*UnlockReply, error) { return &UnlockReply{}, nil }}
+	path := serve(t, h)
+	fd := func() int { return int(pipe(t, "x").Fd()) }
+	for name, tc := range map[string]struct {
+		text string
+		fds  int
+		ok   bool
+	}{
+		"good":              {`{"op":"unlock","files":["passphrase"],"body":{"vault":"a"}}`, 1, true},
+		"no body":           {`{"op":"version"}`, 0, true},
+		"empty":             {``, 0, false},
+		"not JSON":          {`nonsense`, 0, false},
+		"unknown operation": {`{"op":"steal"}`, 0, false},
+		"unknown member":    {`{"op":"version","x":1}`, 0, false},
+		"unknown in body":   {`{"op":"unlock","files":["passphrase"],"body":{"passphrase":"a"}}`, 1, false},
+		"two values":        {`{"op":"version"}{}`, 0, false},
+		"body not object":   {`{"op":"unlock","files":["passphrase"],"body":[]}`, 1, false},
+		"file missing":      {`{"op":"unlock"}`, 0, false},
+		"file not named":    {`{"op":"version"}`, 1, false},
+		"file not sent":     {`{"op":"unlock","files":["passphrase"]}`, 0, false},
+		"file unknown":      {`{"op":"unlock","files":["key_file"]}`, 1, false},
+		"file twice":        {`{"op":"unlock","files":["passphrase","passphrase"]}`, 2, false},
+		"answer unasked":    {`{"answer":{"yes":true}}`, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := dialRaw(t, path)
+			var fds []int
+			for range tc.fds {
+				fds = append(fds, fd())
+			}
+			r.send(tc.text, fds...)
+			got := r.receive()
+			if tc.ok != (got.Error == nil) {
+				t.Fatalf("answer: %+v", got)
+			}
+			if !tc.ok && got.Error.Code != CodeUsage {
+				t.Errorf("code %s, want usage", got.Error.Code)
+			}
+			r.send(`{"op":"version"}`) // the connection goes on
+			if got := r.receive(); got.Error != nil {
+				t.Errorf("next request: %+v", got.Error)
+			}
+		})
+	}
+}
+
+func TestConnectionsThatBreakTheFramingAreClosed(t *testing.T) {
+	path := serve(t, &fake{})
+	fd := int(pipe(t, "x").Fd())
+	for name, send := range map[string]func(raw){
+		"longer than allowed": func(r raw) { _, _ = r.conn.Write([]byte{0x7f, 0xff, 0xff, 0xff}) },
+		"too many files": func(r raw) {
+			fds := make([]int, maxFiles+1)
+			for i := range fds {
+				fds[i] = fd
+			}
+			r.send(`{"op":"version"}`, fds...)
+		},
+		"half a message": func(r raw) { _, _ = r.conn.Write([]byte{0, 0, 0, 9, '{'}); _ = r.conn.CloseWrite() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := dialRaw(t, path)
+			send(r)
+			if _, err := r.Read(make([]byte, 1)); !errors.Is(err, io.EOF) && !errors.Is(err, unix.ECONNRESET) {
+				t.Errorf("read: %v, want the end", err)
+			}
+		})
+	}
+}
+
+func TestExitStatuses(t *testing.T) {
+	for code, want := range map[Code]int{
+		CodeFailed: 1, CodeNotFound: 1, CodeExists: 1, CodeAmbiguous: 1, CodeDamaged: 1, CodeInterrupted: 1,
+		CodeUsage: 2, CodeLocked: 3, CodeWrongPassphrase: 4, CodeKeyPassphrase: 4, CodeNoDaemon: 5,
+		CodeOtherBuild: 5, CodeUnreachable: 6, CodeRefused: 7, CodeRevoked: 7, "new code": 1,
+	} {
+		if got := code.ExitStatus(); got != want {
+			t.Errorf("%s ends with %d, want %d", code, got, want)
+		}
+	}
+}
+
+func TestAmbiguousListsTheKeys(t *testing.T) {
+	keys := make([]Key, 12)
+	for i := range keys {
+		keys[i] = Key{ID: "id", Fingerprint: "SHA256:x", Vault: "v", Name: "n"}
+	}
+	e := Ambiguous("n", keys)
+	if n := strings.Count(e.Message, "\n"); n != maxListedMatches+1 || !strings.HasSuffix(e.Message, "and 2 more") {
+		t.Errorf("message lists %d lines: %s", n, e.Message)
+	}
+}
+
+// FuzzControl feeds bytes to the framing and to strict decoding: whatever is
+// taken for a request must encode to one that is taken again.
+func FuzzControl(f *testing.F) {
+	for _, seed := range []string{
+		`{"op":"version"}`,
+		`{"op":"unlock","files":["passphrase"],"body":{"vault":"a"}}`,
+		`{"op":"add","files":["key_file","key_passphrase","certificate"],"body":{"name":"n","hosts":["h"],"tags":[]}}`,
+		`{"op":"edit","body":{"key":"k","name":"","hosts":[],"confirm":false,"destinations":[{"from":{"host":"a","keys":[{"blob":"AA=="}]},"to":{"user":"u*","host":"b"}}]}}`,
+		`{"op":"init","files":["passphrase"],"body":{"kdf":{"memory_mib":256},"unlock":true}}`,
+		`{"op":"why","body":{"limit":-1}}`,
+		`{"answer":{"yes":true}}`,
+		`{"error":{"code":"refused","message":"m"}}`,
+		`{"op":"lock","body":{"vault":"\ud800"}}`,
+		`{"op":"stop"} {}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var q question
+		if decode(b, &q) != nil {
+			return
+		}
+		o, err := decodeOperation(q)
+		if err != nil {
+			return
+		}
+		if err := o.adopt(q.Files, &frame{}); err != nil {
+			wantCode(t, err, CodeUsage)
+		}
+		body, err := json.Marshal(o.req)
+		if err != nil {
+			t.Fatalf("encode what was decoded: %v", err)
+		}
+		if _, err := decodeOperation(question{Op: q.Op, Body: body}); err != nil {
+			t.Fatalf("decode what was encoded: %v", err)
+		}
+	})
+}

@@ -1,0 +1,252 @@
+package control
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Limits of the protocol.
+const (
+	// maxRequest is the largest message a client may send, in bytes.
+	maxRequest = 1 << 20
+	// maxReply is the largest message the daemon sends: 10,000 keys with their certificates.
+	maxReply = 64 << 20
+	// maxFiles is how many descriptors may travel with one message.
+	maxFiles = 8
+	// headerSize is the length before every message.
+	headerSize = 4
+)
+
+var (
+	errTooLong  = errors.New("control message is longer than allowed")
+	errTooMany  = errors.New("control message carries more descriptors than allowed")
+	errStray    = errors.New("control message carries descriptors it does not name")
+	errTrailing = errors.New("control message has bytes after its end")
+)
+
+// channel sends and receives messages and the descriptors beside them on one
+// connection. One goroutine may read while another writes.
+type channel struct {
+	conn *net.UnixConn
+	// fds were received and not yet claimed by readFrame's caller.
+	fds []int
+}
+
+// frame is one message with its descriptors, which whoever holds the frame closes.
+type frame struct {
+	body []byte
+	fds  []int
+}
+
+func (f *frame) close() {
+	closeAll(f.fds)
+	f.fds = nil
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		_ = unix.Close(fd)
+	}
+}
+
+// Read implements io.Reader; descriptors that arrive are kept in c.fds.
+func (c *channel) Read(p []byte) (int, error) {
+	oob := make([]byte, unix.CmsgSpace(4*maxFiles))
+	n, oobn, flags, _, err := c.conn.ReadMsgUnix(p, oob)
+	if oobn > 0 {
+		if e := c.keep(oob[:oobn]); e != nil && err == nil {
+			err = e
+		}
+	}
+	switch {
+	case errors.Is(err, io.EOF): // net wraps it, and io compares it
+		return 0, io.EOF
+	case err != nil:
+		return 0, err
+	case flags&unix.MSG_CTRUNC != 0 || len(c.fds) > maxFiles:
+		return 0, errTooMany // with n > 0 io.ReadFull would drop the error
+	case n == 0 && len(p) > 0:
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// keep takes the descriptors out of a control message.
+func (c *channel) keep(oob []byte) error {
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return fmt.Errorf("read passed descriptors: %w", err)
+	}
+	for i := range messages {
+		fds, err := unix.ParseUnixRights(&messages[i])
+		if err != nil {
+			continue // credentials or something else that carries no descriptor
+		}
+		c.fds = append(c.fds, fds...)
+	}
+	return nil
+}
+
+// readFrame reads one message of at most limit bytes. The wait for its first
+// byte is the caller's deadline; begun is called when that has come. Memory is
+// used for bytes that came, not for the length that was announced.
+func (c *channel) readFrame(limit int, begun func()) (frame, error) {
+	fail := func(err error) (frame, error) {
+		closeAll(c.fds)
+		c.fds = nil
+		return frame{}, err
+	}
+	var header [headerSize]byte
+	if _, err := io.ReadFull(c, header[:1]); err != nil {
+		return fail(err)
+	}
+	begun()
+	if _, err := io.ReadFull(c, header[1:]); err != nil {
+		return fail(noEOF(err))
+	}
+	size := int64(binary.BigEndian.Uint32(header[:]))
+	if size > int64(limit) {
+		return fail(errTooLong)
+	}
+	var body bytes.Buffer
+	if _, err := io.CopyN(&body, c, size); err != nil {
+		return fail(noEOF(err))
+	}
+	f := frame{body.Bytes(), c.fds}
+	c.fds = nil
+	return f, nil
+}
+
+// noEOF turns an end within a message into an error that isn't io.EOF.
+func noEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// write sends one message and the files beside it, which stay the caller's.
+func (c *channel) write(message any, limit int, files ...*os.File) error {
+	body, err := json.Marshal(message)
+	if err != nil {
+		return fmt.Errorf("encode control message: %w", err)
+	}
+	if len(body) > limit {
+		return errTooLong
+	}
+	if len(files) > maxFiles {
+		return errTooMany
+	}
+	framed := binary.BigEndian.AppendUint32(make([]byte, 0, headerSize+len(body)), uint32(len(body)))
+	framed = append(framed, body...)
+	if len(files) == 0 {
+		_, err = c.conn.Write(framed)
+		return err
+	}
+	fds, err := duplicates(files)
+	defer closeAll(fds)
+	if err != nil {
+		return err
+	}
+	n, _, err := c.conn.WriteMsgUnix(framed, unix.UnixRights(fds...), nil)
+	if err == nil && n < len(framed) {
+		_, err = c.conn.Write(framed[n:])
+	}
+	return err
+}
+
+// duplicates returns descriptors for files without changing the files' mode.
+// It returns those made before an error too; the caller closes them.
+func duplicates(files []*os.File) ([]int, error) {
+	var fds []int
+	for _, f := range files {
+		raw, err := f.SyscallConn()
+		if err != nil {
+			return fds, err
+		}
+		var dupErr error
+		err = raw.Control(func(fd uintptr) {
+			var dup int
+			if dup, dupErr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0); dupErr == nil {
+				fds = append(fds, dup)
+			}
+		})
+		if err = errors.Join(err, dupErr); err != nil {
+			return fds, fmt.Errorf("duplicate descriptor of %s: %w", f.Name(), err)
+		}
+	}
+	return fds, nil
+}
+
+// decode reads one JSON value strictly.
+func decode(b []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errTrailing
+	}
+	return nil
+}
+
+// hello is the first message in both directions. It is the same for ever.
+type hello struct {
+	Vigil   string `json:"vigil"`   // "control"
+	Version int    `json:"version"` // of this framing
+	Build   string `json:"build"`
+}
+
+const (
+	helloName    = "control"
+	helloVersion = 1
+)
+
+// readHello reads the other side's hello.
+func (c *channel) readHello(limit int, timeout time.Duration) (hello, error) {
+	_ = c.conn.SetReadDeadline(time.Now().Add(timeout))
+	f, err := c.readFrame(limit, func() {})
+	if err != nil {
+		return hello{}, err
+	}
+	defer f.close()
+	var h hello
+	if len(f.fds) > 0 {
+		return hello{}, errStray
+	}
+	if err := decode(f.body, &h); err != nil {
+		return hello{}, err
+	}
+	if h.Vigil != helloName || h.Version != helloVersion {
+		return hello{}, errors.New("the other side does not speak this version of the control protocol")
+	}
+	return h, nil
+}
+
+// question is what a client sends: a request, or the answer to an ask.
+type question struct {
+	Op    Op              `json:"op,omitempty"`
+	Files []string        `json:"files,omitempty"` // what the descriptors are, in order
+	Body  json.RawMessage `json:"body,omitempty"`
+
+	Answer *Answer `json:"answer,omitempty"`
+	// Error answers an ask that can't be answered.
+	Error *Error `json:"error,omitempty"`
+}
+
+// response is what the daemon sends: exactly one member is set.
+type response struct {
+	Reply json.RawMessage `json:"reply,omitempty"`
+	Error *Error          `json:"error,omitempty"`
+	Ask   *Ask            `json:"ask,omitempty"`
+}

@@ -1,0 +1,340 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"vigil/internal/buildid"
+)
+
+// Limits of the server.
+const (
+	// maxConnections is how many control connections are served at once.
+	maxConnections = 64
+	// requestTimeout is how long a request may take to arrive after its first byte.
+	requestTimeout = 10 * time.Second
+	// idleTimeout is how long a connection may wait between requests: a person
+	// types a passphrase meanwhile.
+	idleTimeout = 10 * time.Minute
+	// replyTimeout is how long a reply may take to be read.
+	replyTimeout = 30 * time.Second
+	// acceptPause is the wait after a failed accept, such as for lack of descriptors.
+	acceptPause = 50 * time.Millisecond
+)
+
+// Server answers on control sockets.
+type Server struct {
+	handler Handler
+	log     *slog.Logger
+	build   string
+	slots   chan struct{}
+	// hold keeps a connection open until the process ends; a test replaces it.
+	hold func(*net.UnixConn)
+}
+
+// NewServer returns a server that answers with h. It logs what it can't tell a client.
+func NewServer(h Handler, log *slog.Logger) *Server {
+	return &Server{
+		handler: h,
+		log:     log,
+		build:   buildid.ID(),
+		slots:   make(chan struct{}, maxConnections),
+		hold:    holdOpen,
+	}
+}
+
+// Serve answers connections of l until ctx ends. Then it closes l, lets requests
+// that are being answered finish (their contexts end), and returns nil when every
+// connection's goroutines have ended.
+func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer context.AfterFunc(ctx, func() { _ = l.SetDeadline(time.Unix(1, 0)) })()
+	defer l.Close()
+	for {
+		select {
+		case s.slots <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
+		conn, err := l.AcceptUnix()
+		if err == nil {
+			wg.Go(func() {
+				defer func() { <-s.slots }()
+				s.serve(ctx, conn)
+			})
+			continue
+		}
+		<-s.slots
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return fmt.Errorf("accept control connection: %w", err)
+		}
+		s.log.Warn("accept control connection", "error", err)
+		select {
+		case <-time.After(acceptPause):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// serve owns one connection.
+func (s *Server) serve(ctx context.Context, conn *net.UnixConn) {
+	defer conn.Close()
+	peer, err := peerOf(conn)
+	if err != nil {
+		s.log.Warn("control connection without a peer", "error", err)
+		return
+	}
+	if !ownPeer(peer.UID) {
+		s.log.Warn("control connection of another user refused", "uid", peer.UID, "pid", peer.PID)
+		return
+	}
+	ch := &channel{conn: conn}
+	defer context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })()
+	_ = conn.SetWriteDeadline(time.Now().Add(replyTimeout))
+	if err := ch.write(hello{helloName, helloVersion, s.build}, maxReply); err != nil {
+		return
+	}
+	h, err := ch.readHello(maxRequest, helloTimeout)
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			s.log.Warn("control connection refused", "pid", peer.PID, "error", err)
+		}
+		return
+	}
+	sess := &session{
+		server: s, ch: ch, peer: peer, sameBuild: h.Build == s.build,
+		frames: make(chan frame), done: make(chan struct{}),
+	}
+	sess.run(ctx)
+}
+
+// session is one connection after the hellos.
+type session struct {
+	server    *Server
+	ch        *channel
+	peer      Peer
+	sameBuild bool
+	frames    chan frame    // what the client sends; closed at its end
+	done      chan struct{} // closed when nobody takes frames any more
+}
+
+// run answers requests one after another while a second goroutine reads, so that
+// a client that goes away ends the context of what it asked for.
+func (s *session) run(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer cancel()
+		defer close(s.frames)
+		s.read(ctx)
+	})
+	defer wg.Wait()
+	defer func() { _ = s.ch.conn.CloseRead() }()
+	defer close(s.done)
+	for f := range s.frames {
+		if !s.answer(ctx, f) {
+			return
+		}
+	}
+}
+
+func (s *session) read(ctx context.Context) {
+	for {
+		s.deadline(ctx, idleTimeout)
+		f, err := s.ch.readFrame(maxRequest, func() { s.deadline(ctx, requestTimeout) })
+		if err != nil {
+			if !errors.Is(err, io.EOF) && ctx.Err() == nil {
+				s.server.log.Warn("control connection ended", "pid", s.peer.PID, "error", err)
+			}
+			return
+		}
+		select {
+		case s.frames <- f:
+		case <-s.done:
+			f.close()
+			return
+		}
+	}
+}
+
+// deadline sets the read deadline, unless ctx has ended, which set one in the past.
+func (s *session) deadline(ctx context.Context, d time.Duration) {
+	_ = s.ch.conn.SetReadDeadline(time.Now().Add(d))
+	if ctx.Err() != nil {
+		_ = s.ch.conn.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// answer answers one request and reports whether the connection goes on.
+func (s *session) answer(ctx context.Context, f frame) bool {
+	defer f.close()
+	op, o, err := s.parse(&f)
+	if o != nil {
+		defer closeFiles(o.req)
+	}
+	if err != nil {
+		return s.send(response{Error: AsError(err)})
+	}
+	if op == OpStop || op == OpLock {
+		ctx = context.WithoutCancel(ctx) // they go to their end, whatever becomes of the client
+	}
+	reply, err := s.call(ctx, op, o)
+	if err != nil {
+		return s.send(response{Error: AsError(err)})
+	}
+	body, err := json.Marshal(reply)
+	if err != nil {
+		return s.send(response{Error: Errorf(CodeFailed, "", "encode the reply to %s: %v", op, err)})
+	}
+	if op == OpStop {
+		s.server.hold(s.ch.conn)
+	}
+	return s.send(response{Reply: body})
+}
+
+// parse decodes a request and gives its descriptors to it. The operation is
+// returned with an error too when files have become its own.
+func (s *session) parse(f *frame) (Op, *operation, error) {
+	var q question
+	if err := decode(f.body, &q); err != nil {
+		return "", nil, Errorf(CodeUsage, "", "read control request: %v", err)
+	}
+	if q.Answer != nil || q.Error != nil {
+		return "", nil, Errorf(CodeUsage, "", "an answer came where a request was expected")
+	}
+	if !s.sameBuild && q.Op != OpVersion && q.Op != OpStop && q.Op != OpLock {
+		return q.Op, nil, Errorf(CodeOtherBuild, "`vigilctl up` restarts it; that locks it.",
+			"vigild is of build %s, which is not the build of this vigilctl", s.server.build)
+	}
+	o, err := decodeOperation(q)
+	if err != nil {
+		return q.Op, nil, err
+	}
+	return q.Op, o, o.adopt(q.Files, f)
+}
+
+// decodeOperation decodes the body of a request.
+func decodeOperation(q question) (*operation, error) {
+	construct, ok := dispatch[q.Op]
+	if !ok {
+		return nil, Errorf(CodeUsage, "", "vigild knows no such operation")
+	}
+	o := construct()
+	body := []byte(q.Body)
+	if len(body) == 0 {
+		body = []byte("{}")
+	}
+	if err := decode(body, o.req); err != nil {
+		return nil, Errorf(CodeUsage, "", "read %s request: %v", q.Op, err)
+	}
+	return &o, nil
+}
+
+// adopt moves the descriptors of f into the fields of the request they are named for.
+func (o *operation) adopt(names []string, f *frame) error {
+	slots := o.req.files()
+	if len(names) != len(f.fds) {
+		return Errorf(CodeUsage, "", "%s: %d files are named and %d came", o.req.op(), len(names), len(f.fds))
+	}
+	for _, name := range names {
+		i := slices.IndexFunc(slots, func(s fileSlot) bool { return s.name == name })
+		if i < 0 || *slots[i].file != nil {
+			return Errorf(CodeUsage, "", "%s: a file is named that it doesn't take, or twice", o.req.op())
+		}
+		*slots[i].file = os.NewFile(uintptr(f.fds[0]), name)
+		f.fds = f.fds[1:]
+	}
+	for _, slot := range slots {
+		if slot.required && *slot.file == nil {
+			return Errorf(CodeUsage, "", "%s: the file %s is missing", o.req.op(), slot.name)
+		}
+	}
+	return nil
+}
+
+func closeFiles(req request) {
+	for _, slot := range req.files() {
+		if *slot.file != nil {
+			_ = (*slot.file).Close()
+		}
+	}
+}
+
+// call runs the handler's method. A panic becomes an error for this client; its
+// value isn't logged, as it might be part of a request.
+func (s *session) call(ctx context.Context, op Op, o *operation) (reply any, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.server.log.Error("panic in control request", "op", op, "type", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
+			reply, err = nil, Errorf(CodeFailed, "The daemon's log says where; please report it.", "%s: vigild failed inside", op)
+		}
+	}()
+	return o.call(ctx, s.server.handler, &Call{Peer: s.peer, ask: s.ask})
+}
+
+// ask sends a question to the client and waits for its answer.
+func (s *session) ask(ctx context.Context, a Ask) (Answer, error) {
+	if !s.send(response{Ask: &a}) {
+		return Answer{}, Errorf(CodeRefused, "", "the client went away before it answered")
+	}
+	select {
+	case <-ctx.Done():
+		return Answer{}, ctx.Err()
+	case f, ok := <-s.frames:
+		if !ok {
+			return Answer{}, Errorf(CodeRefused, "", "the client went away before it answered")
+		}
+		defer f.close()
+		var q question
+		if err := decode(f.body, &q); err != nil || len(f.fds) > 0 {
+			return Answer{}, Errorf(CodeUsage, "", "read the client's answer: not an answer")
+		}
+		switch {
+		case q.Error != nil:
+			return Answer{}, q.Error
+		case q.Answer == nil:
+			return Answer{}, Errorf(CodeUsage, "", "read the client's answer: not an answer")
+		}
+		return *q.Answer, nil
+	}
+}
+
+// send writes a message and reports whether it could be.
+func (s *session) send(r response) bool {
+	_ = s.ch.conn.SetWriteDeadline(time.Now().Add(replyTimeout))
+	err := s.ch.write(r, maxReply)
+	if errors.Is(err, errTooLong) {
+		err = s.ch.write(response{Error: Errorf(CodeFailed, "", "the reply is longer than %d bytes", maxReply)}, maxReply)
+	}
+	if err != nil {
+		s.server.log.Warn("answer control request", "pid", s.peer.PID, "error", err)
+	}
+	return err == nil
+}
+
+// holdOpen keeps the connection open until the process ends, on a descriptor
+// that nothing closes: its end tells Client.WaitGone that the process has gone.
+func holdOpen(conn *net.UnixConn) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) })
+}
