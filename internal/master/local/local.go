@@ -1,0 +1,233 @@
+// Package local is a master key in a file of this device: 32 random bytes in
+// $XDG_DATA_HOME/vigil/device/master.key, 0600 in a folder of its owner's.
+//
+// It makes Vigil complete without a cloud, and gives up what a key management
+// service adds: who copies the device key, the keyring and the vault from this
+// disk needs only the passphrase, and nobody can revoke the key from afar. Who
+// loses the file loses the vault, so it belongs in a backup.
+//
+// A wrapped share is the project's one symmetric seal (package envelope) under
+// the device key, with the encryption context as its context.
+package local
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"vigil/internal/durable"
+	"vigil/internal/guard"
+	"vigil/internal/master"
+)
+
+// KeySize is the size in bytes of the device key and of its file.
+const KeySize = 32
+
+// fileName is the device key's file in the device folder.
+const fileName = "master.key"
+
+// Key is the master key in one device folder. It holds no secret between
+// calls: each one reads the file into guarded memory and wipes it.
+type Key struct {
+	dir  string
+	slab *guard.Slab
+}
+
+var _ master.Key = (*Key)(nil)
+
+// New returns the master key in the device folder dir, an absolute path. It
+// looks at nothing yet: Check does, and so does every other call. The slab
+// stays the caller's and must outlive the Key.
+func New(dir string, slab *guard.Slab) *Key { return &Key{dir: dir, slab: slab} }
+
+// Path returns the device key's file, for a person to back up.
+func (k *Key) Path() string { return filepath.Join(k.dir, fileName) }
+
+// Create makes the device key and puts it on the disk. It fails with
+// fs.ErrExist, and changes nothing, when there is one: vaults depend on it.
+func (k *Key) Create() error {
+	if err := durable.MkdirAll(k.dir, 0o700); err != nil {
+		return fmt.Errorf("make device folder: %w", err)
+	}
+	buf, err := k.slab.Alloc(KeySize)
+	if err != nil {
+		return fmt.Errorf("make device key: %w", err)
+	}
+	defer buf.Free()
+	if _, err := rand.Read(buf.Bytes()); err != nil {
+		return fmt.Errorf("make device key: %w", err)
+	}
+	if err := durable.Create(k.Path(), buf.Bytes(), 0o600); err != nil {
+		return fmt.Errorf("make device key: %w", err)
+	}
+	return nil
+}
+
+// Generate makes a new share. See [master.Key].
+func (k *Key) Generate(ctx context.Context, dst []byte, c master.Context) ([]byte, error) {
+	const op = "generate share"
+	if err := check(ctx, dst, c); err != nil {
+		return nil, fmt.Errorf("%s: %w", op, err)
+	}
+	var wrapped []byte
+	err := k.use(op, func(key []byte) (err error) {
+		if _, err = rand.Read(dst); err != nil {
+			return err
+		}
+		wrapped, err = seal(key, dst, c)
+		return err
+	})
+	if err != nil {
+		guard.Wipe(dst)
+		return nil, err
+	}
+	return wrapped, nil
+}
+
+// Decrypt puts the share that wrapped holds into dst. See [master.Key].
+func (k *Key) Decrypt(ctx context.Context, dst, wrapped []byte, c master.Context) error {
+	const op = "unwrap share"
+	if err := check(ctx, dst, c); err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	err := k.use(op, func(key []byte) error {
+		if err := open(dst, key, wrapped, c); err != nil {
+			return &master.Error{
+				Kind: master.ErrMisconfigured, Op: op, Err: err,
+				Next: "the share was wrapped by another device key, or is damaged; restore " + k.Path() + " from the backup of this device",
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		guard.Wipe(dst)
+	}
+	return err
+}
+
+// Rewrap wraps a share anew. It can go to no other master key, because its
+// plaintext would have to leave this one. See [master.Key].
+func (k *Key) Rewrap(ctx context.Context, wrapped []byte, c master.Context, to master.URI) ([]byte, error) {
+	const op = "rewrap share"
+	if to.Scheme != master.SchemeLocal {
+		return nil, &master.Error{
+			Kind: master.ErrMisconfigured, Op: op,
+			Err:  fmt.Errorf("a share can't move from a device key to %s", to.Scheme),
+			Next: "give the identity's passphrase, so that it gets a new share there",
+		}
+	}
+	share, err := k.slab.Alloc(master.ShareSize)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", op, err)
+	}
+	defer share.Free()
+	if err := k.Decrypt(ctx, share.Bytes(), wrapped, c); err != nil {
+		return nil, err
+	}
+	var again []byte
+	err = k.use(op, func(key []byte) (err error) {
+		again, err = seal(key, share.Bytes(), c)
+		return err
+	})
+	return again, err
+}
+
+// Check reads the device key. See [master.Key].
+func (k *Key) Check(context.Context) (master.Description, error) {
+	if err := k.use("check device key", func([]byte) error { return nil }); err != nil {
+		return master.Description{}, err
+	}
+	return master.Description{
+		URI:    master.URI{Scheme: master.SchemeLocal},
+		Detail: "device key " + k.Path() + "; back it up, nothing opens the vault without it",
+	}, nil
+}
+
+// Calls is zero: a device key needs no service.
+func (k *Key) Calls() master.Calls { return master.Calls{} }
+
+// check refuses what no call to a master key may be made with.
+func check(ctx context.Context, dst []byte, c master.Context) error {
+	if len(dst) != master.ShareSize {
+		return fmt.Errorf("room for %d bytes of share, want %d", len(dst), master.ShareSize)
+	}
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// use runs f on the device key, in guarded memory that is wiped after it, and
+// erases what f leaves on stack and heap.
+func (k *Key) use(op string, f func(key []byte) error) error {
+	buf, err := k.slab.Alloc(KeySize)
+	if err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	defer buf.Free()
+	if err := k.read(buf.Bytes()); err != nil {
+		return k.failure(op, err)
+	}
+	guard.Do(func() { err = f(buf.Bytes()) })
+	return err
+}
+
+// Refusals of a device key file.
+var (
+	errNotAFile = errors.New("not a regular file")
+	errSize     = fmt.Errorf("not %d bytes long", KeySize)
+	errMode     = errors.New("readable or writable by others")
+	errOwner    = errors.New("owned by another user")
+)
+
+// read fills dst, KeySize bytes, from the device key's file.
+func (k *Key) read(dst []byte) error {
+	f, err := os.OpenFile(k.Path(), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	switch {
+	case !info.Mode().IsRegular():
+		return errNotAFile
+	case info.Mode().Perm()&0o077 != 0:
+		return errMode
+	case info.Size() != KeySize:
+		return errSize
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 && int(st.Uid) != os.Geteuid() {
+		return errOwner
+	}
+	_, err = io.ReadFull(f, dst)
+	return err
+}
+
+// failure says what is wrong with the device key's file and what to do.
+func (k *Key) failure(op string, err error) error {
+	e := &master.Error{Kind: master.ErrMisconfigured, Op: op, Err: fmt.Errorf("device key %s: %w", k.Path(), err)}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		e.Err = fmt.Errorf("device key: %w", err) // a PathError names the file
+		e.Next = "restore the device key from the backup of this device"
+	case errors.Is(err, errMode):
+		e.Next = "chmod 600 " + k.Path()
+	case errors.Is(err, errOwner):
+		e.Next = "run as the user who owns the device key"
+	case errors.Is(err, errSize), errors.Is(err, errNotAFile), errors.Is(err, syscall.ELOOP):
+		e.Next = "restore the device key from the backup of this device"
+	default:
+		e.Kind = master.ErrUnreachable // a disk that fails may work again
+		e.Next = "look after the disk and the permissions of " + k.dir
+	}
+	return e
+}
