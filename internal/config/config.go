@@ -1,0 +1,109 @@
+// Package config reads what the user set: config.toml, which Vigil never
+// writes, and vaults.d/NAME.toml beside it, which init and the … set commands
+// write. docs/config.md lists every key with its default and unit.
+//
+// A key that isn't known is an error that names file and line: a misspelt
+// safety setting must not be read as its default. A key of one vault that is
+// set in both places is an error too: neither place silently wins.
+package config
+
+import (
+	"time"
+
+	"vigil/internal/backend"
+	"vigil/internal/master"
+	"vigil/internal/paths"
+)
+
+// Locked is what a signature request meets while its vault is locked.
+type Locked string
+
+// LockedRefuse refuses the signature, saying so in `vigilctl why`. It is the
+// only value yet.
+const LockedRefuse Locked = "refuse"
+
+// Defaults, each documented in docs/config.md.
+const (
+	// DefaultOffline is how long a device that can't reach the KMS may unlock
+	// with the share it keeps sealed.
+	DefaultOffline = Duration(7 * Day)
+	// DefaultLease is how long an unlocked vault may go without reaching KMS
+	// and backend.
+	DefaultLease = Duration(12 * time.Hour)
+	// DefaultCheck is the least time between two proofs that the KMS still
+	// lets this identity in.
+	DefaultCheck = Duration(30 * time.Minute)
+	// DefaultRefresh is the time between two conditional fetches of the keyring.
+	DefaultRefresh = Duration(5 * time.Minute)
+	// DefaultIdle leaves a vault unlocked however long it isn't used.
+	DefaultIdle = Duration(0)
+)
+
+// Places of a vault where nothing is set.
+const (
+	// DefaultMaster is the master key in a file of this device.
+	DefaultMaster = master.SchemeLocal
+	// DefaultBackend is the keyring in paths.Keyring, for this device alone.
+	DefaultBackend = backend.SchemeFile
+)
+
+// Least values. Below them a daemon would do little but ask the KMS and the
+// backend, and lock on the first slow answer.
+const (
+	MinLease   = Duration(5 * time.Minute)
+	MinCheck   = Duration(time.Minute)
+	MinRefresh = Duration(10 * time.Second)
+)
+
+// DefaultVault is the name of the vault that is made when none is named.
+const DefaultVault = "default"
+
+// Config is everything that is set, complete with defaults.
+type Config struct {
+	// Vaults are the vaults to serve, in the order of listing; the first is
+	// the one that a command means when it names none.
+	Vaults []Vault
+	// Unlisted are names with a file in vaults.d that `vaults` leaves out.
+	Unlisted []string
+}
+
+// Vault is one vault with its settings; paths are absolute.
+type Vault struct {
+	Name string
+	VaultConfig
+}
+
+// VaultConfig is the settings of one vault, in a file of vaults.d or in a
+// table [vault.NAME] of config.toml. The comments here and docs/config.md say
+// the same; a test holds that the page names every key.
+type VaultConfig struct {
+	// Path of the vault file.
+	Path string `toml:"path"`
+	// Master is the URL of the master key: "local" or "awskms:///KEY?region=…".
+	Master string `toml:"master"`
+	// Backend is the URL of the keyring: "file", "file:///DIR" or "s3://BUCKET/PREFIX".
+	Backend string `toml:"backend"`
+	// Offline is how long the device may unlock without the KMS; 0 never.
+	Offline Duration `toml:"offline"`
+	// Lease is how long an unlocked vault may be out of touch.
+	Lease Duration `toml:"lease"`
+	// Check is the least time between proofs of access at the KMS.
+	Check Duration `toml:"check"`
+	// Refresh is the time between conditional fetches of the keyring.
+	Refresh Duration `toml:"refresh"`
+	// Idle locks a vault that hasn't been used for so long; 0 never.
+	Idle Duration `toml:"idle"`
+	// Locked is what a signature meets while the vault is locked.
+	Locked Locked `toml:"locked"`
+	// PublicCache keeps public keys and names on the device, so that they are
+	// listed while the vault is locked.
+	PublicCache bool `toml:"public_cache"`
+}
+
+// Load reads the configuration at p. Missing files are empty ones. Errors name
+// the file, and the line where there is one.
+func Load(p paths.Paths) (*Config, error) { return load(p) }
+
+// Find returns the vault called name, or the first one for "". The error wraps
+// ErrNoVault.
+func (c *Config) Find(name string) (Vault, error) { return c.find(name) }

@@ -1,0 +1,332 @@
+package config
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+
+	"vigil/internal/backend"
+	"vigil/internal/durable"
+	"vigil/internal/master"
+	"vigil/internal/paths"
+)
+
+// ErrNoVault reports a name that no vault of the configuration has.
+var ErrNoVault = errors.New("no such vault in the configuration")
+
+// Error says what is wrong with a configuration file, and where.
+type Error struct {
+	File string
+	Line int // 1 for the first; 0 when the file as a whole is meant
+	Err  error
+}
+
+func (e *Error) Error() string {
+	if e.Line > 0 {
+		return fmt.Sprintf("%s:%d: %v", e.File, e.Line, e.Err)
+	}
+	return fmt.Sprintf("%s: %v", e.File, e.Err)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// userFile is config.toml.
+type userFile struct {
+	Vaults []string                  `toml:"vaults"`
+	Vault  map[string]toml.Primitive `toml:"vault"`
+}
+
+// Defaults returns the settings of the vault called name where nothing is set.
+func Defaults(p paths.Paths, name string) VaultConfig {
+	return VaultConfig{
+		Path:        p.Vault(name),
+		Master:      DefaultMaster,
+		Backend:     DefaultBackend,
+		Offline:     DefaultOffline,
+		Lease:       DefaultLease,
+		Check:       DefaultCheck,
+		Refresh:     DefaultRefresh,
+		Idle:        DefaultIdle,
+		Locked:      LockedRefuse,
+		PublicCache: true,
+	}
+}
+
+func load(p paths.Paths) (*Config, error) {
+	user, err := read(p.ConfigFile())
+	if err != nil {
+		return nil, err
+	}
+	var top userFile
+	if err := user.decode(&top); err != nil {
+		return nil, err
+	}
+	if err := user.only(func(key toml.Key) bool {
+		switch key[0] {
+		case "vaults":
+			return len(key) == 1
+		case "vault":
+			return len(key) < 3 || len(key) == 3 && isVaultKey(key[2])
+		}
+		return false
+	}); err != nil {
+		return nil, err
+	}
+	if kind := user.meta.Type("vault"); kind != "Hash" && kind != "" { // "" where only [vault.NAME] are written
+		return nil, user.at(errors.New("a vault's settings stand in a table [vault.NAME]"), "vault")
+	}
+	written, err := writtenVaults(p)
+	if err != nil {
+		return nil, err
+	}
+	names := top.Vaults
+	if !user.meta.IsDefined("vaults") {
+		names = defaultOrder(written, top.Vault)
+	}
+	c := &Config{}
+	for i, name := range names {
+		if err := paths.CheckName(name); err != nil {
+			if user.meta.IsDefined("vaults") {
+				return nil, user.at(err, "vaults")
+			}
+			return nil, user.at(err, "vault", name)
+		}
+		if slices.Contains(names[:i], name) {
+			return nil, user.at(fmt.Errorf("vault %q is named twice", name), "vaults")
+		}
+		v, err := loadVault(p, user, &top, name)
+		if err != nil {
+			return nil, err
+		}
+		c.Vaults = append(c.Vaults, Vault{Name: name, VaultConfig: v})
+	}
+	for _, name := range slices.Sorted(maps.Keys(top.Vault)) {
+		if !slices.Contains(names, name) {
+			return nil, user.at(fmt.Errorf("vault %.40q has settings but isn't in vaults", name), "vault", name)
+		}
+	}
+	for _, name := range written {
+		if !slices.Contains(names, name) {
+			c.Unlisted = append(c.Unlisted, name)
+		}
+	}
+	return c, c.distinct(p, user)
+}
+
+// writtenVaults lists the names that have a file in vaults.d, sorted. A name
+// that can't be a vault's is an error: nobody would read that file.
+func writtenVaults(p paths.Paths) ([]string, error) {
+	entries, err := os.ReadDir(p.VaultConfigDir())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, &Error{File: p.VaultConfigDir(), Err: err}
+	}
+	var names []string
+	for _, e := range entries {
+		name, ok := strings.CutSuffix(e.Name(), ".toml")
+		if !ok || strings.HasPrefix(name, ".") {
+			continue
+		}
+		if err := paths.CheckName(name); err != nil {
+			return nil, &Error{File: filepath.Join(p.VaultConfigDir(), e.Name()), Err: err}
+		}
+		names = append(names, name)
+	}
+	return names, nil
+}
+
+// defaultOrder is the order of vaults where the user set none: the default
+// vault, then the others by name.
+func defaultOrder(written []string, tables map[string]toml.Primitive) []string {
+	names := slices.Clone(written)
+	for name := range tables {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		switch {
+		case a == b:
+			return 0
+		case a == DefaultVault:
+			return -1
+		case b == DefaultVault:
+			return 1
+		}
+		return cmp.Compare(a, b)
+	})
+	return names
+}
+
+// loadVault reads one vault's settings from both places.
+func loadVault(p paths.Paths, user *file, top *userFile, name string) (VaultConfig, error) {
+	v := Defaults(p, name)
+	own, err := read(p.VaultConfig(name))
+	if err != nil {
+		return v, err
+	}
+	if err := own.decode(&v); err != nil {
+		return v, err
+	}
+	if err := own.only(func(key toml.Key) bool { return len(key) == 1 && isVaultKey(key[0]) }); err != nil {
+		return v, err
+	}
+	if err := v.complete(p, own); err != nil {
+		return v, err
+	}
+	table, ok := top.Vault[name]
+	if !ok {
+		return v, nil
+	}
+	for _, key := range own.meta.Keys() {
+		if user.meta.IsDefined("vault", name, key[0]) {
+			return v, user.at(fmt.Errorf("%s of vault %q is set here and in %s:%d: remove one of them",
+				key[0], name, own.name, own.line(key...)), "vault", name, key[0])
+		}
+	}
+	if err := user.meta.PrimitiveDecode(table, &v); err != nil {
+		return v, user.wrap(err)
+	}
+	return v, v.complete(p, user, "vault", name)
+}
+
+// complete checks the values that f gave to v, under the table prefix, and
+// makes its path absolute. A relative path is taken from f's folder.
+func (v *VaultConfig) complete(p paths.Paths, f *file, prefix ...string) error {
+	key := func(name string) []string { return append(slices.Clone(prefix), name) }
+	if v.Path == "" {
+		return f.at(errors.New("path of the vault file is empty"), key("path")...)
+	}
+	path, err := p.Expand(filepath.Dir(f.name), v.Path)
+	if err != nil {
+		return f.at(err, key("path")...)
+	}
+	v.Path = path
+	if _, err := master.ParseURI(v.Master); err != nil {
+		return f.at(err, key("master")...)
+	}
+	if _, err := backend.ParseURI(v.Backend); err != nil {
+		return f.at(err, key("backend")...)
+	}
+	for _, check := range []struct {
+		name string
+		ok   bool
+		want string
+	}{
+		{"lease", v.Lease >= MinLease, "lease is at least " + MinLease.String()},
+		{"check", v.Check >= MinCheck, "check is at least " + MinCheck.String()},
+		{"refresh", v.Refresh >= MinRefresh, "refresh is at least " + MinRefresh.String()},
+		{"locked", v.Locked == LockedRefuse, `locked can only be "refuse"`},
+	} {
+		if !check.ok {
+			return f.at(errors.New(check.want), key(check.name)...)
+		}
+	}
+	return nil
+}
+
+// distinct refuses two vaults in one file: each would overwrite the other's items.
+func (c *Config) distinct(p paths.Paths, user *file) error {
+	owner := make(map[string]string)
+	for _, v := range c.Vaults {
+		if first, ok := owner[v.Path]; ok {
+			err := fmt.Errorf("vaults %q and %q have the same path %q", first, v.Name, v.Path)
+			if user.meta.IsDefined("vault", v.Name, "path") {
+				return user.at(err, "vault", v.Name, "path")
+			}
+			return &Error{File: p.VaultConfig(v.Name), Err: err}
+		}
+		owner[v.Path] = v.Name
+	}
+	return nil
+}
+
+func (c *Config) find(name string) (Vault, error) {
+	for _, v := range c.Vaults {
+		if name == "" || v.Name == name {
+			return v, nil
+		}
+	}
+	if name == "" {
+		return Vault{}, ErrNoVault
+	}
+	return Vault{}, fmt.Errorf("vault %.40q: %w", name, ErrNoVault)
+}
+
+// SetElsewhereError reports a setting that WriteVault can't change, as the
+// user's own file sets it.
+type SetElsewhereError struct {
+	File string // config.toml
+	Line int
+	Key  string
+}
+
+func (e *SetElsewhereError) Error() string {
+	return fmt.Sprintf("%s is set in %s:%d, which vigil doesn't edit: change it there, or remove it there first", e.Key, e.File, e.Line)
+}
+
+// WriteVault writes vaults.d/NAME.toml, whole and synced: path, master and
+// backend, and of the rest what differs from the default. A key of it that config.toml
+// sets too is a *SetElsewhereError, and nothing is written; where v has the
+// value that config.toml gives, the key is left out instead.
+func WriteVault(ctx context.Context, p paths.Paths, name string, v VaultConfig) error {
+	if err := paths.CheckName(name); err != nil {
+		return err
+	}
+	user, err := read(p.ConfigFile())
+	if err != nil {
+		return err
+	}
+	var top userFile
+	if err := user.decode(&top); err != nil {
+		return err
+	}
+	set := Defaults(p, name)
+	if table, ok := top.Vault[name]; ok {
+		if err := user.meta.PrimitiveDecode(table, &set); err != nil {
+			return user.wrap(err)
+		}
+		if err := set.complete(p, user, "vault", name); err != nil {
+			return err
+		}
+	}
+	var out bytes.Buffer
+	fmt.Fprintf(&out, "# Written by vigil; settings of your own go here or into [vault.%s] of %s.\n", name, p.ConfigFile())
+	for _, key := range vaultKeys {
+		here, there := key.get(&v), key.get(&set)
+		line := key.name + " = " + here + "\n"
+		switch {
+		case user.meta.IsDefined("vault", name, key.name):
+			if here != there {
+				return &SetElsewhereError{File: user.name, Line: user.line("vault", name, key.name), Key: key.name}
+			}
+		case key.always || here != there:
+			out.WriteString(line)
+		}
+	}
+	check := file{name: p.VaultConfig(name), text: out.String()}
+	if err := check.decode(new(VaultConfig)); err != nil {
+		return err
+	}
+	if err := v.complete(p, &check); err != nil {
+		return err
+	}
+	if err := durable.MkdirAll(p.VaultConfigDir(), 0o700); err != nil {
+		return err
+	}
+	lock, err := durable.AcquireLock(ctx, filepath.Join(p.VaultConfigDir(), ".lock"))
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
+	return durable.Replace(p.VaultConfig(name), out.Bytes(), durable.Options{Mode: 0o600})
+}
