@@ -1,0 +1,114 @@
+// Package agentproto turns SSH agent messages (RFC 9987, and the extensions of
+// OpenSSH's PROTOCOL.agent) into structs and back. It does no I/O, keeps no
+// state and decides nothing.
+//
+// Decoding never copies: the byte slices of a decoded request alias the message
+// and are valid as long as it is. Nothing is allocated for a length whose bytes
+// are not there, so a message costs at most a small multiple of its own size.
+// Every decoder refuses bytes that are left over: one meaning, one encoding.
+//
+// The bodies of MsgAddIdentity, MsgAddIDConstrained, MsgLock, MsgUnlock and of the token
+// messages carry secrets. A process that must not hold them passes those bodies
+// on undecoded; see Secret.
+package agentproto
+
+// Message numbers of requests (RFC 9987 section 6.1, and OpenSSH's authfd.h for
+// the ones of SSH protocol 1).
+const (
+	MsgRemoveAllRSA        = 9  // removal of all SSH 1 keys; ssh-add -D still sends it
+	MsgRequestIdentities   = 11 // list the public keys
+	MsgSignRequest         = 13 // make a signature
+	MsgAddIdentity         = 17 // add a private key
+	MsgRemoveIdentity      = 18 // remove one key
+	MsgRemoveAllIdentities = 19 // remove all keys
+	MsgAddToken            = 20 // add the keys of a PKCS#11 token
+	MsgRemoveToken         = 21 // remove the keys of a token
+	MsgLock                = 22 // lock the agent with a passphrase
+	MsgUnlock              = 23 // undo MsgLock
+	MsgAddIDConstrained    = 25 // MsgAddIdentity with constraints
+	MsgAddTokenConstrained = 26 // MsgAddToken with constraints
+	MsgExtension           = 27 // a vendor's extension, by name
+)
+
+// Message numbers of replies (RFC 9987 section 6.1).
+const (
+	MsgFailure           = 5  // the request was refused or not understood
+	MsgSuccess           = 6  // done
+	MsgIdentitiesAnswer  = 12 // the list of public keys
+	MsgSignResponse      = 14 // a signature
+	MsgExtensionFailure  = 28 // a supported extension failed
+	MsgExtensionResponse = 29 // an extension's answer, with its name
+)
+
+// Signature flags (RFC 9987 section 6.3). They matter to RSA keys only.
+const (
+	FlagRSASHA256 = 2
+	FlagRSASHA512 = 4
+
+	// KnownFlags are the flags a request may carry; the RFC requires that one
+	// with any other is refused.
+	KnownFlags = FlagRSASHA256 | FlagRSASHA512
+)
+
+// Key constraint numbers (RFC 9987 section 6.2).
+const (
+	ConstrainLifetime  = 1   // uint32 seconds
+	ConstrainConfirm   = 2   // ask before each use
+	ConstrainExtension = 255 // string name, then what the name defines
+)
+
+// Extension names (RFC 9987 section 6.8, PROTOCOL.agent).
+const (
+	ExtQuery           = "query"                                // lists the supported extensions
+	ExtSessionBind     = "session-bind@openssh.com"             // binds a connection to an SSH session
+	ExtRestrictDest    = "restrict-destination-v00@openssh.com" // a constraint: the destinations of a key
+	ExtAssociatedCerts = "associated-certs-v00@openssh.com"     // a constraint: certificates for token keys
+)
+
+// Limits. A message over a limit is refused whole.
+const (
+	// MaxMessage is the largest message in bytes, either way, counted from its
+	// type byte (OpenSSH: AGENT_MAX_LEN, and MAX_AGENT_REPLY_LEN in its clients).
+	MaxMessage = 256 << 10
+
+	// HeaderLen is the length of the length field and the type byte.
+	HeaderLen = 5
+
+	// MaxIdentities is the most keys OpenSSH's clients accept in one listing
+	// (MAX_AGENT_IDENTITIES).
+	MaxIdentities = 2048
+
+	// MaxComment is the longest comment of a key in bytes. OpenSSH has no limit
+	// but the message's; here one key's comment can't crowd the others out of a
+	// listing.
+	MaxComment = 4096
+
+	// MaxDestinations is the most destinations on one key (AGENT_MAX_DEST_CONSTRAINTS).
+	MaxDestinations = 1024
+
+	// MaxAssociatedCerts is the most certificates in one associated-certs
+	// constraint (AGENT_MAX_EXT_CERTS).
+	MaxAssociatedCerts = 1024
+
+	// MaxUserPattern is the longest user pattern of a destination in bytes
+	// (AGENT_USER_CONSTRAINT_MAX_LEN).
+	MaxUserPattern = 256
+
+	// MaxSessionID is the longest session identifier in bytes (AGENT_MAX_SID_LEN).
+	MaxSessionID = 128
+
+	// MaxBinds is the most sessions one connection can be bound to
+	// (AGENT_MAX_SESSION_IDS).
+	MaxBinds = 16
+)
+
+// Secret reports whether a request of this type may carry a private key, a
+// passphrase or a PIN. It answers true for every number not known to be
+// harmless, SSH protocol 1's key messages among them.
+func Secret(msgType byte) bool {
+	switch msgType {
+	case 1, MsgRemoveAllRSA, MsgRequestIdentities, MsgSignRequest, MsgRemoveIdentity, MsgRemoveAllIdentities, MsgExtension:
+		return false
+	}
+	return true
+}

@@ -1,0 +1,130 @@
+package agentproto
+
+import (
+	"errors"
+	"fmt"
+
+	"vigil/internal/wire"
+)
+
+// ErrUnsupported reports a constraint or extension that is not supported. What
+// carries one is refused as a whole (RFC 9987 sections 6.2 and 6.8).
+var ErrUnsupported = errors.New("not supported")
+
+// ErrInvalid reports a message whose parts can be read but contradict each
+// other or a limit.
+var ErrInvalid = errors.New("invalid")
+
+// SignRequest asks for a signature (RFC 9987 section 6.3).
+type SignRequest struct {
+	Key   []byte // public key blob
+	Data  []byte // what to sign
+	Flags uint32 // FlagRSASHA256, FlagRSASHA512; others are for the caller to refuse
+}
+
+// ParseSign decodes the body (what follows the type byte) of a MsgSignRequest.
+func ParseSign(body []byte) (SignRequest, error) {
+	r := wire.NewReader(body)
+	q := SignRequest{Key: r.String(), Data: r.String(), Flags: r.Uint32()}
+	if err := r.End(); err != nil {
+		return SignRequest{}, fmt.Errorf("sign request: %w", err)
+	}
+	return q, nil
+}
+
+// ParseRemove decodes the body of a MsgRemoveIdentity and returns the public key blob.
+func ParseRemove(body []byte) (key []byte, err error) {
+	r := wire.NewReader(body)
+	key = r.String()
+	if err := r.End(); err != nil {
+		return nil, fmt.Errorf("remove request: %w", err)
+	}
+	return key, nil
+}
+
+// ParseEmpty checks the body of a request that has none: MsgRequestIdentities,
+// MsgRemoveAllIdentities, MsgRemoveAllRSA.
+func ParseEmpty(body []byte) error {
+	if len(body) != 0 {
+		return wire.ErrTrailing
+	}
+	return nil
+}
+
+// ParsePassphrase decodes the body of a MsgLock or MsgUnlock. The passphrase aliases
+// body, which its owner wipes. An empty one is refused, as OpenSSH does.
+func ParsePassphrase(body []byte) ([]byte, error) {
+	r := wire.NewReader(body)
+	p := r.String()
+	if err := r.End(); err != nil {
+		return nil, fmt.Errorf("lock request: %w", err)
+	}
+	if len(p) == 0 {
+		return nil, fmt.Errorf("lock request: empty passphrase: %w", ErrInvalid)
+	}
+	return p, nil
+}
+
+// TokenRequest adds or removes the keys of a PKCS#11 token (RFC 9987 section
+// 6.2.5 and 6.4). PIN aliases the message, which its owner wipes.
+type TokenRequest struct {
+	Provider    []byte
+	PIN         []byte
+	Constraints Constraints // of MsgAddTokenConstrained only
+}
+
+// ParseToken decodes the body of an MsgAddToken, MsgRemoveToken or, with constrained,
+// MsgAddTokenConstrained.
+func ParseToken(body []byte, constrained bool) (TokenRequest, error) {
+	r := wire.NewReader(body)
+	q := TokenRequest{Provider: r.String(), PIN: r.String()}
+	if !constrained {
+		if err := r.End(); err != nil {
+			return TokenRequest{}, fmt.Errorf("token request: %w", err)
+		}
+		return q, nil
+	}
+	if err := r.Err(); err != nil {
+		return TokenRequest{}, fmt.Errorf("token request: %w", err)
+	}
+	var err error
+	if q.Constraints, err = parseConstraints(r.Rest(), true); err != nil {
+		return TokenRequest{}, fmt.Errorf("token request: %w", err)
+	}
+	return q, nil
+}
+
+// KeyTail is what follows the private key in an MsgAddIdentity or MsgAddIDConstrained.
+type KeyTail struct {
+	Comment     []byte
+	Constraints Constraints
+}
+
+// ParseKeyTail decodes what follows the private key in the body of an
+// MsgAddIdentity or, with constrained, an MsgAddIDConstrained. Its slices alias rest,
+// and none of them is secret.
+//
+// OpenSSH reads constraints after an MsgAddIdentity as well; here they are bytes
+// after the message's end, and refused.
+func ParseKeyTail(rest []byte, constrained bool) (KeyTail, error) {
+	r := wire.NewReader(rest)
+	t := KeyTail{Comment: r.String()}
+	if err := r.Err(); err != nil {
+		return KeyTail{}, fmt.Errorf("comment of a key: %w", err)
+	}
+	if len(t.Comment) > MaxComment {
+		return KeyTail{}, fmt.Errorf("comment of a key is longer than %d bytes: %w", MaxComment, ErrInvalid)
+	}
+	if !constrained {
+		if err := r.End(); err != nil {
+			return KeyTail{}, fmt.Errorf("key without constraints: %w", err)
+		}
+		return t, nil
+	}
+	var err error
+	t.Constraints, err = ParseConstraints(r.Rest())
+	if err != nil {
+		return KeyTail{}, err
+	}
+	return t, nil
+}

@@ -1,0 +1,225 @@
+package policy
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"vigil/internal/agentproto"
+)
+
+// Binding is one SSH session a connection was bound to, its signature verified.
+type Binding struct {
+	Host       Key // the host's key or certificate
+	SessionID  []byte
+	Forwarding bool // the connection was forwarded to Host; false: used to log in there
+}
+
+// Path is how a request reached the agent: the sessions its connection was
+// bound to, first hop first.
+type Path struct {
+	Bindings []Binding
+	Tried    bool // a bind was asked for, with or without success
+}
+
+// Reasons for a refusal that more than one decision gives.
+var (
+	errBindsFailed = errors.New("the client's session binds were all refused, so where it is can't be told")
+	errUnbound     = errors.New("the key is limited to destinations and the client didn't say which session it is for (it needs OpenSSH 8.9 or newer)")
+	errForwardHop  = errors.New("the connection is bound for forwarding, not for logging in")
+	errAfterAuth   = errors.New("the connection went on after a session that was bound for logging in")
+)
+
+// Visible decides whether a key limited to the destinations to is listed, may
+// be removed and may be replaced on path. A key without destinations is always
+// visible. now is for host certificates. (OpenSSH: identity_permitted without a
+// user.)
+//
+// Where the agent was forwarded, a key is visible only when it may be used
+// beyond the last host, not just at it.
+func Visible(to []agentproto.Destination, path *Path, now time.Time) error {
+	if len(to) == 0 {
+		return nil
+	}
+	if len(path.Bindings) == 0 {
+		if path.Tried {
+			return errBindsFailed
+		}
+		return nil
+	}
+	if err := walk(to, path.Bindings, nil, now); err != nil {
+		return err
+	}
+	last := &path.Bindings[len(path.Bindings)-1]
+	if last.Forwarding && !permits(to, &last.Host, nil, nil, now) {
+		return errors.New("the key may be used at the host the agent was forwarded to, but not beyond it")
+	}
+	return nil
+}
+
+// Login is a permitted login, for the question a user is asked.
+type Login struct {
+	User string // whom the signature logs in as; empty for a key without destinations
+	Host string // the name the matching destination gives the host
+}
+
+// MaySign decides whether a key limited to the destinations to may sign data on
+// path. key is the public key or certificate that signs. A key without
+// destinations may sign anything. (OpenSSH: process_sign_request2.)
+func MaySign(to []agentproto.Destination, key *Key, path *Path, data []byte, now time.Time) (Login, error) {
+	if len(to) == 0 {
+		return Login{}, nil
+	}
+	if len(path.Bindings) == 0 {
+		if path.Tried {
+			return Login{}, errBindsFailed
+		}
+		return Login{}, errUnbound
+	}
+	u, err := agentproto.ParseUserauth(data)
+	if err != nil || !bytes.Equal(u.Key, key.Blob) || !key.algorithmFits(u.Algorithm) {
+		return Login{}, errors.New("the key is limited to destinations and was asked to sign something else than a login with it")
+	}
+	last := &path.Bindings[len(path.Bindings)-1]
+	if last.Forwarding {
+		return Login{}, errForwardHop
+	}
+	if err := walk(to, path.Bindings, &u.User, now); err != nil {
+		return Login{}, err
+	}
+	switch {
+	case !bytes.Equal(u.SessionID, last.SessionID):
+		return Login{}, errors.New("the login is for another session than the one the client bound last")
+	case len(path.Bindings) > 1 && u.HostKey == nil:
+		return Login{}, errors.New("the login doesn't name the host's key, as it must when the agent is forwarded")
+	case u.HostKey != nil && !bytes.Equal(u.HostKey, last.Host.Blob):
+		return Login{}, errors.New("the login is for another host key than the one the client bound last")
+	}
+	return Login{User: u.User, Host: lastHost(to, path.Bindings, &u.User, now)}, nil
+}
+
+// walk follows the hops of a path and requires a destination for each. user
+// counts at the last hop alone; nil matches every pattern.
+func walk(to []agentproto.Destination, hops []Binding, user *string, now time.Time) error {
+	var from *Key
+	for i := range hops {
+		last := i == len(hops)-1
+		if !last && !hops[i].Forwarding {
+			return errAfterAuth
+		}
+		var as *string
+		if last {
+			as = user
+		}
+		if !permits(to, from, &hops[i].Host, as, now) {
+			return refusedHop(i, as)
+		}
+		from = &hops[i].Host
+	}
+	return nil
+}
+
+func refusedHop(i int, user *string) error {
+	if user != nil {
+		return fmt.Errorf("no destination of the key allows hop %d of the way here as user %s", i+1, agentproto.Printable(*user))
+	}
+	return fmt.Errorf("no destination of the key allows hop %d of the way here", i+1)
+}
+
+// permits reports whether a destination allows the hop from one host to
+// another. from is nil at the origin; with target nil any will do; with user nil
+// every user pattern matches.
+func permits(to []agentproto.Destination, from, target *Key, user *string, now time.Time) bool {
+	return find(to, from, target, user, now) != nil
+}
+
+func find(to []agentproto.Destination, from, target *Key, user *string, now time.Time) *agentproto.Destination {
+	for i := range to {
+		d := &to[i]
+		if from == nil && (d.From.Host != "" || len(d.From.Keys) != 0) ||
+			from != nil && !hopHas(&d.From, from, now) ||
+			target != nil && !hopHas(&d.To, target, now) ||
+			user != nil && d.To.User != "" && !Match(*user, d.To.User) {
+			continue
+		}
+		return d
+	}
+	return nil
+}
+
+func lastHost(to []agentproto.Destination, hops []Binding, user *string, now time.Time) string {
+	var from *Key
+	if len(hops) > 1 {
+		from = &hops[len(hops)-2].Host
+	}
+	if d := find(to, from, &hops[len(hops)-1].Host, user, now); d != nil {
+		return d.To.Host
+	}
+	return ""
+}
+
+// hopHas reports whether a hop names host: a plain key by itself, a certificate
+// through the authority that signed it. (OpenSSH: match_key_hop.)
+func hopHas(h *agentproto.Hop, host *Key, now time.Time) bool {
+	for _, k := range h.Keys {
+		if host.Cert == nil {
+			if !k.CA && bytes.Equal(k.Blob, host.Blob) {
+				return true
+			}
+			continue
+		}
+		if k.CA && bytes.Equal(k.Blob, host.Cert.CA) && host.Cert.checkHost(h.Host, now) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// caAlgorithms are the signatures accepted on a host certificate (OpenSSH:
+// SSH_ALLOWED_CA_SIGALGS).
+var caAlgorithms = []string{
+	"ssh-ed25519",
+	"ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521",
+	"sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com",
+	"rsa-sha2-512", "rsa-sha2-256",
+}
+
+// checkHost decides whether a certificate proves that its key is name's now.
+// Principals are patterns. (OpenSSH: sshkey_cert_check_host.)
+func (c *Certificate) checkHost(name string, now time.Time) error {
+	seconds := uint64(max(now.Unix(), 0))
+	switch {
+	case c.Kind != HostCert:
+		return errors.New("not a host certificate")
+	case seconds < c.ValidAfter:
+		return errors.New("certificate not valid yet")
+	case seconds >= c.ValidBefore:
+		return errors.New("certificate expired")
+	case len(c.Principals) == 0:
+		return errors.New("certificate without principals")
+	case !slices.ContainsFunc(c.Principals, func(p string) bool { return Match(name, p) }):
+		return errors.New("name is not a principal of the certificate")
+	case len(c.Critical) != 0:
+		return errors.New("certificate has critical options")
+	case !slices.Contains(caAlgorithms, c.SignatureAlgorithm()):
+		return errors.New("certificate signed with an algorithm not accepted")
+	}
+	return nil
+}
+
+// CheckDestinations reports whether every host key in to can be read. OpenSSH
+// refuses a key whose destinations it could never match.
+func CheckDestinations(to []agentproto.Destination) error {
+	for i := range to {
+		for _, h := range []*agentproto.Hop{&to[i].From, &to[i].To} {
+			for _, k := range h.Keys {
+				if _, err := ParseKey(k.Blob); err != nil {
+					return fmt.Errorf("destination %d: %w", i, err)
+				}
+			}
+		}
+	}
+	return nil
+}
