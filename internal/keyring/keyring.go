@@ -1,0 +1,135 @@
+// Package keyring reads, verifies, changes and writes the two objects a
+// backend stores for a vault: members, the signed list of who may open the
+// vault and the keys sealed to them, and deks, the authenticated manifest of
+// every item's wrapped key.
+//
+// It is pure: it does no I/O, draws no randomness, and holds no private key.
+// Whoever signs a record stands behind Signer, whoever knows a KEK behind
+// MACFunc. What it hands out was verified: a Members exists only for a chain
+// that starts at the vault id, and a Deks says by Verify whether it belongs to
+// that chain. Values are immutable; a change returns a new one.
+//
+// The format is written down in docs/vault-format.md, "members" and "deks".
+package keyring
+
+import (
+	"errors"
+	"fmt"
+
+	"vigil/internal/id"
+)
+
+// Version is the format version of both objects.
+const Version = 1
+
+// Limits of both objects. A reader refuses what is beyond them before it
+// allocates anything of that size.
+const (
+	// MaxObject is the most bytes one object may have: 200,000 revisions, or
+	// 4,096 identities with several KEKs.
+	MaxObject = 64 << 20
+	// MaxLine is the most bytes one line may have, its line feed excluded: a
+	// KEK record names every identity in about 100 bytes.
+	MaxLine = 1 << 20
+	// MaxRecords is the most records a members chain may have: each costs a
+	// signature check of 60 µs.
+	MaxRecords = 1 << 16
+	// MaxIdentities is the most identities that may be live at once.
+	MaxIdentities = 4096
+	// MaxParents is the most parents one revision may name: it settles that
+	// many heads at once.
+	MaxParents = 64
+	// MaxMaster is the most characters a master key's scheme may have.
+	MaxMaster = 64
+	// MaxShare is the most bytes a wrapped share may have; AWS KMS writes at
+	// most 6,144.
+	MaxShare = 6144
+)
+
+// Stage names the check that refused an object. Test vectors name it too.
+type Stage string
+
+// The stages, in the order in which a reader goes through them.
+const (
+	StageSize          Stage = "size"          // larger than its limit
+	StageSyntax        Stage = "syntax"        // not canonical, cut, or out of order
+	StageVersion       Stage = "version"       // a format version this reader doesn't know
+	StageVault         Stage = "vault"         // belongs to another vault
+	StageChain         Stage = "chain"         // a record doesn't follow from the one before
+	StageAuthorisation Stage = "authorisation" // its signer may not append it
+	StageSignature     Stage = "signature"     // not signed by who it says
+	StageBlocks        Stage = "blocks"        // an unlock block or KEK seal without a live record, or missing
+	StageHead          Stage = "head"          // deks was written on a members record that isn't there
+	StageKEK           Stage = "kek"           // deks uses a KEK that isn't live
+	StageMAC           Stage = "mac"           // deks was not written by a holder of its KEK
+	StageRollback      Stage = "rollback"      // older than what this device has seen
+	StageFork          Stage = "fork"          // a different history than this device has seen
+)
+
+// Names of the two objects, as headers, errors and backends spell them.
+const (
+	ObjectMembers = "members"
+	ObjectDeks    = "deks"
+)
+
+// Error says which check refused an object, and where. It holds no secret and
+// quotes nothing of the object.
+type Error struct {
+	Object string // ObjectMembers or ObjectDeks
+	Line   int    // from 1; 0 when the whole object is meant
+	Stage  Stage
+	What   string
+}
+
+func (e *Error) Error() string {
+	if e.Line == 0 {
+		return fmt.Sprintf("%s: %s: %s", e.Object, e.Stage, e.What)
+	}
+	return fmt.Sprintf("%s line %d: %s: %s", e.Object, e.Line, e.Stage, e.What)
+}
+
+// HistoryError says that an object is older than (StageRollback), or another
+// than (StageFork), what this device has seen before.
+type HistoryError struct {
+	Object string
+	Stage  Stage
+	// Expected and Found are the record number of members or the epoch of
+	// deks: the one this device has seen, and the one the object ends with. At
+	// a fork both name the place where the hashes differ.
+	Expected, Found uint64
+	// ExpectedHash and FoundHash are those of the record, or of the object.
+	// FoundHash is zero at a rollback of members: the record isn't there.
+	ExpectedHash, FoundHash id.Hash
+}
+
+func (e *HistoryError) Error() string {
+	unit := "record"
+	if e.Object == ObjectDeks {
+		unit = "epoch"
+	}
+	if e.Stage == StageFork {
+		return fmt.Sprintf("%s: fork: expected %s %d to be %v, found %v", e.Object, unit, e.Expected, e.ExpectedHash, e.FoundHash)
+	}
+	return fmt.Sprintf("%s: rollback: expected %s %d or a later one, found %d", e.Object, unit, e.Expected, e.Found)
+}
+
+// StageOf returns the stage at which err refused an object, or "".
+func StageOf(err error) Stage {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Stage
+	}
+	var h *HistoryError
+	if errors.As(err, &h) {
+		return h.Stage
+	}
+	return ""
+}
+
+// ErrChange is wrapped by the errors of Append and Apply for changes that the
+// rules don't allow, whoever signs them.
+var ErrChange = errors.New("change not allowed")
+
+// ErrStaleKEK reports an addition whose DEK is wrapped by another KEK than the
+// one deks is written under: rewrap it and try again.
+var ErrStaleKEK = errors.New("DEK is wrapped by another KEK than the keyring's")

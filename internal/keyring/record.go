@@ -1,0 +1,233 @@
+package keyring
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"vigil/internal/canon"
+	"vigil/internal/id"
+)
+
+// Kind names what a record states.
+type Kind string
+
+// The kinds of format version 1.
+const (
+	IdentityAdded   Kind = "identity-added"
+	IdentityRemoved Kind = "identity-removed"
+	KEKMade         Kind = "kek-made"
+	KEKSealed       Kind = "kek-sealed"
+	KEKRetired      Kind = "kek-retired"
+	UnlockSet       Kind = "unlock-set"
+	MasterChanged   Kind = "master-changed"
+	Rekeyed         Kind = "rekeyed"
+)
+
+// recordLabel is the signing context of records.
+const recordLabel = "vigil v1 record"
+
+// Record is one fact of a members chain. Which fields are set depends on Kind.
+type Record struct {
+	Seq  uint64
+	Prev id.Hash     // hash of the record before; zero in record 0
+	By   id.Identity // who signed it
+	Kind Kind
+
+	Identity id.Identity // the identity it is about; not in KEK records
+	Role     Role        // IdentityAdded
+	Public   Public      // IdentityAdded, Rekeyed
+	Random   [16]byte    // record 0
+	KEK      uint64      // KEKMade, KEKSealed, KEKRetired
+	Seals    []SealRef   // KEKMade, KEKSealed
+	Unlock   id.Hash     // UnlockSet, MasterChanged, Rekeyed: of the unlock block's line
+	Master   string      // MasterChanged
+
+	body []byte
+	sig  [SignatureSize]byte
+	line int
+}
+
+// SealRef is the hash of a KEK seal's line.
+type SealRef struct {
+	Identity id.Identity
+	SHA256   id.Hash
+}
+
+// Hash returns the SHA-256 of the record's body.
+func (r *Record) Hash() id.Hash { return id.HashOf(r.body) }
+
+// RecordMessage returns what a record's signature covers: the context
+// "vigil v1 record" and the body's bytes.
+func RecordMessage(body []byte) []byte {
+	m := make([]byte, 0, 4+len(recordLabel)+len(body))
+	m = binary.BigEndian.AppendUint32(m, uint32(len(recordLabel)))
+	m = append(m, recordLabel...)
+	return append(m, body...)
+}
+
+// encodeBody sets r.body from the other fields.
+func (r *Record) encodeBody() {
+	b := append(make([]byte, 0, 512), `{"seq":`...)
+	b = canon.AppendUint(b, r.Seq)
+	b = append(b, `,"prev":`...)
+	b = canon.AppendBytes(b, r.Prev[:])
+	b = append(b, `,"by":`...)
+	b = canon.AppendBytes(b, r.By[:])
+	b = append(b, `,"kind":`...)
+	b = canon.AppendToken(b, string(r.Kind))
+	switch r.Kind {
+	case KEKMade, KEKSealed, KEKRetired:
+		b = append(b, `,"kek":`...)
+		b = canon.AppendUint(b, r.KEK)
+		if r.Kind != KEKRetired {
+			b = appendSealRefs(b, r.Seals)
+		}
+	default:
+		b = append(b, `,"identity":`...)
+		b = canon.AppendBytes(b, r.Identity[:])
+		b = r.appendIdentityFields(b)
+	}
+	r.body = append(b, '}')
+}
+
+func (r *Record) appendIdentityFields(b []byte) []byte {
+	if r.Kind == IdentityAdded {
+		b = append(b, `,"role":`...)
+		b = canon.AppendToken(b, string(r.Role))
+	}
+	if r.Kind == IdentityAdded || r.Kind == Rekeyed {
+		b = append(b, `,"hpke":`...)
+		b = canon.AppendBytes(b, r.Public.HPKE[:])
+		b = append(b, `,"ed25519":`...)
+		b = canon.AppendBytes(b, r.Public.Ed25519[:])
+	}
+	if r.Kind == IdentityAdded && r.Seq == 0 {
+		b = append(b, `,"random":`...)
+		b = canon.AppendBytes(b, r.Random[:])
+	}
+	if r.Kind == MasterChanged {
+		b = append(b, `,"master":`...)
+		b = canon.AppendToken(b, r.Master)
+	}
+	if r.Kind == UnlockSet || r.Kind == MasterChanged || r.Kind == Rekeyed {
+		b = append(b, `,"unlock":`...)
+		b = canon.AppendBytes(b, r.Unlock[:])
+	}
+	return b
+}
+
+func appendSealRefs(b []byte, refs []SealRef) []byte {
+	b = append(b, `,"seals":[`...)
+	for i, ref := range refs {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, `{"identity":`...)
+		b = canon.AppendBytes(b, ref.Identity[:])
+		b = append(b, `,"sha256":`...)
+		b = canon.AppendBytes(b, ref.SHA256[:])
+		b = append(b, '}')
+	}
+	return append(b, ']')
+}
+
+// appendLine appends the record's line, without line feed.
+func (r *Record) appendLine(b []byte) []byte {
+	b = append(b, `{"body":`...)
+	b = append(b, r.body...)
+	b = append(b, `,"sig":`...)
+	b = canon.AppendBytes(b, r.sig[:])
+	return append(b, '}')
+}
+
+// parseRecord reads a record's line. The record aliases line.
+func parseRecord(line []byte) (rec Record, err error) {
+	r := canon.NewReader(line)
+	r.Literal(`{"body":`)
+	start := r.Offset()
+	r.Literal(`{"seq":`)
+	rec.Seq = r.Uint()
+	r.Literal(`,"prev":`)
+	r.Fixed(rec.Prev[:])
+	r.Literal(`,"by":`)
+	r.Fixed(rec.By[:])
+	r.Literal(`,"kind":`)
+	rec.Kind = Kind(r.Token(MaxMaster))
+	switch rec.Kind {
+	case KEKMade, KEKSealed, KEKRetired:
+		r.Literal(`,"kek":`)
+		rec.KEK = r.Uint()
+		if rec.Kind != KEKRetired {
+			rec.Seals = parseSealRefs(&r)
+		}
+	case IdentityAdded, IdentityRemoved, UnlockSet, MasterChanged, Rekeyed:
+		r.Literal(`,"identity":`)
+		r.Fixed(rec.Identity[:])
+		rec.parseIdentityFields(&r)
+	default:
+		r.Fail("a kind of record that version 1 has")
+	}
+	r.Literal(`}`)
+	rec.body = r.Since(start)
+	r.Literal(`,"sig":`)
+	r.Fixed(rec.sig[:])
+	r.Literal(`}`)
+	return rec, r.End()
+}
+
+func (rec *Record) parseIdentityFields(r *canon.Reader) {
+	if rec.Kind == IdentityAdded {
+		r.Literal(`,"role":`)
+		rec.Role = Role(r.Token(MaxMaster))
+		if rec.Role != Owner && rec.Role != Member {
+			r.Fail("owner or member")
+		}
+	}
+	if rec.Kind == IdentityAdded || rec.Kind == Rekeyed {
+		r.Literal(`,"hpke":`)
+		r.Fixed(rec.Public.HPKE[:])
+		r.Literal(`,"ed25519":`)
+		r.Fixed(rec.Public.Ed25519[:])
+	}
+	if rec.Kind == IdentityAdded && rec.Seq == 0 {
+		r.Literal(`,"random":`)
+		r.Fixed(rec.Random[:])
+	}
+	if rec.Kind == MasterChanged {
+		r.Literal(`,"master":`)
+		rec.Master = r.Token(MaxMaster)
+	}
+	if rec.Kind == UnlockSet || rec.Kind == MasterChanged || rec.Kind == Rekeyed {
+		r.Literal(`,"unlock":`)
+		r.Fixed(rec.Unlock[:])
+	}
+}
+
+// parseSealRefs reads 1 to MaxIdentities references, sorted by the identity's
+// text without repetition.
+func parseSealRefs(r *canon.Reader) (refs []SealRef) {
+	r.Literal(`,"seals":[`)
+	last := ""
+	for r.Err() == nil {
+		var ref SealRef
+		r.Literal(`{"identity":`)
+		r.Fixed(ref.Identity[:])
+		r.Literal(`,"sha256":`)
+		r.Fixed(ref.SHA256[:])
+		r.Literal(`}`)
+		if text := ref.Identity.String(); text <= last {
+			r.Fail("seals sorted by identity, each once")
+		} else {
+			last = text
+		}
+		if len(refs) == MaxIdentities {
+			r.Fail(fmt.Sprintf("at most %d seals", MaxIdentities))
+		}
+		refs = append(refs, ref)
+		if !r.Try(`,`) {
+			break
+		}
+	}
+	r.Literal(`]`)
+	return refs
+}

@@ -1,0 +1,250 @@
+package keyring
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+
+	"vigil/internal/canon"
+	"vigil/internal/id"
+)
+
+// KeepSuperseded is how long a superseded revision keeps its DEK, in seconds:
+// 30 days, in which it can be restored.
+const KeepSuperseded = 30 * 24 * 60 * 60
+
+// Update is what one write adds and removes. It is kept until the write has
+// succeeded, so that it can be applied again to a newer manifest.
+type Update struct {
+	// Add are new revisions, wrapped by the manifest's KEK. Superseded is
+	// ignored. Parents must be sorted (SortParents).
+	Add []DEK
+	// Remove are items to remove for good.
+	Remove []id.Item
+}
+
+// Apply returns the next manifest: epoch one higher, written on m's head, with
+// u applied and what u.Add replaces marked as superseded at now (Unix seconds).
+// What is there already is left as it is, so applying twice is applying once.
+//
+// Additions to an item with a tombstone are not made but returned: they were
+// deleted elsewhere. ErrStaleKEK says that an addition needs rewrapping first;
+// ErrChange that it contradicts what is there.
+func (d *Deks) Apply(u Update, m *Members, now uint64) (next *Deks, deleted []DEK, err error) {
+	next = d.next(m)
+	for _, item := range u.Remove {
+		next.remove(item)
+	}
+	for i := range u.Add {
+		add := u.Add[i]
+		if next.Deleted(add.Item) {
+			deleted = append(deleted, add)
+			continue
+		}
+		if err := next.insert(add); err != nil {
+			return nil, nil, fmt.Errorf("apply to deks: %w", err)
+		}
+	}
+	next.supersede(now)
+	return next, deleted, nil
+}
+
+// next returns a copy to change: one epoch on, and on the newest chain.
+func (d *Deks) next(m *Members) *Deks {
+	return &Deks{
+		vault: d.vault, epoch: d.epoch + 1, kek: d.kek, head: m.Head(),
+		deks: slices.Clone(d.deks), byRevision: maps.Clone(d.byRevision),
+		tombstones: slices.Clone(d.tombstones), dead: maps.Clone(d.dead),
+	}
+}
+
+func (d *Deks) remove(item id.Item) {
+	if d.Deleted(item) {
+		return
+	}
+	d.dead[item] = d.epoch
+	d.tombstones = append(d.tombstones, Tombstone{item, d.epoch})
+	d.filter(func(e *DEK) bool { return e.Item != item })
+}
+
+// filter keeps the revisions for which keep holds.
+func (d *Deks) filter(keep func(*DEK) bool) {
+	kept := d.deks[:0]
+	clear(d.byRevision)
+	for i := range d.deks {
+		if keep(&d.deks[i]) {
+			d.byRevision[d.deks[i].Revision] = len(kept)
+			kept = append(kept, d.deks[i])
+		}
+	}
+	d.deks = kept
+}
+
+func (d *Deks) insert(add DEK) error {
+	if !slices.Equal(add.Parents, SortParents(add.Parents)) || len(add.Parents) > MaxParents {
+		return fmt.Errorf("%w: parents of revision %v are not sorted or too many", ErrChange, add.Revision)
+	}
+	if slices.Contains(add.Parents, add.Revision) {
+		return fmt.Errorf("%w: revision %v is its own parent", ErrChange, add.Revision)
+	}
+	if i, ok := d.byRevision[add.Revision]; ok {
+		have := &d.deks[i]
+		if have.Item != add.Item || !slices.Equal(have.Parents, add.Parents) {
+			return fmt.Errorf("%w: revision %v is there with another item or other parents", ErrChange, add.Revision)
+		}
+		return nil
+	}
+	if add.KEK != d.kek {
+		return fmt.Errorf("revision %v: %w", add.Revision, ErrStaleKEK)
+	}
+	add.Superseded = 0
+	d.byRevision[add.Revision] = len(d.deks)
+	d.deks = append(d.deks, add)
+	return nil
+}
+
+// supersede marks every parent that is not marked yet. A clock before 1970
+// counts as its first second: 0 would mean a head.
+func (d *Deks) supersede(now uint64) {
+	now = min(max(now, 1), canon.MaxInt)
+	for i := range d.deks {
+		for _, p := range d.deks[i].Parents {
+			if j, ok := d.byRevision[p]; ok && d.deks[j].Superseded == 0 && d.deks[j].Item == d.deks[i].Item {
+				d.deks[j].Superseded = now
+			}
+		}
+	}
+}
+
+// Rewrap returns the next manifest with every DEK wrapped by m's newest KEK;
+// rewrap is asked for those that aren't. All of it is one write, after which
+// nothing needs the older KEKs.
+func (d *Deks) Rewrap(m *Members, rewrap func(DEK) ([WrappedDEKSize]byte, error)) (*Deks, error) {
+	next := d.next(m)
+	next.kek = m.KEK()
+	for i := range next.deks {
+		e := &next.deks[i]
+		if e.KEK == next.kek {
+			continue
+		}
+		wrapped, err := rewrap(*e)
+		if err != nil {
+			return nil, fmt.Errorf("rewrap DEK of revision %v: %w", e.Revision, err)
+		}
+		e.Wrapped, e.KEK = wrapped, next.kek
+	}
+	return next, nil
+}
+
+// Collect returns the next manifest without the DEKs that were superseded more
+// than 30 days before now (Unix seconds) and have a descendant for which held
+// says that this device's own fsynced vault file has it. A revision goes only
+// together with all its ancestors, so that what is left still shows which
+// revision replaced which. It returns d itself when there is nothing to collect.
+func (d *Deks) Collect(m *Members, now uint64, held func(id.Item, id.Revision) bool) (next *Deks, collected []DEK) {
+	gone := d.collectible(now, held)
+	if len(gone) == 0 {
+		return d, nil
+	}
+	next = d.next(m)
+	next.filter(func(e *DEK) bool {
+		if gone[e.Revision] {
+			collected = append(collected, *e)
+		}
+		return !gone[e.Revision]
+	})
+	return next, collected
+}
+
+func (d *Deks) collectible(now uint64, held func(id.Item, id.Revision) bool) map[id.Revision]bool {
+	// covered are the ancestors of what the file holds.
+	covered := map[id.Revision]bool{}
+	var mark func(parents []id.Revision, into map[id.Revision]bool)
+	mark = func(parents []id.Revision, into map[id.Revision]bool) {
+		for _, p := range parents {
+			if !into[p] {
+				into[p] = true
+				mark(d.Parents(p), into)
+			}
+		}
+	}
+	for i := range d.deks {
+		if held(d.deks[i].Item, d.deks[i].Revision) {
+			mark(d.deks[i].Parents, covered)
+		}
+	}
+	gone := map[id.Revision]bool{}
+	for i := range d.deks {
+		e := &d.deks[i]
+		if e.Superseded != 0 && e.Superseded+KeepSuperseded < now && covered[e.Revision] {
+			gone[e.Revision] = true
+		}
+	}
+	for again := true; again; {
+		again = false
+		for i := range d.deks {
+			e := &d.deks[i]
+			if gone[e.Revision] && slices.ContainsFunc(e.Parents, func(p id.Revision) bool {
+				_, there := d.byRevision[p]
+				return there && !gone[p]
+			}) {
+				delete(gone, e.Revision)
+				again = true
+			}
+		}
+	}
+	return gone
+}
+
+// MergeDeks returns the union of two manifests of m's vault, both verified, as
+// restoring a keyring on purpose needs it: a tombstone of either removes, a
+// revision of either stays, the earlier superseding time and the newer wrapping
+// win, epoch and KEK are the higher ones. It commutes, associates, and is
+// idempotent. To write the result, Apply an empty Update to it.
+func MergeDeks(m *Members, a, b *Deks) (*Deks, error) {
+	for _, d := range []*Deks{a, b} {
+		if d.vault != m.vault {
+			return nil, &Error{ObjectDeks, 1, StageVault, fmt.Sprintf("belongs to vault %v, want %v", d.vault, m.vault)}
+		}
+	}
+	out := &Deks{vault: m.vault, epoch: max(a.epoch, b.epoch), kek: max(a.kek, b.kek), head: m.Head(), byRevision: map[id.Revision]int{}, dead: map[id.Item]uint64{}}
+	for _, t := range slices.Concat(a.tombstones, b.tombstones) {
+		if have, ok := out.dead[t.Item]; !ok || t.Epoch < have {
+			out.dead[t.Item] = t.Epoch
+		}
+	}
+	for item, epoch := range out.dead {
+		out.tombstones = append(out.tombstones, Tombstone{item, epoch})
+	}
+	for _, e := range slices.Concat(a.deks, b.deks) {
+		if err := out.union(e); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func (d *Deks) union(e DEK) error {
+	if d.Deleted(e.Item) {
+		return nil
+	}
+	i, ok := d.byRevision[e.Revision]
+	if !ok {
+		d.byRevision[e.Revision] = len(d.deks)
+		d.deks = append(d.deks, e)
+		return nil
+	}
+	have := &d.deks[i]
+	if have.Item != e.Item || !slices.Equal(have.Parents, e.Parents) {
+		return fmt.Errorf("%w: revision %v differs in item or parents", ErrChange, e.Revision)
+	}
+	if have.Superseded == 0 || (e.Superseded != 0 && e.Superseded < have.Superseded) {
+		have.Superseded = e.Superseded
+	}
+	if c := cmp.Or(cmp.Compare(have.KEK, e.KEK), bytes.Compare(have.Wrapped[:], e.Wrapped[:])); c < 0 {
+		have.KEK, have.Wrapped = e.KEK, e.Wrapped
+	}
+	return nil
+}
