@@ -1,0 +1,171 @@
+package unixsock
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// MaxFDs is the most descriptors that one message passes. No message of Vigil
+// needs more than a few, and systems differ above 250 (SCM_MAX_FD).
+const MaxFDs = 16
+
+// ErrTooManyFDs reports a message that passes more descriptors than its
+// reader takes. All of them were closed.
+var ErrTooManyFDs = errors.New("message passes too many descriptors")
+
+// errNoData: a stream carries descriptors only along with at least one byte.
+var errNoData = errors.New("descriptors need at least one byte of data")
+
+// sizeFDs is the space of control messages with n descriptors. On Linux the
+// kernel may send credentials along; there is no room for them, so they count
+// as truncation and are refused like descriptors too many.
+func sizeFDs(n int) int { return unix.CmsgSpace(4 * n) }
+
+// SendFDs writes all of data to the blocking socket sock, with the descriptors
+// attached to its first byte. The caller keeps them open, and closes its own
+// copies when it likes. It needs sendmsg(2) and write(2) only.
+func SendFDs(sock int, data []byte, fds ...int) error {
+	if err := checkSend(data, fds); err != nil {
+		return err
+	}
+	var oob []byte
+	if len(fds) > 0 {
+		oob = unix.UnixRights(fds...)
+	}
+	for len(data) > 0 {
+		n, err := unix.SendmsgN(sock, data, oob, nil, sendFlags)
+		if errors.Is(err, syscall.EINTR) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("send message: %w", err)
+		}
+		data, oob = data[n:], nil
+	}
+	return nil
+}
+
+// RecvFDs reads at most len(buf) bytes from the blocking socket sock, and at
+// most max descriptors that came with them, close-on-exec, which the caller
+// owns. It never returns descriptors along with an error. It needs recvmsg(2)
+// and close(2) only; at the end of the stream it returns io.EOF. A read ends
+// where the descriptors of another message begin.
+func RecvFDs(sock int, buf []byte, max int) (int, []int, error) {
+	oob := make([]byte, sizeFDs(min(max, MaxFDs)))
+	for {
+		n, oobn, flags, err := recvmsg(sock, buf, oob)
+		if errors.Is(err, syscall.EINTR) {
+			continue
+		}
+		if err != nil {
+			return 0, nil, fmt.Errorf("receive message: %w", err)
+		}
+		fds, err := received(oob[:oobn], flags, max)
+		if err != nil {
+			return 0, nil, err
+		}
+		if n == 0 && len(buf) > 0 {
+			closeAll(fds)
+			return 0, nil, io.EOF
+		}
+		return n, fds, nil
+	}
+}
+
+// SendFDsConn is SendFDs on a connection, whose deadline it keeps.
+func SendFDsConn(c *net.UnixConn, data []byte, fds ...int) error {
+	if err := checkSend(data, fds); err != nil {
+		return err
+	}
+	if len(fds) == 0 {
+		_, err := c.Write(data)
+		return err
+	}
+	n, _, err := c.WriteMsgUnix(data, unix.UnixRights(fds...), nil)
+	if err == nil && n < len(data) {
+		_, err = c.Write(data[n:])
+	}
+	return err
+}
+
+// RecvFDsConn is RecvFDs on a connection, whose deadline it keeps.
+func RecvFDsConn(c *net.UnixConn, buf []byte, max int) (int, []int, error) {
+	oob := make([]byte, sizeFDs(min(max, MaxFDs)))
+	n, oobn, flags, _, err := c.ReadMsgUnix(buf, oob)
+	if err != nil {
+		return 0, nil, err
+	}
+	fds, err := received(oob[:oobn], flags, max)
+	if err != nil {
+		return 0, nil, err
+	}
+	if n == 0 && len(buf) > 0 {
+		closeAll(fds)
+		return 0, nil, io.EOF
+	}
+	return n, fds, nil
+}
+
+// Conn makes a connection of a socket, which it takes over even when it fails.
+func Conn(fd int) (*net.UnixConn, error) {
+	f := os.NewFile(uintptr(fd), "socket")
+	defer f.Close() // FileConn works on a duplicate
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, fmt.Errorf("use socket: %w", err)
+	}
+	uc, ok := c.(*net.UnixConn)
+	if !ok {
+		c.Close()
+		return nil, errors.New("use socket: not a unix socket")
+	}
+	return uc, nil
+}
+
+func checkSend(data []byte, fds []int) error {
+	if len(fds) > MaxFDs {
+		return ErrTooManyFDs
+	}
+	if len(fds) > 0 && len(data) == 0 {
+		return errNoData
+	}
+	return nil
+}
+
+// received takes the descriptors out of control messages, or closes every one
+// that came and says what was wrong.
+func received(oob []byte, flags, max int) ([]int, error) {
+	var fds []int
+	msgs, err := unix.ParseSocketControlMessage(oob)
+	for i := range msgs {
+		some, rerr := unix.ParseUnixRights(&msgs[i])
+		if rerr == nil {
+			fds = append(fds, some...)
+		} else if err == nil {
+			err = errors.New("unexpected control message")
+		}
+	}
+	for _, fd := range fds {
+		unix.CloseOnExec(fd)
+	}
+	if err == nil && (flags&unix.MSG_CTRUNC != 0 || len(fds) > max || len(fds) > MaxFDs) {
+		err = ErrTooManyFDs
+	}
+	if err != nil {
+		closeAll(fds)
+		return nil, fmt.Errorf("receive message: %w", err)
+	}
+	return fds, nil
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
+}

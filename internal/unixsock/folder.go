@@ -1,0 +1,70 @@
+package unixsock
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// ownFolder makes dir, 0700, when it is missing, and checks that nobody but its
+// user and root can put anything into it or in its place.
+func ownFolder(dir string) error {
+	if err := os.MkdirAll(dir, folderMode); err != nil {
+		return err
+	}
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	switch {
+	case info.Mode()&fs.ModeSymlink != 0:
+		return fmt.Errorf("folder %q is a symbolic link: %w", dir, ErrUnsafe)
+	case !info.IsDir():
+		return fmt.Errorf("%q is no folder: %w", dir, ErrUnsafe)
+	case owner(info) != os.Geteuid():
+		return fmt.Errorf("folder %q belongs to uid %d, not to %d: %w", dir, owner(info), os.Geteuid(), ErrUnsafe)
+	case info.Mode().Perm()&0o077 != 0:
+		return fmt.Errorf("folder %q has mode %04o, and others can enter it (chmod 700): %w", dir, info.Mode().Perm(), ErrUnsafe)
+	}
+	resolved, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return err
+	}
+	for _, path := range []string{dir, resolved} {
+		if err := safeAbove(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// safeAbove checks every folder above path, following links: each belongs to
+// the user or root, and if others can write in it, it is sticky, so that they
+// can't rename what isn't theirs. OpenSSH's safe_path asks the same.
+func safeAbove(path string) error {
+	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+		info, err := os.Stat(dir)
+		if err != nil {
+			return err
+		}
+		if uid := owner(info); uid != 0 && uid != os.Geteuid() {
+			return fmt.Errorf("folder %q belongs to uid %d: %w", dir, uid, ErrUnsafe)
+		}
+		if info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0 {
+			return fmt.Errorf("folder %q can be written by others (chmod go-w): %w", dir, ErrUnsafe)
+		}
+		if dir == filepath.Dir(dir) {
+			return nil
+		}
+	}
+}
+
+// owner is the uid that a file belongs to.
+func owner(info fs.FileInfo) int {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int(st.Uid)
+	}
+	return -1
+}

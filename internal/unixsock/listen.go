@@ -1,0 +1,301 @@
+// Package unixsock listens on unix(7) sockets that only their user, and root,
+// can reach; says who is at the other end; and passes descriptors.
+//
+// A socket path is served by one process at a time. Who holds an flock(2) on
+// PATH.lock may bind PATH, remove a dead daemon's socket there and, at the end,
+// both files; so two daemons that start at once can't take each other's place,
+// and a socket that nobody holds the lock of and nobody answers on is stale.
+package unixsock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"vigil/internal/paths"
+)
+
+// ErrServing reports a socket that a live process serves already.
+var ErrServing = errors.New("another process is serving this socket: use it, or stop it first (vigilctl down)")
+
+// ErrUnsafe reports a folder or file that lets another user put a socket of
+// theirs in place of this one. The error around it says which, and why.
+var ErrUnsafe = errors.New("not safe for a socket")
+
+// ErrClosed is what Accept returns after Close.
+var ErrClosed = net.ErrClosed
+
+const (
+	// socketMode is for the user alone; folderMode is so for what is made above it.
+	socketMode = 0o600
+	folderMode = 0o700
+	// acceptPause and acceptPauseMax bound the wait after an accept that
+	// failed for want of descriptors or memory: it doubles from one to the
+	// other, so running out costs neither the daemon nor a core.
+	acceptPause    = 5 * time.Millisecond
+	acceptPauseMax = time.Second
+)
+
+// Options say where a socket may lie.
+type Options struct {
+	// AnyFolder takes the folder as it is, shared ones such as /tmp too, as
+	// `ssh-agent -a PATH` does. Otherwise it is made when missing and must be
+	// the user's own, closed to others, and so must be all above it.
+	AnyFolder bool
+}
+
+// Listener accepts connections from its own user and root.
+type Listener struct {
+	l    *net.UnixListener
+	path string
+	name string   // from LISTEN_FDNAMES
+	lock *os.File // PATH.lock, nil when activated
+	made fs.FileInfo
+
+	closed chan struct{}
+	once   sync.Once
+	err    error
+}
+
+// Listen serves a new socket at path with mode 0600. It replaces a socket that
+// nobody serves; a live one is an error that wraps ErrServing. Anything else at
+// path is left alone and refused. Folders that others can write in, or that are
+// symbolic links or belong to somebody else, wrap ErrUnsafe; a path that is
+// too long is a *paths.SocketPathError.
+func Listen(path string, opts Options) (*Listener, error) {
+	if err := paths.CheckSocket(path); err != nil {
+		return nil, err
+	}
+	if !opts.AnyFolder {
+		if err := ownFolder(filepath.Dir(path)); err != nil {
+			return nil, fmt.Errorf("listen on %q: %w", path, err)
+		}
+	}
+	lock, err := takeLock(path + ".lock")
+	if err != nil {
+		return nil, fmt.Errorf("listen on %q: %w", path, err)
+	}
+	l, err := bind(path)
+	if err != nil {
+		releaseLock(lock)
+		return nil, fmt.Errorf("listen on %q: %w", path, err)
+	}
+	made, err := os.Lstat(path)
+	if err != nil {
+		l.Close()
+		releaseLock(lock)
+		return nil, fmt.Errorf("listen on %q: %w", path, err)
+	}
+	return &Listener{l: l, path: path, lock: lock, made: made, closed: make(chan struct{})}, nil
+}
+
+// Path is where the socket lies, as it was asked for.
+func (l *Listener) Path() string { return l.path }
+
+// Name is the socket's name in LISTEN_FDNAMES, or "".
+func (l *Listener) Name() string { return l.name }
+
+// Activated reports a socket that the service manager owns and keeps.
+func (l *Listener) Activated() bool { return l.lock == nil }
+
+// Accept waits for a connection. A peer of another user is an error of type
+// *ForeignPeerError with its connection closed, and the caller goes on
+// accepting. While descriptors or memory are short it waits and tries again.
+// After Close it returns ErrClosed; any other error means the socket is dead.
+func (l *Listener) Accept() (*net.UnixConn, Peer, error) {
+	wait := acceptPause
+	for {
+		conn, err := l.l.AcceptUnix()
+		if err != nil {
+			if !short(err) {
+				return nil, Peer{}, err
+			}
+			if !l.pause(wait) {
+				return nil, Peer{}, ErrClosed
+			}
+			wait = min(2*wait, acceptPauseMax)
+			continue
+		}
+		peer, err := PeerOf(conn)
+		if err == nil {
+			err = peer.Check()
+		}
+		if err != nil {
+			conn.Close()
+			var foreign *ForeignPeerError
+			if !errors.As(err, &foreign) {
+				continue // gone before it could be asked who it was
+			}
+			return nil, peer, err
+		}
+		return conn, peer, nil
+	}
+}
+
+// pause waits, and reports false when the listener was closed meanwhile.
+func (l *Listener) pause(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-l.closed:
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// short reports an accept that failed for want of something that comes back,
+// or because the one connection went away.
+func short(err error) bool {
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.EPERM} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// Close stops accepting, and removes the socket and its lock file unless they
+// are the service manager's or another process put its own there. Connections
+// stay. It may be called more than once.
+func (l *Listener) Close() error {
+	l.once.Do(func() {
+		close(l.closed)
+		if l.lock != nil {
+			if now, err := os.Lstat(l.path); err == nil && os.SameFile(now, l.made) {
+				_ = os.Remove(l.path)
+			}
+		}
+		l.err = l.l.Close()
+		if l.lock != nil {
+			releaseLock(l.lock)
+		}
+	})
+	return l.err
+}
+
+// takeLock takes the lock file at path or fails with ErrServing. Its holder
+// may remove it, so what is locked is checked to be what lies at path still.
+func takeLock(path string) (*os.File, error) {
+	const tries = 100
+	for range tries {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, socketMode)
+		if errors.Is(err, syscall.ELOOP) {
+			return nil, fmt.Errorf("lock file %q is a symbolic link: %w", path, ErrUnsafe)
+		}
+		if err != nil {
+			return nil, err
+		}
+		mine, err := f.Stat()
+		if err != nil {
+			f.Close()
+			return nil, err
+		}
+		if !mine.Mode().IsRegular() || owner(mine) != os.Geteuid() {
+			f.Close()
+			return nil, fmt.Errorf("lock file %q belongs to uid %d: %w", path, owner(mine), ErrUnsafe)
+		}
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			f.Close()
+			return nil, ErrServing
+		}
+		if err != nil {
+			f.Close()
+			return nil, fmt.Errorf("lock %q: %w", path, err)
+		}
+		if now, err := os.Lstat(path); err == nil && os.SameFile(mine, now) {
+			return f, nil
+		}
+		f.Close()
+	}
+	return nil, fmt.Errorf("lock %q: replaced each time", path)
+}
+
+// releaseLock removes a held lock file and gives the lock up, in this order:
+// who opens it in between finds another file at its path and tries again.
+func releaseLock(f *os.File) {
+	_ = os.Remove(f.Name())
+	f.Close()
+}
+
+// bind makes the socket, the lock being held.
+func bind(path string) (*net.UnixListener, error) {
+	if err := clearStale(path); err != nil {
+		return nil, err
+	}
+	var lc net.ListenConfig
+	// On Linux the mode of a bound socket is that of the descriptor less the
+	// umask, so there is no moment in which others could connect.
+	lc.Control = func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { _ = unix.Fchmod(int(fd), socketMode) })
+	}
+	l, err := lc.Listen(context.Background(), "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	ul := l.(*net.UnixListener)
+	ul.SetUnlinkOnClose(false) // Close does, when it is still ours
+	if err := os.Chmod(path, socketMode); err != nil {
+		_ = os.Remove(path)
+		ul.Close()
+		return nil, err
+	}
+	return ul, nil
+}
+
+// clearStale removes a socket at path that nobody answers on.
+func clearStale(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() != fs.ModeSocket {
+		return fmt.Errorf("something that is no socket is in the way, and was left there: %w", ErrUnsafe)
+	}
+	if owner(info) != os.Geteuid() {
+		return fmt.Errorf("the socket there belongs to uid %d: %w", owner(info), ErrUnsafe)
+	}
+	alive, err := answers(path)
+	if err != nil {
+		return err
+	}
+	if alive {
+		return ErrServing
+	}
+	return os.Remove(path)
+}
+
+// answers reports whether a process listens at path. A full backlog is an
+// answer too. It doesn't wait: a connection to a unix socket is made or
+// refused at once.
+func answers(path string) (bool, error) {
+	fd, err := socket()
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(fd)
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return false, err
+	}
+	err = unix.Connect(fd, &unix.SockaddrUnix{Name: path})
+	switch {
+	case err == nil, errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.EINPROGRESS):
+		return true, nil
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):
+		return false, nil
+	}
+	return false, fmt.Errorf("ask who serves it: %w", err)
+}

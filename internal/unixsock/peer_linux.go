@@ -1,0 +1,74 @@
+package unixsock
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// PeerOfFD is PeerOf on a descriptor: SO_PEERCRED, unix(7).
+func PeerOfFD(fd int) (Peer, error) {
+	cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return Peer{}, fmt.Errorf("get peer credentials: %w", err)
+	}
+	return Peer{PID: int(cred.Pid), UID: cred.Uid, GID: cred.Gid}, nil
+}
+
+// describe reads /proc/PID: proc_pid_stat(5), proc_pid_exe(5). The link exe of
+// an undumpable process or another user's can't be read; its name can.
+func describe(pid int) (Process, int, error) {
+	dir := "/proc/" + strconv.Itoa(pid)
+	stat, err := os.ReadFile(dir + "/stat")
+	if err != nil {
+		return Process{}, 0, err
+	}
+	// "PID (NAME) STATE PPID …", and NAME may have parentheses of its own.
+	begin, end := bytes.IndexByte(stat, '('), bytes.LastIndexByte(stat, ')')
+	if begin < 0 || end < begin {
+		return Process{}, 0, errors.New("unknown form of /proc/PID/stat")
+	}
+	fields := bytes.Fields(stat[end+1:])
+	if len(fields) < 2 {
+		return Process{}, 0, errors.New("unknown form of /proc/PID/stat")
+	}
+	parent, err := strconv.Atoi(string(fields[1]))
+	if err != nil {
+		return Process{}, 0, err
+	}
+	exe, err := os.Readlink(dir + "/exe")
+	if err != nil {
+		exe = ""
+	}
+	exe = strings.TrimSuffix(exe, " (deleted)")
+	return Process{PID: pid, Name: shown(string(stat[begin+1 : end])), Exe: shown(exe)}, parent, nil
+}
+
+// socket makes an unconnected unix stream socket.
+func socket() (int, error) {
+	return unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+}
+
+// SocketPair makes two connected stream sockets, blocking and close-on-exec.
+// The caller closes both.
+func SocketPair() (a, b int, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, -1, fmt.Errorf("make socket pair: %w", err)
+	}
+	return fds[0], fds[1], nil
+}
+
+// recvmsg receives with close-on-exec descriptors.
+func recvmsg(fd int, buf, oob []byte) (n, oobn, flags int, err error) {
+	n, oobn, flags, _, err = unix.Recvmsg(fd, buf, oob, unix.MSG_CMSG_CLOEXEC)
+	return n, oobn, flags, err
+}
+
+// sendFlags turns a lost peer into EPIPE without a signal.
+const sendFlags = unix.MSG_NOSIGNAL
