@@ -1,0 +1,160 @@
+// Package awsauth signs in to AWS the way the AWS command line does, and sorts
+// what goes wrong there. master/awskms and backend/s3 stand on it.
+//
+// Credentials come from the SDK's default chain: environment, profiles, SSO,
+// assumed roles with or without MFA, processes, web identity, containers. The
+// instance metadata service is asked only when the configuration says so: on a
+// workstation there is none, and whatever answers at its address is not
+// Amazon's.
+//
+// Only vigil-opener links this package.
+package awsauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+)
+
+const (
+	// maxAttempts is how often a request is sent at most. The waits between
+	// grow from fractions of a second to maxBackoff, each drawn at random.
+	maxAttempts = 4
+	maxBackoff  = 2 * time.Second
+
+	// answerTimeout limits the wait for the first byte of an answer. KMS and
+	// S3 answer within tens of milliseconds.
+	answerTimeout = 5 * time.Second
+
+	// signInTimeout limits the wait for credentials: some requests, or a
+	// person who looks for the phone with the MFA code.
+	signInTimeout = 2 * time.Minute
+
+	// sessionName names assumed-role sessions whose profile gives no name. It
+	// is constant, so that the caller's ARN is: the SDK's own has a time in it.
+	sessionName = "vigil"
+)
+
+// Options says how to sign in.
+type Options struct {
+	Profile string // profile of the AWS configuration files; empty: the SDK's choice
+	Region  string // empty: the profile's
+	IMDS    bool   // ask the instance metadata service, too
+
+	// MFA asks a person for the code of a device. nil means that nobody can be
+	// asked, as in background work: then only a kept session helps.
+	MFA func(ctx context.Context) (code string, err error)
+	// Sessions keeps sessions that cost an MFA code; nil keeps none.
+	Sessions Sessions
+}
+
+// Account is a configured caller. It is safe for concurrent use.
+type Account struct {
+	// Config is for the service clients' NewFromConfig.
+	Config aws.Config
+}
+
+// Load reads the AWS configuration. It opens no connection. The context lives
+// as long as the Account: when it ends, so does a question for an MFA code.
+// Errors are *Fault.
+func Load(ctx context.Context, o Options) (*Account, error) {
+	mfa := &mfaPrompt{ctx: ctx, ask: o.MFA}
+	metadata := imds.ClientDisabled
+	if o.IMDS {
+		metadata = imds.ClientEnabled
+	}
+	options := []func(*config.LoadOptions) error{
+		config.WithEC2IMDSClientEnableState(metadata),
+		config.WithHTTPClient(httpClient()),
+		config.WithRetryer(func() aws.Retryer {
+			return retry.NewStandard(func(s *retry.StandardOptions) {
+				s.MaxAttempts, s.MaxBackoff = maxAttempts, maxBackoff
+			})
+		}),
+		config.WithBeforeTransmit(onlyEncrypted{}),
+		config.WithAssumeRoleCredentialOptions(func(a *stscreds.AssumeRoleOptions) {
+			a.TokenProvider = mfa.code
+			if a.RoleSessionName == "" {
+				a.RoleSessionName = sessionName
+			}
+		}),
+	}
+	if o.Profile != "" {
+		options = append(options, config.WithSharedConfigProfile(o.Profile))
+	}
+	if o.Region != "" {
+		options = append(options, config.WithRegion(o.Region))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return nil, sortConfig(err)
+	}
+	if cfg.Credentials == nil {
+		return nil, sortSignIn(errors.New("no AWS credentials are configured"))
+	}
+	if name, ok := mfaSession(cfg, o.Profile); ok && o.Sessions != nil {
+		cfg.Credentials = aws.NewCredentialsCache(&keptSession{
+			name: name, sessions: o.Sessions, fresh: cfg.Credentials, mfa: mfa,
+		})
+	}
+	return &Account{Config: cfg}, nil
+}
+
+// SignIn gets credentials, unless they are there and valid. Called before a
+// request, it keeps a person's time to type an MFA code out of the request's
+// deadline, and tells a failed sign-in from a failed request. Errors are *Fault.
+func (a *Account) SignIn(ctx context.Context) (aws.Credentials, error) {
+	ctx, cancel := context.WithTimeout(ctx, signInTimeout)
+	defer cancel()
+	credentials, err := a.Config.Credentials.Retrieve(ctx)
+	if err != nil {
+		return aws.Credentials{}, sortSignIn(err)
+	}
+	return credentials, nil
+}
+
+// httpClient has time limits where the SDK's has none.
+func httpClient() *awshttp.BuildableClient {
+	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		t.ResponseHeaderTimeout = answerTimeout
+		t.TLSHandshakeTimeout = answerTimeout
+	})
+}
+
+// Sessions keeps short-lived credentials between two runs of the opener. The
+// data is secret; who keeps it seals it, and forgets it when it is too old to
+// be of use. Both methods may be called from another goroutine.
+type Sessions interface {
+	// Load returns what Save was given under this name last, or nil.
+	Load(name string) ([]byte, error)
+	Save(name string, session []byte, expires time.Time) error
+}
+
+// errNoMFA says that a code is needed and nobody can be asked.
+var errNoMFA = errors.New("an MFA code is needed and nobody is there to type it")
+
+// mfaPrompt adapts Options.MFA to the SDK's callback, which has no context.
+type mfaPrompt struct {
+	ctx context.Context
+	ask func(context.Context) (string, error)
+}
+
+func (m *mfaPrompt) code() (string, error) {
+	if m.ask == nil {
+		return "", errNoMFA
+	}
+	code, err := m.ask(m.ctx)
+	if err != nil {
+		return "", fmt.Errorf("ask for the MFA code: %w", err)
+	}
+	return code, nil
+}

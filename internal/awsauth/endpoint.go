@@ -1,0 +1,62 @@
+package awsauth
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"net/url"
+
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// CheckEndpoint refuses an endpoint override that is not the base URL of an
+// https server, or of an http server on a loopback address.
+func CheckEndpoint(endpoint string) error {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return fmt.Errorf("parse endpoint: %w", err)
+	}
+	if u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Scheme != "https" && u.Scheme != "http" {
+		return fmt.Errorf("endpoint %q: want https://HOST[:PORT]", endpoint)
+	}
+	if u.Scheme == "http" && !isLocal(u.Hostname(), false) {
+		return fmt.Errorf("endpoint %q: http is for loopback addresses only, use https", endpoint)
+	}
+	return nil
+}
+
+// isLocal reports whether host is on this machine. With metadata it also
+// accepts the link-local addresses where containers and instances find their
+// credentials.
+func isLocal(host string, metadata bool) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return false
+	}
+	return ip.IsLoopback() || metadata && (ip.IsLinkLocalUnicast() || podIdentity.Contains(ip))
+}
+
+// podIdentity is where EKS serves credentials and EC2 serves IPv6 metadata.
+var podIdentity = netip.MustParsePrefix("fd00:ec2::/32")
+
+// onlyEncrypted stops requests that would leave this machine unencrypted: an
+// endpoint can also come from the environment or the AWS configuration files,
+// and KMS's answers hold a share in clear.
+type onlyEncrypted struct{}
+
+// BeforeTransmit fails for http to anywhere but this machine.
+func (onlyEncrypted) BeforeTransmit(_ context.Context, in *smithyhttp.InterceptorContext) error {
+	if in.Request == nil || in.Request.URL == nil {
+		return nil
+	}
+	if u := in.Request.URL; u.Scheme != "https" && !isLocal(u.Hostname(), true) {
+		return &Fault{
+			Class: Misconfigured, Err: fmt.Errorf("refused to send a request in clear to %s", u.Host),
+			Next: "use an https endpoint; see AWS_ENDPOINT_URL and endpoint_url in your AWS configuration",
+		}
+	}
+	return nil
+}

@@ -1,0 +1,219 @@
+package awsauth
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// Class says what a failed request to AWS means to its caller.
+type Class int
+
+// The classes of failure.
+const (
+	// Unreachable: no answer, or one that says to come again.
+	Unreachable Class = iota + 1
+	// SignIn: there are no valid credentials, and a person can get some.
+	SignIn
+	// Denied: the credentials are known and not allowed to, or not accepted.
+	Denied
+	// Misconfigured: the request, the configuration or the clock is wrong.
+	Misconfigured
+	// Refused: the service refused for a reason of its own; see Code.
+	Refused
+)
+
+// Fault is a failed request to AWS, sorted.
+type Fault struct {
+	Class     Class
+	Code      string // the service's name of the error; may be empty
+	Message   string // the service's words; may be empty
+	Status    int    // HTTP status; 0 without an answer
+	RequestID string // the service's id of the request; may be empty
+	Caller    string // ARN of the caller, where the service named it
+	Next      string // what to do, one sentence; may be empty
+	Err       error
+}
+
+// maxMessage limits how many bytes of a service's words reach an error text.
+const maxMessage = 300
+
+// Error returns the service's words, or the cause.
+func (f *Fault) Error() string {
+	if f.Code == "" {
+		return f.Err.Error()
+	}
+	message := f.Message
+	if len(message) > maxMessage {
+		message = strings.ToValidUTF8(message[:maxMessage], "") + "…"
+	}
+	if message == "" {
+		return f.Code
+	}
+	return f.Code + ": " + message
+}
+
+// Unwrap returns the cause.
+func (f *Fault) Unwrap() error { return f.Err }
+
+// What a person does about it.
+const (
+	nextSignIn = "sign in to AWS again (for example with aws sso login, or vigilctl refresh for an MFA code)"
+	nextClock  = "set this machine's clock: AWS refuses requests that are more than some minutes off"
+	nextKeys   = "check the access key of your AWS profile; it may have been deactivated, replaced or mistyped"
+	nextAccess = "ask whoever runs the AWS account for access, or check that the right AWS profile is in use"
+	nextLater  = "nothing to do: it is tried again"
+	nextConfig = "check the AWS profile and region in the AWS configuration files"
+)
+
+// byCode sorts the errors that every AWS service may answer.
+var byCode = map[string]struct {
+	class Class
+	next  string
+}{
+	"ExpiredToken":                {SignIn, nextSignIn},
+	"ExpiredTokenException":       {SignIn, nextSignIn},
+	"TokenRefreshRequired":        {SignIn, nextSignIn},
+	"UnauthorizedException":       {SignIn, nextSignIn}, // SSO's GetRoleCredentials
+	"InvalidGrantException":       {SignIn, nextSignIn}, // SSO's CreateToken
+	"AccessDenied":                {Denied, nextAccess},
+	"AccessDeniedException":       {Denied, nextAccess},
+	"ForbiddenException":          {Denied, nextAccess},
+	"AllAccessDisabled":           {Denied, nextAccess},
+	"AccountProblem":              {Denied, nextAccess},
+	"OptInRequired":               {Denied, nextAccess},
+	"InvalidClientTokenId":        {Denied, nextKeys},
+	"UnrecognizedClientException": {Denied, nextKeys},
+	"InvalidAccessKeyId":          {Denied, nextKeys},
+	"RequestTimeTooSkewed":        {Misconfigured, nextClock},
+	"RequestExpired":              {Misconfigured, nextClock},
+	"RequestInTheFuture":          {Misconfigured, nextClock},
+	"SignatureDoesNotMatch":       {Misconfigured, nextKeys},
+	"InvalidSignatureException":   {Misconfigured, nextKeys},
+	"IncompleteSignature":         {Misconfigured, nextKeys},
+	"MissingAuthenticationToken":  {Misconfigured, nextKeys},
+	"Throttling":                  {Unreachable, nextLater},
+	"ThrottlingException":         {Unreachable, nextLater},
+	"ThrottledException":          {Unreachable, nextLater},
+	"TooManyRequestsException":    {Unreachable, nextLater},
+	"RequestLimitExceeded":        {Unreachable, nextLater},
+	"SlowDown":                    {Unreachable, nextLater},
+	"RequestTimeout":              {Unreachable, nextLater},
+}
+
+// Sort sorts the error of a request. It returns nil for nil.
+func Sort(err error) *Fault {
+	if err == nil {
+		return nil
+	}
+	var fault *Fault
+	if errors.As(err, &fault) {
+		return fault
+	}
+	f := &Fault{Err: err}
+	var answer *awshttp.ResponseError
+	if errors.As(err, &answer) {
+		f.RequestID, f.Status = answer.ServiceRequestID(), answer.HTTPStatusCode()
+	}
+	var api smithy.APIError
+	if errors.As(err, &api) && api.ErrorCode() != "" {
+		f.Code, f.Message = api.ErrorCode(), api.ErrorMessage()
+		f.Caller = callerIn(f.Message)
+		f.sortAPI()
+		return f
+	}
+	f.sortTransport()
+	return f
+}
+
+func (f *Fault) sortAPI() {
+	known, ok := byCode[f.Code]
+	switch {
+	case strings.Contains(f.Message, "MultiFactorAuthentication failed"):
+		f.Class, f.Next = SignIn, "try again with a fresh MFA code"
+	case strings.Contains(f.Message, "Signature expired"), strings.Contains(f.Message, "Signature not yet current"):
+		f.Class, f.Next = Misconfigured, nextClock
+	case ok:
+		f.Class, f.Next = known.class, known.next
+	case f.Status >= http.StatusInternalServerError:
+		f.Class, f.Next = Unreachable, nextLater
+	case f.Status == http.StatusForbidden:
+		f.Class, f.Next = Denied, nextAccess
+	default:
+		f.Class = Refused
+	}
+}
+
+// sortTransport sorts what came without an error that the service named.
+func (f *Fault) sortTransport() {
+	var (
+		network  net.Error
+		sending  *smithyhttp.RequestSendError
+		decoding *smithy.DeserializationError
+		cancel   *aws.RequestCanceledError
+	)
+	switch {
+	case errors.Is(f.Err, context.Canceled), errors.Is(f.Err, context.DeadlineExceeded), errors.As(f.Err, &cancel):
+		f.Class, f.Next = Unreachable, nextLater
+	case f.Status == http.StatusForbidden || f.Status == http.StatusUnauthorized:
+		f.Class, f.Next = Denied, nextAccess
+	case errors.As(f.Err, &network), errors.As(f.Err, &sending):
+		f.Class, f.Next = Unreachable, "check the network, and that the region is spelled right"
+	case errors.As(f.Err, &decoding), f.Status >= http.StatusInternalServerError:
+		f.Class, f.Next = Unreachable, "something else answered in the service's place; check for a proxy or a login page on this network"
+	default:
+		f.Class, f.Next = Misconfigured, nextConfig
+	}
+}
+
+// sortSignIn sorts the error of getting credentials: what neither the network
+// nor a service answered is for a person to mend.
+func sortSignIn(err error) *Fault {
+	f := Sort(err)
+	switch {
+	case errors.Is(err, errNoMFA):
+		f.Class, f.Next = SignIn, "run vigilctl refresh at a terminal and type the MFA code"
+	case f.Code == "" && f.Class == Misconfigured && !isConfig(err):
+		f.Class, f.Next = SignIn, nextSignIn
+	}
+	return f
+}
+
+// sortConfig sorts the error of reading the AWS configuration.
+func sortConfig(err error) *Fault {
+	var fault *Fault
+	if errors.As(err, &fault) {
+		return fault
+	}
+	return &Fault{Class: Misconfigured, Err: err, Next: nextConfig}
+}
+
+func isConfig(err error) bool {
+	var (
+		load    config.SharedConfigLoadError
+		profile config.SharedConfigProfileNotExistError
+		role    config.SharedConfigAssumeRoleError
+		fault   *Fault
+	)
+	return errors.As(err, &load) || errors.As(err, &profile) || errors.As(err, &role) || errors.As(err, &fault)
+}
+
+// namedCaller finds the caller in the words of an IAM refusal: "User: arn:… is
+// not authorized to perform: …".
+var namedCaller = regexp.MustCompile(`User: (arn:[^\s,]{1,512}) is not authorized`)
+
+func callerIn(message string) string {
+	if m := namedCaller.FindStringSubmatch(message); m != nil {
+		return m[1]
+	}
+	return ""
+}
