@@ -22,9 +22,8 @@ var ErrTooManyFDs = errors.New("message passes too many descriptors")
 // errNoData: a stream carries descriptors only along with at least one byte.
 var errNoData = errors.New("descriptors need at least one byte of data")
 
-// sizeFDs is the space of control messages with n descriptors. On Linux the
-// kernel may send credentials along; there is no room for them, so they count
-// as truncation and are refused like descriptors too many.
+// sizeFDs is the space of a control message with n descriptors. Alignment may
+// leave room for one more, so their number is checked as well.
 func sizeFDs(n int) int { return unix.CmsgSpace(4 * n) }
 
 // SendFDs writes all of data to the blocking socket sock, with the descriptors
@@ -151,8 +150,10 @@ func received(oob []byte, flags, max int) ([]int, error) {
 			err = errors.New("unexpected control message")
 		}
 	}
-	for _, fd := range fds {
-		unix.CloseOnExec(fd)
+	if markCloseOnExec {
+		for _, fd := range fds {
+			unix.CloseOnExec(fd)
+		}
 	}
 	if err == nil && (flags&unix.MSG_CTRUNC != 0 || len(fds) > max || len(fds) > MaxFDs) {
 		err = ErrTooManyFDs

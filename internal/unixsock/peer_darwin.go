@@ -68,6 +68,9 @@ func SocketPair() (a, b int, err error) {
 	return fds[0], fds[1], nil
 }
 
+// markCloseOnExec: descriptors arrive without it.
+const markCloseOnExec = true
+
 // recvmsg receives; RecvFDs makes the descriptors close-on-exec. Between the
 // two a fork could inherit one, which macOS has no way to prevent here without
 // holding up every fork while this waits.

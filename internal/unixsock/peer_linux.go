@@ -70,5 +70,9 @@ func recvmsg(fd int, buf, oob []byte) (n, oobn, flags int, err error) {
 	return n, oobn, flags, err
 }
 
+// markCloseOnExec: MSG_CMSG_CLOEXEC has done it, and the keeper's sandbox has no
+// fcntl(2).
+const markCloseOnExec = false
+
 // sendFlags turns a lost peer into EPIPE without a signal.
 const sendFlags = unix.MSG_NOSIGNAL

@@ -1,0 +1,203 @@
+// Package prompt asks the human at the machine: through the program that
+// SSH_ASKPASS names, as ssh-agent does, or else through pinentry.
+//
+// The daemon often runs without a desktop of its own, so every way to ask is
+// taken from an environment given to New, never from the process's own, and
+// when there is none the error says what would make one.
+package prompt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"unicode"
+)
+
+// ErrDeclined reports that the human said no, closed the prompt, or didn't
+// answer before the prompting program gave up.
+var ErrDeclined = errors.New("declined at the prompt")
+
+// ErrUnavailable reports that there is no way to ask. The error around it says
+// why, and what would help.
+var ErrUnavailable = errors.New("no way to ask")
+
+// ErrTooLong reports an answer that doesn't fit into the buffer.
+var ErrTooLong = errors.New("the answer is too long")
+
+const (
+	// MaxText is the longest text that is shown, in bytes. Parts of it, such
+	// as host names, come from others.
+	MaxText = 4096
+	// MaxPassphrase is the buffer that Passphrase needs for the longest
+	// passphrase and the line end that some programs add.
+	MaxPassphrase = 1024 + 2
+)
+
+// Prompter asks through one program. It holds no state, so several prompts can
+// be open at once; whether they should is the caller's to decide.
+type Prompter struct {
+	env      []string
+	askpass  string // absolute path, or ""
+	pinentry string // absolute path, or ""
+	reason   string // why there is neither
+}
+
+// New picks the program for an environment in the form of os.Environ, which
+// that program is then given whole, plus SSH_ASKPASS_PROMPT. SSH_ASKPASS names
+// the askpass program and SSH_ASKPASS_REQUIRE says never, prefer or force, as
+// in ssh(1): without force it needs DISPLAY or WAYLAND_DISPLAY. Pinentry is
+// the fallback, and needs one of these or GPG_TTY. Nothing is started yet.
+func New(environ []string) *Prompter {
+	get := lookup(environ)
+	p := &Prompter{env: environ}
+	desktop := get("DISPLAY") != "" || get("WAYLAND_DISPLAY") != ""
+	require := strings.ToLower(get("SSH_ASKPASS_REQUIRE"))
+	askpass := get("SSH_ASKPASS")
+	if askpass == "" {
+		askpass = first(askpassPlaces)
+	}
+	switch {
+	case require == "never":
+		p.reason = "SSH_ASKPASS_REQUIRE=never forbids it"
+		return p
+	case !desktop && require != "force":
+		p.reason = "neither DISPLAY nor WAYLAND_DISPLAY is set where vigild runs; set one, or SSH_ASKPASS and SSH_ASKPASS_REQUIRE=force"
+	case askpass == "":
+		p.reason = "no askpass program is installed; install one or set SSH_ASKPASS"
+	default:
+		// An unusable SSH_ASKPASS is an error rather than a reason to ask
+		// through something else: the user chose it.
+		if err := executable(askpass); err != nil {
+			p.reason = fmt.Sprintf("SSH_ASKPASS: %v", err)
+			return p
+		}
+		p.askpass = askpass
+		return p
+	}
+	if desktop || get("GPG_TTY") != "" {
+		p.pinentry = first(pinentryPlaces)
+	}
+	return p
+}
+
+// Available returns nil, or the error that asking would fail with: ErrUnavailable
+// with the reason.
+func (p *Prompter) Available() error {
+	if p.askpass == "" && p.pinentry == "" {
+		return fmt.Errorf("%w: %s", ErrUnavailable, p.reason)
+	}
+	return nil
+}
+
+// Program is the absolute path of the program that asks, or "".
+func (p *Prompter) Program() string {
+	if p.askpass != "" {
+		return p.askpass
+	}
+	return p.pinentry
+}
+
+// Confirm asks a question that is answered by yes or no, and returns nil for
+// yes. No is ErrDeclined, no way to ask is ErrUnavailable, and when ctx ends
+// first the prompt is taken away and the error is ctx's. The text may have
+// several lines; control characters in it are shown as question marks.
+func (p *Prompter) Confirm(ctx context.Context, title, text string) error {
+	if err := p.Available(); err != nil {
+		return err
+	}
+	title, text = clean(title), clean(text)
+	if p.askpass != "" {
+		return p.askpassConfirm(ctx, title, text)
+	}
+	return p.pinentryConfirm(ctx, title, text)
+}
+
+// Passphrase asks for a passphrase and reads it into buf, which should be
+// guarded memory of MaxPassphrase bytes; it returns its length without a line
+// end. The bytes go from the pipe into buf with no copy elsewhere in this
+// process; on an error buf is wiped here, else the caller wipes it. So it
+// belongs in the opener, not in the front. Errors are Confirm's, and ErrTooLong.
+func (p *Prompter) Passphrase(ctx context.Context, title, text string, buf []byte) (int, error) {
+	if err := p.Available(); err != nil {
+		return 0, err
+	}
+	title, text = clean(title), clean(text)
+	ask := p.pinentryPassphrase
+	if p.askpass != "" {
+		ask = p.askpassPassphrase
+	}
+	n, err := ask(ctx, title, text, buf)
+	if err != nil {
+		clear(buf)
+		return 0, err
+	}
+	clear(buf[n:])
+	return n, nil
+}
+
+// askpassPlaces are where systems keep the default askpass program.
+var askpassPlaces = []string{
+	"/usr/bin/ssh-askpass", "/usr/lib/ssh/ssh-askpass", "/usr/libexec/openssh/ssh-askpass",
+	"/usr/libexec/ssh-askpass", "/usr/X11R6/bin/ssh-askpass", "/opt/X11/bin/ssh-askpass",
+}
+
+// pinentryPlaces likewise.
+var pinentryPlaces = []string{
+	"/usr/bin/pinentry", "/usr/local/bin/pinentry", "/opt/homebrew/bin/pinentry",
+}
+
+// first returns the first of the paths that can be run, or "".
+func first(paths []string) string {
+	for _, path := range paths {
+		if executable(path) == nil {
+			return path
+		}
+	}
+	return ""
+}
+
+// executable checks that path names a program by its absolute path. A relative
+// one would be looked up in the daemon's working directory.
+func executable(path string) error {
+	if !strings.HasPrefix(path, "/") {
+		return fmt.Errorf("%.200q isn't an absolute path", path)
+	}
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0:
+		return fmt.Errorf("%.200q isn't an executable file", path)
+	}
+	return nil
+}
+
+// lookup returns the last value of a variable, as os/exec passes it on.
+func lookup(environ []string) func(name string) string {
+	return func(name string) string {
+		for i := len(environ) - 1; i >= 0; i-- {
+			if value, ok := strings.CutPrefix(environ[i], name+"="); ok {
+				return value
+			}
+		}
+		return ""
+	}
+}
+
+// clean makes text fit for a prompt: at most MaxText bytes, lines kept, other
+// control and formatting characters, which could rearrange what is read, and
+// bytes that are no UTF-8 replaced.
+func clean(text string) string {
+	text = strings.ToValidUTF8(text, "?")
+	if len(text) > MaxText {
+		text = strings.ToValidUTF8(text[:MaxText], "") + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, text)
+}
