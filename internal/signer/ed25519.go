@@ -1,0 +1,156 @@
+package signer
+
+import (
+	"bytes"
+	"crypto/sha512"
+	"crypto/subtle"
+
+	"filippo.io/edwards25519"
+
+	"vigil/internal/guard"
+	"vigil/internal/wire"
+)
+
+const (
+	typeEd25519 = "ssh-ed25519"
+	certEd25519 = "ssh-ed25519-cert-v01@openssh.com"
+
+	seedSize       = 32 // RFC 8032 section 5.1.5
+	pointSize      = 32
+	ed25519SigSize = 64
+
+	// expandedSize is that of an expanded private key: scalar, nonce prefix.
+	expandedSize = 64
+)
+
+// ed25519Key is an expanded Ed25519 key. crypto/ed25519 is not used to sign: it
+// caches what it derives from a key behind a weak pointer to it, which the
+// runtime can't make to guarded memory (it ends the process).
+type ed25519Key struct {
+	expanded *guard.Buffer // scalar, reduced, little-endian; nonce prefix
+	public   [pointSize]byte
+}
+
+// parseEd25519 reads public key and seed ‖ public key (RFC 8709 section 4's blob,
+// RFC 9987 section 3.2.3), which a certificate's key repeats.
+func parseEd25519(slab *guard.Slab, r, cert *wire.Reader) (private, error) {
+	pub, sec := r.String(), r.String()
+	if err := r.Err(); err != nil {
+		return nil, malformed(err)
+	}
+	if len(pub) != pointSize || len(sec) != seedSize+pointSize {
+		return nil, ErrMalformed
+	}
+	if !bytes.Equal(pub, sec[seedSize:]) {
+		return nil, ErrMismatch
+	}
+	if cert != nil {
+		certified := cert.String()
+		if err := cert.Err(); err != nil {
+			return nil, malformed(err)
+		}
+		if !bytes.Equal(pub, certified) {
+			return nil, ErrMismatch
+		}
+	}
+	buf, err := slab.Alloc(expandedSize)
+	if err != nil {
+		return nil, err
+	}
+	k := &ed25519Key{expanded: buf}
+	k.public = expandEd25519(buf.Bytes(), sec[:seedSize])
+	if !bytes.Equal(k.public[:], pub) {
+		buf.Free()
+		return nil, ErrMismatch
+	}
+	return k, nil
+}
+
+// expandEd25519 expands a seed into dst (RFC 8032 section 5.1.5) and returns the
+// public key.
+func expandEd25519(dst, seed []byte) (public [pointSize]byte) {
+	guard.Do(func() {
+		h := sha512.Sum512(seed)
+		s, err := new(edwards25519.Scalar).SetBytesWithClamping(h[:32])
+		if err != nil {
+			panic("signer: half a SHA-512 is not 32 bytes") // can't happen
+		}
+		copy(dst, s.Bytes())
+		copy(dst[32:], h[32:])
+		copy(public[:], new(edwards25519.Point).ScalarBaseMult(s).Bytes())
+		clear(h[:])
+		*s = edwards25519.Scalar{}
+	})
+	return public
+}
+
+// signEd25519 writes the signature of data into sig (RFC 8032 section 5.1.6). It
+// allocates nothing. Besides Do's erasing, which not every platform has, it
+// wipes what it keeps itself.
+func signEd25519(sig *[ed25519SigSize]byte, expanded []byte, public *[pointSize]byte, data []byte) error {
+	var failed error
+	guard.Do(func() {
+		var digest [sha512.Size]byte
+		var r, s, k edwards25519.Scalar
+		var point edwards25519.Point
+
+		h := sha512.New()
+		h.Write(expanded[32:])
+		h.Write(data)
+		h.Sum(digest[:0])
+		h.Reset()
+		if _, err := r.SetUniformBytes(digest[:]); err != nil {
+			failed = err
+			return
+		}
+		copy(sig[:], point.ScalarBaseMult(&r).Bytes())
+
+		h.Write(sig[:32])
+		h.Write(public[:])
+		h.Write(data)
+		h.Sum(digest[:0])
+		if _, err := k.SetUniformBytes(digest[:]); err != nil {
+			failed = err
+			return
+		}
+		if _, err := s.SetCanonicalBytes(expanded[:32]); err != nil {
+			failed = err
+			return
+		}
+		copy(sig[32:], s.MultiplyAdd(&k, &s, &r).Bytes())
+
+		// A key wiped meanwhile would have had a nonce anyone can compute.
+		var wiped [32]byte
+		if subtle.ConstantTimeCompare(expanded[32:], wiped[:]) == 1 {
+			clear(sig[:])
+			failed = ErrFreed
+		}
+		clear(digest[:])
+		r, s, point = edwards25519.Scalar{}, edwards25519.Scalar{}, edwards25519.Point{}
+	})
+	return failed
+}
+
+func (k *ed25519Key) appendSignature(dst, data []byte, _ uint32, _ bool) ([]byte, error) {
+	var sig [ed25519SigSize]byte
+	if err := signEd25519(&sig, k.expanded.Bytes(), &k.public, data); err != nil {
+		return nil, err
+	}
+	return appendSignatureBlob(dst, typeEd25519, sig[:]), nil
+}
+
+func (k *ed25519Key) plainBlob() []byte {
+	b := make([]byte, 0, 4+len(typeEd25519)+4+pointSize)
+	return wire.AppendString(wire.AppendString(b, typeEd25519), k.public[:])
+}
+
+func (k *ed25519Key) free() { k.expanded.Free() }
+
+// appendSignatureBlob appends string algorithm, string signature (RFC 4253
+// section 6.6).
+func appendSignatureBlob(dst []byte, algorithm string, sig []byte) []byte {
+	if dst == nil {
+		dst = make([]byte, 0, 4+len(algorithm)+4+len(sig))
+	}
+	return wire.AppendString(wire.AppendString(dst, algorithm), sig)
+}

@@ -1,0 +1,111 @@
+package signer
+
+import (
+	"bytes"
+	"crypto/sha512"
+
+	"filippo.io/mldsa"
+
+	"vigil/internal/guard"
+	"vigil/internal/wire"
+)
+
+const (
+	typeMLDSA = "ssh-mldsa44-ed25519@openssh.com"
+	certMLDSA = "ssh-mldsa44-ed25519-cert-v01@openssh.com"
+
+	// compositePublicSize and compositeSigSize: the ML-DSA-44 part, then Ed25519's.
+	compositePublicSize = mldsa.MLDSA44PublicKeySize + pointSize
+	compositeSigSize    = mldsa.MLDSA44SignatureSize + ed25519SigSize
+	// compositeSecretSize is two seeds, in the same order.
+	compositeSecretSize = mldsa.PrivateKeySize + seedSize
+
+	// compositePrefix and compositeLabel are those of
+	// draft-ietf-lamps-pq-composite-sigs for ML-DSA-44 with Ed25519.
+	compositePrefix = "CompositeAlgorithmSignatures2025"
+	compositeLabel  = "COMPSIG-MLDSA44-Ed25519-SHA512"
+)
+
+// mldsaKey is a composite ML-DSA-44 and Ed25519 key as OpenSSH 10.4 has it
+// (draft-ietf-sshm-composite-sigs; ssh-mldsa-eddsa.c): two signatures over one
+// message representative, of which both must verify.
+type mldsaKey struct {
+	secret *guard.Buffer // ML-DSA seed, then the expanded Ed25519 key
+	public []byte        // both public keys
+}
+
+// parseMLDSA reads both public keys as one string (a certificate has it
+// instead), and both seeds as another.
+func parseMLDSA(slab *guard.Slab, r, cert *wire.Reader) (private, error) {
+	from := r
+	if cert != nil {
+		from = cert
+	}
+	pub := from.String()
+	seeds := r.String()
+	if from.Err() != nil {
+		return nil, malformed(from.Err())
+	}
+	if r.Err() != nil {
+		return nil, malformed(r.Err())
+	}
+	if len(pub) != compositePublicSize || len(seeds) != compositeSecretSize {
+		return nil, ErrMalformed
+	}
+	buf, err := slab.Alloc(mldsa.PrivateKeySize + expandedSize)
+	if err != nil {
+		return nil, err
+	}
+	copy(buf.Bytes(), seeds[:mldsa.PrivateKeySize])
+	classical := expandEd25519(buf.Bytes()[mldsa.PrivateKeySize:], seeds[mldsa.PrivateKeySize:])
+	same := bytes.Equal(classical[:], pub[mldsa.MLDSA44PublicKeySize:])
+	guard.Do(func() {
+		k, err := mldsa.NewPrivateKey(mldsa.MLDSA44(), buf.Bytes()[:mldsa.PrivateKeySize])
+		same = same && err == nil && bytes.Equal(k.PublicKey().Bytes(), pub[:mldsa.MLDSA44PublicKeySize])
+	})
+	if !same {
+		buf.Free()
+		return nil, ErrMismatch
+	}
+	return &mldsaKey{secret: buf, public: bytes.Clone(pub)}, nil
+}
+
+// representative returns what both parts sign for data, with an empty context:
+// prefix ‖ label ‖ context length ‖ SHA-512(data).
+func representative(data []byte) []byte {
+	h := sha512.Sum512(data)
+	m := make([]byte, 0, len(compositePrefix)+len(compositeLabel)+1+len(h))
+	m = append(append(m, compositePrefix...), compositeLabel...)
+	return append(append(m, 0), h[:]...)
+}
+
+func (k *mldsaKey) appendSignature(dst, data []byte, _ uint32, _ bool) ([]byte, error) {
+	secret, m := k.secret.Bytes(), representative(data)
+	var sig [compositeSigSize]byte
+	var failed error
+	guard.Do(func() {
+		key, err := mldsa.NewPrivateKey(mldsa.MLDSA44(), secret[:mldsa.PrivateKeySize])
+		if err != nil {
+			failed = err
+			return
+		}
+		s, err := key.Sign(nil, m, &mldsa.Options{Context: compositeLabel})
+		copy(sig[:], s)
+		failed = err
+	})
+	if failed != nil {
+		return nil, failed
+	}
+	public := [pointSize]byte(k.public[mldsa.MLDSA44PublicKeySize:])
+	classical := (*[ed25519SigSize]byte)(sig[mldsa.MLDSA44SignatureSize:])
+	if err := signEd25519(classical, secret[mldsa.PrivateKeySize:], &public, m); err != nil {
+		return nil, err
+	}
+	return appendSignatureBlob(dst, typeMLDSA, sig[:]), nil
+}
+
+func (k *mldsaKey) plainBlob() []byte {
+	return wire.AppendString(wire.AppendString(nil, typeMLDSA), k.public)
+}
+
+func (k *mldsaKey) free() { k.secret.Free() }

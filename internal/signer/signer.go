@@ -1,0 +1,266 @@
+// Package signer makes SSH signatures with private keys that lie in guarded
+// memory. It knows the plain key types ssh-ed25519, ecdsa-sha2-nistp256/384/521,
+// ssh-rsa (2048 to 8192 bits) and ssh-mldsa44-ed25519@openssh.com, each with and
+// without an OpenSSH certificate, in the encoding in which ssh-add sends them.
+//
+// What it promises about memory: a key's secret values are copied once, from the
+// encoding into a guard.Slab, and everything computed from them happens inside
+// guard.Do. Ed25519 allocates nothing there. The other types allocate, and what
+// they allocate is erased by the collections a guard.Sweeper starts: whoever
+// calls Parse or Sign calls its Touch afterwards.
+//
+// Nothing here logs, and no error contains key material.
+package signer
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"sync/atomic"
+
+	"vigil/internal/guard"
+	"vigil/internal/wire"
+)
+
+// The signature flags of SSH_AGENTC_SIGN_REQUEST (RFC 9987 section 3.6.1). They
+// mean something for RSA only; other key types ignore them.
+const (
+	FlagSHA256 uint32 = 2 // rsa-sha2-256
+	FlagSHA512 uint32 = 4 // rsa-sha2-512
+)
+
+// maxTypeName is the longest key type name that is looked at, in bytes; RFC 4251
+// section 6 allows algorithm names no more.
+const maxTypeName = 64
+
+var (
+	// ErrUnsupported reports a key type or key size that this package has no signer
+	// for. Hardware-backed sk- keys are among them: their private half is elsewhere.
+	ErrUnsupported = errors.New("key type is not supported")
+	// ErrMalformed reports an encoding that is cut short or holds impossible values.
+	ErrMalformed = errors.New("key is malformed")
+	// ErrMismatch reports halves that don't belong together: private and public
+	// half, or key and certificate. To sign with such a pair can give the key away.
+	ErrMismatch = errors.New("private and public half do not belong together")
+	// ErrSHA1 reports that an RSA signature with SHA-1 ("ssh-rsa", no flag) was
+	// asked for.
+	ErrSHA1 = errors.New("RSA signatures with SHA-1 are refused")
+	// ErrFlags reports signature flags RFC 9987 doesn't define.
+	ErrFlags = errors.New("unknown signature flags")
+	// ErrFreed reports use of a key after Free.
+	ErrFreed = errors.New("key is not in memory any more")
+	// ErrFault reports that a signature did not verify under its own key, so the
+	// computation went wrong; it is withheld, as it could give the key away.
+	ErrFault = errors.New("signature is faulty and was withheld")
+)
+
+// Key is one private key. It is safe for concurrent use; signatures run in
+// parallel and hold no lock.
+type Key struct {
+	typ    string
+	public []byte
+	plain  []byte
+	priv   private
+	// uses counts the signatures in progress; math.MinInt64 is added by Free, and
+	// whoever brings it to exactly that wipes the key. A key must not be wiped under
+	// a signature: Ed25519 with a zeroed nonce prefix would reveal the scalar.
+	uses atomic.Int64
+}
+
+// private is a key type's private half.
+type private interface {
+	// appendSignature appends a signature blob (string algorithm, string signature).
+	appendSignature(dst, data []byte, flags uint32, spareCore bool) ([]byte, error)
+	// plainBlob returns the public key blob without certificate.
+	plainBlob() []byte
+	// free wipes the private values.
+	free()
+}
+
+// parseFunc reads the private half of a key from r. For a certificate's key the
+// public half comes from cert, which stands at the certificate's public key
+// fields and is left behind them; otherwise cert is nil.
+type parseFunc func(slab *guard.Slab, r, cert *wire.Reader) (private, error)
+
+// lookup returns how to parse a key type, and whether it is a certificate's.
+func lookup(name string) (parse parseFunc, certificate bool) {
+	switch name {
+	case typeEd25519:
+		return parseEd25519, false
+	case certEd25519:
+		return parseEd25519, true
+	case typeRSA:
+		return parseRSA, false
+	case certRSA:
+		return parseRSA, true
+	case typeMLDSA:
+		return parseMLDSA, false
+	case certMLDSA:
+		return parseMLDSA, true
+	}
+	for i := range curves {
+		c := &curves[i]
+		if name == c.typ || name == c.cert {
+			return c.parse, name == c.cert
+		}
+	}
+	return nil, false
+}
+
+// Supported reports whether Parse knows the key type of that name.
+func Supported(name string) bool {
+	parse, _ := lookup(name)
+	return parse != nil
+}
+
+// Parse reads a private key in the encoding of SSH_AGENTC_ADD_IDENTITY
+// (RFC 9987 section 3.2; certificates: PROTOCOL.certkeys), from the key type's
+// name on, and copies its secret values into slab. It verifies that private
+// half, public half and certificate belong together. rest is what follows the
+// key (comment, constraints); it aliases encoded, which Parse neither keeps nor
+// wipes. The caller calls Free on the key.
+//
+// Errors wrap ErrUnsupported, ErrMalformed or ErrMismatch, or are the slab's.
+// A certificate's own signature and validity are not looked at.
+func Parse(slab *guard.Slab, encoded []byte) (k *Key, rest []byte, err error) {
+	r := wire.NewReader(encoded)
+	name := r.String()
+	if err := r.Err(); err != nil {
+		return nil, nil, fmt.Errorf("read key type: %w: %w", ErrMalformed, err)
+	}
+	if len(name) > maxTypeName {
+		return nil, nil, fmt.Errorf("%w: name of %d bytes", ErrUnsupported, len(name))
+	}
+	parse, certificate := lookup(string(name))
+	if parse == nil {
+		return nil, nil, fmt.Errorf("%w: %q", ErrUnsupported, name)
+	}
+	k = &Key{typ: string(name)}
+	if certificate {
+		err = k.parseCertified(slab, parse, &r)
+	} else if k.priv, err = parse(slab, &r, nil); err == nil {
+		k.plain = k.priv.plainBlob()
+		k.public = k.plain
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("read %s key: %w", k.typ, err)
+	}
+	return k, r.Rest(), nil
+}
+
+// parseCertified reads a certificate and the private half that follows it.
+func (k *Key) parseCertified(slab *guard.Slab, parse parseFunc, r *wire.Reader) error {
+	blob := r.String()
+	if err := r.Err(); err != nil {
+		return malformed(err)
+	}
+	c := wire.NewReader(blob)
+	if name := c.String(); string(name) != k.typ {
+		return fmt.Errorf("certificate of another type: %w", ErrMismatch)
+	}
+	c.String() // nonce
+	priv, err := parse(slab, r, &c)
+	if err != nil {
+		return err
+	}
+	if err := skipCertificateBody(&c); err != nil {
+		priv.free()
+		return fmt.Errorf("certificate: %w", malformed(err))
+	}
+	k.priv, k.plain, k.public = priv, priv.plainBlob(), append([]byte(nil), blob...)
+	return nil
+}
+
+// skipCertificateBody reads what follows the public key in a certificate
+// (PROTOCOL.certkeys) to its end.
+func skipCertificateBody(c *wire.Reader) error {
+	c.Uint64() // serial
+	c.Uint32() // type
+	c.String() // key id
+	c.String() // valid principals
+	c.Uint64() // valid after
+	c.Uint64() // valid before
+	c.String() // critical options
+	c.String() // extensions
+	c.String() // reserved
+	c.String() // signature key
+	c.String() // signature
+	return c.End()
+}
+
+func malformed(err error) error { return fmt.Errorf("%w: %w", ErrMalformed, err) }
+
+// Type returns the key type's name as in Public, a certificate's included.
+func (k *Key) Type() string { return k.typ }
+
+// Public returns the public key blob (RFC 4253 section 6.6), or the certificate
+// when the key has one. The caller must not change it.
+func (k *Key) Public() []byte { return k.public }
+
+// PlainPublic returns the public key blob, without certificate. The caller must
+// not change it.
+func (k *Key) PlainPublic() []byte { return k.plain }
+
+// Sign returns a signature blob over data: string algorithm, string signature.
+// For RSA flags choose the hash (SHA-256 wins when both are set, as in OpenSSH);
+// without one it fails with ErrSHA1. After Free it fails with ErrFreed.
+func (k *Key) Sign(data []byte, flags uint32) ([]byte, error) {
+	return k.AppendSign(nil, data, flags, false)
+}
+
+// AppendSign is Sign, appending to dst, which may be nil and must not overlap
+// data. spareCore says that a core is idle: an RSA signature then computes its
+// two halves at the same time, in a goroutine that has ended when it returns.
+func (k *Key) AppendSign(dst, data []byte, flags uint32, spareCore bool) ([]byte, error) {
+	if flags&^(FlagSHA256|FlagSHA512) != 0 {
+		return nil, ErrFlags
+	}
+	if !k.acquire() {
+		return nil, ErrFreed
+	}
+	defer k.release()
+	sig, err := k.priv.appendSignature(dst, data, flags, spareCore)
+	if err != nil {
+		return nil, fmt.Errorf("sign with %s key: %w", k.typ, err)
+	}
+	return sig, nil
+}
+
+// Free wipes the private half once the signatures in progress are done; it
+// doesn't wait for them. A second call and a call on nil do nothing. The public
+// blobs stay.
+func (k *Key) Free() {
+	if k == nil {
+		return
+	}
+	for {
+		n := k.uses.Load()
+		if n < 0 {
+			return
+		}
+		if k.uses.CompareAndSwap(n, n+math.MinInt64) {
+			if n == 0 {
+				k.priv.free()
+			}
+			return
+		}
+	}
+}
+
+func (k *Key) acquire() bool {
+	for {
+		n := k.uses.Load()
+		if n < 0 {
+			return false
+		}
+		if k.uses.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+func (k *Key) release() {
+	if k.uses.Add(-1) == math.MinInt64 {
+		k.priv.free()
+	}
+}
