@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"vigil/internal/buildid"
+	"vigil/internal/unixsock"
 )
 
 // helloTimeout is how long a side waits for the other's hello.
@@ -57,13 +58,13 @@ func dialError(path string, err error) *Error {
 
 // greet checks who serves the socket and exchanges hellos.
 func (c *Client) greet(ctx context.Context) error {
-	peer, err := peerOf(c.ch.conn)
+	peer, err := unixsock.PeerOf(c.ch.conn)
 	if err != nil {
 		return Errorf(CodeRefused, "", "see who serves the control socket: %v", err)
 	}
-	if !ownPeer(peer.UID) {
+	if err := peer.Check(); err != nil {
 		return Errorf(CodeRefused, "Another user's program listens on your control socket: find out which.",
-			"the control socket is served by uid %d", peer.UID)
+			"the control socket is served by process %d of uid %d", peer.PID, peer.UID)
 	}
 	defer c.onCancel(ctx)()
 	err = c.ch.write(hello{helloName, helloVersion, c.mine}, maxRequest)

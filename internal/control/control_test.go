@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"vigil/internal/unixsock"
 )
 
 // fake answers with what a test sets; other operations are refused.
@@ -58,7 +60,7 @@ func (f *fake) Export(ctx context.Context, c *Call, r *ExportRequest) (*ExportRe
 func serve(t *testing.T, h Handler, change ...func(*Server)) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "c.sock")
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	l, err := unixsock.Listen(path, unixsock.Options{AnyFolder: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +129,7 @@ func TestRequestIsAnsweredByItsMethod(t *testing.T) {
 func TestFilesArriveOpenAndUnreadAndAreClosedAfter(t *testing.T) {
 	requests := make(chan *UnlockRequest, 1)
 	h := &fake{unlock: func(_ context.Context, c *Call, r *UnlockRequest) (*UnlockReply, error) {
-		if c.Peer.UID != os.Getuid() || c.Peer.PID != os.Getpid() {
+		if c.Peer.UID != uint32(os.Getuid()) || c.Peer.PID != os.Getpid() {
 			t.Errorf("peer is %+v", c.Peer)
 		}
 		b, err := io.ReadAll(r.Passphrase)

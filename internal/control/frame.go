@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"vigil/internal/unixsock"
 )
 
 // Limits of the protocol.
@@ -60,40 +62,15 @@ func closeAll(fds []int) {
 
 // Read implements io.Reader; descriptors that arrive are kept in c.fds.
 func (c *channel) Read(p []byte) (int, error) {
-	oob := make([]byte, unix.CmsgSpace(4*maxFiles))
-	n, oobn, flags, _, err := c.conn.ReadMsgUnix(p, oob)
-	if oobn > 0 {
-		if e := c.keep(oob[:oobn]); e != nil && err == nil {
-			err = e
-		}
-	}
-	switch {
-	case errors.Is(err, io.EOF): // net wraps it, and io compares it
-		return 0, io.EOF
-	case err != nil:
-		return 0, err
-	case flags&unix.MSG_CTRUNC != 0 || len(c.fds) > maxFiles:
+	n, fds, err := unixsock.RecvFDsConn(c.conn, p, maxFiles)
+	c.fds = append(c.fds, fds...)
+	if len(c.fds) > maxFiles {
 		return 0, errTooMany // with n > 0 io.ReadFull would drop the error
-	case n == 0 && len(p) > 0:
-		return 0, io.EOF
 	}
-	return n, nil
-}
-
-// keep takes the descriptors out of a control message.
-func (c *channel) keep(oob []byte) error {
-	messages, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
-		return fmt.Errorf("read passed descriptors: %w", err)
+	if errors.Is(err, io.EOF) {
+		err = io.EOF // net wraps it, and io compares it
 	}
-	for i := range messages {
-		fds, err := unix.ParseUnixRights(&messages[i])
-		if err != nil {
-			continue // credentials or something else that carries no descriptor
-		}
-		c.fds = append(c.fds, fds...)
-	}
-	return nil
+	return n, err
 }
 
 // readFrame reads one message of at most limit bytes. The wait for its first
@@ -157,11 +134,7 @@ func (c *channel) write(message any, limit int, files ...*os.File) error {
 	if err != nil {
 		return err
 	}
-	n, _, err := c.conn.WriteMsgUnix(framed, unix.UnixRights(fds...), nil)
-	if err == nil && n < len(framed) {
-		_, err = c.conn.Write(framed[n:])
-	}
-	return err
+	return unixsock.SendFDsConn(c.conn, framed, fds...)
 }
 
 // duplicates returns descriptors for files without changing the files' mode.

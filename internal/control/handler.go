@@ -1,6 +1,10 @@
 package control
 
-import "context"
+import (
+	"context"
+
+	"vigil/internal/unixsock"
+)
 
 // Handler answers requests. Its methods are called from many goroutines at
 // once. The context ends when the client goes away or the server stops.
@@ -30,15 +34,9 @@ type Handler interface {
 
 // Call is what a Handler knows of a request beside its body.
 type Call struct {
-	// Peer is the process at the other end.
-	Peer Peer
+	// Peer is the process at the other end; its user is this one or root.
+	Peer unixsock.Peer
 	ask  func(context.Context, Ask) (Answer, error)
-}
-
-// Peer is the process at the other end of a control connection.
-type Peer struct {
-	UID int
-	PID int // 0 where the system doesn't say
 }
 
 // Ask asks the person at vigilctl and waits for the answer. Without a terminal

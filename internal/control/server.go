@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vigil/internal/buildid"
+	"vigil/internal/unixsock"
 )
 
 // Limits of the server.
@@ -30,8 +31,6 @@ const (
 	idleTimeout = 10 * time.Minute
 	// replyTimeout is how long a reply may take to be read.
 	replyTimeout = 30 * time.Second
-	// acceptPause is the wait after a failed accept, such as for lack of descriptors.
-	acceptPause = 50 * time.Millisecond
 )
 
 // Server answers on control sockets.
@@ -55,56 +54,51 @@ func NewServer(h Handler, log *slog.Logger) *Server {
 	}
 }
 
+// Listener is where connections come from: a *unixsock.Listener, which takes
+// those of this user and root only, and waits while descriptors are short.
+type Listener interface {
+	Accept() (*net.UnixConn, unixsock.Peer, error)
+	Close() error
+}
+
 // Serve answers connections of l until ctx ends. Then it closes l, lets requests
 // that are being answered finish (their contexts end), and returns nil when every
 // connection's goroutines have ended.
-func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
+func (s *Server) Serve(ctx context.Context, l Listener) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	defer context.AfterFunc(ctx, func() { _ = l.SetDeadline(time.Unix(1, 0)) })()
-	defer l.Close()
+	defer func() { _ = l.Close() }()
+	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
 	for {
 		select {
 		case s.slots <- struct{}{}:
 		case <-ctx.Done():
 			return nil
 		}
-		conn, err := l.AcceptUnix()
+		conn, peer, err := l.Accept()
 		if err == nil {
 			wg.Go(func() {
 				defer func() { <-s.slots }()
-				s.serve(ctx, conn)
+				s.serve(ctx, conn, peer)
 			})
 			continue
 		}
 		<-s.slots
-		if ctx.Err() != nil {
+		var foreign *unixsock.ForeignPeerError
+		switch {
+		case ctx.Err() != nil:
 			return nil
-		}
-		if errors.Is(err, net.ErrClosed) {
+		case errors.As(err, &foreign):
+			s.log.Warn("control connection refused", "error", err)
+		default:
 			return fmt.Errorf("accept control connection: %w", err)
-		}
-		s.log.Warn("accept control connection", "error", err)
-		select {
-		case <-time.After(acceptPause):
-		case <-ctx.Done():
-			return nil
 		}
 	}
 }
 
 // serve owns one connection.
-func (s *Server) serve(ctx context.Context, conn *net.UnixConn) {
+func (s *Server) serve(ctx context.Context, conn *net.UnixConn, peer unixsock.Peer) {
 	defer conn.Close()
-	peer, err := peerOf(conn)
-	if err != nil {
-		s.log.Warn("control connection without a peer", "error", err)
-		return
-	}
-	if !ownPeer(peer.UID) {
-		s.log.Warn("control connection of another user refused", "uid", peer.UID, "pid", peer.PID)
-		return
-	}
 	ch := &channel{conn: conn}
 	defer context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })()
 	_ = conn.SetWriteDeadline(time.Now().Add(replyTimeout))
@@ -129,7 +123,7 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn) {
 type session struct {
 	server    *Server
 	ch        *channel
-	peer      Peer
+	peer      unixsock.Peer
 	sameBuild bool
 	frames    chan frame    // what the client sends; closed at its end
 	done      chan struct{} // closed when nobody takes frames any more
