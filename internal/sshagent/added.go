@@ -1,0 +1,165 @@
+package sshagent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"vigil/internal/agentproto"
+	"vigil/internal/guard"
+	"vigil/internal/policy"
+)
+
+// add has the keeper hold the key in body, and publishes it. A key that is held
+// already keeps its place; handle, comment and constraints are replaced.
+// (OpenSSH: process_add_identity.)
+func (s *session) add(ctx context.Context, body *guard.Buffer, constrained bool) (*identity, error) {
+	a := s.agent
+	if a.Locked() {
+		return nil, errLocked
+	}
+	if body == nil {
+		return nil, errors.New("the message has no key")
+	}
+	if err := a.changing.take(ctx); err != nil {
+		return nil, err
+	}
+	defer a.changing.give()
+	epoch := a.keeperEpoch()
+	added, err := a.o.Keeper.Add(ctx, body, constrained)
+	if err != nil {
+		return nil, err
+	}
+	id, err := a.newAdded(added)
+	if err == nil {
+		var old *identity
+		if old, err = a.replaceAdded(id, &s.path, epoch); err == nil {
+			if old != nil {
+				a.dropFromKeeper(old)
+			}
+			return nil, nil
+		}
+	}
+	a.dropFromKeeper(id)
+	return id, err
+}
+
+// newAdded makes an identity of what the keeper found. With an error it is what
+// the refusal is about.
+func (a *Agent) newAdded(k Added) (*identity, error) {
+	id := newIdentity(slices.Clone(k.Blob))
+	id.comment, id.handle, id.signer = k.Comment, k.Key, a.o.Keeper
+	c := k.Constraints
+	id.to, id.confirm = agentproto.CloneDestinations(c.To), c.Confirm
+	life := a.o.DefaultLifetime
+	if c.HasLifetime {
+		life = time.Duration(c.Lifetime) * time.Second
+	}
+	if life != 0 || c.HasLifetime {
+		id.expires = max(a.o.BootTime()+life, 1)
+	}
+	if len(k.Comment) > agentproto.MaxComment {
+		return id, fmt.Errorf("the comment is longer than %d bytes", agentproto.MaxComment)
+	}
+	if !id.certExpires.IsZero() && !time.Now().Before(id.certExpires) {
+		return id, errors.New("the certificate has expired")
+	}
+	return id, policy.CheckDestinations(id.to)
+}
+
+// replaceAdded publishes id, in the place of the key with its blob if there is
+// one, which it returns. A key that a client on path can't see, it can't replace.
+// epoch is from before the keeper was asked to hold the key.
+func (a *Agent) replaceAdded(id *identity, path *policy.Path, epoch int) (old *identity, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.locked:
+		return nil, errLocked
+	case epoch != a.epoch:
+		return nil, errors.New("the keeper ended while the key was being added")
+	}
+	added := slices.Clone(a.added)
+	i := slices.IndexFunc(added, func(o *identity) bool { return string(o.key.Blob) == string(id.key.Blob) })
+	switch {
+	case i >= 0:
+		old = added[i]
+		if err := policy.Visible(old.to, path, time.Now()); err != nil {
+			return nil, err
+		}
+		added[i] = id
+	case len(added) == MaxAdded:
+		return nil, fmt.Errorf("the agent has %d added keys, the most it takes", MaxAdded)
+	default:
+		added = append(added, id)
+	}
+	a.added = added
+	a.publish()
+	return old, nil
+}
+
+func (a *Agent) keeperEpoch() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.epoch
+}
+
+// dropFromKeeper removes a key that the agent doesn't name any more.
+func (a *Agent) dropFromKeeper(id *identity) {
+	if err := a.o.Keeper.Remove(a.ctx, id.handle); err != nil {
+		a.o.Log.Error("a key could not be removed from its keeper", "key", id.fingerprint, "error", err)
+	}
+}
+
+// remove drops one added key (ssh-add -d). A vault's key stays.
+func (s *session) remove(ctx context.Context, body, out []byte) []byte {
+	a := s.agent
+	blob, err := agentproto.ParseRemove(body)
+	if err != nil {
+		return s.refuse(out, "remove", nil, err)
+	}
+	if err := a.changing.take(ctx); err != nil {
+		return s.refuse(out, "remove", nil, err)
+	}
+	defer a.changing.give()
+	snap := a.fresh()
+	id := snap.byBlob[string(blob)]
+	switch {
+	case snap.locked:
+		return s.refuse(out, "remove", nil, errLocked)
+	case id == nil:
+		return s.refuse(out, "remove", nil, errNoSuchKey)
+	}
+	if err := policy.Visible(id.to, &s.path, time.Now()); err != nil {
+		return s.refuse(out, "remove", id, err)
+	}
+	if id.vault != "" {
+		return s.refuse(out, "remove", id,
+			fmt.Errorf("the key is in vault %s, which ssh-add does not change: use vigilctl rm", id.vault))
+	}
+	a.mu.Lock()
+	a.added = slices.DeleteFunc(slices.Clone(a.added), func(o *identity) bool { return o == id })
+	a.publish()
+	a.mu.Unlock()
+	if err := a.o.Keeper.Remove(ctx, id.handle); err != nil {
+		return s.refuse(out, "remove", id, err)
+	}
+	return agentproto.AppendStatus(out, agentproto.MsgSuccess)
+}
+
+// removeAll drops all added keys (ssh-add -D), those hidden from this connection
+// too, as OpenSSH does. Vaults stay.
+func (s *session) removeAll(ctx context.Context, body, out []byte) []byte {
+	if err := agentproto.ParseEmpty(body); err != nil {
+		return s.refuse(out, "remove all", nil, err)
+	}
+	if s.agent.Locked() {
+		return s.refuse(out, "remove all", nil, errLocked)
+	}
+	if err := s.agent.DropAdded(ctx); err != nil {
+		return s.refuse(out, "remove all", nil, err)
+	}
+	return agentproto.AppendStatus(out, agentproto.MsgSuccess)
+}

@@ -1,0 +1,85 @@
+package sshagent
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+
+	"vigil/internal/agentproto"
+	"vigil/internal/policy"
+)
+
+// extension answers a request by name. While ssh-add -x holds, session binds are
+// still taken (OpenSSH 10.5): a connection made then must not look local later.
+func (s *session) extension(body, out []byte) []byte {
+	x, err := agentproto.ParseExtension(body)
+	if err != nil {
+		return s.refuse(out, "extension", nil, err)
+	}
+	switch {
+	case string(x.Name) == agentproto.ExtSessionBind:
+		if err := s.bind(x.Data); err != nil {
+			s.note("session-bind", nil, err)
+			return agentproto.AppendStatus(out, agentproto.MsgExtensionFailure)
+		}
+		return agentproto.AppendStatus(out, agentproto.MsgSuccess)
+	case s.agent.Locked():
+		return s.refuse(out, "extension", nil, errLocked)
+	case string(x.Name) == agentproto.ExtQuery:
+		if err := agentproto.ParseEmpty(x.Data); err != nil {
+			s.note("query", nil, err)
+			return agentproto.AppendStatus(out, agentproto.MsgExtensionFailure)
+		}
+		return agentproto.AppendQueryReply(out, agentproto.ExtSessionBind)
+	}
+	return s.refuse(out, "extension", nil, fmt.Errorf("extension %s is not supported", agentproto.Printable(x.Name)))
+}
+
+// bind records the SSH session this connection serves from now on. (OpenSSH:
+// process_ext_session_bind.)
+func (s *session) bind(data []byte) error {
+	s.path.Tried = true
+	b, err := agentproto.ParseSessionBind(data)
+	if err != nil {
+		return err
+	}
+	if len(s.path.Bindings) == agentproto.MaxBinds && !s.bound(b) {
+		return fmt.Errorf("the connection is bound to %d sessions, the most it can be", agentproto.MaxBinds)
+	}
+	key, err := policy.ParseKey(b.HostKey)
+	if err != nil {
+		return fmt.Errorf("host key: %w", err)
+	}
+	if err := verifyHost(&key, b.SessionID, b.Signature); err != nil {
+		return err
+	}
+	for i := range s.path.Bindings {
+		old := &s.path.Bindings[i]
+		if !old.Forwarding {
+			return errors.New("the connection is bound for logging in already")
+		}
+		if !bytes.Equal(old.SessionID, b.SessionID) {
+			continue
+		}
+		if !bytes.Equal(old.Host.Blob, key.Blob) {
+			return errors.New("the session is bound with another host key already")
+		}
+		return nil
+	}
+	// The request's memory is reused: keep a copy.
+	if key, err = policy.ParseKey(bytes.Clone(b.HostKey)); err != nil {
+		return err
+	}
+	s.path.Bindings = append(s.path.Bindings, policy.Binding{
+		Host: key, SessionID: bytes.Clone(b.SessionID), Forwarding: b.Forwarding,
+	})
+	return nil
+}
+
+// bound reports whether a session is among those bound.
+func (s *session) bound(b agentproto.SessionBind) bool {
+	return slices.ContainsFunc(s.path.Bindings, func(old policy.Binding) bool {
+		return bytes.Equal(old.SessionID, b.SessionID)
+	})
+}

@@ -1,0 +1,268 @@
+package sshagent
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"time"
+
+	"vigil/internal/agentproto"
+	"vigil/internal/policy"
+)
+
+// Errors that end a connection.
+var (
+	// ErrFrame reports a length of zero or more than agentproto.MaxMessage: what
+	// follows can't be told apart any more.
+	ErrFrame = errors.New("message length out of range")
+
+	// ErrPanic reports that answering a request panicked. The stack is logged.
+	ErrPanic = errors.New("the session failed")
+)
+
+// session is one connection. All of it runs in the goroutine of Serve, so that
+// replies leave in the order of their requests.
+type session struct {
+	agent *Agent
+	conn  net.Conn
+	peer  Peer
+	path  policy.Path
+
+	header [agentproto.HeaderLen]byte
+	have   int // bytes of header read already
+}
+
+// scratch holds a request and its reply. Connections share a pool of them and
+// have none while idle.
+type scratch struct {
+	in, out []byte
+}
+
+func newScratch() *scratch {
+	return &scratch{in: make([]byte, 0, smallBuffer), out: make([]byte, 0, smallBuffer)}
+}
+
+// Serve answers the requests of one connection until the peer or ctx ends it,
+// and closes conn. It returns nil after an orderly end. A panic ends the
+// connection with ErrPanic and nothing else.
+func (a *Agent) Serve(ctx context.Context, conn net.Conn, peer Peer) (err error) {
+	defer conn.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	defer func() {
+		if r := recover(); r != nil {
+			a.logPanic(r)
+			err = ErrPanic
+		}
+	}()
+	s := &session{agent: a, conn: conn, peer: peer}
+	err = s.run(ctx)
+	if ctx.Err() != nil || errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+func (s *session) run(ctx context.Context) error {
+	for {
+		number, size, err := s.readHeader()
+		if err != nil {
+			return err
+		}
+		if agentproto.Secret(number) {
+			err = s.answerSecret(ctx, number, size)
+		} else {
+			err = s.answerPlain(ctx, number, size)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// readHeader waits for a message and reads its length and type, no byte more:
+// the next may belong to a secret. It returns the type and the body's size. An
+// end before the first byte is io.EOF.
+func (s *session) readHeader() (number byte, size int, err error) {
+	h := s.header[:]
+	for s.have == 0 { // idle, without a deadline
+		if s.have, err = s.conn.Read(h); err != nil && s.have == 0 {
+			return 0, 0, err
+		}
+	}
+	if s.have < len(h) {
+		if err := s.receiveBy(); err != nil {
+			return 0, 0, err
+		}
+		if s.have < 4 {
+			if _, err := io.ReadFull(s.conn, h[s.have:4]); err != nil {
+				return 0, 0, fmt.Errorf("read a message's length: %w", noEOF(err))
+			}
+			s.have = 4
+		}
+	}
+	length := binary.BigEndian.Uint32(h)
+	if length == 0 || length > agentproto.MaxMessage {
+		return 0, 0, ErrFrame
+	}
+	if s.have < len(h) {
+		if _, err := io.ReadFull(s.conn, h[4:]); err != nil {
+			return 0, 0, fmt.Errorf("read a message's type: %w", noEOF(err))
+		}
+		if length == 1 {
+			if err := s.receiveAtLeisure(); err != nil {
+				return 0, 0, err
+			}
+		}
+	}
+	s.have = 0
+	return h[4], int(length) - 1, nil
+}
+
+// answerPlain reads a message that carries no secret, and answers it.
+func (s *session) answerPlain(ctx context.Context, number byte, size int) error {
+	b := s.agent.scratch.Get().(*scratch)
+	defer func() {
+		if cap(b.in) > keepBuffer || cap(b.out) > keepBuffer {
+			b = newScratch()
+		}
+		s.agent.scratch.Put(b)
+	}()
+	var err error
+	if b.in, err = s.readBody(b.in[:0], size); err != nil {
+		return fmt.Errorf("read message %d: %w", number, err)
+	}
+	reply := s.handle(ctx, number, b.in, b.out[:0])
+	if cap(reply) <= keepBuffer && number != agentproto.MsgRequestIdentities {
+		b.out = reply[:0]
+	}
+	return s.send(reply)
+}
+
+// readBody appends size bytes to buf, which grows only as they arrive.
+func (s *session) readBody(buf []byte, size int) ([]byte, error) {
+	if size == 0 {
+		return buf, nil
+	}
+	if err := s.receiveBy(); err != nil {
+		return buf, err
+	}
+	for len(buf) < size {
+		if len(buf) == cap(buf) {
+			bigger := make([]byte, len(buf), min(2*cap(buf), size))
+			copy(bigger, buf)
+			buf = bigger
+		}
+		n, err := s.conn.Read(buf[len(buf):min(cap(buf), size)])
+		buf = buf[:len(buf)+n]
+		if err != nil && len(buf) < size {
+			return buf, noEOF(err)
+		}
+	}
+	return buf, s.receiveAtLeisure()
+}
+
+// receiveBy gives the peer MessageTimeout to finish the message it began.
+func (s *session) receiveBy() error {
+	return s.conn.SetReadDeadline(time.Now().Add(MessageTimeout))
+}
+
+// receiveAtLeisure lets the peer be idle.
+func (s *session) receiveAtLeisure() error { return s.conn.SetReadDeadline(time.Time{}) }
+
+// send writes a reply in one piece.
+func (s *session) send(reply []byte) error {
+	if err := s.conn.SetWriteDeadline(time.Now().Add(MessageTimeout)); err != nil {
+		return err
+	}
+	if _, err := s.conn.Write(reply); err != nil {
+		return fmt.Errorf("write a reply: %w", err)
+	}
+	return nil
+}
+
+// noEOF turns an end in the middle of a message into io.ErrUnexpectedEOF.
+func noEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// handle answers a request without secrets. The reply is a whole frame, built in
+// out where it is not shared.
+func (s *session) handle(ctx context.Context, number byte, body, out []byte) []byte {
+	switch number {
+	case agentproto.MsgSignRequest:
+		return s.sign(ctx, body, out)
+	case agentproto.MsgRequestIdentities:
+		return s.list(body, out)
+	case agentproto.MsgRemoveIdentity:
+		return s.remove(ctx, body, out)
+	case agentproto.MsgRemoveAllIdentities, agentproto.MsgRemoveAllRSA:
+		return s.removeAll(ctx, body, out)
+	case agentproto.MsgExtension:
+		return s.extension(body, out)
+	}
+	return s.refuse(out, "message", nil, fmt.Errorf("message number %d is not supported", number))
+}
+
+func (s *session) list(body, out []byte) []byte {
+	if err := agentproto.ParseEmpty(body); err != nil {
+		return s.refuse(out, "list", nil, err)
+	}
+	snap := s.agent.fresh()
+	if snap.locked {
+		return emptyFrame()
+	}
+	return s.agent.frameFor(snap, &s.path)
+}
+
+// errLocked is the reason for a refusal while ssh-add -x holds.
+var errLocked = errors.New("the agent is locked with ssh-add -x; ssh-add -X unlocks it")
+
+// refuse notes a refusal and appends the reply, which is the same for all.
+func (s *session) refuse(out []byte, request string, id *identity, reason error) []byte {
+	s.note(request, id, reason)
+	return agentproto.AppendStatus(out, agentproto.MsgFailure)
+}
+
+func (s *session) note(request string, id *identity, reason error) {
+	if s.agent.o.Refusals == nil {
+		return
+	}
+	r := Refusal{Time: time.Now(), Peer: s.peerNamed(), Request: request, Reason: reason.Error()}
+	if id != nil {
+		r.Fingerprint, r.Comment, r.Vault = id.fingerprint, id.comment, id.vault
+	}
+	s.agent.o.Refusals.Refuse(r)
+}
+
+// peerNamed returns the peer with its program, looked up at the first need.
+func (s *session) peerNamed() Peer {
+	if s.peer.Program == "" && s.agent.o.ProgramOf != nil && s.peer.PID != 0 {
+		s.peer.Program = s.agent.o.ProgramOf(s.peer.PID)
+	}
+	return s.peer
+}
+
+// logPanic logs where a panic happened, but no value: it may hold what a peer sent.
+func (a *Agent) logPanic(r any) {
+	pc := make([]uintptr, 32)
+	frames := runtime.CallersFrames(pc[:runtime.Callers(3, pc)])
+	var where []string
+	for {
+		f, more := frames.Next()
+		where = append(where, fmt.Sprintf("%s:%d", f.Function, f.Line))
+		if !more {
+			break
+		}
+	}
+	a.o.Log.Error("a session panicked", "type", fmt.Sprintf("%T", r), "stack", where)
+}

@@ -1,0 +1,205 @@
+package sshagent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"vigil/internal/agentproto"
+	"vigil/internal/policy"
+	"vigil/internal/pubkey"
+)
+
+// Reasons for refusing a signature.
+var (
+	errNoSuchKey = errors.New("the agent does not have the key")
+	errFlags     = errors.New("the request has signature flags that are not supported")
+	errNoPrompt  = errors.New("the key asks for confirmation and there is no way to ask")
+	errChanged   = errors.New("the key was changed or removed while someone was asked")
+	errNoReply   = errors.New("the keeper gave no usable signature")
+)
+
+// sign answers a SIGN_REQUEST. (OpenSSH: process_sign_request2.)
+func (s *session) sign(ctx context.Context, body, out []byte) []byte {
+	q, err := agentproto.ParseSign(body)
+	if err != nil {
+		return s.refuse(out, "sign", nil, err)
+	}
+	if q.Flags&^agentproto.KnownFlags != 0 {
+		return s.refuse(out, "sign", nil, errFlags)
+	}
+	id, err := s.lookup(q.Key)
+	if err == nil {
+		id, err = s.permit(ctx, id, q.Data)
+	}
+	if err != nil {
+		if id == nil {
+			id = &identity{fingerprint: pubkey.SHA256(q.Key)}
+		}
+		return s.refuse(out, "sign", id, err)
+	}
+	frame, err := signWith(ctx, id, q, out)
+	if errors.Is(err, ErrNoKey) {
+		// The key may have been added again meanwhile, and have a new handle.
+		again, found := s.lookup(q.Key)
+		if found == nil && again.handle != id.handle && sameUse(again, id) {
+			frame, err = signWith(ctx, again, q, out)
+		}
+	}
+	if err != nil {
+		return s.refuse(out, "sign", id, err)
+	}
+	return frame
+}
+
+// lookup finds the key of a request.
+func (s *session) lookup(blob []byte) (*identity, error) {
+	snap := s.agent.fresh()
+	if snap.locked {
+		return nil, errLocked
+	}
+	id := snap.byBlob[string(blob)]
+	if id == nil {
+		return nil, errNoSuchKey
+	}
+	return id, nil
+}
+
+// permit decides whether id may sign data for this connection: by destinations,
+// by whether its vault is open, and by what the user says. It returns the
+// identity to sign with, which after an unlock is another one.
+func (s *session) permit(ctx context.Context, id *identity, data []byte) (*identity, error) {
+	login, err := policy.MaySign(id.to, &id.key, &s.path, data, time.Now())
+	if err != nil {
+		return id, err
+	}
+	if id.signer != nil && !id.confirm {
+		return id, nil
+	}
+	if id.refusal != "" {
+		return id, errors.New(id.refusal)
+	}
+	q := Question{
+		Comment: pubkey.CleanComment(id.comment), Fingerprint: id.fingerprint, Vault: id.vault,
+		Purpose: purpose(data, login), Peer: s.peerNamed(),
+	}
+	now := id
+	if id.signer == nil {
+		if now, err = s.unlockVault(ctx, id, q); err != nil {
+			return id, err
+		}
+	}
+	if now.confirm {
+		if err := s.confirm(ctx, q); err != nil {
+			return id, err
+		}
+		// Someone took time to answer: what was asked must still hold.
+		still, err := s.lookup(id.key.Blob)
+		if err != nil || still.signer == nil || !sameUse(still, now) {
+			return id, errChanged
+		}
+		now = still
+	}
+	return now, nil
+}
+
+// unlockVault has the vault of id opened, and returns the key as it is then.
+func (s *session) unlockVault(ctx context.Context, id *identity, q Question) (*identity, error) {
+	if s.agent.o.Unlocker == nil {
+		return nil, fmt.Errorf("vault %s is locked: run vigilctl unlock", id.vault)
+	}
+	err := s.whileConnected(ctx, func(ctx context.Context) error {
+		return s.agent.o.Unlocker.Unlock(ctx, id.vault, q)
+	})
+	if err != nil {
+		return nil, err
+	}
+	now, err := s.lookup(id.key.Blob)
+	switch {
+	case err != nil:
+		return nil, err
+	case now.signer == nil:
+		return nil, fmt.Errorf("vault %s is still locked", id.vault)
+	case !sameUse(now, id):
+		return nil, errChanged
+	}
+	return now, nil
+}
+
+// confirm asks the user.
+func (s *session) confirm(ctx context.Context, q Question) error {
+	if s.agent.o.Prompter == nil {
+		return errNoPrompt
+	}
+	return s.whileConnected(ctx, func(ctx context.Context) error {
+		return s.agent.o.Prompter.Confirm(ctx, q)
+	})
+}
+
+// sameUse reports whether what was permitted for one identity is permitted for
+// another with the same blob.
+func sameUse(a, b *identity) bool {
+	if a == b {
+		return true
+	}
+	return a.vault == b.vault && a.confirm == b.confirm &&
+		bytes.Equal(agentproto.AppendDestinations(nil, a.to), agentproto.AppendDestinations(nil, b.to))
+}
+
+// signWith builds the whole reply in out: header, signature, lengths.
+func signWith(ctx context.Context, id *identity, q agentproto.SignRequest, out []byte) ([]byte, error) {
+	if id.signer == nil {
+		return nil, fmt.Errorf("vault %s is locked: run vigilctl unlock", id.vault)
+	}
+	frame, err := id.signer.Sign(ctx, id.handle, q.Data, q.Flags, agentproto.AppendSignReplyHeader(out[:0]))
+	if err != nil {
+		return nil, err
+	}
+	if len(frame) <= agentproto.SignReplyHeader || len(frame)-4 > agentproto.MaxMessage {
+		return nil, errNoReply
+	}
+	agentproto.FinishSignReply(frame)
+	return frame, nil
+}
+
+// purpose says what data is for, as far as can be told.
+func purpose(data []byte, login policy.Login) string {
+	if u, err := agentproto.ParseUserauth(data); err == nil {
+		if login.Host != "" {
+			return "login as " + agentproto.Printable(u.User) + " to " + agentproto.Printable(login.Host)
+		}
+		return "login as " + agentproto.Printable(u.User)
+	}
+	if sig, ok := agentproto.ParseSSHSig(data); ok {
+		return "signature for " + agentproto.Printable(sig.Namespace)
+	}
+	return ""
+}
+
+// whileConnected runs ask, whose context ends when the peer goes away: nobody
+// should be asked for a client that has given up. The peer's next message may
+// come meanwhile, so the watch reads into the header, one byte at most.
+func (s *session) whileConnected(ctx context.Context, ask func(context.Context) error) error {
+	if s.have > 0 { // the next message is here: the peer is, too
+		return ask(ctx)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		n, err := s.conn.Read(s.header[:1])
+		s.have = n
+		if n == 0 && err != nil {
+			cancel()
+		}
+	}()
+	defer func() {
+		_ = s.conn.SetReadDeadline(time.Unix(1, 0)) // ends the watch
+		<-watched
+		_ = s.receiveAtLeisure()
+	}()
+	return ask(ctx)
+}
