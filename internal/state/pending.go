@@ -1,0 +1,136 @@
+package state
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"vigil/internal/durable"
+	"vigil/internal/id"
+)
+
+// MaxPending limits the changes that may wait for the backend: enough for an
+// import while travelling, and small enough to read at every start.
+const MaxPending = 10_000
+
+// ErrTooManyPending reports that no further change can wait.
+var ErrTooManyPending = errors.New("too many changes wait for the backend")
+
+// Pending is a change that this device has saved and the backend hasn't: a new
+// revision with its wrapped DEK, or with Remove the removal of an item.
+type Pending struct {
+	Item     id.Item       `json:"item"`
+	Revision id.Revision   `json:"revision"` // zero for a removal
+	Parents  []id.Revision `json:"parents,omitempty"`
+	Remove   bool          `json:"remove,omitempty"`
+	// KEK is the version that wraps the DEK, and Wrapped the wrapped DEK.
+	KEK     uint64 `json:"kek,omitempty"`
+	Wrapped []byte `json:"wrapped,omitempty"`
+	// Seals are the stored lines of the KEK seals that open that version,
+	// kept in case the version is retired before the change is pushed.
+	Seals [][]byte  `json:"seals,omitempty"`
+	Added time.Time `json:"added"`
+	// DeletedElsewhere is set once the change has met a tombstone of its item.
+	DeletedElsewhere bool `json:"deleted_elsewhere,omitempty"`
+}
+
+// file names the change's file in pending/.
+func (p *Pending) file() string {
+	if p.Remove {
+		return "remove-" + p.Item.String() + ".json"
+	}
+	return "revision-" + p.Revision.String() + ".json"
+}
+
+// check refuses what couldn't be pushed later.
+func (p *Pending) check() error {
+	switch {
+	case p.Item.IsZero():
+		return errors.New("a pending change names no item")
+	case p.Remove && (!p.Revision.IsZero() || len(p.Wrapped) > 0):
+		return errors.New("a pending removal has a revision or a DEK")
+	case !p.Remove && (p.Revision.IsZero() || len(p.Wrapped) == 0 || p.KEK == 0):
+		return errors.New("a pending revision lacks its id, its DEK or the KEK's version")
+	}
+	return nil
+}
+
+// AddPending keeps a change; when it returns nil, the change is on the disk and
+// outlives locks and restarts. The same change again replaces the kept one.
+func (v *Vault) AddPending(ctx context.Context, p Pending) error {
+	if err := p.check(); err != nil {
+		return err
+	}
+	return v.locked(ctx, func() error {
+		entries, err := os.ReadDir(v.file("pending"))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("list pending changes: %w", err)
+		}
+		if len(entries) >= MaxPending {
+			return ErrTooManyPending
+		}
+		return write(filepath.Join(v.dir, "pending", p.file()), "pending", p)
+	})
+}
+
+// Pending returns the kept changes, oldest first. Files that can't be used are
+// left where they are, and are *CorruptErrors in the error, which then comes
+// along with all the others.
+func (v *Vault) Pending() ([]Pending, error) {
+	entries, err := os.ReadDir(v.file("pending"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list pending changes: %w", err)
+	}
+	var list []Pending
+	var errs []error
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") {
+			continue // a write under way, or its leftover
+		}
+		file := filepath.Join(v.dir, "pending", e.Name())
+		var p Pending
+		err := read(file, "pending", &p)
+		if errors.Is(err, ErrNone) {
+			continue // pushed and dropped meanwhile
+		}
+		if err == nil {
+			if err = p.check(); err == nil && p.file() != e.Name() {
+				err = errors.New("the file's name is another change's")
+			}
+			if err != nil {
+				err = &CorruptError{File: file, Err: err}
+			}
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		list = append(list, p)
+	}
+	slices.SortFunc(list, func(a, b Pending) int {
+		return cmp.Or(a.Added.Compare(b.Added), strings.Compare(a.file(), b.file()))
+	})
+	return list, errors.Join(errs...)
+}
+
+// DropPending forgets a change: the backend has it, or the user gave it up.
+// That it isn't kept is no error.
+func (v *Vault) DropPending(ctx context.Context, p Pending) error {
+	return v.locked(ctx, func() error {
+		err := durable.Remove(filepath.Join(v.dir, "pending", p.file()))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	})
+}

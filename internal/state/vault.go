@@ -1,0 +1,244 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"vigil/internal/durable"
+	"vigil/internal/id"
+	"vigil/internal/keyring"
+)
+
+// Vault is the state of one vault on this device.
+type Vault struct {
+	dir string
+	id  id.Vault
+}
+
+// Vault returns the state of the vault called by its id. Nothing is read or made.
+func (s *Store) Vault(vault id.Vault) *Vault {
+	return &Vault{dir: filepath.Join(s.dir, "vaults", vault.String()), id: vault}
+}
+
+// ID is the vault's id.
+func (v *Vault) ID() id.Vault { return v.id }
+
+func (v *Vault) file(name string) string { return filepath.Join(v.dir, name) }
+
+// locked runs change under the vault's lock.
+func (v *Vault) locked(ctx context.Context, change func() error) error {
+	if err := durable.MkdirAll(v.dir, folderMode); err != nil {
+		return err
+	}
+	lock, err := durable.AcquireLock(ctx, v.file(".lock"))
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
+	return change()
+}
+
+// drop removes one file; that it isn't there is no error.
+func (v *Vault) drop(ctx context.Context, name string) error {
+	return v.locked(ctx, func() error {
+		if err := durable.Remove(v.file(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	})
+}
+
+// Pins are the newest keyring objects that this device has accepted. Older
+// ones, and ones that don't extend them, are refused from then on.
+type Pins struct {
+	Members keyring.MembersPin `json:"members"`
+	Deks    keyring.DeksPin    `json:"deks"`
+}
+
+// Pins returns the vault's pins; the zero Pins when there are none yet.
+func (v *Vault) Pins() (Pins, error) {
+	var p Pins
+	err := read(v.file("pins.json"), "pins", &p)
+	if errors.Is(err, ErrNone) {
+		err = nil
+	}
+	return p, err
+}
+
+// Advance keeps newer pins. That they extend the kept ones is checked by the
+// keyring package; here they may only not go back: pins with a lower sequence
+// number or epoch, or another hash at the same one, wrap ErrBackwards and
+// leave the kept ones. Damaged pins aren't replaced.
+func (v *Vault) Advance(ctx context.Context, p Pins) error {
+	return v.locked(ctx, func() error {
+		old, err := v.Pins()
+		if err != nil {
+			return err
+		}
+		if old == p {
+			return nil
+		}
+		if old != (Pins{}) && (back(old.Members.Seq, p.Members.Seq, old.Members.Hash, p.Members.Hash) ||
+			back(old.Deks.Epoch, p.Deks.Epoch, old.Deks.SHA256, p.Deks.SHA256)) {
+			return fmt.Errorf("members record %d and epoch %d after record %d and epoch %d: %w",
+				p.Members.Seq, p.Deks.Epoch, old.Members.Seq, old.Deks.Epoch, ErrBackwards)
+		}
+		return write(v.file("pins.json"), "pins", p)
+	})
+}
+
+// back reports whether going from old to now is a step back or sideways. A
+// zero hash pins nothing.
+func back(old, now uint64, oldHash, nowHash id.Hash) bool {
+	if oldHash.IsZero() {
+		return false
+	}
+	return now < old || now == old && oldHash != nowHash
+}
+
+// Reset replaces the pins whatever they are, damaged ones too: for a restore
+// that the user asked for.
+func (v *Vault) Reset(ctx context.Context, p Pins) error {
+	return v.locked(ctx, func() error { return write(v.file("pins.json"), "pins", p) })
+}
+
+// Keyring is the last good pair of keyring objects, as the backend stores
+// them, with the backend's versions of them.
+type Keyring struct {
+	Members        []byte    `json:"members"`
+	Deks           []byte    `json:"deks"`
+	MembersVersion string    `json:"members_version"`
+	DeksVersion    string    `json:"deks_version"`
+	Fetched        time.Time `json:"fetched"` // when the backend last confirmed them
+}
+
+// Keyring returns what SetKeyring kept; ErrNone when nothing was.
+func (v *Vault) Keyring() (Keyring, error) {
+	var k Keyring
+	err := read(v.file("keyring.json"), "keyring", &k)
+	return k, err
+}
+
+// SetKeyring keeps k. The caller has verified it, and calls Advance after
+// this: a crash in between leaves a good keyring newer than the pins.
+func (v *Vault) SetKeyring(ctx context.Context, k Keyring) error {
+	return v.locked(ctx, func() error { return write(v.file("keyring.json"), "keyring", k) })
+}
+
+// DropKeyring forgets the kept keyring.
+func (v *Vault) DropKeyring(ctx context.Context) error { return v.drop(ctx, "keyring.json") }
+
+// PublicKey is what is listed of a key while its vault is locked.
+type PublicKey struct {
+	Item        id.Item     `json:"item"`
+	Revision    id.Revision `json:"revision"`
+	Name        string      `json:"name"`
+	Comment     string      `json:"comment"`
+	Public      []byte      `json:"public"`                // SSH wire encoding
+	Certificate []byte      `json:"certificate,omitempty"` // likewise
+}
+
+// publicKeys is the body of public.json.
+type publicKeys struct {
+	Keys []PublicKey `json:"keys"`
+}
+
+// PublicKeys returns what SetPublicKeys kept, in its order; ErrNone when
+// nothing was.
+func (v *Vault) PublicKeys() ([]PublicKey, error) {
+	var p publicKeys
+	err := read(v.file("public.json"), "public", &p)
+	return p.Keys, err
+}
+
+// SetPublicKeys keeps keys in their order. It is a cache: a damaged one is replaced.
+func (v *Vault) SetPublicKeys(ctx context.Context, keys []PublicKey) error {
+	return v.locked(ctx, func() error { return write(v.file("public.json"), "public", publicKeys{Keys: keys}) })
+}
+
+// DropPublicKeys forgets them, for `public_cache = false`.
+func (v *Vault) DropPublicKeys(ctx context.Context) error { return v.drop(ctx, "public.json") }
+
+// KDF holds the dearest Argon2id parameters that the user accepted on this
+// device; dearer ones are asked about first.
+type KDF struct {
+	Memory uint32 `json:"memory"` // KiB
+	Time   uint32 `json:"time"`   // passes
+	Lanes  uint8  `json:"lanes"`
+}
+
+// KDF returns what SetKDF kept; ErrNone when nothing was.
+func (v *Vault) KDF() (KDF, error) {
+	var k KDF
+	err := read(v.file("kdf.json"), "kdf", &k)
+	return k, err
+}
+
+// SetKDF keeps k.
+func (v *Vault) SetKDF(ctx context.Context, k KDF) error {
+	return v.locked(ctx, func() error { return write(v.file("kdf.json"), "kdf", k) })
+}
+
+// MaxBlobName limits a blob's name, in bytes of [a-z0-9-].
+const MaxBlobName = 32
+
+// blobFile names a blob's file.
+func (v *Vault) blobFile(name string) (string, error) {
+	ok := name != "" && len(name) <= MaxBlobName
+	for _, c := range []byte(name) {
+		ok = ok && (c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-')
+	}
+	if !ok {
+		return "", fmt.Errorf("name of a blob %.40q: want [a-z0-9-]", name)
+	}
+	return "blob-" + name, nil
+}
+
+// Blob returns what SetBlob kept under name; ErrNone when nothing was.
+func (v *Vault) Blob(name string) ([]byte, error) {
+	file, err := v.blobFile(name)
+	if err != nil {
+		return nil, err
+	}
+	var b []byte
+	err = read(v.file(file), "blob", &b)
+	return b, err
+}
+
+// SetBlob keeps data, which its owner has sealed when it must be, under name.
+func (v *Vault) SetBlob(ctx context.Context, name string, data []byte) error {
+	file, err := v.blobFile(name)
+	if err != nil {
+		return err
+	}
+	return v.locked(ctx, func() error { return write(v.file(file), "blob", data) })
+}
+
+// DropBlob forgets what is kept under name.
+func (v *Vault) DropBlob(ctx context.Context, name string) error {
+	file, err := v.blobFile(name)
+	if err != nil {
+		return err
+	}
+	return v.drop(ctx, file)
+}
+
+// Forget removes the vault's state from this device. While changes are
+// pending it fails, as they exist nowhere else.
+func (v *Vault) Forget(ctx context.Context) error {
+	return v.locked(ctx, func() error {
+		list, err := v.Pending()
+		if err != nil {
+			return err
+		}
+		if len(list) > 0 {
+			return fmt.Errorf("forget vault %s: %d changes are saved on this device only", v.id, len(list))
+		}
+		return os.RemoveAll(v.dir)
+	})
+}
