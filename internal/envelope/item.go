@@ -1,0 +1,96 @@
+package envelope
+
+import (
+	"fmt"
+
+	"vigil/internal/guard"
+)
+
+// Sizes of padded plaintexts, in bytes.
+const (
+	padUnit = 512
+	// MaxMeta is the most a padded meta may have: an OpenSSH certificate and
+	// destination constraints for a few hundred hosts fit.
+	MaxMeta = 64 << 10
+	// MaxSecret is the most a padded private key may have: what an agent
+	// message can carry.
+	MaxSecret = 256 << 10
+)
+
+// MetaSize returns the padded size of a meta of n bytes: the next multiple of
+// 512 that has room for one byte more.
+func MetaSize(n int) int { return (n/padUnit + 1) * padUnit }
+
+// SecretSize returns the padded size of a secret of n bytes: the next 512·2ⁿ
+// that has room for one byte more.
+func SecretSize(n int) int {
+	size := padUnit
+	for size <= n {
+		size *= 2
+	}
+	return size
+}
+
+// SealMeta pads and seals an item's metadata under its DEK.
+func SealMeta(dek []byte, b Binding, meta []byte) ([]byte, error) {
+	return sealPadded(dek, b.context(labelMeta), meta, MetaSize(len(meta)), MaxMeta)
+}
+
+// SealSecret pads and seals a private key under its DEK. The key passes
+// through fresh heap memory, where the ciphertext overwrites it in place.
+func SealSecret(dek []byte, b Binding, secret []byte) ([]byte, error) {
+	return sealPadded(dek, b.context(labelSecret), secret, SecretSize(len(secret)), MaxSecret)
+}
+
+// OpenMeta opens metadata into dst, which must have OpenSize(sealed) bytes, and
+// returns how many of them it is; the rest is zeros.
+func OpenMeta(dst, dek []byte, b Binding, sealed []byte) (n int, err error) {
+	return openPadded(dst, dek, b.context(labelMeta), sealed, MetaSize, MaxMeta)
+}
+
+// OpenSecret opens a private key into dst, which must have OpenSize(sealed)
+// bytes of guarded memory, and returns how many of them it is; the rest is
+// zeros.
+func OpenSecret(dst, dek []byte, b Binding, sealed []byte) (n int, err error) {
+	return openPadded(dst, dek, b.context(labelSecret), sealed, SecretSize, MaxSecret)
+}
+
+// OpenSize returns how many bytes opening sealed takes, padding included, or 0
+// when no seal is as short.
+func OpenSize(sealed []byte) int { return max(len(sealed)-Overhead, 0) }
+
+// sealPadded pads as ISO/IEC 7816-4 does: 0x80, then zeros.
+func sealPadded(dek []byte, c Context, plaintext []byte, size, limit int) ([]byte, error) {
+	if size > limit {
+		return nil, fmt.Errorf("seal %d bytes: %w: at most %d", len(plaintext), ErrSize, limit-1)
+	}
+	out := make([]byte, saltSize+commitmentSize+size, Overhead+size)
+	body := out[saltSize+commitmentSize:]
+	copy(body, plaintext)
+	body[len(plaintext)] = 0x80
+	sealed, err := sealInPlace(out, dek, c)
+	if err != nil {
+		guard.Wipe(body)
+	}
+	return sealed, err
+}
+
+func openPadded(dst, dek []byte, c Context, sealed []byte, size func(int) int, limit int) (int, error) {
+	if OpenSize(sealed) > limit || OpenSize(sealed) == 0 {
+		clear(dst)
+		return 0, ErrSize
+	}
+	if err := Open(dst, dek, c, sealed); err != nil {
+		return 0, err
+	}
+	n := len(dst) - 1
+	for n >= 0 && dst[n] == 0 {
+		n--
+	}
+	if n < 0 || dst[n] != 0x80 || size(n) != len(dst) {
+		guard.Wipe(dst)
+		return 0, ErrPadding
+	}
+	dst[n] = 0
+	return n, nil
+}

@@ -1,0 +1,106 @@
+package envelope
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+
+	"vigil/internal/guard"
+)
+
+// Seal encrypts plaintext under key for context, as salt ‖ commitment ‖
+// ciphertext ‖ tag: Overhead bytes more than the plaintext. key has KeySize
+// bytes. The result is fresh memory and public.
+func Seal(key []byte, c Context, plaintext []byte) ([]byte, error) {
+	out := make([]byte, saltSize+commitmentSize+len(plaintext), Overhead+len(plaintext))
+	copy(out[saltSize+commitmentSize:], plaintext)
+	return sealInPlace(out, key, c)
+}
+
+// sealInPlace seals out[64:], which holds the plaintext and has room for the
+// tag behind it, and returns all of it.
+func sealInPlace(out, key []byte, c Context) ([]byte, error) {
+	rand.Read(out[:saltSize])
+	return sealSalted(out, key, c)
+}
+
+// sealSalted is sealInPlace with the salt already in out[:32].
+func sealSalted(out, key []byte, c Context) (sealed []byte, err error) {
+	if len(key) != KeySize {
+		return nil, fmt.Errorf("seal: key: %w", ErrSize)
+	}
+	guard.Do(func() {
+		var gcm cipher.AEAD
+		var commitment []byte
+		if gcm, commitment, err = derive(key, out[:saltSize], c); err != nil {
+			return
+		}
+		copy(out[saltSize:], commitment)
+		body := out[saltSize+commitmentSize:]
+		sealed = gcm.Seal(body[:0], make([]byte, gcm.NonceSize()), body, c)
+		sealed = out[:saltSize+commitmentSize+len(sealed)]
+	})
+	if err != nil {
+		return nil, fmt.Errorf("seal: %w", err)
+	}
+	return sealed, nil
+}
+
+// Open decrypts what Seal made into dst, which must have exactly Overhead
+// bytes fewer. On error dst holds zeros. Errors are ErrSize, ErrWrongKey and
+// ErrDamaged.
+func Open(dst, key []byte, c Context, sealed []byte) (err error) {
+	if len(key) != KeySize || len(sealed) < Overhead || len(dst) != len(sealed)-Overhead {
+		clear(dst)
+		return ErrSize
+	}
+	guard.Do(func() {
+		var gcm cipher.AEAD
+		var commitment []byte
+		if gcm, commitment, err = derive(key, sealed[:saltSize], c); err != nil {
+			return
+		}
+		// Before decrypting: a ciphertext that opens under two keys is no use.
+		if subtle.ConstantTimeCompare(commitment, sealed[saltSize:saltSize+commitmentSize]) != 1 {
+			err = ErrWrongKey
+			return
+		}
+		body := sealed[saltSize+commitmentSize:]
+		if _, failed := gcm.Open(dst[:0], make([]byte, gcm.NonceSize()), body, c); failed != nil {
+			err = ErrDamaged
+		}
+	})
+	if err != nil {
+		guard.Wipe(dst)
+	}
+	return err
+}
+
+// derive returns the single-use cipher of a salt and the commitment to its
+// key. It runs inside guard.Do.
+func derive(key, salt []byte, c Context) (cipher.AEAD, []byte, error) {
+	okm, err := hkdf.Key(sha256.New, key, salt, string(c), KeySize+commitmentSize)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer guard.Wipe(okm[:KeySize])
+	block, err := aes.NewCipher(okm[:KeySize])
+	if err != nil {
+		return nil, nil, err
+	}
+	gcm, err := cipher.NewGCM(block)
+	return gcm, okm[KeySize:], err
+}
+
+// NewKey fills dst with a random key. dst has KeySize bytes.
+func NewKey(dst []byte) error {
+	if len(dst) != KeySize {
+		return ErrSize
+	}
+	rand.Read(dst)
+	return nil
+}

@@ -1,0 +1,212 @@
+package vaultfile
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"unicode/utf8"
+
+	"vigil/internal/canon"
+)
+
+// Limits of an item's metadata. All of it together must fit MaxMetaSize.
+const (
+	MaxMetaSize = 64<<10 - 1 // bytes of canonical JSON
+	maxText     = 1024       // bytes of a name, comment, host or tag
+	maxList     = 1024       // hosts, tags, policy entries
+	maxBlob     = 48 << 10   // bytes of a public key, certificate or policy value
+)
+
+// Meta is what is known of a key besides the key: sealed, shown by list.
+type Meta struct {
+	Name    string
+	Comment string
+	Created uint64 // Unix seconds
+	// Public is the public key's wire encoding (RFC 4253 section 6.6).
+	Public []byte
+	// Certificate is an OpenSSH certificate's wire encoding, or empty.
+	Certificate []byte
+	// Hosts are patterns of the hosts it is meant for, sorted.
+	Hosts []string
+	// Policy says when it may be used.
+	Policy Policy
+	// Tags are the user's own words, sorted.
+	Tags []string
+}
+
+// Names of the policy entries that version 1 defines.
+const (
+	policyConfirm      = "confirm"
+	policyDestinations = "restrict-destination-v00@openssh.com"
+)
+
+// Policy holds conditions of use. As with the critical options of a
+// certificate, a reader that doesn't know an entry must refuse to use the key.
+type Policy struct {
+	// Confirm asks before every use.
+	Confirm bool
+	// Destinations is the body of a restrict-destination-v00@openssh.com
+	// constraint (PROTOCOL.agent), or empty for none.
+	Destinations []byte
+	// Other are entries that this version doesn't know, sorted by name.
+	Other []PolicyEntry
+}
+
+// PolicyEntry is one named condition.
+type PolicyEntry struct {
+	Name string // printable ASCII
+	Data []byte
+}
+
+// entries returns the policy as it is stored: sorted by name.
+func (p *Policy) entries() []PolicyEntry {
+	out := slices.Clone(p.Other)
+	if p.Confirm {
+		out = append(out, PolicyEntry{Name: policyConfirm})
+	}
+	if len(p.Destinations) > 0 {
+		out = append(out, PolicyEntry{Name: policyDestinations, Data: p.Destinations})
+	}
+	slices.SortFunc(out, func(a, b PolicyEntry) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+func (p *Policy) take(e PolicyEntry) bool {
+	switch e.Name {
+	case policyConfirm:
+		p.Confirm = true
+		return len(e.Data) == 0
+	case policyDestinations:
+		p.Destinations = e.Data
+		return len(e.Data) > 0
+	}
+	p.Other = append(p.Other, e)
+	return true
+}
+
+// Encode returns the canonical JSON of m, at most MaxMetaSize bytes. Hosts and
+// tags are stored sorted, each once.
+func (m *Meta) Encode() ([]byte, error) {
+	texts := slices.Concat([]string{m.Name, m.Comment}, m.Hosts, m.Tags)
+	for _, s := range texts {
+		if len(s) > maxText || !utf8.ValidString(s) {
+			return nil, fmt.Errorf("encode meta: text of %d bytes: want at most %d bytes of UTF-8", len(s), maxText)
+		}
+	}
+	b := append([]byte(nil), `{"name":`...)
+	b = canon.AppendText(b, m.Name)
+	b = append(b, `,"comment":`...)
+	b = canon.AppendText(b, m.Comment)
+	b = append(b, `,"created":`...)
+	b = canon.AppendUint(b, m.Created)
+	b = append(b, `,"public":`...)
+	b = canon.AppendBytes(b, m.Public)
+	b = append(b, `,"certificate":`...)
+	b = canon.AppendBytes(b, m.Certificate)
+	b = append(b, `,"hosts":`...)
+	b = appendTexts(b, m.Hosts)
+	b = append(b, `,"policy":[`...)
+	for i, e := range m.Policy.entries() {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, `{"name":`...)
+		b = canon.AppendToken(b, e.Name)
+		b = append(b, `,"data":`...)
+		b = canon.AppendBytes(b, e.Data)
+		b = append(b, '}')
+	}
+	b = append(b, `],"tags":`...)
+	b = append(appendTexts(b, m.Tags), '}')
+	// What it reads back is what any reader gets: limits are checked once.
+	if _, err := ParseMeta(b); err != nil {
+		return nil, fmt.Errorf("encode meta: %w", err)
+	}
+	return b, nil
+}
+
+func appendTexts(b []byte, texts []string) []byte {
+	texts = slices.Clone(texts)
+	slices.Sort(texts)
+	b = append(b, '[')
+	for i, s := range slices.Compact(texts) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = canon.AppendText(b, s)
+	}
+	return append(b, ']')
+}
+
+// ParseMeta reads metadata, opened and unpadded. Its error quotes nothing of it.
+func ParseMeta(data []byte) (m Meta, err error) {
+	if len(data) > MaxMetaSize {
+		return m, fmt.Errorf("meta of %d bytes, at most %d", len(data), MaxMetaSize)
+	}
+	r := canon.NewReader(data)
+	r.Literal(`{"name":`)
+	m.Name = r.Text(maxText)
+	r.Literal(`,"comment":`)
+	m.Comment = r.Text(maxText)
+	r.Literal(`,"created":`)
+	m.Created = r.Uint()
+	r.Literal(`,"public":`)
+	m.Public = r.Bytes(1, maxBlob)
+	r.Literal(`,"certificate":`)
+	m.Certificate = r.Bytes(0, maxBlob)
+	r.Literal(`,"hosts":`)
+	m.Hosts = readTexts(&r)
+	r.Literal(`,"policy":[`)
+	m.Policy = readPolicy(&r)
+	r.Literal(`,"tags":`)
+	m.Tags = readTexts(&r)
+	r.Literal(`}`)
+	if err := r.End(); err != nil {
+		return Meta{}, fmt.Errorf("meta: %w", err)
+	}
+	return m, nil
+}
+
+// readTexts reads a list of texts, sorted bytewise without repetition.
+func readTexts(r *canon.Reader) (out []string) {
+	r.Literal(`[`)
+	if r.Try(`]`) {
+		return nil
+	}
+	for r.Err() == nil {
+		s := r.Text(maxText)
+		if n := len(out); n > 0 && s <= out[n-1] || n == maxList {
+			r.Fail(fmt.Sprintf("at most %d texts, sorted, each once", maxList))
+		}
+		out = append(out, s)
+		if !r.Try(`,`) {
+			break
+		}
+	}
+	r.Literal(`]`)
+	return out
+}
+
+func readPolicy(r *canon.Reader) (p Policy) {
+	if r.Try(`]`) {
+		return p
+	}
+	last := ""
+	for n := 0; r.Err() == nil; n++ {
+		var e PolicyEntry
+		r.Literal(`{"name":`)
+		e.Name = r.Token(maxText)
+		r.Literal(`,"data":`)
+		e.Data = r.Bytes(0, maxBlob)
+		r.Literal(`}`)
+		if e.Name <= last || n == maxList || !p.take(e) {
+			r.Fail("policy entries sorted by name, each once, with the data it takes")
+		}
+		last = e.Name
+		if !r.Try(`,`) {
+			break
+		}
+	}
+	r.Literal(`]`)
+	return p
+}
