@@ -22,6 +22,7 @@ import (
 	"syscall"
 
 	"vigil/internal/durable"
+	"vigil/internal/envelope"
 	"vigil/internal/guard"
 	"vigil/internal/master"
 )
@@ -31,6 +32,14 @@ const KeySize = 32
 
 // fileName is the device key's file in the device folder.
 const fileName = "master.key"
+
+// label opens the context of a share that a device key wraps. The fields are
+// vault, identity and purpose. docs/vault-format.md, "Local master".
+const label = "vigil v1 local share"
+
+func sealContext(c master.Context) envelope.Context {
+	return envelope.NewContext(label, c.Vault[:], c.Identity[:], []byte(c.Purpose))
+}
 
 // Key is the master key in one device folder. It holds no secret between
 // calls: each one reads the file into guarded memory and wipes it.
@@ -80,7 +89,7 @@ func (k *Key) Generate(ctx context.Context, dst []byte, c master.Context) ([]byt
 		if _, err = rand.Read(dst); err != nil {
 			return err
 		}
-		wrapped, err = seal(key, dst, c)
+		wrapped, err = envelope.Seal(key, sealContext(c), dst)
 		return err
 	})
 	if err != nil {
@@ -97,7 +106,7 @@ func (k *Key) Decrypt(ctx context.Context, dst, wrapped []byte, c master.Context
 		return fmt.Errorf("%s: %w", op, err)
 	}
 	err := k.use(op, func(key []byte) error {
-		if err := open(dst, key, wrapped, c); err != nil {
+		if err := envelope.Open(dst, key, sealContext(c), wrapped); err != nil {
 			return &master.Error{
 				Kind: master.ErrMisconfigured, Op: op, Err: err,
 				Next: "the share was wrapped by another device key, or is damaged; restore " + k.Path() + " from the backup of this device",
@@ -132,7 +141,7 @@ func (k *Key) Rewrap(ctx context.Context, wrapped []byte, c master.Context, to m
 	}
 	var again []byte
 	err = k.use(op, func(key []byte) (err error) {
-		again, err = seal(key, share.Bytes(), c)
+		again, err = envelope.Seal(key, sealContext(c), share.Bytes())
 		return err
 	})
 	return again, err
