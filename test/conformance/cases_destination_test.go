@@ -346,7 +346,7 @@ var destinationCases = []testCase{
 		with("something in the reserved field of a hop", restrict(hop{}, hop{host: a.name, keys: good.keys, reserved: "x"}))
 		with("something in the reserved field of a constraint", restriction(oneConstraint(hop{}, good, "x")))
 		with("no constraints", restriction(nil))
-		c.do("list", list())
+		c.do("list after no constraints", list())
 		c.must([]byte{agentcRemoveAll})
 		with("half a constraint", restriction(oneConstraint(hop{}, good, "")[:20]))
 		with("bytes after the last field", restriction(append(oneConstraint(hop{}, good, ""), 0)))

@@ -54,7 +54,7 @@ var malformedCases = []testCase{
 		r.truncations("remove", remove(k))
 		c.do("list", list())
 		r.dial().do("with bytes after it", append(remove(k), 0))
-		c.do("list", list())
+		c.do("list after that", list())
 	}},
 	{name: "add cut short", do: func(r *run) {
 		for _, kind := range keyKinds {
