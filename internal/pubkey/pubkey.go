@@ -41,16 +41,18 @@ func MD5(blob []byte) string {
 func Type(blob []byte) string {
 	r := wire.NewReader(blob)
 	t := r.String()
-	if r.Err() != nil || !validType(t) {
+	if r.Err() != nil || !ValidType(t) {
 		return ""
 	}
 	return string(t)
 }
 
-// MaxType is the longest algorithm name (RFC 4251 section 6).
+// MaxType is the longest algorithm name in bytes (RFC 4251 section 6).
 const MaxType = 64
 
-func validType(t []byte) bool {
+// ValidType reports whether t may be an algorithm name: 1 to MaxType printable
+// ASCII characters without space and comma (RFC 4251 section 6).
+func ValidType(t []byte) bool {
 	if len(t) == 0 || len(t) > MaxType {
 		return false
 	}

@@ -1,0 +1,86 @@
+package keyfile
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"vigil/internal/pubkey"
+)
+
+var (
+	// ErrNotAKey reports a file that is no private key in any format known here.
+	ErrNotAKey = errors.New("not a private key file")
+	// ErrPublicKey reports a public key or a certificate where a private key is
+	// wanted. It matches ErrNotAKey too.
+	ErrPublicKey = fmt.Errorf("%w but the public half; the private key is usually the file of the same name without .pub", ErrNotAKey)
+	// ErrMultipleKeys reports a file with more than one private key.
+	ErrMultipleKeys = errors.New("file has more than one private key; split it into one file a key")
+	// ErrTooLarge reports a file of more than MaxFile bytes, or something in it
+	// beyond its limit.
+	ErrTooLarge = errors.New("beyond the limit")
+	// ErrPassphraseNeeded reports an encrypted file and no way to ask for its passphrase.
+	ErrPassphraseNeeded = errors.New("file is encrypted and needs its passphrase")
+	// ErrWrongPassphrase reports a passphrase that doesn't open the file. A file
+	// that was damaged in its encrypted part gives it too: nothing tells them apart.
+	ErrWrongPassphrase = errors.New("wrong passphrase, or the encrypted part of the file is damaged")
+	// ErrUnsupported is what every UnsupportedError matches.
+	ErrUnsupported = errors.New("not supported")
+	// ErrDamaged reports a file that starts as a known format and breaks its rules.
+	ErrDamaged = errors.New("private key file is damaged")
+	// ErrMismatch reports a private half that doesn't belong to its public half.
+	ErrMismatch = errors.New("private and public half don't belong together")
+)
+
+// An UnsupportedError names a key type, cipher or format that is recognised and
+// not read or made, and says why or what to do instead. It matches ErrUnsupported.
+type UnsupportedError struct {
+	Type   string // what is not supported: a name of ours, or a type name of the file's if it is printable and short
+	Advice string // why, or what to do; may be empty
+}
+
+func (e *UnsupportedError) Error() string {
+	s := e.Type + " is not supported"
+	if e.Advice != "" {
+		s += ": " + e.Advice
+	}
+	return s
+}
+
+// Is reports whether target is ErrUnsupported.
+func (e *UnsupportedError) Is(target error) bool { return target == ErrUnsupported }
+
+// damaged returns an ErrDamaged that says at which part.
+func damaged(part string) error { return fmt.Errorf("%w: %s", ErrDamaged, part) }
+
+// tooLarge returns an ErrTooLarge that says what is, and what would not be.
+func tooLarge(what string, have, limit uint64) error {
+	return fmt.Errorf("%s is %d, %w of %d", what, have, ErrTooLarge, limit)
+}
+
+// unsupportedType says why a key of SSH type typ, a name out of a file, can't be
+// taken; nil for the types that can.
+func unsupportedType(typ []byte) error {
+	switch t := string(typ); {
+	case t == typeEd25519, t == typeRSA, isComposite(t), curveByType(t) != nil:
+		return nil
+	case t == "ssh-dss":
+		return errDSA
+	case strings.HasPrefix(t, "sk-"):
+		return &UnsupportedError{Type: "the security key type " + shown(typ), Advice: "its private key never leaves the device"}
+	case strings.Contains(t, "-cert-v0"):
+		return &UnsupportedError{Type: "the certificate type " + shown(typ), Advice: "import the plain private key"}
+	default:
+		return &UnsupportedError{Type: "the key type " + shown(typ)}
+	}
+}
+
+var errDSA = &UnsupportedError{Type: "DSA", Advice: "it is too weak, and OpenSSH dropped it in 10.0; make a new key"}
+
+// shown returns a name from a file if it is short and printable.
+func shown(name []byte) string {
+	if pubkey.ValidType(name) {
+		return string(name)
+	}
+	return "without a proper name"
+}

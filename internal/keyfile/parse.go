@@ -1,0 +1,96 @@
+package keyfile
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+
+	"vigil/internal/guard"
+	"vigil/internal/pubkey"
+)
+
+// Parse reads the private key file data, whatever its format.
+//
+// passphrase is called at most once, and only when the file is encrypted with a
+// scheme and key type that are supported; the slice it returns is wiped before
+// Parse returns, as is all else Parse made of the key. With a nil passphrase, an
+// encrypted file gives ErrPassphraseNeeded. An error from passphrase is returned
+// wrapped. To try again after ErrWrongPassphrase, call Parse again. data stays as
+// it is; the caller, whose it is, wipes it, and closes the Key.
+//
+// Errors to branch on: ErrNotAKey, ErrPublicKey, ErrMultipleKeys, ErrTooLarge,
+// ErrPassphraseNeeded, ErrWrongPassphrase, ErrUnsupported (an *UnsupportedError),
+// ErrDamaged, ErrMismatch.
+func Parse(data []byte, passphrase func() ([]byte, error)) (k *Key, err error) {
+	guard.Do(func() { k, err = parse(data, passphrase) })
+	return k, err
+}
+
+func parse(data []byte, ask func() ([]byte, error)) (*Key, error) {
+	if len(data) > MaxFile {
+		return nil, tooLarge("size of the file in bytes", uint64(len(data)), MaxFile)
+	}
+	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
+		return nil, fmt.Errorf("%w: it is UTF-16 text; save it as UTF-8 or ASCII", ErrNotAKey)
+	}
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	data = bytes.TrimLeft(data, " \t\r\n")
+	switch {
+	case bytes.HasPrefix(data, []byte(ppkMagic)):
+		return parsePPK(data, ask)
+	case bytes.Contains(data, []byte("-----BEGIN ")):
+		return parsePEM(data, ask)
+	case bytes.HasPrefix(data, []byte("---- BEGIN SSH2 PUBLIC KEY ----")), isPublicLine(data):
+		return nil, ErrPublicKey
+	case bytes.HasPrefix(data, []byte("---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----")):
+		return nil, &UnsupportedError{
+			Type:   "the format of ssh.com and Tectia",
+			Advice: "convert a copy with puttygen FILE -O private-openssh -o NEW",
+		}
+	case bytes.HasPrefix(data, []byte("SSH PRIVATE KEY FILE FORMAT 1.")):
+		return nil, &UnsupportedError{Type: "SSH protocol 1", Advice: "it is broken; make a new key"}
+	case len(data) > 4 && data[0] == 0x30 && data[1] >= 0x80: // a DER SEQUENCE of some length
+		return nil, fmt.Errorf("%w as text: if it is DER, convert a copy with openssl pkey -inform DER -in FILE -out NEW", ErrNotAKey)
+	}
+	return nil, ErrNotAKey
+}
+
+// isPublicLine reports whether the first line that is no comment is one of
+// authorized_keys, known_hosts or a .pub file: a key type, and then a blob of that type.
+func isPublicLine(data []byte) bool {
+	for line := range bytes.Lines(data) {
+		fields := bytes.Fields(line)
+		if len(fields) == 0 || fields[0][0] == '#' {
+			continue
+		}
+		for i := range len(fields) - 1 {
+			blob, err := base64.StdEncoding.AppendDecode(nil, fields[i+1])
+			if err == nil && len(blob) > 0 && pubkey.Type(blob) == string(fields[i]) {
+				return true
+			}
+		}
+		return false
+	}
+	return false
+}
+
+// readPassphrase calls ask. The caller wipes the passphrase, which is not empty:
+// no tool encrypts under an empty one.
+func readPassphrase(ask func() ([]byte, error)) ([]byte, error) {
+	if ask == nil {
+		return nil, ErrPassphraseNeeded
+	}
+	passphrase, err := ask()
+	if err != nil {
+		guard.Wipe(passphrase)
+		return nil, fmt.Errorf("ask for the file's passphrase: %w", err)
+	}
+	if len(passphrase) == 0 {
+		return nil, ErrWrongPassphrase
+	}
+	if len(passphrase) > MaxPassphrase {
+		guard.Wipe(passphrase)
+		return nil, tooLarge("length of the passphrase in bytes", uint64(len(passphrase)), MaxPassphrase)
+	}
+	return passphrase, nil
+}

@@ -1,0 +1,349 @@
+package keyfile
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha1"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"strconv"
+
+	"golang.org/x/crypto/argon2"
+
+	"vigil/internal/guard"
+	"vigil/internal/pubkey"
+	"vigil/internal/wire"
+)
+
+// ppkMagic starts every .ppk; the version follows.
+const ppkMagic = "PuTTY-User-Key-File-"
+
+// A ppkFile is a PuTTY private key file of version 2 or 3 (PuTTY's manual,
+// appendix C, "PPK file format").
+type ppkFile struct {
+	version    int
+	keyType    []byte
+	encryption []byte // "none" or "aes256-cbc"
+	comment    []byte
+	public     []byte
+	argon2     ppkArgon2 // version 3, encrypted
+	private    []byte    // encrypted or not, padded to a cipher block
+	mac        []byte
+}
+
+type ppkArgon2 struct {
+	flavour                     []byte
+	memory, passes, parallelism uint64 // KiB, count, lanes
+	salt                        []byte
+}
+
+// parsePPK reads a .ppk. Its MAC covers everything but the version and Argon2's
+// parameters, and is verified before the private key is looked at.
+func parsePPK(data []byte, ask func() ([]byte, error)) (*Key, error) {
+	f, err := readPPKFile(data)
+	if err != nil {
+		return nil, err
+	}
+	defer guard.Wipe(f.private)
+	var passphrase []byte
+	if f.encrypted() {
+		if passphrase, err = readPassphrase(ask); err != nil {
+			return nil, err
+		}
+	}
+	keys := f.deriveKeys(passphrase)
+	guard.Wipe(passphrase)
+	defer keys.wipe()
+	if f.encrypted() {
+		if _, err := openAESCBC(keys.cipher, keys.iv, f.private, nil); err != nil {
+			return nil, fmt.Errorf("decrypt .ppk: %w", err)
+		}
+	}
+	if !hmac.Equal(f.computeMAC(keys.mac), f.mac) {
+		if f.encrypted() {
+			return nil, ErrWrongPassphrase
+		}
+		return nil, damaged("the .ppk's MAC is wrong")
+	}
+	k, err := f.readKey()
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(k.public, f.public) {
+		_ = k.Close() // the error that matters is ErrMismatch
+		return nil, fmt.Errorf("compare with the file's public key: %w", ErrMismatch)
+	}
+	k.setComment(f.comment)
+	return k, nil
+}
+
+func (f *ppkFile) encrypted() bool { return string(f.encryption) != "none" }
+
+// ppkKeys are what a passphrase gives. Without encryption cipher and iv are nil.
+type ppkKeys struct{ cipher, iv, mac []byte }
+
+func (k *ppkKeys) wipe() {
+	guard.Wipe(k.cipher)
+	guard.Wipe(k.iv)
+	guard.Wipe(k.mac)
+}
+
+func (f *ppkFile) deriveKeys(passphrase []byte) *ppkKeys {
+	const cipherKey, iv, mac = 32, 16, 32
+	switch {
+	case f.version == 3 && !f.encrypted():
+		return &ppkKeys{}
+	case f.version == 3:
+		derive := argon2.IDKey
+		if string(f.argon2.flavour) == "Argon2i" {
+			derive = argon2.Key
+		}
+		a := f.argon2
+		all := derive(passphrase, a.salt, uint32(a.passes), uint32(a.memory), uint8(a.parallelism), cipherKey+iv+mac)
+		return &ppkKeys{cipher: all[:cipherKey], iv: all[cipherKey:][:iv], mac: all[cipherKey+iv:]}
+	}
+	k := &ppkKeys{iv: make([]byte, iv)}
+	k.mac = sumSHA1([]byte("putty-private-key-file-mac-key"), passphrase)
+	if f.encrypted() {
+		first, second := sumSHA1([]byte{0, 0, 0, 0}, passphrase), sumSHA1([]byte{0, 0, 0, 1}, passphrase)
+		k.cipher = append(append(make([]byte, 0, 2*sha1.Size), first...), second...)[:cipherKey]
+		guard.Wipe(first)
+		guard.Wipe(second)
+	}
+	return k
+}
+
+func sumSHA1(parts ...[]byte) []byte {
+	h := sha1.New()
+	for _, p := range parts {
+		h.Write(p)
+	}
+	return h.Sum(nil)
+}
+
+func (f *ppkFile) newHash() func() hash.Hash {
+	if f.version == 2 {
+		return sha1.New
+	}
+	return sha256.New
+}
+
+func (f *ppkFile) computeMAC(key []byte) []byte {
+	h := hmac.New(f.newHash(), key)
+	for _, field := range [][]byte{f.keyType, f.encryption, f.comment, f.public, f.private} {
+		h.Write(wire.AppendUint32(nil, uint32(len(field))))
+		h.Write(field)
+	}
+	return h.Sum(nil)
+}
+
+// readKey reads the decrypted private fields, which PuTTY writes without the
+// public ones, and ignores the padding behind them, which is random.
+func (f *ppkFile) readKey() (*Key, error) {
+	public, private := wire.NewReader(f.public), wire.NewReader(f.private)
+	public.String() // the type, which is keyType's
+	var k *Key
+	var err error
+	switch t := string(f.keyType); t {
+	case typeEd25519:
+		point, little := public.String(), private.String()
+		if len(little) > 32 {
+			return nil, damaged("Ed25519 key in .ppk")
+		}
+		seed := make([]byte, 32) // old versions write it as a number, without its leading zeros
+		defer guard.Wipe(seed)
+		copy(seed, little)
+		if public.End() == nil && private.Err() == nil {
+			k, err = newEd25519(seed, point)
+		}
+	case typeRSA:
+		var n rsaNumbers
+		n.e, n.n = public.Mpint(), public.Mpint()
+		n.d, n.p, n.q = private.Mpint(), private.Mpint(), private.Mpint()
+		private.Mpint() // iqmp: computed again
+		if public.End() == nil && private.Err() == nil {
+			k, err = newRSA(n)
+		}
+	default:
+		public.String() // the curve's name
+		point, scalar := public.String(), private.Mpint()
+		if public.End() == nil && private.Err() == nil && len(point) > 0 {
+			k, err = newECDSA(curveByType(t), scalar, point)
+		}
+	}
+	if k == nil && err == nil {
+		err = damaged("key in .ppk")
+	}
+	return k, err
+}
+
+// readPPKFile reads the lines of a .ppk and checks all that isn't encrypted.
+func readPPKFile(data []byte) (f *ppkFile, err error) {
+	f = &ppkFile{}
+	defer func() {
+		if err != nil {
+			guard.Wipe(f.private)
+			f = nil
+		}
+	}()
+	lines := ppkLines{rest: data[len(ppkMagic):]}
+	version, keyType, _ := bytes.Cut(lines.next(), []byte(": "))
+	switch string(version) {
+	case "2", "3":
+		f.version = int(version[0] - '0')
+	case "1":
+		return f, &UnsupportedError{Type: ".ppk version 1", Advice: "load and save a copy with PuTTYgen"}
+	default:
+		return f, &UnsupportedError{Type: "this version of .ppk", Advice: "save a copy as version 2 or 3 with PuTTYgen"}
+	}
+	f.keyType = keyType
+	f.encryption = lines.field("Encryption")
+	f.comment = lines.field("Comment")
+	f.public = lines.blob("Public-Lines")
+	if lines.err != nil {
+		return f, lines.err
+	}
+	if err := f.checkPublic(); err != nil {
+		return f, err
+	}
+	if f.version == 3 && f.encrypted() {
+		if f.argon2, err = lines.argon2(); err != nil {
+			return f, err
+		}
+	}
+	f.private = lines.blob("Private-Lines")
+	f.mac = lines.hex("Private-MAC")
+	if lines.err == nil && len(f.mac) != f.newHash()().Size() {
+		lines.fail("Private-MAC")
+	}
+	if lines.err == nil && len(bytes.TrimSpace(lines.rest)) != 0 {
+		lines.err = damaged(".ppk: text after the MAC")
+	}
+	if lines.err == nil && f.encrypted() && (len(f.private) == 0 || len(f.private)%16 != 0) {
+		lines.err = damaged(".ppk: private key is no whole number of blocks")
+	}
+	return f, lines.err
+}
+
+func (f *ppkFile) checkPublic() error {
+	switch {
+	case string(f.encryption) != "none" && string(f.encryption) != "aes256-cbc":
+		return &UnsupportedError{Type: "the cipher " + shown(f.encryption), Advice: "save a copy with PuTTYgen"}
+	case isComposite(string(f.keyType)):
+		return &UnsupportedError{Type: "the key type " + shown(f.keyType) + " in .ppk"}
+	case string(f.keyType) == "ssh-ed448":
+		return &UnsupportedError{Type: "Ed448", Advice: "OpenSSH has never had it"}
+	}
+	if err := unsupportedType(f.keyType); err != nil {
+		return err
+	}
+	if pubkey.Type(f.public) != string(f.keyType) {
+		return damaged(".ppk: two key types")
+	}
+	return checkPublic(f.public)
+}
+
+// ppkLines reads "Name: value" lines that end in LF or CR LF, in their fixed order.
+type ppkLines struct {
+	rest []byte
+	err  error
+}
+
+func (l *ppkLines) next() []byte {
+	line, rest, _ := bytes.Cut(l.rest, []byte("\n"))
+	l.rest = rest
+	return bytes.TrimSuffix(line, []byte("\r"))
+}
+
+func (l *ppkLines) fail(name string) {
+	if l.err == nil {
+		l.err = damaged(".ppk: " + name)
+	}
+}
+
+// field returns the value of the next line, which must be name's.
+func (l *ppkLines) field(name string) []byte {
+	key, value, ok := bytes.Cut(l.next(), []byte(": "))
+	if !ok || string(key) != name {
+		l.fail(name)
+		return nil
+	}
+	return value
+}
+
+// number returns the value of the next line as a number.
+func (l *ppkLines) number(name string) uint64 {
+	n, err := strconv.ParseUint(string(l.field(name)), 10, 32)
+	if errors.Is(err, strconv.ErrRange) && l.err == nil {
+		l.err = fmt.Errorf(".ppk: %s is %w", name, ErrTooLarge)
+	} else if err != nil {
+		l.fail(name)
+	}
+	return n
+}
+
+// hex returns the value of the next line, in hexadecimal.
+func (l *ppkLines) hex(name string) []byte {
+	b, err := hex.DecodeString(string(l.field(name)))
+	if err != nil || len(b) == 0 {
+		l.fail(name)
+	}
+	return b
+}
+
+// blob returns what as many lines of base64 hold as the next line says.
+func (l *ppkLines) blob(name string) []byte {
+	count := l.number(name)
+	if count > uint64(bytes.Count(l.rest, []byte("\n"))) {
+		l.fail(name)
+	}
+	if l.err != nil {
+		return nil
+	}
+	text := make([]byte, 0, len(l.rest))
+	for range count {
+		text = append(text, l.next()...)
+	}
+	defer guard.Wipe(text)
+	b, err := base64.StdEncoding.Strict().AppendDecode(make([]byte, 0, len(text)), text)
+	if err != nil {
+		guard.Wipe(b)
+		l.fail(name)
+		return nil
+	}
+	return b
+}
+
+// argon2 reads how the passphrase becomes keys, and refuses costs beyond the limits.
+func (l *ppkLines) argon2() (a ppkArgon2, err error) {
+	a.flavour = l.field("Key-Derivation")
+	a.memory = l.number("Argon2-Memory")
+	a.passes = l.number("Argon2-Passes")
+	a.parallelism = l.number("Argon2-Parallelism")
+	a.salt = l.hex("Argon2-Salt")
+	switch {
+	case l.err != nil:
+		return a, l.err
+	case string(a.flavour) == "Argon2d":
+		return a, &UnsupportedError{Type: "Argon2d", Advice: "save a copy with PuTTYgen under Argon2id, its default"}
+	case string(a.flavour) != "Argon2id" && string(a.flavour) != "Argon2i":
+		return a, damaged(".ppk: Key-Derivation")
+	case a.memory == 0 || a.passes == 0 || a.parallelism == 0:
+		return a, damaged(".ppk: Argon2's parameters")
+	case a.memory > MaxArgon2Memory:
+		return a, tooLarge("Argon2-Memory in KiB", a.memory, MaxArgon2Memory)
+	case a.passes > MaxArgon2Passes:
+		return a, tooLarge("Argon2-Passes", a.passes, MaxArgon2Passes)
+	case a.parallelism > MaxArgon2Parallelism:
+		return a, tooLarge("Argon2-Parallelism", a.parallelism, MaxArgon2Parallelism)
+	case a.memory*a.passes > MaxArgon2Work:
+		return a, tooLarge("Argon2-Memory times Argon2-Passes", a.memory*a.passes, MaxArgon2Work)
+	case len(a.salt) > MaxSalt:
+		return a, tooLarge("length of the salt in bytes", uint64(len(a.salt)), MaxSalt)
+	}
+	return a, nil
+}
