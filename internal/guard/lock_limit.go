@@ -28,12 +28,12 @@ func (e *LockLimitError) Error() string {
 // need bytes. What is locked already is not counted: the kernel tells it only to
 // who asks for more.
 func CheckLockLimit(need int) error {
-	var lim unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &lim); err != nil {
+	have, err := lockLimit()
+	if err != nil {
 		return fmt.Errorf("read the limit on locked memory: %w", err)
 	}
-	if uint64(need) > lim.Cur && !mayLockAll() {
-		return &LockLimitError{Need: uint64(need), Have: lim.Cur}
+	if uint64(need) > have && !mayLockAll() {
+		return &LockLimitError{Need: uint64(need), Have: have}
 	}
 	return nil
 }
@@ -42,9 +42,8 @@ func CheckLockLimit(need int) error {
 // which limit was in the way, when that may have been the reason.
 func lockError(n int, err error) error {
 	if err == unix.EAGAIN || err == unix.ENOMEM || err == unix.EPERM {
-		var lim unix.Rlimit
-		if unix.Getrlimit(unix.RLIMIT_MEMLOCK, &lim) == nil && lim.Cur != unix.RLIM_INFINITY {
-			return &LockLimitError{Need: uint64(n), Have: lim.Cur}
+		if have, err := lockLimit(); err == nil && have != unix.RLIM_INFINITY {
+			return &LockLimitError{Need: uint64(n), Have: have}
 		}
 	}
 	return fmt.Errorf("map %d bytes of guarded memory: %w", n, err)

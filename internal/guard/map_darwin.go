@@ -19,6 +19,13 @@ func mapGuarded(n int) ([]byte, Kind, error) {
 	return mem, LockedMemory, nil
 }
 
+// lockLimit returns the soft limit in bytes.
+func lockLimit() (uint64, error) {
+	var lim unix.Rlimit
+	err := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &lim)
+	return lim.Cur, err
+}
+
 func unmap(mem []byte) error { return unix.Munmap(mem) }
 
 // mayLockAll reports whether the lock limit doesn't count for this process.

@@ -24,6 +24,11 @@ const granule = 64
 // keeper's own keys and some hundreds of Ed25519 keys.
 const smallestSegment = 64 << 10
 
+// largestBuffer bounds one buffer, in bytes. It is far above the largest secret
+// (an agent message of 256 KiB) and keeps a length gone wrong from mapping more
+// than the machine has, where the lock limit doesn't count.
+const largestBuffer = 16 << 20
+
 // Kind says what a slab's memory is.
 type Kind string
 
@@ -76,6 +81,9 @@ func NewSlab(size int) (*Slab, error) {
 func (s *Slab) Alloc(n int) (*Buffer, error) {
 	if n <= 0 {
 		return nil, fmt.Errorf("allocate %d guarded bytes: not a size", n)
+	}
+	if n > largestBuffer {
+		return nil, fmt.Errorf("allocate %d guarded bytes: %w", n, ErrFull)
 	}
 	count := (n-1)/granule + 1
 	s.mu.Lock()

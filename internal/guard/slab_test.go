@@ -134,6 +134,13 @@ func TestClosedSlab(t *testing.T) {
 	}
 }
 
+func TestBufferLargerThanAnySecretIsRefused(t *testing.T) {
+	s := newSlab(t, 4096)
+	if _, err := s.Alloc(largestBuffer + 1); !errors.Is(err, ErrFull) {
+		t.Fatal(err)
+	}
+}
+
 func TestSizesThatAreNone(t *testing.T) {
 	s := newSlab(t, 4096)
 	for _, n := range []int{0, -1} {
