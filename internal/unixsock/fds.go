@@ -97,6 +97,9 @@ func SendFDsConn(c *net.UnixConn, data []byte, fds ...int) error {
 func RecvFDsConn(c *net.UnixConn, buf []byte, max int) (int, []int, error) {
 	oob := make([]byte, sizeFDs(min(max, MaxFDs)))
 	n, oobn, flags, _, err := c.ReadMsgUnix(buf, oob)
+	if errors.Is(err, io.EOF) {
+		return 0, nil, io.EOF
+	}
 	if err != nil {
 		return 0, nil, err
 	}
