@@ -292,3 +292,5 @@ func TestCloseEndsTheEncoding(t *testing.T) {
 		}
 	}
 }
+
+func b64(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
