@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"time"
 
@@ -23,13 +24,18 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	"github.com/aws/smithy-go/middleware"
 )
 
 const (
-	// maxAttempts is how often a request is sent at most. The waits between
-	// grow from fractions of a second to maxBackoff, each drawn at random.
+	// maxAttempts is how often a request is sent at most.
 	maxAttempts = 4
-	maxBackoff  = 2 * time.Second
+
+	// The wait before the second attempt is drawn at random from 0 to
+	// firstBackoff, and that limit doubles with every attempt, up to maxBackoff.
+	// (The SDK's own starts at a second, which a person at a prompt notices.)
+	firstBackoff = 200 * time.Millisecond
+	maxBackoff   = 2 * time.Second
 
 	// answerTimeout limits the wait for the first byte of an answer. KMS and
 	// S3 answer within tens of milliseconds.
@@ -77,10 +83,10 @@ func Load(ctx context.Context, o Options) (*Account, error) {
 		config.WithHTTPClient(httpClient()),
 		config.WithRetryer(func() aws.Retryer {
 			return retry.NewStandard(func(s *retry.StandardOptions) {
-				s.MaxAttempts, s.MaxBackoff = maxAttempts, maxBackoff
+				s.MaxAttempts, s.Backoff = maxAttempts, retry.BackoffDelayerFunc(backoff)
 			})
 		}),
-		config.WithBeforeTransmit(onlyEncrypted{}),
+		config.WithAPIOptions([]func(*middleware.Stack) error{onlyEncrypted}),
 		config.WithAssumeRoleCredentialOptions(func(a *stscreds.AssumeRoleOptions) {
 			a.TokenProvider = mfa.code
 			if a.RoleSessionName == "" {
@@ -120,6 +126,12 @@ func (a *Account) SignIn(ctx context.Context) (aws.Credentials, error) {
 		return aws.Credentials{}, sortSignIn(err)
 	}
 	return credentials, nil
+}
+
+// backoff returns the wait after a number of failed attempts, from 1.
+func backoff(attempt int, _ error) (time.Duration, error) {
+	limit := firstBackoff << min(max(attempt-1, 0), maxAttempts)
+	return rand.N(min(limit, maxBackoff)), nil
 }
 
 // httpClient has time limits where the SDK's has none.

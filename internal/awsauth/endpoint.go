@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 
+	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
@@ -44,19 +45,22 @@ var podIdentity = netip.MustParsePrefix("fd00:ec2::/32")
 
 // onlyEncrypted stops requests that would leave this machine unencrypted: an
 // endpoint can also come from the environment or the AWS configuration files,
-// and KMS's answers hold a share in clear.
-type onlyEncrypted struct{}
-
-// BeforeTransmit fails for http to anywhere but this machine.
-func (onlyEncrypted) BeforeTransmit(_ context.Context, in *smithyhttp.InterceptorContext) error {
-	if in.Request == nil || in.Request.URL == nil {
-		return nil
-	}
-	if u := in.Request.URL; u.Scheme != "https" && !isLocal(u.Hostname(), true) {
-		return &Fault{
-			Class: Misconfigured, Err: fmt.Errorf("refused to send a request in clear to %s", u.Host),
-			Next: "use an https endpoint; see AWS_ENDPOINT_URL and endpoint_url in your AWS configuration",
+// and KMS's answers hold a share in clear. It is the last to see a request.
+func onlyEncrypted(stack *middleware.Stack) error {
+	check := func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (
+		out middleware.FinalizeOutput, _ middleware.Metadata, err error,
+	) {
+		request, ok := in.Request.(*smithyhttp.Request)
+		if !ok {
+			return out, middleware.Metadata{}, fmt.Errorf("unexpected request type %T", in.Request)
 		}
+		if u := request.URL; u.Scheme != "https" && !isLocal(u.Hostname(), true) {
+			return out, middleware.Metadata{}, &Fault{
+				Class: Misconfigured, Err: fmt.Errorf("refused to send a request in clear to %s", u.Host),
+				Next: "use an https endpoint; see AWS_ENDPOINT_URL and endpoint_url in your AWS configuration",
+			}
+		}
+		return next.HandleFinalize(ctx, in)
 	}
-	return nil
+	return stack.Finalize.Add(middleware.FinalizeMiddlewareFunc("VigilOnlyEncrypted", check), middleware.After)
 }

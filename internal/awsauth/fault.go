@@ -3,8 +3,10 @@ package awsauth
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strings"
 
@@ -156,7 +158,9 @@ func (f *Fault) sortAPI() {
 // sortTransport sorts what came without an error that the service named.
 func (f *Fault) sortTransport() {
 	var (
-		network  net.Error
+		// Not net.Error: a missing file's errno is one, too.
+		network  *net.OpError
+		request  *url.Error
 		sending  *smithyhttp.RequestSendError
 		decoding *smithy.DeserializationError
 		cancel   *aws.RequestCanceledError
@@ -166,7 +170,7 @@ func (f *Fault) sortTransport() {
 		f.Class, f.Next = Unreachable, nextLater
 	case f.Status == http.StatusForbidden || f.Status == http.StatusUnauthorized:
 		f.Class, f.Next = Denied, nextAccess
-	case errors.As(f.Err, &network), errors.As(f.Err, &sending):
+	case errors.As(f.Err, &network), errors.As(f.Err, &request), errors.As(f.Err, &sending), errors.Is(f.Err, io.ErrUnexpectedEOF):
 		f.Class, f.Next = Unreachable, "check the network, and that the region is spelled right"
 	case errors.As(f.Err, &decoding), f.Status >= http.StatusInternalServerError:
 		f.Class, f.Next = Unreachable, "something else answered in the service's place; check for a proxy or a login page on this network"

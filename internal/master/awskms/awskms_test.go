@@ -1,0 +1,389 @@
+package awskms
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+
+	"vigil/internal/awsauth"
+	"vigil/internal/awsfake"
+	"vigil/internal/kmsfake"
+	"vigil/internal/master"
+	"vigil/internal/master/mastertest"
+)
+
+// cloud is an emulated KMS with one key, and a caller whose credentials are in
+// the environment.
+type cloud struct {
+	*awsfake.Cloud
+	kms    *kmsfake.Server
+	caller *awsfake.Caller
+	url    string
+	key    string // ARN
+}
+
+func newCloud(t *testing.T, policies ...string) cloud {
+	t.Helper()
+	c := cloud{Cloud: awsfake.New()}
+	c.kms = kmsfake.New(c.Cloud)
+	c.key = c.kms.CreateKey("alias/vigil")
+	c.caller = c.AddUser("alice", policies...)
+	server := httptest.NewServer(c.kms)
+	t.Cleanup(server.Close)
+	c.url = server.URL
+	setenv(t, c.caller.Env())
+	return c
+}
+
+func setenv(t *testing.T, env []string) {
+	t.Helper()
+	for _, v := range env {
+		name, value, _ := strings.Cut(v, "=")
+		t.Setenv(name, value)
+	}
+}
+
+func (c cloud) uri(key string) master.URI {
+	return master.URI{Scheme: master.SchemeAWSKMS, KeyID: key, Endpoint: c.url}
+}
+
+func (c cloud) open(t *testing.T, key string) *Key {
+	t.Helper()
+	k, err := Open(t.Context(), c.uri(key), awsauth.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// once makes k send each request once, so that a test of errors needn't wait.
+func once(k *Key) *Key {
+	k.client = kms.New(k.client.Options(), func(o *kms.Options) { o.Retryer = aws.NopRetryer{} })
+	return k
+}
+
+func TestConformance(t *testing.T) {
+	for name, id := range map[string]func(arn string) string{
+		"by ARN":   func(arn string) string { return arn },
+		"by id":    func(arn string) string { return arn[strings.LastIndexByte(arn, '/')+1:] },
+		"by alias": func(string) string { return "alias/vigil" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			mastertest.Run(t, func(t *testing.T) mastertest.Keys {
+				c := newCloud(t)
+				return mastertest.Keys{
+					Key: c.open(t, id(c.key)), Other: c.open(t, c.kms.CreateKey()),
+					Self: c.uri(c.key), Elsewhere: master.URI{Scheme: master.SchemeLocal},
+				}
+			})
+		})
+	}
+}
+
+// TestOneCallEach: what the user pays for, and waits for, is one request.
+func TestOneCallEach(t *testing.T) {
+	c := newCloud(t)
+	k := c.open(t, c.key)
+	if n := len(c.Exchanges()); n != 0 || k.Calls() != (master.Calls{}) {
+		t.Fatalf("opening made %d requests and counted %+v", n, k.Calls())
+	}
+	wrapped, err := k.Generate(t.Context(), mastertest.Share(t), mastertest.Alice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Decrypt(t.Context(), mastertest.Share(t), wrapped, mastertest.Alice); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := k.Calls(), (master.Calls{Operations: 2, Attempts: 2}); got != want {
+		t.Errorf("counted %+v, want %+v", got, want)
+	}
+	if c.Count("kms:GenerateDataKey") != 1 || c.Count("kms:Decrypt") != 1 || len(c.Exchanges()) != 2 {
+		t.Errorf("KMS saw %d requests, want one of each", len(c.Exchanges()))
+	}
+}
+
+// TestEveryRequestNamesKeyAndContext: IAM policies and CloudTrail depend on it,
+// and it is all that KMS learns.
+func TestEveryRequestNamesKeyAndContext(t *testing.T) {
+	c := newCloud(t)
+	k := c.open(t, c.key)
+	to := c.kms.CreateKey()
+	wrapped, err := k.Generate(t.Context(), mastertest.Share(t), mastertest.Alice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Decrypt(t.Context(), mastertest.Share(t), wrapped, mastertest.Alice); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Rewrap(t.Context(), wrapped, mastertest.Alice, c.uri(to)); err != nil {
+		t.Fatal(err)
+	}
+	const contextJSON = `{"vigil:identity":"BAUGAAAAAAAAAAAAAAAAAA","vigil:purpose":"unlock","vigil:vault":"AQIDAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}`
+	for _, e := range c.Exchanges() {
+		body := string(e.Body)
+		if !strings.Contains(body, `"`+c.key+`"`) {
+			t.Errorf("%s doesn't name the key: %s", e.Action, body)
+		}
+		if strings.Contains(body, "Plaintext") {
+			t.Errorf("%s sends a plaintext", e.Action)
+		}
+		for _, field := range []string{"vigil:vault", "vigil:identity", "vigil:purpose"} {
+			if !strings.Contains(body, `"`+field+`":"`+mastertest.Alice.Fields()[field]+`"`) {
+				t.Errorf("%s has no %s of %s: %s", e.Action, field, contextJSON, body)
+			}
+		}
+	}
+}
+
+func TestRewrapToAnotherKey(t *testing.T) {
+	c := newCloud(t)
+	from, to := c.open(t, c.key), c.kms.CreateKey("alias/new")
+	share := mastertest.Share(t)
+	wrapped, err := from.Generate(t.Context(), share, mastertest.Alice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := from.Rewrap(t.Context(), wrapped, mastertest.Alice, c.uri("alias/new"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := mastertest.Share(t)
+	if err := c.open(t, to).Decrypt(t.Context(), got, again, mastertest.Alice); err != nil || string(got) != string(share) {
+		t.Errorf("Decrypt with the new key: %v, share came back: %v", err, string(got) == string(share))
+	}
+	if err := from.Decrypt(t.Context(), got, again, mastertest.Alice); !errors.Is(err, master.ErrMisconfigured) {
+		t.Errorf("Decrypt with the old key: %v, want %v", err, master.ErrMisconfigured)
+	}
+	for _, e := range c.Exchanges() {
+		if e.Action == "kms:ReEncryptFrom" && strings.Contains(string(e.Answer), "Plaintext") {
+			t.Error("ReEncrypt answered with a plaintext")
+		}
+	}
+	other := c.uri(to)
+	other.Region = "us-east-1"
+	if _, err := from.Rewrap(t.Context(), wrapped, mastertest.Alice, other); !errors.Is(err, master.ErrMisconfigured) {
+		t.Errorf("Rewrap to another region: %v, want %v", err, master.ErrMisconfigured)
+	}
+}
+
+// TestSorted holds every way a call fails to its kind, request id and advice.
+func TestSorted(t *testing.T) {
+	always := func(f awsfake.Fault) func(cloud) {
+		return func(c cloud) { c.SetFault(func(awsfake.Call) awsfake.Fault { return f }) }
+	}
+	for name, tc := range map[string]struct {
+		spoil  func(cloud)
+		kind   error
+		signIn bool
+		code   string // empty: the service didn't answer
+	}{
+		"disabled":           {func(c cloud) { c.kms.SetState(c.key, kmsfake.Disabled) }, master.ErrRevoked, false, "DisabledException"},
+		"pending deletion":   {func(c cloud) { c.kms.SetState(c.key, kmsfake.PendingDeletion) }, master.ErrRevoked, false, "KMSInvalidStateException"},
+		"unavailable":        {func(c cloud) { c.kms.SetState(c.key, kmsfake.Unavailable) }, master.ErrUnreachable, false, "KMSInvalidStateException"},
+		"material deleted":   {func(c cloud) { c.kms.SetState(c.key, kmsfake.PendingImport) }, master.ErrDenied, false, "KMSInvalidStateException"},
+		"deleted":            {func(c cloud) { c.kms.Delete(c.key) }, master.ErrMisconfigured, false, "NotFoundException"},
+		"no permission":      {func(c cloud) { c.caller.SetPolicies(denyAll) }, master.ErrDenied, false, "AccessDeniedException"},
+		"access key removed": {func(c cloud) { c.Remove(c.caller) }, master.ErrDenied, false, "UnrecognizedClientException"},
+		"session over":       {func(c cloud) { c.caller.Expires = time.Unix(1, 0) }, master.ErrUnreachable, true, "ExpiredTokenException"},
+		"throttled": {
+			always(awsfake.Fault{Status: 400, Code: "ThrottlingException", Message: "Rate exceeded"}), master.ErrUnreachable, false, "ThrottlingException",
+		},
+		"internal error": {always(awsfake.Fault{Status: 500, Code: "KMSInternalException"}), master.ErrUnreachable, false, "KMSInternalException"},
+		"bad gateway":    {always(awsfake.Fault{Status: 502, Code: "BadGateway"}), master.ErrUnreachable, false, "BadGateway"},
+		"no answer":      {always(awsfake.Fault{Drop: true}), master.ErrUnreachable, false, ""},
+		"clock far off": {
+			always(awsfake.Fault{Status: 400, Code: "InvalidSignatureException", Message: "Signature expired: 20200101T000000Z is now earlier than 20260101T000000Z"}),
+			master.ErrMisconfigured, false, "InvalidSignatureException",
+		},
+		"wrong secret key": {func(c cloud) { c.caller.SecretAccessKey = "another" }, master.ErrMisconfigured, false, "InvalidSignatureException"},
+		"a code of tomorrow": {
+			always(awsfake.Fault{Status: 400, Code: "QuantumException", Message: "no"}), master.ErrMisconfigured, false, "QuantumException",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCloud(t)
+			k := once(c.open(t, c.key))
+			wrapped, err := k.Generate(t.Context(), mastertest.Share(t), mastertest.Alice)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tc.spoil(c)
+			err = k.Decrypt(t.Context(), mastertest.Share(t), wrapped, mastertest.Alice)
+			var e *master.Error
+			if !errors.As(err, &e) {
+				t.Fatalf("Decrypt: %v, want a *master.Error", err)
+			}
+			if e.Kind != tc.kind || e.SignIn != tc.signIn || e.Code != tc.code {
+				t.Errorf("Decrypt: %v (code %q); want %v, sign in: %v, code %q", err, e.Code, tc.kind, tc.signIn, tc.code)
+			}
+			if e.Op != "Decrypt" || e.Next == "" || (e.RequestID == "") != (tc.code == "") {
+				t.Errorf("operation %q, next step %q, request id %q: one is missing or too much", e.Op, e.Next, e.RequestID)
+			}
+			exchanges := c.Exchanges()
+			if last := exchanges[len(exchanges)-1]; e.RequestID != "" && e.RequestID != last.RequestID {
+				t.Errorf("request id %q, want the last one, %q", e.RequestID, last.RequestID)
+			}
+			if (e.Kind == master.ErrDenied) && e.Caller == "" {
+				t.Error("a denied call doesn't say who was denied")
+			}
+		})
+	}
+}
+
+const denyAll = `{"Statement":[{"Effect":"Deny","Action":"kms:*","Resource":"*"}]}`
+
+func TestDeniedNamesTheCaller(t *testing.T) {
+	c := newCloud(t, denyAll)
+	_, err := c.open(t, c.key).Generate(t.Context(), mastertest.Share(t), mastertest.Alice)
+	var e *master.Error
+	if !errors.As(err, &e) || e.Caller != c.caller.ARN {
+		t.Errorf("caller %q of %v, want %q", e.Caller, err, c.caller.ARN)
+	}
+}
+
+// TestOneThrottledRequestIsRetried and is not the user's affair.
+func TestOneThrottledRequestIsRetried(t *testing.T) {
+	c := newCloud(t)
+	k := c.open(t, c.key)
+	first := true
+	c.SetFault(func(awsfake.Call) awsfake.Fault {
+		if !first {
+			return awsfake.Fault{}
+		}
+		first = false
+		return awsfake.Fault{Status: 400, Code: "ThrottlingException"}
+	})
+	if _, err := k.Generate(t.Context(), mastertest.Share(t), mastertest.Alice); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := k.Calls(), (master.Calls{Operations: 1, Attempts: 2}); got != want {
+		t.Errorf("counted %+v, want %+v", got, want)
+	}
+}
+
+// TestClockSkewIsCorrected: the SDK signs again with the time of the answer.
+func TestClockSkewIsCorrected(t *testing.T) {
+	c := newCloud(t)
+	c.SetClock(func() time.Time { return time.Now().Add(3 * time.Hour) })
+	if _, err := c.open(t, c.key).Generate(t.Context(), mastertest.Share(t), mastertest.Alice); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSlowAnswerEndsWithTheContext(t *testing.T) {
+	c := newCloud(t)
+	c.SetFault(func(awsfake.Call) awsfake.Fault { return awsfake.Fault{Delay: time.Minute} })
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := c.open(t, c.key).Generate(ctx, mastertest.Share(t), mastertest.Alice)
+	if !errors.Is(err, master.ErrUnreachable) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Generate: %v, want %v by the deadline", err, master.ErrUnreachable)
+	}
+}
+
+func TestCheckRefuses(t *testing.T) {
+	for name, tc := range map[string]struct {
+		spoil func(cloud) (key string)
+		kind  error
+	}{
+		"disabled":         {func(c cloud) string { c.kms.SetState(c.key, kmsfake.Disabled); return c.key }, master.ErrRevoked},
+		"pending deletion": {func(c cloud) string { c.kms.SetState(c.key, kmsfake.PendingDeletion); return c.key }, master.ErrRevoked},
+		"pending import":   {func(c cloud) string { c.kms.SetState(c.key, kmsfake.PendingImport); return c.key }, master.ErrMisconfigured},
+		"unavailable":      {func(c cloud) string { c.kms.SetState(c.key, kmsfake.Unavailable); return c.key }, master.ErrUnreachable},
+		"a signing key":    {func(c cloud) string { return c.kms.CreateSigningKey() }, master.ErrMisconfigured},
+		"no such alias":    {func(cloud) string { return "alias/vigl" }, master.ErrMisconfigured},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCloud(t)
+			_, err := c.open(t, tc.spoil(c)).Check(t.Context())
+			var e *master.Error
+			if !errors.As(err, &e) || e.Kind != tc.kind || e.Next == "" {
+				t.Errorf("Check: %v, want %v that says what to do", err, tc.kind)
+			}
+		})
+	}
+}
+
+// TestAnswersThatNoKMSGives: whatever sits at the endpoint, no share comes of it.
+func TestAnswersThatNoKMSGives(t *testing.T) {
+	for name, answer := range map[string]struct {
+		status int
+		body   string
+		kind   error
+	}{
+		"a short share":    {200, `{"CiphertextBlob":"AAAA","KeyId":"k","Plaintext":"AAAA"}`, master.ErrMisconfigured},
+		"a long share":     {200, fmt.Sprintf(`{"CiphertextBlob":"AAAA","KeyId":"k","Plaintext":"%s"}`, strings.Repeat("A", 64)), master.ErrMisconfigured},
+		"no share":         {200, `{"CiphertextBlob":"AAAA","KeyId":"k"}`, master.ErrMisconfigured},
+		"no ciphertext":    {200, `{"KeyId":"k","Plaintext":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}`, master.ErrMisconfigured},
+		"a login page":     {200, `<html>Welcome to our hotel</html>`, master.ErrUnreachable},
+		"a login redirect": {403, `<html>Please log in</html>`, master.ErrDenied},
+	} {
+		t.Run(name, func(t *testing.T) {
+			setenv(t, awsfake.New().AddUser("alice").Env())
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+				w.WriteHeader(answer.status)
+				_, _ = w.Write([]byte(answer.body))
+			}))
+			defer server.Close()
+			k, err := Open(t.Context(), master.URI{Scheme: master.SchemeAWSKMS, KeyID: "k", Endpoint: server.URL}, awsauth.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			dst := mastertest.Share(t)
+			if _, err := once(k).Generate(t.Context(), dst, mastertest.Alice); !errors.Is(err, answer.kind) {
+				t.Errorf("Generate: %v, want %v", err, answer.kind)
+			}
+			if string(dst) != string(make([]byte, len(dst))) {
+				t.Error("something is left in dst")
+			}
+		})
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	setenv(t, awsfake.New().AddUser("alice").Env())
+	for name, uri := range map[string]master.URI{
+		"another scheme":        {Scheme: master.SchemeLocal},
+		"no key":                {Scheme: master.SchemeAWSKMS},
+		"http over the network": {Scheme: master.SchemeAWSKMS, KeyID: "k", Endpoint: "http://kms.example"},
+		"unknown profile":       {Scheme: master.SchemeAWSKMS, KeyID: "k", Profile: "nobody"},
+	} {
+		if _, err := Open(t.Context(), uri, awsauth.Options{}); !errors.Is(err, master.ErrMisconfigured) {
+			t.Errorf("%s: %v, want %v", name, err, master.ErrMisconfigured)
+		}
+	}
+	t.Setenv("AWS_REGION", "")
+	t.Setenv("AWS_DEFAULT_REGION", "")
+	if _, err := Open(t.Context(), master.URI{Scheme: master.SchemeAWSKMS, KeyID: "k"}, awsauth.Options{}); !errors.Is(err, master.ErrMisconfigured) {
+		t.Errorf("no region: %v, want %v", err, master.ErrMisconfigured)
+	}
+}
+
+// TestNothingLeavesInClear: an endpoint from the environment is held to the
+// same rule as one from the URI.
+func TestNothingLeavesInClear(t *testing.T) {
+	c := newCloud(t)
+	t.Setenv("AWS_ENDPOINT_URL_KMS", strings.Replace(c.url, "127.0.0.1", "kms.invalid", 1))
+	k, err := Open(t.Context(), master.URI{Scheme: master.SchemeAWSKMS, KeyID: c.key}, awsauth.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = k.Generate(t.Context(), mastertest.Share(t), mastertest.Alice)
+	if !errors.Is(err, master.ErrMisconfigured) || !strings.Contains(err.Error(), "in clear") {
+		t.Errorf("Generate: %v, want a refusal to send in clear", err)
+	}
+	var network *url.Error
+	if errors.As(err, &network) {
+		t.Errorf("it was tried: %v", err)
+	}
+}
