@@ -100,7 +100,7 @@ func Remove(path string) error { return remove(direct, path) }
 
 // MkdirAll makes dir and the missing folders above it with mode and syncs the
 // folder around each one made. A dir that exists keeps its mode.
-func MkdirAll(dir string, mode fs.FileMode) error { return mkdirAll(direct, dir, mode) }
+func MkdirAll(dir string, mode fs.FileMode) error { return mkdirAll(direct, dir, dir, mode) }
 
 // Update reads the file at path, calls change with its content (nil when there
 // is no file) and replaces the file with what change returns, all under the
@@ -245,24 +245,25 @@ func remove(t trace, path string) error {
 	return nil
 }
 
-func mkdirAll(t trace, dir string, mode fs.FileMode) error {
+// mkdirAll makes dir on behalf of a write of path.
+func mkdirAll(t trace, path, dir string, mode fs.FileMode) error {
 	if info, err := os.Stat(dir); err == nil {
 		if !info.IsDir() {
-			return &WriteError{Path: dir, Step: "mkdir", Err: syscall.ENOTDIR}
+			return &WriteError{Path: path, Step: "mkdir", Err: syscall.ENOTDIR}
 		}
 		return nil
 	}
 	parent := filepath.Dir(dir)
 	if parent != dir {
-		if err := mkdirAll(t, parent, mode); err != nil {
+		if err := mkdirAll(t, path, parent, mode); err != nil {
 			return err
 		}
 	}
-	err := t.do(dir, "mkdir", func() error { return os.Mkdir(dir, mode) })
+	err := t.do(path, "mkdir", func() error { return os.Mkdir(dir, mode) })
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return t.syncDir(dir, parent)
+	return t.syncDir(path, parent)
 }
 
 // resolve follows symbolic links, so that a rename replaces the file and not a

@@ -97,7 +97,7 @@ func historyDir(path string) string { return filepath.Join(filepath.Dir(path), H
 // history of path, or copies it where links can't be made.
 func keep(t trace, path, target string) error {
 	dir := historyDir(path)
-	if err := mkdirAll(t, dir, 0o700); err != nil {
+	if err := mkdirAll(t, path, dir, 0o700); err != nil {
 		return err
 	}
 	list, err := History(path)
