@@ -1,0 +1,175 @@
+package prompt
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// pinentry makes a prompter that asks through a script, which gets every
+// command on its standard input and notes them in the file log.
+func pinentry(t *testing.T, body string, env ...string) (p *Prompter, log string) {
+	t.Helper()
+	dir := t.TempDir()
+	path, log := filepath.Join(dir, "pinentry"), filepath.Join(dir, "log")
+	text := "#!/bin/sh\nlog=" + log + "\n" + body
+	if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return &Prompter{env: append(env, "PATH=/usr/bin:/bin"), pinentry: path}, log
+}
+
+// answering answers OK to all but the command that asks.
+func answering(answer string) string {
+	return `echo 'OK Pleased to meet you'
+while IFS= read -r line; do
+  echo "$line" >>$log
+  case $line in
+  GETPIN|CONFIRM) ` + answer + ` ;;
+  'OPTION lc-ctype'*) echo 'ERR 83886254 Unknown option <Pinentry>' ;;
+  *) echo OK ;;
+  esac
+done`
+}
+
+func TestConfirmByPinentry(t *testing.T) {
+	for _, tc := range []struct {
+		name, body string
+		want       error
+	}{
+		{"yes", answering("echo OK"), nil},
+		{"yes after a comment and a status", answering(`printf '# hm\nS BUTTON_INFO close\nOK\n'`), nil},
+		{"cancelled", answering("echo ERR 83886179 Operation cancelled '<Pinentry>'"), ErrDeclined},
+		{"not confirmed", answering("echo ERR 83886194 Not confirmed '<Pinentry>'"), ErrDeclined},
+		{"timed out", answering("echo ERR 83886142 Timeout '<Pinentry>'"), ErrDeclined},
+		{"no terminal", answering("echo ERR 83918950 Inappropriate ioctl for device '<Pinentry>'"), ErrUnavailable},
+		{"an error without number", answering("echo ERR"), ErrUnavailable},
+		{"asks back", answering("echo INQUIRE WHAT"), nil},
+		{"ends at once", "exit 2", ErrUnavailable},
+		{"ends instead of answering", answering("exit 0"), ErrUnavailable},
+		{"says no hello", "echo ERR 1 busy; cat >/dev/null", ErrUnavailable},
+		{"an endless line", "head -c 100000 /dev/zero | tr '\\0' x; cat >/dev/null", nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p, _ := pinentry(t, tc.body, "LANG=C")
+			err := p.Confirm(t.Context(), "title", "text")
+			if strings.HasPrefix(tc.name, "yes") {
+				if err != nil {
+					t.Errorf("got %v", err)
+				}
+				return
+			}
+			if err == nil || tc.want != nil && !errors.Is(err, tc.want) {
+				t.Errorf("got %v, want %v", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestWhatPinentrySees(t *testing.T) {
+	p, log := pinentry(t, answering("echo OK"), "GPG_TTY=/dev/pts/7", "TERM=xterm", "LANG=C", "LC_MESSAGES=de_DE")
+	if err := p.Confirm(t.Context(), "Vigil", "Use the key?\n100%\rOK"); err != nil {
+		t.Fatal(err)
+	}
+	seen, _ := os.ReadFile(log)
+	want := `OPTION ttyname=/dev/pts/7
+OPTION ttytype=xterm
+OPTION lc-ctype=C
+OPTION lc-messages=de_DE
+SETTITLE Vigil
+SETDESC Use the key?%0A100%25?OK
+SETOK Allow
+SETCANCEL Deny
+CONFIRM
+`
+	if string(seen) != want {
+		t.Errorf("got\n%s\nwant\n%s", seen, want)
+	}
+	if err := p.Confirm(t.Context(), "", strings.Repeat("é%", 10_000)); err != nil {
+		t.Fatal(err)
+	}
+	seen, _ = os.ReadFile(log)
+	for line := range bytes.Lines(seen) {
+		if len(line) > maxLine-1 {
+			t.Errorf("a line of %d bytes", len(line))
+		}
+	}
+}
+
+func TestPassphraseByPinentry(t *testing.T) {
+	for _, tc := range []struct {
+		name, answer string
+		want         string
+		err          error
+	}{
+		{"one line", `echo 'D correct horse'; echo OK`, "correct horse", nil},
+		{"escapes", `echo 'D 100%25%0a%0D%zz%'; echo OK`, "100%\n\r%zz%", nil},
+		{"two lines", `echo 'D abc'; echo 'D def'; echo OK`, "abcdef", nil},
+		{"a status before", `echo 'S PASSWORD_FROM_CACHE'; echo 'D abc'; echo OK`, "abc", nil},
+		{"empty", `echo OK`, "", nil},
+		{"as long as the buffer", `printf 'D %020d\nOK\n' 0`, strings.Repeat("0", 20), nil},
+		{"longer", `printf 'D %021d\nOK\n' 0`, "", ErrTooLong},
+		{"cancelled", `echo ERR 83886179 cancelled`, "", ErrDeclined},
+		{"cancelled after data", `echo 'D abc'; echo ERR 83886179 cancelled`, "", ErrDeclined},
+		{"gone after data", `echo 'D abc'; exit 0`, "", ErrUnavailable},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p, log := pinentry(t, answering(tc.answer))
+			buf := []byte(strings.Repeat("#", 20))
+			n, err := p.Passphrase(t.Context(), "title", "text", buf)
+			if !errors.Is(err, tc.err) || string(buf[:n]) != tc.want {
+				t.Errorf("got %q, %v, want %q, %v", buf[:n], err, tc.want, tc.err)
+			}
+			if strings.Trim(string(buf[n:]), "\x00") != "" {
+				t.Errorf("left in the buffer: %q", buf[n:])
+			}
+			if seen, _ := os.ReadFile(log); !strings.Contains(string(seen), "SETPROMPT Passphrase:\nGETPIN\n") {
+				t.Errorf("it saw %s", seen)
+			}
+		})
+	}
+}
+
+func TestEndedContextKillsPinentry(t *testing.T) {
+	p, log := pinentry(t, answering("sleep 1000"))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- p.Confirm(ctx, "t", "x") }()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if seen, _ := os.ReadFile(log); strings.HasSuffix(string(seen), "CONFIRM\n") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("it was never asked")
+		}
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestFallBackToPinentry(t *testing.T) {
+	old, oldAsk := pinentryPlaces, askpassPlaces
+	t.Cleanup(func() { pinentryPlaces, askpassPlaces = old, oldAsk })
+	p, _ := pinentry(t, "")
+	pinentryPlaces, askpassPlaces = []string{"/nowhere/pinentry", p.pinentry}, nil
+	for env, want := range map[string]string{
+		"DISPLAY=:0":                           p.pinentry,
+		"WAYLAND_DISPLAY=w":                    p.pinentry,
+		"GPG_TTY=/dev/tty1":                    p.pinentry,
+		"HOME=/":                               "",
+		"DISPLAY= GPG_TTY=":                    "",
+		"DISPLAY=:0 EXTRA=one":                 p.pinentry,
+		"DISPLAY=:0 SSH_ASKPASS_REQUIRE=never": "",
+	} {
+		if got := New(strings.Fields(env)).Program(); got != want {
+			t.Errorf("%s: %q, want %q", env, got, want)
+		}
+	}
+}
