@@ -43,6 +43,7 @@ type Record struct {
 	Master   string      // MasterChanged
 
 	body []byte
+	hash id.Hash // of body
 	sig  [SignatureSize]byte
 	line int
 }
@@ -54,7 +55,7 @@ type SealRef struct {
 }
 
 // Hash returns the SHA-256 of the record's body.
-func (r *Record) Hash() id.Hash { return id.HashOf(r.body) }
+func (r *Record) Hash() id.Hash { return r.hash }
 
 // RecordMessage returns what a record's signature covers: the context
 // "vigil v1 record" and the body's bytes.
@@ -88,6 +89,7 @@ func (r *Record) encodeBody() {
 		b = r.appendIdentityFields(b)
 	}
 	r.body = append(b, '}')
+	r.hash = id.HashOf(r.body)
 }
 
 func (r *Record) appendIdentityFields(b []byte) []byte {
@@ -169,6 +171,7 @@ func parseRecord(line []byte) (rec Record, err error) {
 	}
 	r.Literal(`}`)
 	rec.body = r.Since(start)
+	rec.hash = id.HashOf(rec.body)
 	r.Literal(`,"sig":`)
 	r.Fixed(rec.sig[:])
 	r.Literal(`}`)
