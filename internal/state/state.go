@@ -235,7 +235,7 @@ func strict(text []byte, into any) error {
 	if err := d.Decode(into); err != nil {
 		return errors.New("not the JSON expected") // the library's error repeats the input
 	}
-	if d.More() {
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return errors.New("more than one JSON value")
 	}
 	return nil
