@@ -55,6 +55,10 @@ type Store interface {
 	// first and nothing was changed: read again, merge, retry. After any
 	// other error the object may or may not have been replaced.
 	Put(ctx context.Context, object Object, data []byte, expect Version) (Version, error)
+	// Probe proves that the store can be read and written and keeps
+	// compare-and-swap, on an object of its own that it leaves there. What
+	// isn't so is an *Error that says what to do.
+	Probe(ctx context.Context) error
 	// Retention tells which replaced contents the store keeps.
 	Retention(ctx context.Context) (Retention, error)
 }

@@ -37,6 +37,7 @@ func Run(t *testing.T, open func(t *testing.T) backend.Store, again func(t *test
 		{"unknown object", unknownObject},
 		{"cancelled", cancelled},
 		{"retention", retention},
+		{"probe", probe},
 		{"race to create", raceToCreate},
 		{"race to replace", raceToReplace},
 		{"every writer gets through", everyWriterGetsThrough},
@@ -206,6 +207,18 @@ func cancelled(t *testing.T, s backend.Store) {
 func retention(t *testing.T, s backend.Store) {
 	if _, err := s.Retention(t.Context()); err != nil {
 		t.Errorf("Retention: %v", err)
+	}
+}
+
+func probe(t *testing.T, s backend.Store) {
+	for range 2 {
+		if err := s.Probe(t.Context()); err != nil {
+			t.Fatalf("Probe: %v", err)
+		}
+	}
+	for _, o := range []backend.Object{backend.Members, backend.Deks} {
+		_, _, err := s.Get(t.Context(), o, "")
+		wantErr(t, err, backend.ErrNotFound, o)
 	}
 }
 

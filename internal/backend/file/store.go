@@ -116,6 +116,30 @@ func (s *Store) swap(object backend.Object, data []byte, expect backend.Version)
 	return versionOf(data), nil
 }
 
+// probe is the object of Probe.
+const probe backend.Object = "probe"
+
+// Probe writes an object of its own. See [backend.Store].
+func (s *Store) Probe(ctx context.Context) error {
+	const op = "probe"
+	if err := durable.MkdirAll(s.dir, 0o700); err != nil {
+		return failure(op, probe, err)
+	}
+	lock, err := s.lock(ctx)
+	if err != nil {
+		return failure(op, probe, err)
+	}
+	path := filepath.Join(s.dir, string(probe))
+	err = durable.Replace(path, []byte("vigil\n"), durable.Options{})
+	if err == nil {
+		_, err = read(path)
+	}
+	if err := errors.Join(err, lock.Release()); err != nil {
+		return failure(op, probe, err)
+	}
+	return nil
+}
+
 // Retention tells how many replaced contents package durable keeps.
 func (s *Store) Retention(context.Context) (backend.Retention, error) {
 	return backend.Retention{Versioned: true, Generations: durable.KeepNewest, Days: durable.KeepDays}, nil

@@ -1,0 +1,191 @@
+// Package s3fake emulates what Vigil uses of Amazon S3 for tests: objects with
+// conditional reads and writes, versioning and lifecycle configuration, signed
+// requests. It is for tests only.
+package s3fake
+
+import (
+	"crypto/md5" //nolint:gosec // S3's ETag
+	"encoding/hex"
+	"encoding/xml"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+
+	"vigil/internal/awsfake"
+)
+
+// Server is one bucket of an emulated S3, addressed path-style.
+type Server struct {
+	service awsfake.Service
+	bucket  string
+
+	mu       sync.Mutex
+	objects  map[string][]byte
+	versions map[string][][]byte // replaced contents, oldest first
+
+	// The rest is set by tests, before requests are served.
+
+	// Versioning is "Enabled", "Suspended" or empty.
+	Versioning string
+	// Lifecycle is the body of the lifecycle configuration; empty means none.
+	Lifecycle string
+	// IgnoreConditions makes it a store without compare-and-swap.
+	IgnoreConditions bool
+}
+
+// New returns a bucket without objects.
+func New(cloud *awsfake.Cloud, bucket string) *Server {
+	s := &Server{bucket: bucket, objects: map[string][]byte{}, versions: map[string][][]byte{}}
+	s.service = awsfake.Service{
+		Cloud: cloud, Name: "s3", DeniedCode: "AccessDenied", IDHeader: "X-Amz-Request-Id",
+		Classify: s.classify, Answer: s.answer, Refuse: refuse,
+	}
+	return s
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.service.ServeHTTP(w, r) }
+
+// Object returns an object's content, or nil.
+func (s *Server) Object(key string) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.objects[key]
+}
+
+// SetObject replaces an object behind the clients' backs; nil deletes it.
+func (s *Server) SetObject(key string, data []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if data == nil {
+		delete(s.objects, key)
+		return
+	}
+	s.objects[key] = data
+}
+
+// Versions returns the replaced contents of an object that are kept, oldest first.
+func (s *Server) Versions(key string) [][]byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([][]byte(nil), s.versions[key]...)
+}
+
+// ExpireVersions does what a lifecycle rule does in time.
+func (s *Server) ExpireVersions() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.versions = map[string][][]byte{}
+}
+
+func (s *Server) classify(r *http.Request, _ []byte) (awsfake.Call, error) {
+	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	call := awsfake.Call{Resource: "arn:aws:s3:::" + bucket}
+	query := r.URL.Query()
+	switch {
+	case bucket != s.bucket:
+		return call, &awsfake.Refusal{Status: http.StatusNotFound, Code: "NoSuchBucket", Message: "The specified bucket does not exist"}
+	case key == "" && r.Method == http.MethodGet && query.Has("versioning"):
+		call.Action = "s3:GetBucketVersioning"
+	case key == "" && r.Method == http.MethodGet && query.Has("lifecycle"):
+		call.Action = "s3:GetLifecycleConfiguration"
+	case key != "" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
+		call.Action, call.Resource = "s3:GetObject", call.Resource+"/"+key
+	case key != "" && r.Method == http.MethodPut:
+		call.Action, call.Resource = "s3:PutObject", call.Resource+"/"+key
+	default:
+		return call, &awsfake.Refusal{Status: http.StatusNotImplemented, Code: "NotImplemented", Message: "A header you provided implies functionality that is not implemented"}
+	}
+	return call, nil
+}
+
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, call awsfake.Call, caller *awsfake.Caller, body []byte) {
+	_, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var err *awsfake.Refusal
+	switch call.Action {
+	case "s3:GetBucketVersioning":
+		status := ""
+		if s.Versioning != "" {
+			status = "<Status>" + s.Versioning + "</Status>"
+		}
+		writeXML(w, http.StatusOK, `<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">`+status+`</VersioningConfiguration>`)
+	case "s3:GetLifecycleConfiguration":
+		if s.Lifecycle == "" {
+			err = &awsfake.Refusal{Status: http.StatusNotFound, Code: "NoSuchLifecycleConfiguration", Message: "The lifecycle configuration does not exist"}
+			break
+		}
+		writeXML(w, http.StatusOK, `<LifecycleConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">`+s.Lifecycle+`</LifecycleConfiguration>`)
+	case "s3:GetObject":
+		err = s.get(w, r, key, caller)
+	default:
+		err = s.put(w, r, key, body)
+	}
+	if err != nil {
+		refuse(w, r, w.Header().Get("X-Amz-Request-Id"), err)
+	}
+}
+
+func etag(data []byte) string {
+	sum := md5.Sum(data) //nolint:gosec // S3's ETag
+	return `"` + hex.EncodeToString(sum[:]) + `"`
+}
+
+var (
+	errPrecondition = &awsfake.Refusal{Status: http.StatusPreconditionFailed, Code: "PreconditionFailed", Message: "At least one of the pre-conditions you specified did not hold"}
+	errNoSuchKey    = &awsfake.Refusal{Status: http.StatusNotFound, Code: "NoSuchKey", Message: "The specified key does not exist."}
+)
+
+func (s *Server) get(w http.ResponseWriter, r *http.Request, key string, caller *awsfake.Caller) *awsfake.Refusal {
+	data, ok := s.objects[key]
+	if !ok {
+		// Who may not list is not told what doesn't exist.
+		list := awsfake.Call{Action: "s3:ListBucket", Resource: "arn:aws:s3:::" + s.bucket, Context: map[string][]string{"s3:prefix": {key}}}
+		if caller.Check(list, "", 0) != nil {
+			return &awsfake.Refusal{Status: http.StatusForbidden, Code: "AccessDenied", Message: "Access Denied"}
+		}
+		return errNoSuchKey
+	}
+	w.Header().Set("ETag", etag(data))
+	if !s.IgnoreConditions && r.Header.Get("If-None-Match") == etag(data) {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	_, _ = w.Write(data)
+	return nil
+}
+
+func (s *Server) put(w http.ResponseWriter, r *http.Request, key string, body []byte) *awsfake.Refusal {
+	current, exists := s.objects[key]
+	if !s.IgnoreConditions {
+		if r.Header.Get("If-None-Match") == "*" && exists {
+			return errPrecondition
+		}
+		if match := r.Header.Get("If-Match"); match != "" && !exists {
+			return errNoSuchKey // as AWS answers
+		} else if match != "" && match != etag(current) {
+			return errPrecondition
+		}
+	}
+	if exists && s.Versioning == "Enabled" {
+		s.versions[key] = append(s.versions[key], current)
+	}
+	s.objects[key] = body
+	w.Header().Set("ETag", etag(body))
+	return nil
+}
+
+func writeXML(w http.ResponseWriter, status int, body string) {
+	w.Header().Set("Content-Type", "application/xml")
+	w.WriteHeader(status)
+	fmt.Fprint(w, xml.Header+body)
+}
+
+func refuse(w http.ResponseWriter, _ *http.Request, requestID string, refusal *awsfake.Refusal) {
+	var message strings.Builder
+	_ = xml.EscapeText(&message, []byte(refusal.Message))
+	writeXML(w, refusal.Status, "<Error><Code>"+refusal.Code+"</Code><Message>"+message.String()+"</Message><RequestId>"+requestID+"</RequestId></Error>")
+}
