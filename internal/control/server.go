@@ -35,9 +35,11 @@ const (
 
 // Server answers on control sockets.
 type Server struct {
+	// Build is the build id that the hello says. NewServer sets buildid.ID().
+	Build string
+
 	handler Handler
 	log     *slog.Logger
-	build   string
 	slots   chan struct{}
 	// hold keeps a connection open until the process ends; a test replaces it.
 	hold func(*net.UnixConn)
@@ -46,9 +48,9 @@ type Server struct {
 // NewServer returns a server that answers with h. It logs what it can't tell a client.
 func NewServer(h Handler, log *slog.Logger) *Server {
 	return &Server{
+		Build:   buildid.ID(),
 		handler: h,
 		log:     log,
-		build:   buildid.ID(),
 		slots:   make(chan struct{}, maxConnections),
 		hold:    holdOpen,
 	}
@@ -102,7 +104,7 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn, peer unixsock.Pe
 	ch := &channel{conn: conn}
 	defer context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })()
 	_ = conn.SetWriteDeadline(time.Now().Add(replyTimeout))
-	if err := ch.write(hello{helloName, helloVersion, s.build}, maxReply); err != nil {
+	if err := ch.write(hello{helloName, helloVersion, s.Build}, maxReply); err != nil {
 		return
 	}
 	h, err := ch.readHello(maxRequest, helloTimeout)
@@ -113,7 +115,7 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn, peer unixsock.Pe
 		return
 	}
 	sess := &session{
-		server: s, ch: ch, peer: peer, sameBuild: h.Build == s.build,
+		server: s, ch: ch, peer: peer, sameBuild: h.Build == s.Build,
 		frames: make(chan frame), done: make(chan struct{}),
 	}
 	sess.run(ctx)
@@ -215,7 +217,7 @@ func (s *session) parse(f *frame) (Op, *operation, error) {
 	}
 	if !s.sameBuild && q.Op != OpVersion && q.Op != OpStop && q.Op != OpLock {
 		return q.Op, nil, Errorf(CodeOtherBuild, "`vigilctl up` restarts it; that locks it.",
-			"vigild is of build %s, which is not the build of this vigilctl", s.server.build)
+			"vigild is of build %s, which is not the build of this vigilctl", s.server.Build)
 	}
 	o, err := decodeOperation(q)
 	if err != nil {

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"vigil/internal/control"
+)
+
+func (a *app) addCommand() *cobra.Command {
+	var (
+		req         control.AddRequest
+		certificate string
+	)
+	pass := keyPassphrase()
+	cmd := &cobra.Command{
+		Use:   "add FILE [--name NAME] [flags]",
+		Short: "Import a private key file into a vault",
+		Long: `Import a private key into an unlocked vault: an OpenSSH key, PEM (PKCS#1, SEC1,
+PKCS#8), or a PuTTY .ppk of version 2 or 3, with a passphrase or without. FILE
+stays as it is; "-" is standard input.
+
+To add a key for this session only, use ssh-add.`,
+		Example: `  vigilctl add ~/.ssh/id_ed25519 --name laptop
+  vigilctl add key.ppk --key-passphrase-file ppk.pass --host '*.example.org'`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkVault(req.Vault); err != nil {
+				return err
+			}
+			if args[0] == "-" && pass.stdin(a) {
+				return control.Errorf(control.CodeUsage, "Give one of them as a file.", "standard input can't be both the key and its passphrase")
+			}
+			if certificate != "" {
+				f, err := os.Open(certificate)
+				if err != nil {
+					return control.Errorf(control.CodeFailed, "", "read the certificate: %v", err)
+				}
+				defer f.Close()
+				req.Certificate = f
+			}
+			if req.Name == "" && args[0] != "-" {
+				req.Name = filepath.Base(args[0])
+			}
+			reply, err := a.addKey(cmd.Context(), args[0], req, pass)
+			if err != nil {
+				return err
+			}
+			a.saved(reply.Saved)
+			return a.print(reply, func(w io.Writer) { fmt.Fprintln(w, keyLine(reply.Key)) })
+		},
+	}
+	cmd.Flags().StringVar(&req.Name, "name", "", "`NAME` of the key in the vault (without it: the file's)")
+	cmd.Flags().StringVar(&req.Comment, "comment", "", "`TEXT` to show with the key (without it: the file's comment)")
+	cmd.Flags().StringArrayVar(&req.Hosts, "host", nil, "host `PATTERN` the key is for; may be repeated")
+	cmd.Flags().StringArrayVar(&req.Tags, "tag", nil, "`TAG` of the key; may be repeated")
+	cmd.Flags().StringVar(&certificate, "certificate", "", "`FILE` with the key's certificate (…-cert.pub)")
+	pass.flags(cmd)
+	vaultFlag(cmd, &req.Vault, "the default one")
+	return cmd
+}
+
+// addKey imports the key file at path, asking for its passphrase when it has
+// one that no flag gives.
+func (a *app) addKey(ctx context.Context, path string, req control.AddRequest, pass *source) (*control.AddReply, error) {
+	var reply *control.AddReply
+	add := func(passphrase *os.File) error {
+		f, err := a.openKeyFile(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		req.KeyFile, req.KeyPassphrase = f, passphrase
+		reply, err = call(ctx, a, &req)
+		return err
+	}
+	if pass.given() {
+		return reply, a.withPassphrase(ctx, pass, "", control.CodeKeyPassphrase, add)
+	}
+	err := add(nil)
+	var e *control.Error
+	if !errors.As(err, &e) || e.Code != control.CodeKeyPassphrase {
+		return reply, err
+	}
+	if path == "-" { // it has been read, and can't be read again
+		return nil, control.Errorf(control.CodeKeyPassphrase, "Give --key-passphrase-file FILE.", "the key on standard input has a passphrase")
+	}
+	prompt := fmt.Sprintf("Passphrase of %s: ", printable(path))
+	err = a.withPassphrase(ctx, pass, prompt, control.CodeKeyPassphrase, add)
+	if e := asError(err); err != nil && e.Code == control.CodeUsage && !a.hasTerminal() {
+		return nil, control.Errorf(control.CodeKeyPassphrase, "Give --key-passphrase-file FILE or --key-passphrase-fd N.", "%s has a passphrase, and there is no terminal to ask for it", path)
+	}
+	return reply, err
+}
+
+// openKeyFile opens a private key file, unread.
+func (a *app) openKeyFile(path string) (*os.File, error) {
+	if path == "-" {
+		return duplicate(int(a.stdin.Fd()), "standard input")
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, control.Errorf(control.CodeFailed, "", "read the key file: %v", err)
+	}
+	info, err := f.Stat()
+	if err == nil && info.IsDir() {
+		err = control.Errorf(control.CodeFailed, "Name a private key file.", "%s is a folder", path)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// hasTerminal reports whether somebody can be asked.
+func (a *app) hasTerminal() bool {
+	t, err := a.openTerminal()
+	if err != nil {
+		return false
+	}
+	t.close()
+	return true
+}

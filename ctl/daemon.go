@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"vigil/internal/control"
+	"vigil/internal/durable"
+)
+
+const (
+	// readyTimeout is how long vigild may take until it serves. It takes 50 ms;
+	// this is for a machine that is busy with something else.
+	readyTimeout = 20 * time.Second
+	// logTail is how much of the log is read to say why it didn't start, in bytes.
+	logTail = 4096
+	// readyDescriptor is the pipe's descriptor in vigild.
+	readyDescriptor = 3
+)
+
+// besideExecutable finds vigild in the folder of vigilctl's own program.
+func besideExecutable() (string, error) {
+	self, err := os.Executable()
+	if err == nil {
+		self, err = filepath.EvalSymlinks(self)
+	}
+	if err != nil {
+		return "", fmt.Errorf("find vigilctl's own program: %w", err)
+	}
+	return filepath.Join(filepath.Dir(self), "vigild"), nil
+}
+
+// checkProgram refuses a program that somebody else could have put there.
+func checkProgram(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return control.Errorf(control.CodeFailed, "Install vigild, vigil-opener and vigilctl in one folder.", "there is no vigild beside vigilctl (%s)", path)
+	case err != nil:
+		return control.Errorf(control.CodeFailed, "", "look at vigild: %v", err)
+	case !info.Mode().IsRegular():
+		return control.Errorf(control.CodeRefused, "Put the program itself there.", "%s is no regular file", path)
+	case info.Mode().Perm()&0o022 != 0:
+		return control.Errorf(control.CodeRefused, fmt.Sprintf("`chmod go-w %s`", path), "%s can be changed by other users", path)
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 && int(st.Uid) != os.Geteuid() {
+		return control.Errorf(control.CodeRefused, "Install it anew, as root or as this user.", "%s belongs to uid %d", path, st.Uid)
+	}
+	return nil
+}
+
+// startDaemon starts vigild in the background and returns once it serves.
+func (a *app) startDaemon(ctx context.Context) error {
+	program, err := a.vigild()
+	if err != nil {
+		return err
+	}
+	if err := checkProgram(program); err != nil {
+		return err
+	}
+	if err := durable.MkdirAll(a.paths.State, 0o700); err != nil {
+		return control.Errorf(control.CodeFailed, "Make the folder writable, or set XDG_STATE_HOME.", "make the state folder: %v", err)
+	}
+	log, err := os.OpenFile(a.paths.Log(), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
+	if err != nil {
+		return control.Errorf(control.CodeFailed, "", "open the daemon's log: %v", err)
+	}
+	defer log.Close()
+	before, err := log.Seek(0, io.SeekEnd)
+	if err != nil {
+		return control.Errorf(control.CodeFailed, "", "read the daemon's log: %v", err)
+	}
+	cmd, ready, err := a.launch(program, log)
+	if err != nil {
+		return control.Errorf(control.CodeFailed, "", "start vigild: %v", err)
+	}
+	defer ready.Close()
+	if err := awaitReady(ctx, ready); err != nil {
+		_ = cmd.Process.Kill() // it serves nobody, and holds nothing yet
+		_ = cmd.Wait()
+		if asError(err).Code == control.CodeInterrupted {
+			return err
+		}
+		return a.startFailed(ctx, err, lastLines(log, before))
+	}
+	return cmd.Process.Release()
+}
+
+// launch starts the program in a session of its own and returns the read end of
+// the pipe on which it says that it serves.
+func (a *app) launch(program string, log *os.File) (*exec.Cmd, *os.File, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer w.Close()
+	closeOnExec() // what vigilctl itself was given isn't for the daemon
+	cmd := exec.Command(program, "--ready-fd", fmt.Sprint(readyDescriptor))
+	cmd.Env = a.environ
+	cmd.Dir = "/"
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.ExtraFiles = []*os.File{w}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		_ = r.Close()
+		return nil, nil, err
+	}
+	return cmd, r, nil
+}
+
+// awaitReady waits for the byte that vigild writes when it serves.
+func awaitReady(ctx context.Context, ready *os.File) error {
+	defer context.AfterFunc(ctx, func() { _ = ready.SetReadDeadline(time.Unix(1, 0)) })()
+	_ = ready.SetReadDeadline(time.Now().Add(readyTimeout))
+	_, err := io.ReadFull(ready, make([]byte, 1))
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("it doesn't serve after %s", readyTimeout)
+	default:
+		return errors.New("it ended before it served")
+	}
+}
+
+// startFailed says why vigild didn't start, unless another one serves by now.
+func (a *app) startFailed(ctx context.Context, cause error, said string) error {
+	if c, err := a.dial(ctx); err == nil {
+		c.Close()
+		return nil
+	}
+	next := "Its log is " + a.paths.Log()
+	if said == "" {
+		return control.Errorf(control.CodeNoDaemon, next, "vigild didn't start: %v", cause)
+	}
+	return control.Errorf(control.CodeNoDaemon, next, "vigild didn't start: %v:\n%s", cause, said)
+}
+
+// lastLines returns what was logged after an offset, at most logTail bytes of it.
+func lastLines(log *os.File, from int64) string {
+	if size, err := log.Seek(0, io.SeekEnd); err == nil && size-from > logTail {
+		from = size - logTail
+	}
+	b, _ := io.ReadAll(io.NewSectionReader(log, from, logTail))
+	return strings.TrimSpace(string(b))
+}

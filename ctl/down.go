@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"vigil/internal/control"
+)
+
+// stopTimeout is how long the daemon may take to end: it locks first.
+const stopTimeout = 15 * time.Second
+
+func (a *app) downCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "down",
+		Short: "Lock everything and stop the daemon",
+		Long: `Lock everything and stop the daemon. It has ended when the command returns. When
+none runs there is nothing to do, and that is no error.`,
+		Example: `  vigilctl down`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			reply, err := a.stop(cmd.Context())
+			var e *control.Error
+			if errors.As(err, &e) && e.Code == control.CodeNoDaemon {
+				return a.print(control.StopReply{}, func(w io.Writer) { fmt.Fprintln(w, "vigild is not running") })
+			}
+			if err != nil {
+				return err
+			}
+			return a.print(reply, func(w io.Writer) {
+				fmt.Fprintf(w, "vigild (pid %d) has stopped", reply.PID)
+				if len(reply.Locked) > 0 {
+					fmt.Fprintf(w, "; locked %s", printable(strings.Join(reply.Locked, ", ")))
+				}
+				fmt.Fprintln(w)
+			})
+		},
+	}
+}
+
+// stop stops the daemon, of whatever build, and waits until it has gone.
+func (a *app) stop(ctx context.Context) (*control.StopReply, error) {
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	c, err := a.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	reply, err := control.Do(ctx, c, &control.StopRequest{})
+	if err == nil {
+		err = c.WaitGone(ctx)
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, control.Errorf(control.CodeFailed, "`vigilctl status` shows its pid; end it with kill.", "vigild has not ended within %s", stopTimeout)
+	}
+	return reply, err
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"vigil/internal/control"
+)
+
+// editFlags are the flags of `edit` that need work before they are sent.
+type editFlags struct {
+	name, comment, certificate string
+	hosts, tags, destinations  []string
+	knownHosts                 []string
+	confirm, anywhere          bool
+}
+
+func (a *app) editCommand() *cobra.Command {
+	var (
+		req control.EditRequest
+		f   editFlags
+	)
+	cmd := &cobra.Command{
+		Use:   "edit KEY [flags]",
+		Short: "Change a key's name, comment, hosts, tags or policy",
+		Long: `Change what an unlocked vault says of a key; what no flag names stays. An empty
+value clears: --comment '', --host '', --tag ''.
+
+--destination restricts the key as ssh-add -h does: "[user@]host" from here, or
+"host>[user@]host" for a hop behind a forwarded agent. Hosts are looked up in
+the known_hosts files, and must be there.
+
+A key that was edited on two devices has two revisions, and both work; --keep
+settles it.`,
+		Example: `  vigilctl edit laptop --name work-laptop --confirm
+  vigilctl edit laptop --destination git@example.org --destination 'example.org>backup.lan'`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeKey,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkVault(req.Vault); err != nil {
+				return err
+			}
+			req.Key = args[0]
+			if err := a.fillEdit(cmd, &req, &f); err != nil {
+				return err
+			}
+			if req.Certificate != nil {
+				defer req.Certificate.Close()
+			}
+			reply, err := call(cmd.Context(), a, &req)
+			if err != nil {
+				return err
+			}
+			a.saved(reply.Saved)
+			return a.print(reply, func(w io.Writer) { fmt.Fprintln(w, keyLine(reply.Key)) })
+		},
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&f.name, "name", "", "new `NAME`")
+	fs.StringVar(&f.comment, "comment", "", "new comment `TEXT`")
+	fs.StringArrayVar(&f.hosts, "host", nil, "host `PATTERN` the key is for, instead of those it has; may be repeated")
+	fs.StringArrayVar(&f.tags, "tag", nil, "`TAG` of the key, instead of those it has; may be repeated")
+	fs.BoolVar(&f.confirm, "confirm", false, "ask at each use (--confirm=false: don't)")
+	fs.StringArrayVar(&f.destinations, "destination", nil, "`HOP` the key may be used for, instead of what it has; may be repeated")
+	fs.BoolVar(&f.anywhere, "anywhere", false, "lift every --destination")
+	fs.StringArrayVar(&f.knownHosts, "known-hosts", nil, "look hosts up in `FILE` (without it: the user's and the system's)")
+	fs.StringVar(&f.certificate, "certificate", "", "`FILE` with the key's certificate (…-cert.pub)")
+	fs.BoolVar(&req.DropCertificate, "no-certificate", false, "remove the certificate")
+	fs.StringVar(&req.Keep, "keep", "", "the `REVISION` to keep of a key that was edited on two devices")
+	cmd.MarkFlagsMutuallyExclusive("destination", "anywhere")
+	cmd.MarkFlagsMutuallyExclusive("certificate", "no-certificate")
+	vaultFlag(cmd, &req.Vault, "any")
+	return cmd
+}
+
+// fillEdit puts into req what the flags that were given say.
+func (a *app) fillEdit(cmd *cobra.Command, req *control.EditRequest, f *editFlags) error {
+	changed := cmd.Flags().Changed
+	if changed("name") {
+		req.Name = &f.name
+	}
+	if changed("comment") {
+		req.Comment = &f.comment
+	}
+	if changed("host") {
+		hosts := withoutEmpty(f.hosts)
+		req.Hosts = &hosts
+	}
+	if changed("tag") {
+		tags := withoutEmpty(f.tags)
+		req.Tags = &tags
+	}
+	if changed("confirm") {
+		req.Confirm = &f.confirm
+	}
+	if f.anywhere {
+		req.Destinations = &[]control.Destination{}
+	}
+	if changed("destination") {
+		hosts, err := a.knownHosts(f.knownHosts)
+		if err != nil {
+			return err
+		}
+		destinations, err := parseDestinations(f.destinations, hosts)
+		if err != nil {
+			return err
+		}
+		req.Destinations = &destinations
+	}
+	if f.certificate != "" {
+		file, err := os.Open(f.certificate)
+		if err != nil {
+			return control.Errorf(control.CodeFailed, "", "read the certificate: %v", err)
+		}
+		req.Certificate = file
+	}
+	if *req == (control.EditRequest{Vault: req.Vault, Key: req.Key}) {
+		return control.Errorf(control.CodeUsage, "`vigilctl edit --help` lists what can be changed.", "no change is named")
+	}
+	return nil
+}
+
+func withoutEmpty(values []string) []string {
+	kept := []string{}
+	for _, v := range values {
+		if v != "" {
+			kept = append(kept, v)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/user"
+
+	"github.com/spf13/cobra"
+
+	"vigil/internal/control"
+)
+
+func (a *app) generateCommand() *cobra.Command {
+	var req control.GenerateRequest
+	cmd := &cobra.Command{
+		Use:   "generate NAME [--type TYPE] [flags]",
+		Short: "Make a new key in a vault",
+		Long: `Make a new key in an unlocked vault. Its private half never lies on a disk in
+clear. Types: ed25519, ecdsa (256, 384 or 521 bits), rsa (2048 to 8192 bits),
+mldsa44-ed25519 (post-quantum, for OpenSSH 10.4 and later).`,
+		Example: `  vigilctl generate laptop
+  vigilctl generate old-router --type rsa --bits 3072 --host router.lan`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkVault(req.Vault); err != nil {
+				return err
+			}
+			req.Name = args[0]
+			if req.Comment == "" {
+				req.Comment = defaultComment()
+			}
+			reply, err := call(cmd.Context(), a, &req)
+			if err != nil {
+				return err
+			}
+			a.saved(reply.Saved)
+			return a.print(reply, func(w io.Writer) {
+				fmt.Fprintln(w, keyLine(reply.Key))
+				fmt.Fprintln(w, authorizedKey(reply.Key))
+			})
+		},
+	}
+	cmd.Flags().StringVar(&req.Type, "type", "ed25519", "`TYPE` of the key")
+	cmd.Flags().IntVar(&req.Bits, "bits", 0, "size `N`, for the types that have several (without it: the type's usual one)")
+	cmd.Flags().StringVar(&req.Comment, "comment", "", "`TEXT` to show with the key (without it: user@host)")
+	cmd.Flags().StringArrayVar(&req.Hosts, "host", nil, "host `PATTERN` the key is for; may be repeated")
+	cmd.Flags().StringArrayVar(&req.Tags, "tag", nil, "`TAG` of the key; may be repeated")
+	vaultFlag(cmd, &req.Vault, "the default one")
+	_ = cmd.RegisterFlagCompletionFunc("type", cobra.FixedCompletions(
+		[]string{"ed25519", "ecdsa", "rsa", "mldsa44-ed25519"}, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+// defaultComment is user@host, as ssh-keygen has it, or what of it is known.
+func defaultComment() string {
+	name := "vigil"
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		name = u.Username
+	}
+	if host, err := os.Hostname(); err == nil {
+		return name + "@" + host
+	}
+	return name
+}

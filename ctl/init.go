@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"vigil/internal/control"
+)
+
+func (a *app) initCommand() *cobra.Command {
+	var req control.InitRequest
+	pass := vaultPassphrase()
+	cmd := &cobra.Command{
+		Use:   "init [--vault NAME] [--master URL] [--backend URL] [flags]",
+		Short: "Make a vault",
+		Long: `Make a new, empty vault with a passphrase of its own. It never replaces one that is
+there.
+
+--master says where the master key is: "local", a file on this device, or
+"awskms:///KEY?region=REGION". --backend says where the wrapped keys are kept:
+"file", a folder on this device, or "s3://BUCKET/PREFIX".
+
+The flags --kdf-… set what a guess at the passphrase costs (Argon2id).`,
+		Example: `  vigilctl init --vault work
+  vigilctl init --vault team --master 'awskms:///alias/vigil?region=eu-central-1' --backend s3://bucket/vigil`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkVault(req.Vault); err != nil {
+				return err
+			}
+			reply, err := a.initVault(cmd.Context(), req, pass)
+			if err != nil {
+				return err
+			}
+			a.saved(reply.Saved)
+			return a.print(reply, func(w io.Writer) {
+				fmt.Fprintf(w, "made vault %s\n", printable(reply.Vault.Name))
+				printVault(w, reply.Vault)
+			})
+		},
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&req.Master, "master", "", "`URL` of the master key (without it: as configured, or local)")
+	fs.StringVar(&req.Backend, "backend", "", "`URL` of where the wrapped keys are kept (without it: as configured, or file)")
+	fs.Uint32Var(&req.KDF.MemoryMiB, "kdf-memory", 0, "Argon2id's memory, `N` MiB (0: 256)")
+	fs.Uint32Var(&req.KDF.Time, "kdf-time", 0, "`N` passes of Argon2id (0: 3)")
+	fs.Uint32Var(&req.KDF.Parallelism, "kdf-parallelism", 0, "`N` lanes of Argon2id (0: 4)")
+	fs.BoolVar(&req.Unlock, "unlock", false, "leave it unlocked")
+	pass.flags(cmd)
+	vaultFlag(cmd, &req.Vault, "the default one")
+	return cmd
+}
+
+// initVault makes a vault, unless there is one, with a passphrase from pass.
+func (a *app) initVault(ctx context.Context, req control.InitRequest, pass *source) (*control.InitReply, error) {
+	// Ask nobody for a passphrase that is then of no use.
+	st, err := call(ctx, a, &control.StatusRequest{})
+	if err != nil {
+		return nil, err
+	}
+	if v, err := pickVault(st, req.Vault); err == nil && v.State != control.VaultMissing {
+		return nil, control.Errorf(control.CodeExists, "Name another with --vault, or unlock it with `vigilctl unlock`.", "vault %s exists at %s; nothing was changed", v.Name, v.Path)
+	}
+	name := req.Vault
+	if name == "" && len(st.Vaults) > 0 {
+		name = st.Vaults[0].Name
+	}
+	var reply *control.InitReply
+	prompt := fmt.Sprintf("New passphrase for vault %s: ", printable(name))
+	err = a.withNewPassphrase(ctx, pass, prompt, func(f *os.File) (err error) {
+		req.Passphrase = f
+		reply, err = call(ctx, a, &req)
+		return err
+	})
+	return reply, err
+}

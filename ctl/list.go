@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"vigil/internal/control"
+)
+
+func (a *app) listCommand() *cobra.Command {
+	var vault string
+	cmd := &cobra.Command{
+		Use:   "list [--vault NAME]",
+		Short: "List keys, as ssh-add -l does, with their names",
+		Long: `List the keys that the agent offers: those added by ssh-add, then those of the
+vaults, locked or not. A line has the key's bits, fingerprint, name and comment,
+its type, and where it is and in what state.`,
+		Example: `  vigilctl list
+  vigilctl list --vault work --json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkVault(vault); err != nil {
+				return err
+			}
+			reply, err := call(cmd.Context(), a, &control.ListRequest{Vault: vault})
+			if err != nil {
+				return err
+			}
+			if len(reply.Keys) == 0 {
+				a.say("No keys. `vigilctl generate NAME` makes one, `vigilctl add FILE` imports one.")
+			}
+			return a.print(reply, func(w io.Writer) {
+				for _, k := range reply.Keys {
+					fmt.Fprintln(w, keyLine(k))
+				}
+			})
+		},
+	}
+	vaultFlag(cmd, &vault, "everything the agent lists")
+	return cmd
+}
+
+// completeKey completes the KEY argument from the daemon's list.
+func (a *app) completeKey(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	const none = cobra.ShellCompDirectiveNoFileComp
+	if len(args) > 0 || cmd.Root().PersistentPreRunE(cmd, nil) != nil {
+		return nil, none
+	}
+	reply, err := call(cmd.Context(), a, &control.ListRequest{})
+	if err != nil {
+		return nil, none
+	}
+	var names []string
+	for _, k := range reply.Keys {
+		if k.Name != "" {
+			names = append(names, printable(k.Name)+"\t"+printable(k.Comment))
+		}
+	}
+	return names, none
+}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"vigil/internal/control"
+)
+
+func (a *app) lockCommand() *cobra.Command {
+	var req control.LockRequest
+	cmd := &cobra.Command{
+		Use:   "lock [--vault NAME]",
+		Short: "Lock: end the processes that hold keys",
+		Long: `Lock every vault and drop every key added by ssh-add. The processes that held the
+keys have ended when it returns. With --vault, only that vault is locked.`,
+		Example: `  vigilctl lock
+  vigilctl lock --vault work`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkVault(req.Vault); err != nil {
+				return err
+			}
+			reply, err := call(cmd.Context(), a, &req)
+			if err != nil {
+				return err
+			}
+			return a.print(reply, func(w io.Writer) {
+				if len(reply.Locked) == 0 && reply.RemovedKeys == 0 {
+					fmt.Fprintln(w, "nothing was unlocked")
+				}
+				if len(reply.Locked) > 0 {
+					fmt.Fprintf(w, "locked %s\n", printable(strings.Join(reply.Locked, ", ")))
+				}
+				if reply.RemovedKeys > 0 {
+					fmt.Fprintf(w, "dropped %s added by ssh-add\n", plural(reply.RemovedKeys, "key"))
+				}
+			})
+		},
+	}
+	vaultFlag(cmd, &req.Vault, "all, and what ssh-add added")
+	return cmd
+}

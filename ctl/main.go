@@ -1,0 +1,144 @@
+// Command vigilctl makes, unlocks and changes vaults, and starts and stops the
+// daemon that serves their keys. It talks to vigild over the control socket and
+// holds no key: passphrases and key files go to the daemon's opener as file
+// descriptors, unread unless a person typed them here.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"vigil/internal/control"
+	"vigil/internal/guard"
+	"vigil/internal/paths"
+)
+
+func main() { os.Exit(start()) }
+
+func start() int {
+	// SIGQUIT too: by default it prints the stack, and passphrases are on it.
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	defer stop()
+	if _, err := guard.Harden(); err != nil {
+		fmt.Fprintf(os.Stderr, "vigilctl: warning: %v\n", err)
+	}
+	a := &app{
+		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
+		environ: os.Environ(), tty: "/dev/tty", vigild: besideExecutable,
+	}
+	return a.run(ctx, os.Args[1:])
+}
+
+// app is one run of vigilctl: its streams, its environment and what all
+// commands share.
+type app struct {
+	stdin          *os.File
+	stdout, stderr io.Writer
+	environ        []string
+	tty            string                 // the terminal's path
+	vigild         func() (string, error) // finds the daemon's program
+	paths          paths.Paths
+	json           bool
+	running        bool // the command line was good: errors are no longer of usage
+}
+
+// run runs one command line and returns the exit status.
+func (a *app) run(ctx context.Context, args []string) int {
+	a.json = slices.Contains(args, "--json") // also when the rest can't be parsed
+	root := a.root()
+	root.SetArgs(args)
+	command, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return 0
+	}
+	e := asError(err)
+	if !a.running && e.Code == control.CodeFailed {
+		e = control.Errorf(control.CodeUsage, fmt.Sprintf("`%s --help` shows how.", command.CommandPath()), "%s", e.Message)
+	}
+	a.report(e)
+	return e.Code.ExitStatus()
+}
+
+// asError is control.AsError, and says "interrupted" of a context that ended.
+func asError(err error) *control.Error {
+	e := control.AsError(err)
+	if e.Code == control.CodeFailed && errors.Is(err, context.Canceled) {
+		return control.Errorf(control.CodeInterrupted, "", "interrupted")
+	}
+	return e
+}
+
+// report writes an error to stderr, as a person reads it or as JSON.
+func (a *app) report(e *control.Error) {
+	if a.json {
+		body := struct {
+			Error *control.Error `json:"error"`
+		}{e}
+		writeJSON(a.stderr, body)
+		return
+	}
+	fmt.Fprintf(a.stderr, "vigilctl: %s\n", printable(e.Message))
+	if e.Next != "" {
+		fmt.Fprintf(a.stderr, "  %s\n", printable(e.Next))
+	}
+}
+
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// env returns a variable's value, the last one counting.
+func (a *app) env(name string) string {
+	for _, kv := range slices.Backward(a.environ) {
+		if n, v, ok := strings.Cut(kv, "="); ok && n == name {
+			return v
+		}
+	}
+	return ""
+}
+
+// dial connects to the daemon; questions of its go to the terminal.
+func (a *app) dial(ctx context.Context) (*control.Client, error) {
+	c, err := control.Dial(ctx, a.paths.ControlSocket())
+	if err != nil {
+		return nil, err
+	}
+	c.OnAsk = a.answer
+	return c, nil
+}
+
+// call sends one request on a connection of its own.
+func call[R any](ctx context.Context, a *app, req control.Request[R]) (*R, error) {
+	c, err := a.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	return control.Do(ctx, c, req)
+}
+
+// answer asks the person at the terminal what the daemon wants to know.
+func (a *app) answer(ctx context.Context, ask control.Ask) (control.Answer, error) {
+	t, err := a.openTerminal()
+	if err != nil {
+		return control.Answer{}, control.Errorf(control.CodeRefused, "Run it on a terminal.", "there is nobody to ask: %s", ask.Message)
+	}
+	defer t.close()
+	if ask.Kind == control.AskConfirm {
+		yes, err := t.confirm(ctx, printable(ask.Message))
+		return control.Answer{Yes: yes}, err
+	}
+	text, err := t.readLine(ctx, printable(ask.Message)+": ")
+	return control.Answer{Text: text}, err
+}

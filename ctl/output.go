@@ -1,0 +1,132 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"vigil/internal/control"
+	"vigil/internal/pubkey"
+)
+
+// print writes a reply to stdout: as JSON, or as human writes it. It fails when
+// stdout can't take it.
+func (a *app) print(reply any, human func(w io.Writer)) error {
+	var b bytes.Buffer
+	if a.json {
+		if err := writeJSON(&b, reply); err != nil {
+			return err
+		}
+	} else {
+		human(&b)
+	}
+	if _, err := a.stdout.Write(b.Bytes()); err != nil {
+		return control.Errorf(control.CodeFailed, "", "write to standard output: %v", err)
+	}
+	return nil
+}
+
+// say writes a line for people to stderr; with --json, where stderr carries
+// nothing but an error, it says nothing.
+func (a *app) say(format string, args ...any) {
+	if !a.json {
+		fmt.Fprintf(a.stderr, format+"\n", args...)
+	}
+}
+
+// saved says what a change's reply says of where it was saved.
+func (a *app) saved(s control.Saved) {
+	if s.Pending {
+		a.say("Saved on this device only: the backend can't be reached. It is pushed when it can.")
+	}
+	a.notices(s.Notices)
+}
+
+func (a *app) notices(notices []string) {
+	for _, n := range notices {
+		a.say("%s", printable(n))
+	}
+}
+
+// printable returns text in which every character that could command a
+// terminal is "?"; line ends and tabs stay.
+func printable(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		indent := line[:len(line)-len(strings.TrimLeft(line, " "))]
+		lines[i] = indent + pubkey.CleanComment(line)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// keyLine is one key as ssh-add -l shows it, with its name, vault and state.
+func keyLine(k control.Key) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d %s %s (%s)", k.Bits, k.Fingerprint, printable(keyLabel(k)), typeName(k))
+	notes := []string{"added"}
+	if k.Vault != "" {
+		notes = []string{"vault " + k.Vault}
+	}
+	if k.State != control.KeyUsable {
+		notes = append(notes, strings.ReplaceAll(string(k.State), "_", " "))
+	}
+	if k.Confirm {
+		notes = append(notes, "confirm")
+	}
+	if len(k.Destinations) > 0 {
+		notes = append(notes, "restricted")
+	}
+	if k.Heads > 1 {
+		notes = append(notes, fmt.Sprintf("edited on %d devices", k.Heads))
+	}
+	if k.Expires != nil {
+		notes = append(notes, "until "+stamp(*k.Expires))
+	}
+	fmt.Fprintf(&b, "  [%s]", strings.Join(notes, ", "))
+	if k.Problem != "" {
+		fmt.Fprintf(&b, "\n    %s", printable(k.Problem))
+	}
+	return b.String()
+}
+
+// keyLabel is a key's name, with its comment when that says more.
+func keyLabel(k control.Key) string {
+	switch {
+	case k.Name == "":
+		return k.Comment
+	case k.Comment == "" || k.Comment == k.Name:
+		return k.Name
+	}
+	return k.Name + " " + k.Comment
+}
+
+// typeName is a key type as ssh-add -l names it.
+func typeName(k control.Key) string {
+	name, certificate := strings.CutSuffix(k.Type, "-cert-v01@openssh.com")
+	short, known := map[string]string{
+		"ssh-ed25519":                     "ED25519",
+		"ssh-rsa":                         "RSA",
+		"ecdsa-sha2-nistp256":             "ECDSA",
+		"ecdsa-sha2-nistp384":             "ECDSA",
+		"ecdsa-sha2-nistp521":             "ECDSA",
+		"ssh-mldsa44-ed25519@openssh.com": "MLDSA44-ED25519",
+	}[name]
+	if !known {
+		return printable(k.Type)
+	}
+	if certificate || k.Certificate != "" {
+		short += "-CERT"
+	}
+	return short
+}
+
+func stamp(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
+
+func plural(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %ss", n, one)
+}

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"vigil/internal/control"
+)
+
+// passphraseTries is how often a person may type a wrong passphrase.
+const passphraseTries = 3
+
+// source says where one of a command's passphrases comes from: a descriptor or
+// a file, which are passed on unread, or else the terminal.
+type source struct {
+	name string // of its flags: "passphrase" or "key-passphrase"
+	what string // of what, in messages
+	fd   descriptor
+	file string
+	// once allows one try only, as something else that is used up goes with it.
+	once bool
+}
+
+// flags adds --NAME-fd and --NAME-file to a command.
+func (s *source) flags(cmd *cobra.Command) {
+	cmd.Flags().Var(&s.fd, s.name+"-fd", "read "+s.what+" from descriptor `N`")
+	cmd.Flags().StringVar(&s.file, s.name+"-file", "", "read "+s.what+" from `FILE` (\"-\": standard input)")
+	cmd.MarkFlagsMutuallyExclusive(s.name+"-fd", s.name+"-file")
+}
+
+// descriptor is the value of a --…-fd flag; -1 is none.
+type descriptor int
+
+// Type names the value in error messages.
+func (d *descriptor) Type() string { return "N" }
+
+func (d *descriptor) String() string {
+	if *d < 0 {
+		return ""
+	}
+	return strconv.Itoa(int(*d))
+}
+
+// Set reads a descriptor's number.
+func (d *descriptor) Set(text string) error {
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return errors.New("not the number of a descriptor")
+	}
+	*d = descriptor(n)
+	return nil
+}
+
+func vaultPassphrase() *source {
+	return &source{name: "passphrase", what: "the vault's passphrase", fd: -1}
+}
+
+func keyPassphrase() *source {
+	return &source{name: "key-passphrase", what: "the key file's passphrase", fd: -1}
+}
+
+// given reports whether the flags name a source.
+func (s *source) given() bool { return s.fd >= 0 || s.file != "" }
+
+// stdin reports whether the source is standard input.
+func (s *source) stdin(a *app) bool {
+	return s.file == "-" || s.fd >= 0 && int(s.fd) == int(a.stdin.Fd())
+}
+
+// open returns the file that the flags name, unread. The caller closes it.
+func (s *source) open(a *app) (*os.File, error) {
+	switch {
+	case s.file == "-":
+		if isTerminal(int(a.stdin.Fd())) {
+			return nil, control.Errorf(control.CodeUsage, "Leave the flag out to be asked without an echo.",
+				"--%s-file -: standard input is a terminal", s.name)
+		}
+		return duplicate(int(a.stdin.Fd()), "standard input")
+	case s.file != "":
+		f, err := os.Open(s.file)
+		if err != nil {
+			return nil, control.Errorf(control.CodeUsage, "", "read %s: %v", s.what, err)
+		}
+		return f, nil
+	}
+	f, err := duplicate(int(s.fd), fmt.Sprintf("descriptor %d", s.fd))
+	if err != nil {
+		return nil, control.Errorf(control.CodeUsage, fmt.Sprintf("Open it for reading: `vigilctl … --%s-fd %d %d<FILE`.", s.name, s.fd, s.fd),
+			"read %s: descriptor %d: %v", s.what, s.fd, err)
+	}
+	return f, nil
+}
+
+// duplicate returns a file on a copy of fd that programs started later don't inherit.
+func duplicate(fd int, name string) (*os.File, error) {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil {
+		return nil, err
+	}
+	if flags&unix.O_ACCMODE == unix.O_WRONLY {
+		return nil, errors.New("not open for reading")
+	}
+	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(dup), name), nil
+}
+
+// withPassphrase calls use with the source's passphrase: once when it comes from
+// a flag, and again, at most passphraseTries times, while a typed one is wrong.
+// wrong is the code that says so.
+func (a *app) withPassphrase(ctx context.Context, s *source, prompt string, wrong control.Code, use func(*os.File) error) error {
+	if s.given() {
+		f, err := s.open(a)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return use(f)
+	}
+	t, err := a.openTerminal()
+	if err != nil {
+		return noTerminal(s)
+	}
+	defer t.close()
+	for try := 1; ; try++ {
+		err := t.withSecret(ctx, prompt, use)
+		var e *control.Error
+		if s.once || try == passphraseTries || !errors.As(err, &e) || e.Code != wrong {
+			return err
+		}
+		t.say("%s", printable(e.Message))
+	}
+}
+
+// withNewPassphrase calls use with a passphrase that is being set: from the
+// flags, or typed twice alike.
+func (a *app) withNewPassphrase(ctx context.Context, s *source, prompt string, use func(*os.File) error) error {
+	var typed *secret
+	if !s.given() {
+		var err error
+		if typed, err = a.askNew(ctx, s, prompt); err != nil {
+			return err
+		}
+		defer typed.wipe()
+	}
+	f, err := s.openOr(a, typed)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return use(f)
+}
+
+// withSecret asks once and calls use with the answer in a pipe.
+func (t *terminal) withSecret(ctx context.Context, prompt string, use func(*os.File) error) error {
+	pass, err := t.readSecret(ctx, prompt)
+	if err != nil {
+		return err
+	}
+	defer pass.wipe()
+	f, err := pass.pipe()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return use(f)
+}
+
+func noTerminal(s *source) error {
+	return control.Errorf(control.CodeUsage, fmt.Sprintf("Give --%s-file FILE or --%s-fd N, or run it on a terminal. Nothing was changed.", s.name, s.name),
+		"there is no terminal to ask for %s", s.what)
+}
+
+// askNew asks for a new passphrase on the terminal. The caller wipes it.
+func (a *app) askNew(ctx context.Context, s *source, prompt string) (*secret, error) {
+	t, err := a.openTerminal()
+	if err != nil {
+		return nil, noTerminal(s)
+	}
+	defer t.close()
+	return t.newSecret(ctx, prompt)
+}
+
+// openOr returns the file that the flags name, or else typed in a pipe. The
+// caller closes it.
+func (s *source) openOr(a *app, typed *secret) (*os.File, error) {
+	if s.given() {
+		return s.open(a)
+	}
+	return typed.pipe()
+}

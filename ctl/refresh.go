@@ -1,0 +1,61 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"vigil/internal/control"
+)
+
+func (a *app) refreshCommand() *cobra.Command {
+	var req control.RefreshRequest
+	cmd := &cobra.Command{
+		Use:   "refresh [--vault NAME]",
+		Short: "Fetch the keyring now and check that access still holds",
+		Long: `Fetch the keyring from the backend, check with the KMS that this identity still
+has access, and push what waits on this device. The daemon does it by itself every
+few minutes.`,
+		Example: `  vigilctl refresh --vault work`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkVault(req.Vault); err != nil {
+				return err
+			}
+			reply, err := call(cmd.Context(), a, &req)
+			if err != nil {
+				return err
+			}
+			var failed *control.Error
+			for _, v := range reply.Vaults {
+				if v.Error != nil && failed == nil {
+					failed = control.Errorf(v.Error.Code, v.Error.Next, "vault %s: %s", v.Vault, v.Error.Message)
+				}
+				a.notices(v.Notices)
+			}
+			err = a.print(reply, func(w io.Writer) {
+				for _, v := range reply.Vaults {
+					printRefresh(w, v)
+				}
+			})
+			if failed != nil {
+				return failed
+			}
+			return err
+		},
+	}
+	vaultFlag(cmd, &req.Vault, "all")
+	return cmd
+}
+
+func printRefresh(w io.Writer, v control.RefreshResult) {
+	switch {
+	case v.Error != nil:
+		fmt.Fprintf(w, "vault %s: not refreshed\n", v.Vault)
+	case !v.Changed && v.Pushed == 0:
+		fmt.Fprintf(w, "vault %s: nothing new (epoch %d)\n", v.Vault, v.Epoch)
+	default:
+		fmt.Fprintf(w, "vault %s: epoch %d, %d added, %d removed, %d pushed\n", v.Vault, v.Epoch, v.Added, v.Removed, v.Pushed)
+	}
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"vigil/internal/control"
+)
+
+func (a *app) rmCommand() *cobra.Command {
+	var (
+		req control.RemoveRequest
+		yes bool
+	)
+	cmd := &cobra.Command{
+		Use:   "rm KEY [--yes] [--vault NAME]",
+		Short: "Remove a key from its vault for good",
+		Long: `Remove a key from its unlocked vault. The keys to its ciphertext are destroyed, so
+that no copy of the vault file, in backups or in git, can be opened to get it back.
+Servers that trust the key go on trusting it: remove it there too.`,
+		Example: `  vigilctl rm old-laptop
+  vigilctl rm SHA256:q1x4… --yes`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeKey,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkVault(req.Vault); err != nil {
+				return err
+			}
+			req.Key = args[0]
+			if !yes {
+				if err := a.confirmRemoval(cmd, &req); err != nil {
+					return err
+				}
+			}
+			reply, err := call(cmd.Context(), a, &req)
+			if err != nil {
+				return err
+			}
+			a.saved(reply.Saved)
+			return a.print(reply, func(w io.Writer) { fmt.Fprintf(w, "removed %s\n", keyLine(reply.Key)) })
+		},
+	}
+	cmd.Flags().BoolVar(&yes, "yes", false, "don't ask")
+	vaultFlag(cmd, &req.Vault, "any")
+	return cmd
+}
+
+// confirmRemoval shows which key is meant, asks, and pins the request to it.
+func (a *app) confirmRemoval(cmd *cobra.Command, req *control.RemoveRequest) error {
+	shown, err := call(cmd.Context(), a, &control.ShowRequest{Vault: req.Vault, Key: req.Key})
+	if err != nil {
+		return err
+	}
+	t, err := a.openTerminal()
+	if err != nil {
+		return control.Errorf(control.CodeUsage, "Give --yes to remove it without being asked.", "there is no terminal to ask whether to remove %q", req.Key)
+	}
+	defer t.close()
+	t.say("%s", keyLine(shown.Key))
+	yes, err := t.confirm(cmd.Context(), "Remove this key for good?")
+	if err != nil {
+		return err
+	}
+	if !yes {
+		return control.Errorf(control.CodeInterrupted, "", "nothing was removed")
+	}
+	if shown.Key.ID != "" {
+		req.Key, req.Vault = shown.Key.ID, shown.Key.Vault
+	}
+	return nil
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"vigil/internal/buildid"
+	"vigil/internal/control"
+	"vigil/internal/paths"
+)
+
+const rootHelp = `vigilctl keeps your SSH keys in an encrypted vault and serves them to ssh and git.
+
+Start with "vigilctl up": it makes a vault on its first run, starts the daemon,
+unlocks, and prints what your shell needs.
+
+Secrets are never arguments or environment variables. They are asked for on the
+terminal, or come from --passphrase-fd N or --passphrase-file FILE ("-" is
+standard input).
+
+Exit status: 0 done, 1 failed, 2 usage, 3 locked, 4 wrong passphrase, 5 no
+daemon, 6 backend or KMS unreachable, 7 refused or revoked.`
+
+// Groups of commands in the help.
+const (
+	groupDaily = "daily"
+	groupKeys  = "keys"
+	groupVault = "vault"
+	groupAbout = "about"
+)
+
+// root is the command tree.
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "vigilctl",
+		Short:         "SSH keys in an encrypted vault",
+		Long:          rootHelp,
+		Example:       `  eval "$(vigilctl up)"`,
+		Version:       buildid.Version(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+
+		SuggestionsMinimumDistance: 2,
+
+		Args: knownCommand,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			p, err := paths.FromEnviron(a.environ)
+			if err != nil {
+				return control.Errorf(control.CodeFailed, "Set HOME, or the XDG variables.", "find Vigil's folders: %v", err)
+			}
+			a.paths = p
+			return nil
+		},
+	}
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON, and errors as JSON on standard error")
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.AddGroup(
+		&cobra.Group{ID: groupDaily, Title: "Every day:"},
+		&cobra.Group{ID: groupKeys, Title: "Keys:"},
+		&cobra.Group{ID: groupVault, Title: "Vaults:"},
+		&cobra.Group{ID: groupAbout, Title: "About the daemon:"},
+	)
+	root.SetHelpCommandGroupID(groupAbout)
+	add := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			c.DisableFlagsInUseLine = true
+			run := c.RunE
+			c.RunE = func(cmd *cobra.Command, args []string) error {
+				a.running = true // cobra checks required flags late
+				return run(cmd, args)
+			}
+			root.AddCommand(c)
+		}
+	}
+	add(groupDaily, a.upCommand(), a.downCommand(), a.unlockCommand(), a.lockCommand(), a.statusCommand(), a.envCommand())
+	add(groupKeys, a.listCommand(), a.showCommand(), a.addCommand(), a.generateCommand(), a.editCommand(), a.rmCommand(), a.exportCommand())
+	add(groupVault, a.initCommand(), a.refreshCommand())
+	add(groupAbout, a.whyCommand(), a.reloadCommand(), a.completionCommand(), a.versionCommand())
+	return root
+}
+
+// knownCommand refuses what is no command, with the nearest ones.
+func knownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		return fmt.Errorf("unknown command %q: did you mean %s?", args[0], strings.Join(near, " or "))
+	}
+	return fmt.Errorf("unknown command %q", args[0])
+}
+
+// vaultFlag adds --vault to a command.
+func vaultFlag(cmd *cobra.Command, vault *string, without string) {
+	cmd.Flags().StringVar(vault, "vault", "", "`NAME` of the vault (without it: "+without+")")
+}
+
+// checkVault refuses names that no vault can have, before anything is sent.
+func checkVault(name string) error {
+	if name == "" {
+		return nil
+	}
+	if err := paths.CheckName(name); err != nil {
+		return control.Errorf(control.CodeUsage, "", "vault: %v", err)
+	}
+	return nil
+}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"vigil/internal/guard"
+)
+
+// maxPassphrase is the longest passphrase that can be typed, in bytes. It fits
+// into a pipe (PIPE_BUF is 4096 on Linux and 512 at least elsewhere), so that it
+// can be written before anyone reads.
+const maxPassphrase = 512
+
+// secret is a passphrase that a person typed. Whoever holds it calls wipe. It
+// prints as [redacted].
+type secret struct{ b []byte }
+
+func (*secret) String() string               { return "[redacted]" }
+func (*secret) GoString() string             { return "[redacted]" }
+func (*secret) Format(f fmt.State, _ rune)   { _, _ = f.Write([]byte("[redacted]")) }
+func (*secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
+
+func (s *secret) wipe() {
+	if s != nil {
+		guard.Wipe(s.b)
+	}
+}
+
+// pipe returns the read end of a pipe that holds the secret and then ends. The
+// caller closes it. A pipe's memory belongs to the kernel and isn't swapped.
+func (s *secret) pipe() (*os.File, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("make a pipe for the passphrase: %w", err)
+	}
+	_, err = w.Write(s.b)
+	if e := w.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		_ = r.Close()
+		return nil, fmt.Errorf("write the passphrase to a pipe: %w", err)
+	}
+	return r, nil
+}

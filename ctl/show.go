@@ -1,0 +1,110 @@
+package main
+
+import (
+	"encoding/base64"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"vigil/internal/control"
+	"vigil/internal/pubkey"
+)
+
+func (a *app) showCommand() *cobra.Command {
+	var (
+		vault      string
+		publicOnly bool
+	)
+	cmd := &cobra.Command{
+		Use:   "show KEY [--public] [--vault NAME]",
+		Short: "Show a key's authorized_keys line, fingerprints and settings",
+		Long: `Show what a vault says of a key: its authorized_keys line first, then its
+fingerprints and settings. KEY is a name, the beginning of an id, or a SHA256
+fingerprint. The vault may be locked.`,
+		Example: `  vigilctl show laptop
+  vigilctl show laptop --public | ssh host 'cat >> .ssh/authorized_keys'`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeKey,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkVault(vault); err != nil {
+				return err
+			}
+			reply, err := call(cmd.Context(), a, &control.ShowRequest{Vault: vault, Key: args[0]})
+			if err != nil {
+				return err
+			}
+			return a.print(reply, func(w io.Writer) {
+				fmt.Fprintln(w, authorizedKey(reply.Key))
+				if publicOnly {
+					return
+				}
+				printKey(w, reply.Key)
+				if len(reply.Heads) > 1 {
+					fmt.Fprintln(w, "edited on several devices; `vigilctl edit KEY --keep REVISION` settles it:")
+					for _, h := range reply.Heads {
+						fmt.Fprintf(w, "  %s  %s\n", h.Revision, printable(keyLabel(h)))
+					}
+				}
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&publicOnly, "public", false, "print the authorized_keys line alone")
+	vaultFlag(cmd, &vault, "any")
+	return cmd
+}
+
+// authorizedKey is a key's line for authorized_keys, and for a .pub file.
+func authorizedKey(k control.Key) string {
+	comment := k.Comment
+	if comment == "" {
+		comment = k.Name
+	}
+	return strings.TrimSpace(printable(k.PublicKey + " " + comment))
+}
+
+func printKey(w io.Writer, k control.Key) {
+	var created, expires string
+	if k.Created != nil {
+		created = k.Created.Local().Format(time.RFC3339)
+	}
+	if k.Expires != nil {
+		expires = k.Expires.Local().Format(time.RFC3339)
+	}
+	for _, part := range []struct{ name, value string }{
+		{"SHA256", strings.TrimPrefix(k.Fingerprint, "SHA256:")},
+		{"MD5", md5Of(k)},
+		{"type", fmt.Sprintf("%s, %d bits", k.Type, k.Bits)},
+		{"name", k.Name},
+		{"vault", k.Vault},
+		{"id", k.ID},
+		{"revision", k.Revision},
+		{"created", created},
+		{"expires", expires},
+		{"hosts", strings.Join(k.Hosts, ", ")},
+		{"tags", strings.Join(k.Tags, ", ")},
+		{"for", strings.Join(k.Destinations, ", ")},
+		{"certificate", k.Certificate},
+		{"state", strings.ReplaceAll(string(k.State), "_", " ")},
+		{"problem", k.Problem},
+	} {
+		if part.value != "" {
+			fmt.Fprintf(w, "%-11s %s\n", part.name, printable(part.value))
+		}
+	}
+	if k.Confirm {
+		fmt.Fprintln(w, "confirm     each use is asked for")
+	}
+}
+
+// md5Of is the fingerprint that older servers' logs show, or "".
+func md5Of(k control.Key) string {
+	_, encoded, _ := strings.Cut(k.PublicKey, " ")
+	blob, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil || len(blob) == 0 {
+		return ""
+	}
+	return strings.TrimPrefix(pubkey.MD5(blob), "MD5:")
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"vigil/internal/control"
+)
+
+func (a *app) statusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Show the daemon, its vaults and its processes",
+		Long: `Show the daemon, whether its vaults are unlocked, where its sockets are, how its
+processes are shut off from others, and how often a KMS was called.`,
+		Example: `  vigilctl status
+  vigilctl status --json | jq -r '.vaults[] | .name + " " + .state'`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			st, err := call(cmd.Context(), a, &control.StatusRequest{})
+			if err != nil {
+				return err
+			}
+			return a.print(st, func(w io.Writer) { printStatus(w, st) })
+		},
+	}
+}
+
+func printStatus(w io.Writer, st *control.StatusReply) {
+	fmt.Fprintf(w, "vigild %s (build %s), pid %d, up %s\n", printable(st.Version), printable(st.Build), st.PID, time.Duration(st.UptimeSeconds)*time.Second)
+	fmt.Fprintf(w, "  agent    %s\n  control  %s\n  config   %s\n", st.AgentSocket, st.ControlSocket, st.Config)
+	if st.LogFile != "" {
+		fmt.Fprintf(w, "  log      %s\n", st.LogFile)
+	}
+	if st.ConfigErr != "" {
+		fmt.Fprintf(w, "  the config on disk isn't in use: %s\n", printable(st.ConfigErr))
+	}
+	for _, v := range st.Vaults {
+		printVault(w, v)
+	}
+	fmt.Fprintf(w, "added by ssh-add: %s", plural(st.AddedKeys, "key"))
+	if st.AgentLocked {
+		fmt.Fprint(w, "; everything is hidden by ssh-add -x until ssh-add -X")
+	}
+	fmt.Fprintln(w, "\nprocesses:")
+	for _, p := range st.Processes {
+		printProcess(w, p)
+	}
+	k := st.KMSCalls
+	fmt.Fprintf(w, "KMS calls: %d GenerateDataKey, %d Decrypt, %d Encrypt, %d ReEncrypt, %d DescribeKey, %d failed\n",
+		k.GenerateDataKey, k.Decrypt, k.Encrypt, k.ReEncrypt, k.DescribeKey, k.Failed)
+	if st.Refusals > 0 {
+		fmt.Fprintf(w, "refused: %d (`vigilctl why` says why)\n", st.Refusals)
+	}
+	for _, warning := range st.Warnings {
+		fmt.Fprintf(w, "warning: %s\n", printable(warning))
+	}
+}
+
+func printVault(w io.Writer, v control.VaultStatus) {
+	state := string(v.State)
+	if v.State == control.VaultUnlocked && v.Offline {
+		state = "unlocked offline"
+	}
+	fmt.Fprintf(w, "vault %s: %s", printable(v.Name), state)
+	if v.State != control.VaultMissing {
+		fmt.Fprintf(w, ", %s", plural(v.Keys, "key"))
+	}
+	if v.Waiting > 0 {
+		fmt.Fprintf(w, ", %d waiting for the other half", v.Waiting)
+	}
+	if v.Pending > 0 {
+		fmt.Fprintf(w, ", %s on this device only", plural(v.Pending, "change"))
+	}
+	fmt.Fprintf(w, "\n  file     %s\n", v.Path)
+	for _, part := range []struct{ name, value string }{
+		{"backend", v.Backend},
+		{"master", v.Master},
+		{"id", v.ID},
+		{"idle", until(v.IdleEnds)},
+		{"lease", until(v.LeaseEnds)},
+		{"slowed", until(v.RetryAfter)},
+		{"damaged", strings.Join(v.Damaged, ", ")},
+		{"problem", v.Problem},
+		{"next", v.Next},
+	} {
+		if part.value != "" {
+			fmt.Fprintf(w, "  %-8s %s\n", part.name, printable(part.value))
+		}
+	}
+	if v.LastRefresh != nil {
+		fmt.Fprintf(w, "  keyring  epoch %d, KEK %d, refreshed %s\n", v.Epoch, v.KEKVersion, stamp(*v.LastRefresh))
+	}
+}
+
+func until(t *time.Time) string {
+	if t == nil {
+		return ""
+	}
+	return "until " + stamp(*t)
+}
+
+func printProcess(w io.Writer, p control.ProcessStatus) {
+	what := p.Role
+	if p.Role == "keeper" {
+		what = "keeper of the keys added by ssh-add"
+		if p.Vault != "" {
+			what = "keeper of vault " + p.Vault
+		}
+	}
+	fmt.Fprintf(w, "  %d %s", p.PID, printable(what))
+	if p.ResidentBytes > 0 {
+		fmt.Fprintf(w, ", %.1f MiB", float64(p.ResidentBytes)/(1<<20))
+	}
+	if p.Guarded != nil {
+		fmt.Fprintf(w, ", guarded memory %s %d of %d KiB", p.Guarded.Kind, p.Guarded.Used>>10, p.Guarded.Size>>10)
+	}
+	fmt.Fprintln(w)
+	if p.Dumpable {
+		fmt.Fprintln(w, "    can be read by other programs of this user: install it with mode 0711 and owner root, or 0111")
+	}
+	if len(p.Sandbox) > 0 {
+		fmt.Fprintf(w, "    sandbox: %s\n", printable(strings.Join(p.Sandbox, ", ")))
+	}
+	if len(p.Missing) > 0 {
+		fmt.Fprintf(w, "    missing: %s\n", printable(strings.Join(p.Missing, ", ")))
+	}
+}

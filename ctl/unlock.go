@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"vigil/internal/control"
+)
+
+func (a *app) unlockCommand() *cobra.Command {
+	var vault string
+	pass := vaultPassphrase()
+	cmd := &cobra.Command{
+		Use:   "unlock [--vault NAME] [--passphrase-file FILE]",
+		Short: "Unlock a vault",
+		Long: `Unlock a vault with its passphrase, which is asked for on the terminal or comes
+from a file or descriptor. One that is unlocked already stays so, and asks nothing.`,
+		Example: `  vigilctl unlock
+  pass show vigil | vigilctl unlock --vault work --passphrase-file -`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkVault(vault); err != nil {
+				return err
+			}
+			v, err := a.vaultStatus(cmd.Context(), vault)
+			if err != nil {
+				return err
+			}
+			reply, err := a.unlock(cmd.Context(), v, pass)
+			if err != nil {
+				return err
+			}
+			a.notices(reply.Notices)
+			return a.print(reply, func(w io.Writer) { printUnlocked(w, reply) })
+		},
+	}
+	pass.flags(cmd)
+	vaultFlag(cmd, &vault, "the default one")
+	return cmd
+}
+
+// unlock unlocks a vault unless it is unlocked, or can't be.
+func (a *app) unlock(ctx context.Context, v *control.VaultStatus, pass *source) (*control.UnlockReply, error) {
+	switch v.State {
+	case control.VaultUnlocked:
+		return &control.UnlockReply{Vault: *v, AlreadyUnlocked: true}, nil
+	case control.VaultMissing:
+		return nil, control.Errorf(control.CodeNotFound, "`vigilctl up` or `vigilctl init` makes it.", "there is no vault %s at %s", v.Name, v.Path)
+	case control.VaultDamaged:
+		return nil, control.Errorf(control.CodeDamaged, v.Next, "vault %s: %s", v.Name, v.Problem)
+	}
+	var reply *control.UnlockReply
+	prompt := fmt.Sprintf("Passphrase of vault %s: ", printable(v.Name))
+	err := a.withPassphrase(ctx, pass, prompt, control.CodeWrongPassphrase, func(f *os.File) (err error) {
+		reply, err = call(ctx, a, &control.UnlockRequest{Vault: v.Name, Passphrase: f})
+		return err
+	})
+	return reply, err
+}
+
+func printUnlocked(w io.Writer, reply *control.UnlockReply) {
+	how := "unlocked"
+	switch {
+	case reply.AlreadyUnlocked:
+		how = "was unlocked already"
+	case reply.Vault.Offline:
+		how = "unlocked offline: nobody checked that access still holds"
+	}
+	fmt.Fprintf(w, "vault %s %s, %s\n", printable(reply.Vault.Name), how, plural(reply.Vault.Keys, "key"))
+}
+
+// vaultStatus returns the state of the vault called name, or of the default one.
+func (a *app) vaultStatus(ctx context.Context, name string) (*control.VaultStatus, error) {
+	st, err := call(ctx, a, &control.StatusRequest{})
+	if err != nil {
+		return nil, err
+	}
+	return pickVault(st, name)
+}
+
+// pickVault finds a vault by name; the first one is the default.
+func pickVault(st *control.StatusReply, name string) (*control.VaultStatus, error) {
+	for i := range st.Vaults {
+		if name == "" || st.Vaults[i].Name == name {
+			return &st.Vaults[i], nil
+		}
+	}
+	if name == "" {
+		return nil, control.Errorf(control.CodeNotFound, "`vigilctl up` makes one.", "no vault is set up")
+	}
+	return nil, control.Errorf(control.CodeNotFound, "`vigilctl status` lists the vaults; `vigilctl init` makes one.", "there is no vault %q", name)
+}

@@ -1,0 +1,255 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"vigil/internal/control"
+	"vigil/internal/durable"
+)
+
+func (a *app) upCommand() *cobra.Command {
+	u := &up{app: a, pass: vaultPassphrase()}
+	cmd := &cobra.Command{
+		Use:   "up [--import all|none|PATH]... [--passphrase-file FILE]",
+		Short: "Set up on the first run; start the daemon and unlock",
+		Long: `Make Vigil ready to use. The first run makes a vault, asks for its passphrase
+twice, and offers to import the keys found in ~/.ssh, or makes an Ed25519 key. Later
+runs start the daemon and unlock; when both are done already, nothing is asked.
+A daemon of another build is restarted, which locks.
+
+Standard output carries the line that sets SSH_AUTH_SOCK and nothing else, so that
+eval "$(vigilctl up)" works. Nothing in ~/.ssh is ever changed. Interrupted, the next
+run goes on where this one ended.
+
+Without a terminal, give --passphrase-file; then no key is imported unless --import
+says so, and one is made.`,
+		Example: `  eval "$(vigilctl up)"
+  vigilctl up --passphrase-file vault.pass --import ~/.ssh/id_ed25519`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return u.run(cmd.Context()) },
+	}
+	cmd.Flags().StringArrayVar(&u.imports, "import", nil, "what to import: \"all\" of ~/.ssh, \"none\", or a file's `PATH`; may be repeated")
+	u.pass.flags(cmd)
+	vaultFlag(cmd, &u.vault, "the default one")
+	return cmd
+}
+
+// up is one run of `vigilctl up`.
+type up struct {
+	*app
+	vault   string
+	imports []string
+	pass    *source
+	result  upResult
+}
+
+// upResult is what `up --json` prints.
+type upResult struct {
+	Vault     control.VaultStatus `json:"vault"`
+	Env       map[string]string   `json:"env"`
+	Started   bool                `json:"started"` // the daemon
+	Created   bool                `json:"created"` // the vault
+	Imported  []control.Key       `json:"imported,omitempty"`
+	Generated *control.Key        `json:"generated,omitempty"`
+	Failed    []failedImport      `json:"failed,omitempty"`
+	Plaintext []string            `json:"plaintext_files,omitempty"` // private keys without a passphrase that stay in ~/.ssh
+}
+
+// failedImport is a key file that couldn't be imported.
+type failedImport struct {
+	Path  string         `json:"path"`
+	Error *control.Error `json:"error"`
+}
+
+func (u *up) run(ctx context.Context) error {
+	if err := u.check(); err != nil {
+		return err
+	}
+	v, err := u.daemon(ctx)
+	if err != nil {
+		return err
+	}
+	if v, err = u.open(ctx, v); err != nil {
+		return err
+	}
+	failed := u.keys(ctx, v)
+	if codeOf(failed) == control.CodeInterrupted {
+		return failed // the next run goes on here
+	}
+	// The vault is open, whatever became of the keys: the shell gets its line.
+	if err := u.finish(ctx, v); err != nil {
+		return err
+	}
+	return failed
+}
+
+// codeOf is the code of err, or "" for nil.
+func codeOf(err error) control.Code {
+	if err == nil {
+		return ""
+	}
+	return asError(err).Code
+}
+
+// check refuses a command line that can't work before anything is changed.
+func (u *up) check() error {
+	if err := checkVault(u.vault); err != nil {
+		return err
+	}
+	for _, what := range u.imports {
+		if what == "all" || what == "none" {
+			if len(u.imports) > 1 {
+				return control.Errorf(control.CodeUsage, "", "--import %s goes with no other --import", what)
+			}
+			continue
+		}
+		if _, err := os.Stat(what); err != nil {
+			return control.Errorf(control.CodeUsage, "Nothing was changed.", "--import: %v", err)
+		}
+	}
+	return nil
+}
+
+// daemon makes a daemon of this build run and returns the vault's status.
+func (u *up) daemon(ctx context.Context) (*control.VaultStatus, error) {
+	c, err := u.dial(ctx)
+	var e *control.Error
+	switch {
+	case err == nil && c.SameBuild():
+		defer c.Close()
+		st, err := control.Do(ctx, c, &control.StatusRequest{})
+		if err != nil {
+			return nil, err
+		}
+		return pickVault(st, u.vault)
+	case err == nil:
+		c.Close()
+	case !errors.As(err, &e) || e.Code != control.CodeNoDaemon:
+		return nil, err
+	}
+	// From here on the vault will be locked: see first that it can be unlocked.
+	if err := u.canAsk(); err != nil {
+		return nil, err
+	}
+	if c != nil {
+		u.say("vigild is of another build: it is restarted, which locks it.")
+		if _, err := u.stop(ctx); err != nil && codeOf(err) != control.CodeNoDaemon {
+			return nil, err
+		}
+	}
+	if err := u.startDaemon(ctx); err != nil {
+		return nil, err
+	}
+	u.result.Started = true
+	return u.vaultStatus(ctx, u.vault)
+}
+
+// canAsk reports whether a passphrase can be had.
+func (u *up) canAsk() error {
+	if u.pass.given() {
+		f, err := u.pass.open(u.app)
+		if err != nil {
+			return err
+		}
+		return f.Close()
+	}
+	if !u.hasTerminal() {
+		return noTerminal(u.pass)
+	}
+	return nil
+}
+
+// open makes the vault when it is missing, and unlocks it when it is locked.
+func (u *up) open(ctx context.Context, v *control.VaultStatus) (*control.VaultStatus, error) {
+	if v.State == control.VaultUnlocked {
+		return v, nil
+	}
+	if err := u.canAsk(); err != nil {
+		return nil, err
+	}
+	if v.State == control.VaultMissing {
+		return u.create(ctx, v)
+	}
+	reply, err := u.unlock(ctx, v, u.pass)
+	if err != nil {
+		return nil, err
+	}
+	u.notices(reply.Notices)
+	return &reply.Vault, nil
+}
+
+// create makes the vault. The mark is written first, so that a run that was
+// interrupted later, and left a vault without keys, is known.
+func (u *up) create(ctx context.Context, v *control.VaultStatus) (*control.VaultStatus, error) {
+	u.say("Vigil keeps your SSH keys in an encrypted vault. This makes one, at\n  %s", v.Path)
+	if err := u.mark(v.Name); err != nil {
+		return nil, err
+	}
+	reply, err := u.initVault(ctx, control.InitRequest{Vault: v.Name, Unlock: true}, u.pass)
+	if err != nil {
+		return nil, err
+	}
+	u.result.Created = true
+	u.saved(reply.Saved)
+	u.say("Vault %s is made. Nobody can open it without its passphrase: keep that somewhere safe.", printable(reply.Vault.Name))
+	return &reply.Vault, nil
+}
+
+// markFile says that the first run for a vault hasn't ended.
+func (u *up) markFile(vault string) string {
+	return filepath.Join(u.paths.State, "setup-"+vault)
+}
+
+func (u *up) mark(vault string) error {
+	err := durable.MkdirAll(u.paths.State, 0o700)
+	if err == nil {
+		err = durable.Create(u.markFile(vault), []byte("`vigilctl up` has not ended its first run\n"), 0o600)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return control.Errorf(control.CodeFailed, "Make the folder writable, or set XDG_STATE_HOME.", "begin the set-up: %v", err)
+	}
+	return nil
+}
+
+func (u *up) marked(vault string) bool {
+	_, err := os.Lstat(u.markFile(vault))
+	return err == nil
+}
+
+func (u *up) unmark(vault string) error {
+	if err := durable.Remove(u.markFile(vault)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return control.Errorf(control.CodeFailed, "Remove it by hand.", "end the set-up: %v", err)
+	}
+	return nil
+}
+
+// finish prints the export line, and what to do next after a first run.
+func (u *up) finish(ctx context.Context, v *control.VaultStatus) error {
+	if now, err := u.vaultStatus(ctx, v.Name); err == nil {
+		v = now
+	}
+	u.result.Vault, u.result.Env = *v, u.exports()
+	line, err := exportLine(u.shell(), u.paths.AgentSocket())
+	if err != nil {
+		return err
+	}
+	first := u.result.Created || len(u.result.Imported) > 0 || u.result.Generated != nil
+	u.say("Vault %s is unlocked, with %s.", printable(v.Name), plural(v.Keys, "key"))
+	u.namePlaintext(first)
+	if first {
+		u.say("Next:\n" +
+			"  eval \"$(vigilctl env)\"     in each shell, or once in its start-up file\n" +
+			"  ssh-add -l                 lists the keys\n" +
+			"  vigilctl show KEY          prints the line for a server's authorized_keys\n" +
+			"  vigilctl lock              locks; vigilctl up unlocks again")
+	}
+	return u.print(u.result, func(w io.Writer) { fmt.Fprintln(w, line) })
+}

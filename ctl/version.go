@@ -1,0 +1,46 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"vigil/internal/buildid"
+	"vigil/internal/control"
+)
+
+// versions is what `version` prints.
+type versions struct {
+	Version string                `json:"version"`
+	Build   string                `json:"build"`
+	Daemon  *control.VersionReply `json:"daemon,omitempty"` // absent when none runs
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Show the version of vigilctl and of the running daemon",
+		Long:    `Show version and build of vigilctl, and of the daemon when one runs.`,
+		Example: `  vigilctl version --json`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			v := versions{Version: buildid.Version(), Build: buildid.ID()}
+			if d, err := call(cmd.Context(), a, &control.VersionRequest{}); err == nil {
+				v.Daemon = d
+			}
+			return a.print(v, func(w io.Writer) {
+				fmt.Fprintf(w, "vigilctl %s (build %s)\n", v.Version, v.Build)
+				switch {
+				case v.Daemon == nil:
+					fmt.Fprintln(w, "vigild is not running")
+				case v.Daemon.Build != v.Build:
+					fmt.Fprintf(w, "vigild %s (build %s), pid %d: another build, `vigilctl up` restarts it\n",
+						printable(v.Daemon.Version), printable(v.Daemon.Build), v.Daemon.PID)
+				default:
+					fmt.Fprintf(w, "vigild %s (build %s), pid %d\n", printable(v.Daemon.Version), printable(v.Daemon.Build), v.Daemon.PID)
+				}
+			})
+		},
+	}
+}
