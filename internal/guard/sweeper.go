@@ -16,6 +16,9 @@ const (
 	// sweepTimes: the standard library keeps what it derived from a key in a cache
 	// behind weak pointers, which lives through the first collection.
 	sweepTimes = 2
+	// sweepGap lies between the collections: the cache lets go in a cleanup, which
+	// a goroutine of the runtime calls some time after the first.
+	sweepGap = 20 * time.Millisecond
 )
 
 // Sweeper erases what signatures left on the heap: what [Do] allocated is erased
@@ -52,8 +55,9 @@ func (s *Sweeper) Touch() {
 	}
 }
 
-// Close collects what is due, stops the goroutine and waits for it. Nobody may
-// call Touch after it, or Close again.
+// Close stops the goroutine and waits for it, without collecting what is due: it
+// is for a process about to end, or after Sweep. Nobody may call Touch after it,
+// or Close again.
 func (s *Sweeper) Close() {
 	close(s.stop)
 	<-s.done
@@ -67,17 +71,13 @@ func (s *Sweeper) run() {
 		select {
 		case <-s.wake:
 		case <-s.stop:
-			if s.pending.Load() {
-				s.sweep()
-			}
 			return
 		}
-		stopped := s.settle(timer)
+		if stopped := s.settle(timer); stopped {
+			return
+		}
 		s.pending.Store(false) // a use from here on asks for a sweep of its own
-		s.sweep()
-		if stopped {
-			return
-		}
+		s.Sweep()
 	}
 }
 
@@ -98,8 +98,13 @@ func (s *Sweeper) settle(timer *time.Timer) (stopped bool) {
 	return false
 }
 
-func (s *Sweeper) sweep() {
-	for range sweepTimes {
+// Sweep collects now, as it does by itself after the last use, and returns when
+// what is unreachable has been erased.
+func (s *Sweeper) Sweep() {
+	for i := range sweepTimes {
+		if i > 0 {
+			time.Sleep(sweepGap)
+		}
 		s.collect()
 	}
 }
