@@ -67,9 +67,9 @@ type Exchange struct {
 	Body      []byte // of the request
 	Caller    string // ARN; empty when the signature was refused
 	Action    string
-	Status    int
+	Status    int // 0 when no answer was sent
 	RequestID string
-	Answer    []byte // body of the answer
+	Answer    []byte // body of the answer, sent or lost
 }
 
 // Fault is what goes wrong with one request instead of, or before, its answer.
@@ -241,7 +241,9 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer.header.Set("Date", e.Time.UTC().Format(http.TimeFormat))
 	answer.header.Set(s.IDHeader, e.RequestID)
 	drop := s.serve(answer, r, body, &e)
-	e.Status, e.Answer = answer.status, answer.body.Bytes()
+	if e.Status, e.Answer = answer.status, answer.body.Bytes(); drop {
+		e.Status = 0
+	}
 	s.Cloud.mu.Lock()
 	s.Cloud.exchanges = append(s.Cloud.exchanges, e)
 	s.Cloud.mu.Unlock()
