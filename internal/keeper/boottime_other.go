@@ -1,0 +1,18 @@
+//go:build !linux
+
+package keeper
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// bootTime is the time since boot. On macOS CLOCK_MONOTONIC counts through sleep.
+func bootTime() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
+}

@@ -1,0 +1,132 @@
+package keeper
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"vigil/internal/guard"
+	"vigil/internal/sandbox"
+)
+
+const (
+	// firstConn is the descriptor of the first connection: they follow the three standard ones.
+	firstConn = 3
+	// maxWorkers bounds what the front may ask for.
+	maxWorkers = 1024
+	// defaultMemory is the size of a first segment of guarded memory: it holds
+	// the workers' buffers and several hundred keys, and grows by as much.
+	defaultMemory = 512 << 10
+	// drainTimeout is how long the end waits for signatures under way before
+	// their keys are wiped under them; RSA-8192 takes 60 ms.
+	drainTimeout = 300 * time.Millisecond
+)
+
+// Main runs a keeper on the connections it inherited and returns its exit
+// status when the front has closed them or a deadline has passed. args are
+// those after Role: how many connections, and the bytes of guarded memory.
+func Main(args []string) int {
+	s, err := newServer(args)
+	if err != nil {
+		return 1 // the front reads EOF; there is nowhere to write to
+	}
+	s.run()
+	return 0
+}
+
+// newServer sets everything up that the sandbox forbids afterwards, and then
+// sandboxes itself. No secret has arrived yet.
+func newServer(args []string) (*server, error) {
+	if len(args) != 2 {
+		return nil, errors.New("read keeper arguments: want 2")
+	}
+	workers, err := strconv.Atoi(args[0])
+	if err != nil || workers < 1 || workers > maxWorkers {
+		return nil, errors.New("read keeper arguments: number of connections")
+	}
+	memory, err := strconv.Atoi(args[1])
+	if err != nil || memory < 0 {
+		return nil, errors.New("read keeper arguments: guarded memory")
+	}
+	if memory == 0 {
+		memory = defaultMemory
+	}
+	time.Sleep(1) // the first timer makes an epoll instance, which the sandbox forbids
+	s := &server{keys: newTable(), drafts: make(map[uint64]*draft), quit: make(chan struct{}), deadlines: deadlines{changed: make(chan struct{}, 1)}}
+	for i := range workers {
+		unix.CloseOnExec(firstConn + i)
+		s.workers = append(s.workers, &worker{fd: firstConn + i, server: s})
+	}
+	hardening, err := guard.Harden()
+	if err != nil {
+		s.report.Missing = append(s.report.Missing, err.Error())
+	}
+	s.report.harden(hardening)
+	s.slab, err = guard.NewSlab(memory)
+	if err != nil {
+		s.startErr = fmt.Errorf("%w: %w", ErrFull, err)
+		return s, nil // the first reply says so
+	}
+	if s.startErr = s.setUp(); s.startErr != nil {
+		return s, nil
+	}
+	return s, nil
+}
+
+func (s *server) setUp() error {
+	for _, w := range s.workers {
+		var err error
+		if w.buf, err = s.slab.Alloc(smallMessage); err != nil {
+			return err
+		}
+	}
+	s.sweeper = guard.NewSweeper()
+	report, err := sandbox.Apply()
+	if err != nil {
+		return fmt.Errorf("enter sandbox: %w", err)
+	}
+	s.report.sandbox(report)
+	return nil
+}
+
+// run serves until the front closes a connection or a deadline passes, then
+// forgets everything.
+func (s *server) run() {
+	var workers sync.WaitGroup
+	for _, w := range s.workers {
+		go func() {
+			w.run()
+			s.end()
+		}()
+	}
+	workers.Go(s.watchDeadlines)
+	<-s.quit
+	s.drain()
+	if s.slab != nil {
+		_ = s.slab.Close()
+	}
+	workers.Wait()
+}
+
+// end begins the end of the process.
+func (s *server) end() { s.endOnce.Do(func() { close(s.quit) }) }
+
+// drain waits for the signatures under way. Workers blocked in a read are left
+// where they are: the process ends with them.
+func (s *server) drain() {
+	done := make(chan struct{})
+	go func() {
+		s.busy.Lock() // every request holds it for reading
+		close(done)
+	}()
+	timer := time.NewTimer(drainTimeout)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
+}

@@ -1,0 +1,165 @@
+package keeper
+
+import (
+	"errors"
+	"fmt"
+
+	"vigil/internal/wire"
+)
+
+// A message is a 4-byte big-endian length, and that many bytes: an op or a
+// status, then a body in the types of RFC 4251. The front sends one request on
+// a connection and waits for its reply before it sends the next, so a
+// connection needs no request numbers and a worker of the keeper no queue.
+
+// op names a request.
+type op byte
+
+const (
+	opHello     op = iota + 1 // build, role, vault → build, role, vault, report
+	opSign                    // key, flags, data → signature blob
+	opAdd                     // body of SSH_AGENTC_ADD_IDENTITY → Added
+	opAddBound                // body of SSH_AGENTC_ADD_ID_CONSTRAINED → Added
+	opRemove                  // key
+	opRemoveAll               //
+	opHide                    // body of SSH_AGENTC_LOCK
+	opReveal                  // body of SSH_AGENTC_UNLOCK
+	opAttach                  // kind, then a descriptor → what the opener handed over
+	opLoad                    // pin, members, deks, vault file → Loaded
+	opSeal                    // draft or key, item, parents, epoch, meta → Sealed
+	opDropDraft               // draft
+	opDeks                    // update, time → deks
+	opDeadlines               // idle, lease
+	opStats                   // → Stats
+)
+
+// status begins a reply. Every status but statusOK is followed by a sentence.
+type status byte
+
+const (
+	statusOK status = iota
+	statusNoKey
+	statusUnsupported
+	statusBadRequest
+	statusWrongPassphrase
+	statusFull
+	statusRefused
+	statusDamaged
+	statusRollback
+	statusNoIdentity
+	statusFailed
+)
+
+// Errors that the front branches on. The keeper's own sentence is wrapped
+// around them; it never holds a secret.
+var (
+	// ErrNoKey: no key has that number (any more).
+	ErrNoKey = errors.New("no such key")
+	// ErrUnsupported: the key's type, or the signature flags, aren't supported.
+	ErrUnsupported = errors.New("not supported")
+	// ErrBadRequest: the body can't be decoded, or its parts don't belong together.
+	ErrBadRequest = errors.New("malformed request")
+	// ErrWrongPassphrase: that isn't the passphrase of ssh-add -x.
+	ErrWrongPassphrase = errors.New("wrong passphrase")
+	// ErrFull: the guarded memory that the lock limit allows is used up.
+	ErrFull = errors.New("guarded memory is full")
+	// ErrRefused: not in this state, such as locking what is locked.
+	ErrRefused = errors.New("refused")
+	// ErrDamaged: the keyring or an item fails its check.
+	ErrDamaged = errors.New("damaged")
+	// ErrRollback: the keyring is older than, or a fork of, what was seen before.
+	ErrRollback = errors.New("older than what this device has seen")
+	// ErrNoIdentity: the keyring doesn't let this identity in (any more).
+	ErrNoIdentity = errors.New("identity is not a member of the vault")
+	// ErrGone: the keeper has ended.
+	ErrGone = errors.New("keeper has ended")
+
+	errFailed = errors.New("keeper failed")
+)
+
+// kinds maps a status to the error it stands for, both ways.
+var kinds = [...]error{
+	statusNoKey:           ErrNoKey,
+	statusUnsupported:     ErrUnsupported,
+	statusBadRequest:      ErrBadRequest,
+	statusWrongPassphrase: ErrWrongPassphrase,
+	statusFull:            ErrFull,
+	statusRefused:         ErrRefused,
+	statusDamaged:         ErrDamaged,
+	statusRollback:        ErrRollback,
+	statusNoIdentity:      ErrNoIdentity,
+	statusFailed:          errFailed,
+}
+
+// statusOf finds the status that tells the front of err.
+func statusOf(err error) status {
+	for s, kind := range kinds {
+		if kind != nil && errors.Is(err, kind) {
+			return status(s)
+		}
+	}
+	return statusFailed
+}
+
+// replyError is a failure that the keeper reported: its sentence, and the kind to branch on.
+type replyError struct {
+	kind error
+	text string
+}
+
+func (e *replyError) Error() string { return e.text }
+func (e *replyError) Unwrap() error { return e.kind }
+
+func errorOf(s status, text []byte) error {
+	if int(s) >= len(kinds) || kinds[s] == nil {
+		return fmt.Errorf("keeper replied with unknown status %d", s)
+	}
+	return &replyError{kind: kinds[s], text: string(text)}
+}
+
+const (
+	// headerLen is a length and an op or a status.
+	headerLen = 4 + 1
+	// maxAgentBody bounds what ssh can make the keeper read: one agent message.
+	maxAgentBody = 256 << 10
+	// maxMessage bounds what the front can: both keyring objects and the vault
+	// file of 100,000 items.
+	maxMessage = 512 << 20
+	// maxErrorText is how much of an error's sentence is sent.
+	maxErrorText = 1 << 10
+	// smallMessage is the size of the buffer each end keeps for a connection: a
+	// signature request with its reply (userauth requests have about 300 bytes,
+	// git commits and certificates a few thousand).
+	smallMessage = 8 << 10
+)
+
+// role is what the two ends of a socketpair are to each other; part of the hello.
+const (
+	roleFront  = "front"
+	roleKeeper = "keeper"
+)
+
+// hello is the first message, both ways, on a keeper's first connection.
+type hello struct {
+	build string
+	role  string
+	vault []byte // 32-byte vault id; empty for the keys that ssh-add adds
+}
+
+func (h *hello) append(b []byte) []byte {
+	b = wire.AppendString(b, h.build)
+	b = wire.AppendString(b, h.role)
+	return wire.AppendString(b, h.vault)
+}
+
+func readHello(r *wire.Reader) hello {
+	return hello{build: string(r.String()), role: string(r.String()), vault: append([]byte(nil), r.String()...)}
+}
+
+// attachKind says what an opener hands over through its private socketpair.
+type attachKind byte
+
+const (
+	attachIdentity attachKind = iota + 1 // the identity's private halves
+	attachKeys                           // imported or generated keys
+)

@@ -1,0 +1,44 @@
+package keeper
+
+import (
+	"errors"
+	"io"
+
+	"golang.org/x/sys/unix"
+)
+
+// The keeper reads and writes raw descriptors: the sandbox has no room for what
+// package net and package os do at set-up.
+
+// readAtLeast reads until b holds least bytes and returns how many it holds.
+func readAtLeast(fd int, b []byte, least int) (n int, err error) {
+	for n < least {
+		m, err := unix.Read(fd, b[n:])
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return n, err
+		case m == 0:
+			return n, io.ErrUnexpectedEOF
+		}
+		n += m
+	}
+	return n, nil
+}
+
+func readFull(fd int, b []byte) error {
+	_, err := readAtLeast(fd, b, len(b))
+	return err
+}
+
+func writeFull(fd int, b []byte) error {
+	for len(b) > 0 {
+		n, err := unix.Write(fd, b)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return err
+		}
+		b = b[max(n, 0):]
+	}
+	return nil
+}

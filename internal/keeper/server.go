@@ -1,0 +1,284 @@
+package keeper
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"vigil/internal/buildid"
+	"vigil/internal/guard"
+	"vigil/internal/signer"
+	"vigil/internal/wire"
+)
+
+// server is the keeper's side: what it holds, and the workers that use it.
+type server struct {
+	report   Report
+	startErr error // why it can't serve; told in the reply to the hello
+	slab     *guard.Slab
+	sweeper  *guard.Sweeper
+	workers  []*worker
+	keys     *table
+
+	signing atomic.Int32 // signatures under way: with one only, RSA may use another core
+
+	busy    sync.RWMutex // held for reading by every request, for writing by the end
+	quit    chan struct{}
+	endOnce sync.Once
+
+	deadlines deadlines
+	hidden    hidden
+
+	mu        sync.Mutex // guards what follows; never held while a key is used
+	vaultID   []byte     // from the hello; empty for the keeper of added keys
+	drafts    map[uint64]*draft
+	lastDraft uint64
+	vault     *vault
+}
+
+// worker serves one connection on a thread of its own, in blocking reads: the
+// shortest way from the front's write to a signature.
+type worker struct {
+	fd     int
+	server *server
+	buf    *guard.Buffer // requests are read into it: they may hold secrets
+	large  *guard.Buffer // for one secret request that buf is too small for
+	out    []byte        // the reply, with room for its header
+}
+
+// run serves requests until the front closes the connection or breaks the protocol.
+func (w *worker) run() {
+	runtime.LockOSThread()
+	for {
+		if err := w.serveOne(); err != nil {
+			return
+		}
+	}
+}
+
+var errProtocol = errors.New("front broke the protocol")
+
+func (w *worker) serveOne() error {
+	if w.buf == nil { // no guarded memory: only the hello is answered, without reading into it
+		return w.refuseStart()
+	}
+	buf := w.buf.Bytes()
+	n, err := readAtLeast(w.fd, buf, headerLen)
+	if err != nil {
+		return err
+	}
+	size := int(binary.BigEndian.Uint32(buf))
+	if size < 1 || size > maxMessage {
+		return errProtocol
+	}
+	o, total := op(buf[4]), 4+size
+	body := buf[headerLen:min(n, total)]
+	switch {
+	case n > total:
+		return errProtocol // a second request before our reply
+	case n < total:
+		if body, err = w.readRest(o, body, size-1); err != nil {
+			return err
+		}
+	}
+	return w.answer(o, body)
+}
+
+// readRest reads what didn't come with the first read. A body that is too large
+// for the worker's buffer goes to guarded memory of its own if it may hold a
+// secret, and else, as it does for ciphertext, to the heap.
+func (w *worker) readRest(o op, have []byte, size int) ([]byte, error) {
+	got := len(have)
+	body := w.buf.Bytes()[headerLen:]
+	switch {
+	case size <= len(body):
+	case o.secret():
+		if size > maxAgentBody {
+			return nil, errProtocol
+		}
+		large, err := w.server.alloc(size)
+		if err != nil {
+			return nil, err
+		}
+		w.large = large
+		body = large.Bytes()
+		copy(body, have)
+	default:
+		body = make([]byte, size)
+		copy(body, have)
+	}
+	return body[:size], readFull(w.fd, body[got:size])
+}
+
+// secret tells which requests carry bytes that must not reach the heap.
+func (o op) secret() bool {
+	switch o {
+	case opAdd, opAddBound, opHide, opReveal:
+		return true
+	}
+	return false
+}
+
+// answer handles one request and writes the reply.
+func (w *worker) answer(o op, body []byte) error {
+	s := w.server
+	s.busy.RLock()
+	defer s.busy.RUnlock()
+	out := append(w.out[:0], make([]byte, headerLen)...)
+	out, err := w.handle(o, body, out)
+	if o.secret() {
+		guard.Wipe(body)
+	}
+	w.large.Free()
+	w.large = nil
+	if err != nil {
+		text := err.Error()
+		out = append(out[:headerLen], text[:min(len(text), maxErrorText)]...)
+		out[4] = byte(statusOf(err))
+	}
+	binary.BigEndian.PutUint32(out, uint32(len(out)-4))
+	if cap(out) <= smallMessage {
+		w.out = out
+	}
+	return writeFull(w.fd, out)
+}
+
+// handle appends the body of the reply to out.
+func (w *worker) handle(o op, body, out []byte) ([]byte, error) {
+	s := w.server
+	r := wire.NewReader(body)
+	switch o {
+	case opSign:
+		return s.sign(&r, out)
+	case opHello:
+		return s.hello(&r, out)
+	case opAdd, opAddBound:
+		return s.add(body, o == opAddBound, out)
+	case opRemove:
+		return out, s.remove(&r)
+	case opRemoveAll:
+		s.keys.removeAll()
+		return out, nil
+	case opHide:
+		return out, s.hidden.hide(s, body)
+	case opReveal:
+		return out, s.hidden.reveal(body)
+	case opAttach:
+		return w.attach(&r, out)
+	case opLoad:
+		return s.load(&r, out)
+	case opSeal:
+		return s.seal(&r, out)
+	case opDropDraft:
+		number := r.Uint64()
+		if r.End() != nil {
+			return out, ErrBadRequest
+		}
+		return out, s.withDraft(number, func([]byte) error { return nil })
+	case opDeks:
+		return s.makeDeks(&r, out)
+	case opDeadlines:
+		return out, s.setDeadlines(&r)
+	case opStats:
+		return s.stats(out), nil
+	}
+	return out, fmt.Errorf("%w: unknown op %d", ErrBadRequest, o)
+}
+
+// hello checks that front and keeper are of one build, and says what protects this process.
+func (s *server) hello(r *wire.Reader, out []byte) ([]byte, error) {
+	theirs := readHello(r)
+	if err := r.End(); err != nil {
+		return out, fmt.Errorf("%w: read hello: %w", ErrBadRequest, err)
+	}
+	if s.startErr != nil {
+		return out, s.startErr
+	}
+	ours := hello{build: buildid.ID(), role: roleKeeper, vault: theirs.vault}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if theirs.build != ours.build || theirs.role != roleFront || s.vaultID != nil {
+		return out, fmt.Errorf("%w: hello of another build or role: restart vigild", ErrRefused)
+	}
+	s.vaultID = theirs.vault
+	return s.report.append(ours.append(out)), nil
+}
+
+// refuseStart answers the hello of a front whose keeper has no guarded memory.
+func (w *worker) refuseStart() error {
+	var head [headerLen]byte
+	if err := readFull(w.fd, head[:]); err != nil {
+		return err
+	}
+	body := make([]byte, min(int(binary.BigEndian.Uint32(head[:]))-1, smallMessage))
+	if op(head[4]) != opHello {
+		return errProtocol
+	}
+	if err := readFull(w.fd, body); err != nil {
+		return err
+	}
+	return w.answer(opHello, body)
+}
+
+// sign is the request that everything else is for.
+func (s *server) sign(r *wire.Reader, out []byte) ([]byte, error) {
+	number, flags := r.Uint64(), r.Uint32()
+	if r.Err() != nil {
+		return out, ErrBadRequest
+	}
+	if s.hidden.on() {
+		return out, fmt.Errorf("%w: locked by ssh-add -x", ErrRefused)
+	}
+	e, ok := s.keys.get(number)
+	if !ok {
+		return out, ErrNoKey
+	}
+	s.deadlines.touch()
+	s.signing.Add(1)
+	defer s.signing.Add(-1)
+	for {
+		key, err := e.acquire(now())
+		if err != nil {
+			return out, err
+		}
+		signed, err := key.AppendSign(out, r.Rest(), flags, s.signing.Load() == 1)
+		s.sweeper.Touch()
+		switch {
+		case errors.Is(err, signer.ErrFreed): // evicted or removed since it was acquired
+			continue
+		case err != nil:
+			return out, keyError(err)
+		}
+		return signed, nil
+	}
+}
+
+// stats says how much there is of what.
+func (s *server) stats(out []byte) []byte {
+	all, open := s.keys.len()
+	u := s.slab.Usage()
+	out = wire.AppendUint32(out, uint32(all))
+	out = wire.AppendUint32(out, uint32(open))
+	out = wire.AppendUint64(out, uint64(u.Used))
+	out = wire.AppendUint64(out, uint64(u.Mapped))
+	return wire.AppendString(out, string(u.Kind))
+}
+
+// keyError gives an error of signer's the kind that the front branches on.
+func keyError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case isFull(err):
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	case errors.Is(err, signer.ErrUnsupported):
+		return fmt.Errorf("%w: %w", ErrUnsupported, err)
+	default:
+		return fmt.Errorf("%w: %w", ErrBadRequest, err)
+	}
+}
+
+func isFull(err error) bool { return errors.Is(err, guard.ErrFull) }

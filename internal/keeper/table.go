@@ -1,0 +1,196 @@
+package keeper
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"vigil/internal/guard"
+	"vigil/internal/signer"
+)
+
+// table holds the keys of a keeper by number. Numbers are never used twice, so
+// the front can't sign with another key than it meant when one is replaced.
+type table struct {
+	last atomic.Uint64
+
+	mu   sync.RWMutex // guards keys; never held while a key is opened or used
+	keys map[uint64]*entry
+}
+
+func newTable() *table { return &table{keys: make(map[uint64]*entry)} }
+
+// entry is one key. Its private half is in guarded memory from its first use
+// on, and at the latest from then until it's removed or evicted.
+type entry struct {
+	// open brings the private half into guarded memory; nil for a key that was
+	// added and so has been there from the start.
+	open func() (*signer.Key, error)
+	// expires is when an added key's lifetime ends; zero means never.
+	expires instant
+
+	mu   sync.Mutex // guards what follows; held while opening, never while signing
+	key  *signer.Key
+	gone bool // removed
+	used time.Time
+}
+
+func (t *table) add(e *entry) uint64 {
+	number := t.last.Add(1)
+	t.mu.Lock()
+	t.keys[number] = e
+	t.mu.Unlock()
+	return number
+}
+
+func (t *table) get(number uint64) (*entry, bool) {
+	t.mu.RLock()
+	e, ok := t.keys[number]
+	t.mu.RUnlock()
+	return e, ok
+}
+
+func (t *table) remove(number uint64) bool {
+	t.mu.Lock()
+	e, ok := t.keys[number]
+	delete(t.keys, number)
+	t.mu.Unlock()
+	if ok {
+		e.drop()
+	}
+	return ok
+}
+
+func (t *table) removeAll() {
+	t.mu.Lock()
+	keys := t.keys
+	t.keys = make(map[uint64]*entry)
+	t.mu.Unlock()
+	for _, e := range keys {
+		e.drop()
+	}
+}
+
+// expire removes the keys whose lifetime has ended and returns when the next one ends.
+func (t *table) expire(now instant) (next instant) {
+	t.mu.Lock()
+	var over []*entry
+	for number, e := range t.keys {
+		switch {
+		case e.expires.isZero():
+		case e.expires.passed(now):
+			delete(t.keys, number)
+			over = append(over, e)
+		default:
+			next = earlier(next, e.expires)
+		}
+	}
+	t.mu.Unlock()
+	for _, e := range over {
+		e.drop()
+	}
+	return next
+}
+
+// len returns how many keys there are, and how many of them are open.
+func (t *table) len() (all, open int) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, e := range t.keys {
+		e.mu.Lock()
+		if e.key != nil {
+			open++
+		}
+		e.mu.Unlock()
+	}
+	return len(t.keys), open
+}
+
+// evict closes keys that can be opened again, the least recently used half of
+// them, and reports whether it closed any. A key that is signing is wiped by
+// signer when it's done.
+func (t *table) evict() bool {
+	t.mu.RLock()
+	open := make([]*entry, 0, len(t.keys))
+	for _, e := range t.keys {
+		if e.open != nil && e.lastUse() != (time.Time{}) {
+			open = append(open, e)
+		}
+	}
+	t.mu.RUnlock()
+	slices.SortFunc(open, func(a, b *entry) int { return a.lastUse().Compare(b.lastUse()) })
+	for _, e := range open[:(len(open)+1)/2] {
+		e.close()
+	}
+	return len(open) > 0
+}
+
+// acquire returns the private half, opened if need be.
+func (e *entry) acquire(at instant) (*signer.Key, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.gone || !e.expires.isZero() && e.expires.passed(at) {
+		return nil, ErrNoKey
+	}
+	if e.key == nil {
+		key, err := e.open()
+		if err != nil {
+			return nil, err
+		}
+		e.key = key
+	}
+	e.used = at.wall
+	return e.key, nil
+}
+
+// lastUse is when an open key was used last; zero when it isn't open.
+func (e *entry) lastUse() time.Time {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.key == nil {
+		return time.Time{}
+	}
+	return e.used
+}
+
+// close wipes the private half; the next use opens it again.
+func (e *entry) close() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.key != nil {
+		e.key.Free()
+		e.key = nil
+	}
+}
+
+func (e *entry) drop() {
+	e.mu.Lock()
+	e.gone = true
+	e.mu.Unlock()
+	e.close()
+}
+
+// parseKey moves an encoded private key into the slab, making room if need be.
+func (s *server) parseKey(encoded []byte) (key *signer.Key, rest []byte, err error) {
+	for {
+		key, rest, err = signer.Parse(s.slab, encoded)
+		if !isFull(err) || !s.keys.evict() {
+			return key, rest, keyError(err)
+		}
+	}
+}
+
+// alloc takes n bytes of guarded memory, making room if need be.
+func (s *server) alloc(n int) (*guard.Buffer, error) {
+	for {
+		b, err := s.slab.Alloc(n)
+		if !isFull(err) {
+			return b, err
+		}
+		if !s.keys.evict() {
+			return nil, fmt.Errorf("%w: %w", ErrFull, err)
+		}
+	}
+}
