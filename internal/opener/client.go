@@ -1,0 +1,155 @@
+package opener
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"vigil/internal/buildid"
+	"vigil/internal/id"
+	"vigil/internal/unixsock"
+)
+
+// endTimeout is how long an opener may take to exit after its connection
+// closes, before it is killed.
+const endTimeout = 2 * time.Second
+
+// Client is a running opener. One goroutine uses it.
+type Client struct {
+	cmd  *exec.Cmd
+	conn net.Conn
+	done chan struct{}
+	stop func() bool // ends the kill that the context's end brings
+}
+
+// Start starts the opener at exe with files as its descriptors (see File) and
+// greets it. It keeps none of the files: the caller closes them. The process
+// is killed when ctx ends.
+func Start(ctx context.Context, exe string, vault id.Vault, files ...*os.File) (*Client, error) {
+	if err := checkBinary(exe); err != nil {
+		return nil, err
+	}
+	conn, theirs, err := pair()
+	if err != nil {
+		return nil, fmt.Errorf("start opener: %w", err)
+	}
+	defer theirs.Close()
+	cmd := exec.Command(exe)
+	cmd.Args[0] = "vigil-opener"
+	cmd.Env = append(os.Environ(), "GOTRACEBACK=none")
+	cmd.ExtraFiles = append([]*os.File{theirs}, files...)
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("start opener %q: %w", exe, err)
+	}
+	c := &Client{cmd: cmd, conn: conn, done: make(chan struct{})}
+	go func() {
+		_ = cmd.Wait()
+		close(c.done)
+	}()
+	c.stop = context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
+	if err := c.greet(vault); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("start opener: %w", err)
+	}
+	return c, nil
+}
+
+func (c *Client) greet(vault id.Vault) error {
+	ours := Hello{Build: buildid.ID(), Role: RoleFront, Vault: vault}
+	if err := WriteMessage(c.conn, ours); err != nil {
+		return err
+	}
+	var theirs Hello
+	if err := ReadMessage(c.conn, &theirs); err != nil {
+		return err
+	}
+	if theirs != (Hello{Build: ours.Build, Role: RoleOpener, Vault: vault}) {
+		return &Error{
+			Kind: OtherBuild, Message: fmt.Sprintf("vigil-opener is of build %.40q, vigild of %q", theirs.Build, ours.Build),
+			Next: "Restart the daemon: vigilctl down, then vigilctl up.",
+		}
+	}
+	return nil
+}
+
+// Do asks one question. A failed job's error is an *Error.
+func (c *Client) Do(ctx context.Context, req Request) (Reply, error) {
+	if err := WriteMessage(c.conn, req); err != nil {
+		return Reply{}, c.lost(ctx, err)
+	}
+	var reply Reply
+	if err := ReadMessage(c.conn, &reply); err != nil {
+		return Reply{}, c.lost(ctx, err)
+	}
+	if reply.Error != nil {
+		return Reply{}, reply.Error
+	}
+	return reply, nil
+}
+
+// lost says why a conversation broke off.
+func (c *Client) lost(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("talk to opener: %w", ctx.Err())
+	}
+	return fmt.Errorf("talk to opener: it ended: %w", err)
+}
+
+// Close ends the opener and returns once the process is gone.
+func (c *Client) Close() {
+	_ = c.conn.Close()
+	timer := time.NewTimer(endTimeout)
+	defer timer.Stop()
+	select {
+	case <-c.done:
+	case <-timer.C:
+		_ = c.cmd.Process.Kill()
+		<-c.done
+	}
+	c.stop()
+}
+
+// checkBinary makes sure that what will see passphrases is what was installed:
+// named by an absolute path, a file of root's or of this user's that nobody
+// else can write to or replace.
+func checkBinary(exe string) error {
+	next := "Install Vigil again, or build it anew with `make build`."
+	if !filepath.IsAbs(exe) {
+		return &Error{Kind: Failed, Message: fmt.Sprintf("opener %q is not named by an absolute path", exe), Next: next}
+	}
+	for _, path := range []string{exe, filepath.Dir(exe)} {
+		var st unix.Stat_t
+		if err := unix.Lstat(path, &st); err != nil {
+			return &Error{Kind: Failed, Message: fmt.Sprintf("look at opener %q: %v", path, err), Next: next}
+		}
+		if st.Uid != 0 && int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0 && st.Mode&unix.S_ISVTX == 0 {
+			return &Error{Kind: Failed, Message: fmt.Sprintf("%q belongs to, or can be written by, another user", path), Next: next}
+		}
+	}
+	return nil
+}
+
+// pair makes the socketpair between front and opener.
+func pair() (net.Conn, *os.File, error) {
+	ours, theirs, err := unixsock.SocketPair()
+	if err != nil {
+		return nil, nil, err
+	}
+	other := os.NewFile(uintptr(theirs), "opener")
+	c, err := unixsock.Conn(ours)
+	if err != nil {
+		_ = other.Close()
+		return nil, nil, err
+	}
+	return c, other, nil
+}

@@ -1,0 +1,193 @@
+package job
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"vigil/internal/backend"
+	"vigil/internal/envelope"
+	"vigil/internal/id"
+	"vigil/internal/keyring"
+	"vigil/internal/master"
+	"vigil/internal/master/local"
+	"vigil/internal/opener"
+	"vigil/internal/vaultfile"
+)
+
+// create makes a vault: its first identity, an owner, and KEK 1. Nothing is
+// stored but the local master's key.
+func (j *job) create(ctx context.Context, req *opener.Create) (*opener.Created, error) {
+	s, err := store(req.Place)
+	if err != nil {
+		return nil, err
+	}
+	if err := vacant(ctx, s); err != nil {
+		return nil, err
+	}
+	key, err := j.masterKey(req.Place)
+	if err != nil {
+		return nil, err
+	}
+	if l, ok := key.(*local.Key); ok {
+		if err := l.Create(); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+	}
+	secrets, err := j.slab.Alloc(envelope.HalvesSize + envelope.KeySize)
+	if err != nil {
+		return nil, err
+	}
+	defer secrets.Free()
+	seeds, kek := secrets.Bytes()[:envelope.HalvesSize], secrets.Bytes()[envelope.HalvesSize:]
+	halves, err := envelope.GenerateHalves(id.NewIdentity(), seeds)
+	if err != nil {
+		return nil, err
+	}
+	members, deks, err := j.makeKeyring(ctx, req, key, halves, kek)
+	if err != nil {
+		return nil, err
+	}
+	created := &opener.Created{Vault: members.Vault(), Identity: halves.Identity(), Header: vaultfile.Header(members.Vault()), Calls: key.Calls()}
+	created.Keyring = opener.Fetched{Members: members.Encode(), Deks: deks}
+	return created, nil
+}
+
+// found stores the keyring of a new vault.
+func (j *job) found(ctx context.Context, req *opener.Found) (*opener.Fetched, error) {
+	s, err := store(req.Place)
+	if err != nil {
+		return nil, err
+	}
+	return &req.Keyring, storeNew(ctx, s, &req.Keyring)
+}
+
+// vacant makes sure that no keyring is overwritten.
+func vacant(ctx context.Context, s backend.Store) error {
+	_, _, err := s.Get(ctx, backend.Members, "")
+	switch {
+	case errors.Is(err, backend.ErrNotFound):
+		return nil
+	case err == nil:
+		return &opener.Error{
+			Kind: opener.Exists, Message: "the backend has a keyring already",
+			Next: "Choose another place for the new vault, or move the old keyring away.",
+		}
+	}
+	return err
+}
+
+// makeKeyring makes the records, the unlock block and the first manifest.
+func (j *job) makeKeyring(ctx context.Context, req *opener.Create, key master.Key, halves *envelope.Halves, kek []byte) (*keyring.Members, []byte, error) {
+	public, err := halves.Public()
+	if err != nil {
+		return nil, nil, err
+	}
+	var random [16]byte
+	rand.Read(random[:])
+	founding, err := keyring.Found(halves, public, random)
+	if err != nil {
+		return nil, nil, err
+	}
+	vault := founding.Vault()
+	block, err := j.sealIdentity(ctx, req, key, halves, vault)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := envelope.NewKey(kek); err != nil {
+		return nil, nil, err
+	}
+	seal, err := envelope.SealKEK(kek, keyring.Identity{ID: halves.Identity(), Role: keyring.Owner, Public: public}, vault, 1)
+	if err != nil {
+		return nil, nil, err
+	}
+	members, err := founding.Complete(seal, block)
+	if err != nil {
+		return nil, nil, err
+	}
+	deks, err := keyring.NewDeks(members).Encode(func(version uint64, stored []byte) ([keyring.MACSize]byte, error) {
+		return envelope.DeksMAC(kek, vault, version, stored)
+	})
+	return members, deks, err
+}
+
+// sealIdentity makes the unlock block: a new share from the master key, the
+// stretched passphrase, and the private halves sealed by both.
+func (j *job) sealIdentity(ctx context.Context, req *opener.Create, key master.Key, halves *envelope.Halves, vault id.Vault) (block keyring.UnlockBlock, err error) {
+	identity := halves.Identity()
+	block = keyring.UnlockBlock{Identity: identity}
+	if block.KDF, err = newKDF(req); err != nil {
+		return block, err
+	}
+	uri, err := master.ParseURI(req.Place.Master)
+	if err != nil {
+		return block, err
+	}
+	block.Master = uri.Scheme
+	keys, err := j.slab.Alloc(3 * envelope.KeySize)
+	if err != nil {
+		return block, err
+	}
+	defer keys.Free()
+	share, stretched, unlockKey := split(keys.Bytes())
+	if err := j.stretch(stretched, req.Passphrase, block.KDF); err != nil {
+		return block, err
+	}
+	if block.Share, err = key.Generate(ctx, share, shareContext(vault, identity)); err != nil {
+		return block, err
+	}
+	if err := envelope.UnlockKey(unlockKey, share, stretched, vault, identity, block.KDF); err != nil {
+		return block, err
+	}
+	block.Halves, err = envelope.SealHalves(unlockKey, halves, vault)
+	return block, err
+}
+
+func newKDF(req *opener.Create) (keyring.KDF, error) {
+	var salt [keyring.KDFSaltSize]byte
+	rand.Read(salt[:])
+	k := keyring.DefaultKDF(salt)
+	if req.MemoryKiB != 0 {
+		k.Memory = uint32(req.MemoryKiB)
+	}
+	if req.Time != 0 {
+		k.Time = uint32(req.Time)
+	}
+	if req.Lanes != 0 {
+		k.Lanes = uint8(min(req.Lanes, 255))
+	}
+	if err := k.Check(); err != nil {
+		return k, &opener.Error{Kind: opener.BadInput, Message: err.Error(), Next: "Choose other parameters, or none for the defaults."}
+	}
+	return k, nil
+}
+
+// storeNew stores deks first: a reader that finds members finds both.
+func storeNew(ctx context.Context, s backend.Store, f *opener.Fetched) error {
+	var err error
+	if f.DeksVersion, err = s.Put(ctx, backend.Deks, f.Deks, ""); errors.Is(err, backend.ErrConflict) {
+		// Left by a creation that was interrupted before members: without members
+		// nothing can ever have been wrapped under it.
+		f.DeksVersion, err = replaceOrphan(ctx, s, f.Deks)
+	}
+	if err != nil {
+		return fmt.Errorf("store new keyring: %w", err)
+	}
+	if f.MembersVersion, err = s.Put(ctx, backend.Members, f.Members, ""); err != nil {
+		return fmt.Errorf("store new keyring: %w", err)
+	}
+	return nil
+}
+
+func replaceOrphan(ctx context.Context, s backend.Store, deks []byte) (backend.Version, error) {
+	if err := vacant(ctx, s); err != nil {
+		return "", err
+	}
+	_, version, err := s.Get(ctx, backend.Deks, "")
+	if err != nil {
+		return "", err
+	}
+	return s.Put(ctx, backend.Deks, deks, version)
+}

@@ -1,0 +1,97 @@
+package job
+
+import (
+	"errors"
+
+	"vigil/internal/backend"
+	"vigil/internal/envelope"
+	"vigil/internal/guard"
+	"vigil/internal/handover"
+	"vigil/internal/keyfile"
+	"vigil/internal/keyring"
+	"vigil/internal/master"
+	"vigil/internal/opener"
+	"vigil/internal/passphrase"
+)
+
+// sorted gives an error the kind the front branches on, and says what to do next.
+func sorted(err error) *opener.Error {
+	var e *opener.Error
+	var m *master.Error
+	var b *backend.Error
+	var limit *guard.LockLimitError
+	switch {
+	case errors.As(err, &e):
+		return e
+	case errors.As(err, &m):
+		return &opener.Error{Kind: masterKind(m), Message: err.Error(), Next: m.Next, RequestID: m.RequestID}
+	case errors.As(err, &b):
+		return backendError(b, err)
+	case errors.As(err, &limit):
+		return &opener.Error{Kind: opener.MemoryLimit, Message: err.Error(), Next: "Raise the limit on locked memory, for example with `ulimit -l 8192`."}
+	case keyring.StageOf(err) != "":
+		return &opener.Error{Kind: opener.Damaged, Message: err.Error(), Next: "Nothing was changed. Put back a good copy of the keyring."}
+	}
+	for _, k := range kinds {
+		if errors.Is(err, k.err) {
+			return &opener.Error{Kind: k.kind, Message: err.Error(), Next: k.next}
+		}
+	}
+	return &opener.Error{Kind: opener.Failed, Message: err.Error()}
+}
+
+// kinds are the errors that aren't sorted by type; the first that matches counts.
+var kinds = []struct {
+	err  error
+	kind opener.Kind
+	next string
+}{
+	{keyfile.ErrPassphraseNeeded, opener.KeyPassphrase, "Give the key file's passphrase."},
+	{keyfile.ErrWrongPassphrase, opener.KeyPassphrase, "Try the key file's passphrase again."},
+	{keyfile.ErrPublicKey, opener.BadKeyFile, "Name the private key file."},
+	{keyfile.ErrNotAKey, opener.BadKeyFile, "docs/import.md lists the formats that are read."},
+	{keyfile.ErrMultipleKeys, opener.BadKeyFile, ""},
+	{keyfile.ErrTooLarge, opener.BadKeyFile, ""},
+	{keyfile.ErrUnsupported, opener.BadKeyFile, "docs/import.md says what is read and what is refused."},
+	{keyfile.ErrDamaged, opener.BadKeyFile, ""},
+	{keyfile.ErrMismatch, opener.BadKeyFile, ""},
+	{passphrase.ErrEmpty, opener.BadInput, "Give a passphrase that isn't empty."},
+	{passphrase.ErrLong, opener.BadInput, "Give a shorter one."},
+	{passphrase.ErrUTF8, opener.BadInput, "Give one in UTF-8."},
+	{envelope.ErrWrongKey, opener.Damaged, "Nothing was changed. Put back a good copy of the keyring and the vault file."},
+	{envelope.ErrDamaged, opener.Damaged, "Nothing was changed. Put back a good copy of the keyring and the vault file."},
+	{envelope.ErrHalves, opener.Damaged, "Nothing was changed. Put back a good copy of the keyring."},
+	{handover.ErrMismatch, opener.OtherBuild, "Restart the daemon: vigilctl down, then vigilctl up."},
+}
+
+func masterKind(m *master.Error) opener.Kind {
+	switch {
+	case m.SignIn:
+		return opener.SignIn
+	case m.Kind == master.ErrRevoked:
+		return opener.Revoked
+	case m.Kind == master.ErrDenied:
+		return opener.Denied
+	case m.Kind == master.ErrUnreachable:
+		return opener.Unreachable
+	}
+	return opener.Misconfigured
+}
+
+func backendError(b *backend.Error, err error) *opener.Error {
+	e := &opener.Error{Kind: opener.Misconfigured, Message: err.Error(), Next: b.Next, RequestID: b.RequestID}
+	switch b.Kind {
+	case backend.ErrNotFound:
+		e.Kind = opener.Missing
+	case backend.ErrConflict:
+		e.Kind = opener.Conflict
+	case backend.ErrDenied:
+		e.Kind = opener.Denied
+	case backend.ErrUnreachable:
+		e.Kind = opener.Unreachable
+		if b.SignIn {
+			e.Kind = opener.SignIn
+		}
+	}
+	return e
+}

@@ -1,0 +1,173 @@
+// Package job is the opener's own side: it does the jobs of package opener.
+//
+// A job runs in a process of its own that ends with it. Passphrases, shares,
+// Argon2id's output and private keys are held in guarded memory as far as this
+// code goes; what the AWS SDK, Argon2id and the parsers of key files copy
+// elsewhere dies with the process. Secrets leave it in two ways only: to a
+// keeper (package handover), and as the file of an export.
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"vigil/internal/buildid"
+	"vigil/internal/guard"
+	"vigil/internal/id"
+	"vigil/internal/opener"
+	"vigil/internal/passphrase"
+)
+
+// memory is the size in bytes of the opener's guarded memory: a passphrase, a
+// share, a few keys and one private key file.
+const memory = 128 << 10
+
+// job is one opener process.
+type job struct {
+	front   *os.File
+	vault   id.Vault // from the hello
+	slab    *guard.Slab
+	deriver passphrase.Deriver
+	start   error // why it can do nothing
+}
+
+// Run answers the front's requests until it closes the connection, and returns
+// the exit status.
+func Run(ctx context.Context) int {
+	_, hardenErr := guard.Harden()
+	unix.CloseOnExec(opener.FrontFD)
+	j := &job{front: os.NewFile(opener.FrontFD, "front"), start: hardenErr}
+	if j.start == nil {
+		j.slab, j.start = guard.NewSlab(memory)
+	}
+	if j.slab != nil {
+		defer func() { _ = j.slab.Close() }()
+	}
+	if err := j.serve(ctx); err != nil && !errors.Is(err, io.EOF) {
+		return 1
+	}
+	return 0
+}
+
+func (j *job) serve(ctx context.Context) error {
+	var theirs opener.Hello
+	if err := opener.ReadMessage(j.front, &theirs); err != nil {
+		return err
+	}
+	j.vault = theirs.Vault
+	ours := opener.Hello{Build: buildid.ID(), Role: opener.RoleOpener, Vault: theirs.Vault}
+	if err := opener.WriteMessage(j.front, ours); err != nil {
+		return err
+	}
+	if theirs.Build != ours.Build || theirs.Role != opener.RoleFront {
+		return errors.New("greet front: another build or role")
+	}
+	for {
+		var req opener.Request
+		if err := opener.ReadMessage(j.front, &req); err != nil {
+			return err
+		}
+		if err := opener.WriteMessage(j.front, j.answer(ctx, &req)); err != nil {
+			return err
+		}
+	}
+}
+
+// answer does one job.
+func (j *job) answer(ctx context.Context, req *opener.Request) (reply opener.Reply) {
+	err := j.start
+	if err == nil {
+		err = j.do(ctx, req, &reply)
+	}
+	if err != nil {
+		return opener.Reply{Error: sorted(err)}
+	}
+	return reply
+}
+
+func (j *job) do(ctx context.Context, req *opener.Request, reply *opener.Reply) (err error) {
+	switch {
+	case req.Unlock != nil:
+		reply.Unlock, err = j.unlock(ctx, req.Unlock)
+	case req.Fetch != nil:
+		reply.Fetch, err = j.fetch(ctx, req.Fetch)
+	case req.Put != nil:
+		reply.Put, err = j.put(ctx, req.Put)
+	case req.Create != nil:
+		reply.Create, err = j.create(ctx, req.Create)
+	case req.Found != nil:
+		reply.Found, err = j.found(ctx, req.Found)
+	case req.Import != nil:
+		reply.Import, err = j.importKey(req.Import)
+	case req.Generate != nil:
+		reply.Generate, err = j.generate(req.Generate)
+	case req.Export != nil:
+		reply.Export, err = j.export(ctx, req.Export)
+	default:
+		err = errors.New("request asks for nothing this opener knows")
+	}
+	return err
+}
+
+// handed returns a descriptor that the front handed over at the start.
+func handed(f opener.File) (*os.File, error) {
+	if f < 1 {
+		return nil, errors.New("open handed-over file: none was")
+	}
+	fd := opener.FirstFile + int(f) - 1
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, fmt.Errorf("open handed-over file %d: %w", f, err)
+	}
+	unix.CloseOnExec(fd)
+	return os.NewFile(uintptr(fd), "handed-over file"), nil
+}
+
+// read reads a descriptor to its end into guarded memory, at most limit bytes,
+// and returns how many there are. The caller frees the buffer.
+func (j *job) read(f opener.File, limit int) (b *guard.Buffer, n int, err error) {
+	in, err := handed(f)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer in.Close()
+	if b, err = j.slab.Alloc(limit + 1); err != nil {
+		return nil, 0, err
+	}
+	for n <= limit {
+		m, err := in.Read(b.Bytes()[n:])
+		n += m
+		if errors.Is(err, io.EOF) {
+			return b, n, nil
+		}
+		if err != nil {
+			b.Free()
+			return nil, 0, fmt.Errorf("read handed-over file: %w", err)
+		}
+	}
+	b.Free()
+	return nil, 0, &opener.Error{
+		Kind: opener.BadInput, Message: fmt.Sprintf("the input has more than %d bytes", limit),
+		Next: "Check that it is the right file.",
+	}
+}
+
+// passphrase reads a passphrase and removes one trailing line end. The caller
+// frees the buffer.
+func (j *job) passphrase(f opener.File) (*guard.Buffer, []byte, error) {
+	b, n, err := j.read(f, passphrase.MaxSize+len("\r\n"))
+	if err != nil {
+		return nil, nil, err
+	}
+	p := passphrase.TrimLineEnd(b.Bytes()[:n])
+	if len(p) == 0 {
+		b.Free()
+		return nil, nil, passphrase.ErrEmpty
+	}
+	return b, p, nil
+}

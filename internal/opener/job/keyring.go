@@ -1,0 +1,44 @@
+package job
+
+import (
+	"context"
+	"errors"
+
+	"vigil/internal/backend"
+	"vigil/internal/opener"
+)
+
+// fetch reads what the front hasn't got yet.
+func (j *job) fetch(ctx context.Context, req *opener.Fetch) (*opener.Fetched, error) {
+	s, err := store(req.Place)
+	if err != nil {
+		return nil, err
+	}
+	f, err := fetchNewer(ctx, s, req.HaveMembers, req.HaveDeks)
+	if err != nil {
+		return nil, err
+	}
+	return &f, nil
+}
+
+// getNewer returns no data when the object is at the version have.
+func getNewer(ctx context.Context, s backend.Store, o backend.Object, have backend.Version) ([]byte, backend.Version, error) {
+	data, version, err := s.Get(ctx, o, have)
+	if errors.Is(err, backend.ErrNotModified) {
+		return nil, have, nil
+	}
+	return data, version, err
+}
+
+// put replaces an object if nobody else did.
+func (j *job) put(ctx context.Context, req *opener.Put) (*opener.Stored, error) {
+	s, err := store(req.Place)
+	if err != nil {
+		return nil, err
+	}
+	version, err := s.Put(ctx, req.Object, req.Data, req.Expect)
+	if err != nil {
+		return nil, err
+	}
+	return &opener.Stored{Version: version}, nil
+}

@@ -1,0 +1,171 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"vigil/internal/envelope"
+	"vigil/internal/guard"
+	"vigil/internal/handover"
+	"vigil/internal/id"
+	"vigil/internal/keyring"
+	"vigil/internal/master"
+	"vigil/internal/opener"
+	"vigil/internal/passphrase"
+)
+
+// unlock opens an identity's private halves with both factors and hands them to
+// the keeper.
+func (j *job) unlock(ctx context.Context, req *opener.Unlock) (*opener.Unlocked, error) {
+	keeper, err := handed(req.Keeper)
+	if err != nil {
+		return nil, err
+	}
+	defer keeper.Close()
+	o, err := j.openIdentity(ctx, req.Place, req.Passphrase)
+	if err != nil {
+		return nil, err
+	}
+	defer o.seeds.Free()
+	if err := handover.Identity(keeper, j.vault, o.identity, o.seeds.Bytes()); err != nil {
+		return nil, &opener.Error{Kind: opener.KeeperRefused, Message: err.Error()}
+	}
+	return &opener.Unlocked{Identity: o.identity, Keyring: o.keyring, Calls: o.calls}, nil
+}
+
+// opened is an identity whose private halves were opened.
+type opened struct {
+	identity id.Identity
+	calls    master.Calls
+	keyring  opener.Fetched
+	members  *keyring.Members
+	seeds    *guard.Buffer // the private halves; the caller frees them
+	halves   *envelope.Halves
+}
+
+// openIdentity is what needs both factors: fetch the keyring, verify its chain
+// from the vault's id, then Argon2id over the passphrase while the master key
+// decrypts the share, and open the identity's private halves with both.
+func (j *job) openIdentity(ctx context.Context, p opener.Place, pass opener.File) (*opened, error) {
+	s, err := store(p)
+	if err != nil {
+		return nil, err
+	}
+	fetched, err := fetchAll(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	members, err := keyring.ParseMembers(fetched.Members, p.Vault)
+	if err != nil {
+		return nil, fmt.Errorf("verify keyring: %w", err)
+	}
+	me, block, err := findIdentity(members, p.Identity)
+	if err != nil {
+		return nil, err
+	}
+	o := &opened{identity: me.ID, keyring: fetched, members: members}
+	if o.seeds, err = j.slab.Alloc(envelope.HalvesSize); err != nil {
+		return nil, err
+	}
+	if o.halves, err = j.openHalves(ctx, o, p, pass, me, block); err != nil {
+		o.seeds.Free()
+		return nil, err
+	}
+	return o, nil
+}
+
+// findIdentity finds this device's identity, or the only one there is.
+func findIdentity(members *keyring.Members, want id.Identity) (me keyring.Identity, block keyring.UnlockBlock, err error) {
+	if want.IsZero() {
+		all := members.Identities()
+		if len(all) != 1 {
+			return me, block, &opener.Error{
+				Kind:    opener.NotAMember,
+				Message: fmt.Sprintf("the vault has %d identities, and this device doesn't know which is its own", len(all)),
+				Next:    "Put back this device's state folder.",
+			}
+		}
+		want = all[0].ID
+	}
+	me, ok := members.Identity(want)
+	if !ok {
+		return me, block, &opener.Error{
+			Kind: opener.NotAMember, Message: fmt.Sprintf("identity %v is not a member of the vault", want),
+			Next: "Ask an owner of the vault to admit this device again.",
+		}
+	}
+	block, ok = members.Unlock(want)
+	if !ok {
+		return me, block, &opener.Error{Kind: opener.Damaged, Message: fmt.Sprintf("the keyring has no unlock block for identity %v", want)}
+	}
+	return me, block, nil
+}
+
+func (j *job) openHalves(ctx context.Context, o *opened, p opener.Place, pass opener.File, me keyring.Identity, block keyring.UnlockBlock) (*envelope.Halves, error) {
+	keys, err := j.slab.Alloc(3 * envelope.KeySize)
+	if err != nil {
+		return nil, err
+	}
+	defer keys.Free()
+	share, stretched, unlockKey := split(keys.Bytes())
+	if err := j.bothFactors(ctx, o, p, pass, block, share, stretched); err != nil {
+		return nil, err
+	}
+	if err := envelope.UnlockKey(unlockKey, share, stretched, p.Vault, me.ID, block.KDF); err != nil {
+		return nil, err
+	}
+	halves, err := envelope.OpenHalves(o.seeds.Bytes(), unlockKey, &block.Halves, p.Vault, me.ID, me.Public)
+	if errors.Is(err, envelope.ErrWrongKey) {
+		return nil, &opener.Error{
+			Kind: opener.WrongPassphrase, Message: fmt.Sprintf("wrong passphrase for vault %q", p.Name),
+			Next: "Try again. Nothing was changed.",
+		}
+	}
+	return halves, err
+}
+
+func split(b []byte) (share, stretched, unlockKey []byte) {
+	const n = envelope.KeySize
+	return b[:n:n], b[n : 2*n : 2*n], b[2*n : 3*n : 3*n]
+}
+
+// bothFactors fills share and stretched, at the same time: the master key's
+// answer and Argon2id each take their while.
+func (j *job) bothFactors(ctx context.Context, o *opened, p opener.Place, pass opener.File, block keyring.UnlockBlock, share, stretched []byte) error {
+	key, err := j.masterKey(p)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	var shareErr error
+	wg.Go(func() {
+		shareErr = key.Decrypt(ctx, share, block.Share, shareContext(p.Vault, o.identity))
+		o.calls = key.Calls()
+	})
+	passErr := j.stretch(stretched, pass, block.KDF)
+	if passErr != nil {
+		cancel()
+	}
+	wg.Wait()
+	if passErr != nil {
+		return passErr
+	}
+	return shareErr
+}
+
+// stretch reads a passphrase and runs Argon2id on it.
+func (j *job) stretch(dst []byte, pass opener.File, k keyring.KDF) error {
+	b, p, err := j.passphrase(pass)
+	if err != nil {
+		return err
+	}
+	defer b.Free()
+	if len(dst) != passphrase.KeySize {
+		return errors.New("stretch passphrase: wrong size")
+	}
+	return j.deriver.Derive(dst, p, k)
+}

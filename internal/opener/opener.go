@@ -1,0 +1,311 @@
+// Package opener starts vigil-opener and talks to it: the one-shot process for
+// what needs the network, a passphrase or a parser of private key files.
+//
+// The AWS SDK, Argon2id and those parsers leave copies of what they work on in
+// memory that nobody can reach; they run in an opener only, and the copies die
+// with it. The front starts one for a job, hands it descriptors that it doesn't
+// read itself (passphrases, key files, the end of a socketpair to the keeper),
+// asks one or more questions and closes the connection. The opener's own side
+// is package opener/job.
+//
+// A message is a 4-byte big-endian length and that many bytes of JSON.
+package opener
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"vigil/internal/backend"
+	"vigil/internal/id"
+	"vigil/internal/master"
+)
+
+const (
+	// FrontFD is the opener's descriptor for its front; FirstFile is that of the
+	// first file it was handed.
+	FrontFD   = 3
+	FirstFile = FrontFD + 1
+	// maxMessage bounds a message: both keyring objects in base64, and room.
+	maxMessage = 2*backend.MaxObject*4/3 + 1<<20
+)
+
+// Roles in the hello.
+const (
+	RoleFront  = "front"
+	RoleOpener = "opener"
+)
+
+// Hello is the first message, both ways.
+type Hello struct {
+	Build string   `json:"build"`
+	Role  string   `json:"role"`
+	Vault id.Vault `json:"vault"` // all zero when the job makes one
+}
+
+// Place says where a vault's parts are. The front gets it from config and state.
+type Place struct {
+	Name       string      `json:"name"`
+	Vault      id.Vault    `json:"vault"`
+	Identity   id.Identity `json:"identity"`    // this device's; zero: the only one there is
+	Backend    string      `json:"backend"`     // URI
+	KeyringDir string      `json:"keyring_dir"` // where backend "file" lies
+	Master     string      `json:"master"`      // URI
+	DeviceDir  string      `json:"device_dir"`  // where the local master's key lies
+}
+
+// File is a descriptor that was handed to the opener: the how-manieth one,
+// counted from 1. Zero means none.
+type File int
+
+// Request is one question: exactly one member is set.
+type Request struct {
+	Create   *Create   `json:"create,omitempty"`
+	Found    *Found    `json:"found,omitempty"`
+	Unlock   *Unlock   `json:"unlock,omitempty"`
+	Fetch    *Fetch    `json:"fetch,omitempty"`
+	Put      *Put      `json:"put,omitempty"`
+	Import   *Import   `json:"import,omitempty"`
+	Generate *Generate `json:"generate,omitempty"`
+	Export   *Export   `json:"export,omitempty"`
+}
+
+// VaultID is the vault that the request is about; zero for one that makes it.
+func (r *Request) VaultID() (vault id.Vault) {
+	switch {
+	case r.Unlock != nil:
+		return r.Unlock.Place.Vault
+	case r.Import != nil:
+		return r.Import.Vault
+	case r.Generate != nil:
+		return r.Generate.Vault
+	case r.Export != nil:
+		return r.Export.Place.Vault
+	}
+	return vault
+}
+
+// Reply answers a Request: Error, or the member of the request's name.
+type Reply struct {
+	Error    *Error    `json:"error,omitempty"`
+	Create   *Created  `json:"create,omitempty"`
+	Found    *Fetched  `json:"found,omitempty"`
+	Unlock   *Unlocked `json:"unlock,omitempty"`
+	Fetch    *Fetched  `json:"fetch,omitempty"`
+	Put      *Stored   `json:"put,omitempty"`
+	Import   *Key      `json:"import,omitempty"`
+	Generate *Key      `json:"generate,omitempty"`
+	Export   *Exported `json:"export,omitempty"`
+}
+
+// Create makes a new vault's keyring with a first identity, an owner, and stores
+// nothing yet: Found does, once the vault's file is on the disk.
+type Create struct {
+	Place      Place `json:"place"`
+	Passphrase File  `json:"passphrase"`
+	MemoryKiB  int   `json:"memory_kib"` // Argon2id's cost; zeros: the defaults
+	Time       int   `json:"time"`
+	Lanes      int   `json:"lanes"`
+}
+
+// Created is a new vault.
+type Created struct {
+	Vault    id.Vault    `json:"vault"`
+	Identity id.Identity `json:"identity"`
+	Header   []byte      `json:"header"` // the vault file's first line
+	Keyring  Fetched     `json:"keyring"`
+	// Calls are those to the key management service.
+	Calls master.Calls `json:"calls"`
+}
+
+// Found stores the keyring of a new vault, if its place is vacant.
+type Found struct {
+	Place   Place   `json:"place"`
+	Keyring Fetched `json:"keyring"`
+}
+
+// Unlock opens the identity's private halves with the passphrase and the master
+// key, and hands them to the keeper.
+type Unlock struct {
+	Place      Place `json:"place"`
+	Passphrase File  `json:"passphrase"`
+	Keeper     File  `json:"keeper"`
+}
+
+// Unlocked says which identity the keeper now has, and gives the keyring it was
+// found in.
+type Unlocked struct {
+	Identity id.Identity  `json:"identity"`
+	Keyring  Fetched      `json:"keyring"`
+	Calls    master.Calls `json:"calls"`
+}
+
+// Fetch reads both objects of the keyring, those the front hasn't got yet.
+type Fetch struct {
+	Place       Place           `json:"place"`
+	HaveMembers backend.Version `json:"have_members"`
+	HaveDeks    backend.Version `json:"have_deks"`
+}
+
+// Fetched holds both objects; an object the front has already is nil.
+type Fetched struct {
+	Members        []byte          `json:"members"`
+	MembersVersion backend.Version `json:"members_version"`
+	Deks           []byte          `json:"deks"`
+	DeksVersion    backend.Version `json:"deks_version"`
+}
+
+// Put replaces an object if it's still at the expected version.
+type Put struct {
+	Place  Place           `json:"place"`
+	Object backend.Object  `json:"object"`
+	Data   []byte          `json:"data"`
+	Expect backend.Version `json:"expect"`
+}
+
+// Stored is the object's new version.
+type Stored struct {
+	Version backend.Version `json:"version"`
+}
+
+// Import parses a private key file and hands the key to the keeper.
+type Import struct {
+	Vault      id.Vault `json:"vault"`
+	Key        File     `json:"key"`
+	Passphrase File     `json:"passphrase"` // the key file's; 0: none was given
+	Keeper     File     `json:"keeper"`
+}
+
+// Generate makes a key and hands it to the keeper.
+type Generate struct {
+	Vault   id.Vault `json:"vault"`
+	Type    string   `json:"type"`
+	Bits    int      `json:"bits"`
+	Comment string   `json:"comment"`
+	Keeper  File     `json:"keeper"`
+}
+
+// Key is the public side of a key that the keeper was handed.
+type Key struct {
+	Type    string `json:"type"`
+	Public  []byte `json:"public"` // blob
+	Comment string `json:"comment"`
+}
+
+// Export opens one item from scratch, with the passphrase asked for anew, and
+// writes its key as an OpenSSH private key file.
+type Export struct {
+	Place         Place `json:"place"`
+	Passphrase    File  `json:"passphrase"`
+	NewPassphrase File  `json:"new_passphrase"` // 0: without one
+	Output        File  `json:"output"`
+	// Line is the item's line of the vault file.
+	Line []byte `json:"line"`
+}
+
+// Exported says that the file was written.
+type Exported struct {
+	Calls master.Calls `json:"calls"`
+}
+
+// Kind sorts an opener's errors for the front.
+type Kind string
+
+// The kinds of Error.
+const (
+	WrongPassphrase Kind = "wrong_passphrase"
+	KeyPassphrase   Kind = "key_passphrase" // a key file's is wrong or was not given
+	BadKeyFile      Kind = "bad_key_file"   // not a private key, or of a kind not supported
+	BadInput        Kind = "bad_input"      // a parameter is out of range
+	Missing         Kind = "missing"        // the keyring isn't there
+	Exists          Kind = "exists"         // the keyring is there already
+	Damaged         Kind = "damaged"        // the keyring fails its checks
+	Conflict        Kind = "conflict"       // another writer was first
+	NotModified     Kind = "not_modified"
+	NotAMember      Kind = "not_a_member"
+	Revoked         Kind = "revoked"
+	Denied          Kind = "denied"
+	Unreachable     Kind = "unreachable"
+	Misconfigured   Kind = "misconfigured"
+	SignIn          Kind = "sign_in"
+	KeeperRefused   Kind = "keeper_refused"
+	OtherBuild      Kind = "other_build"
+	MemoryLimit     Kind = "memory_limit" // the lock limit is too low for guarded memory
+	Failed          Kind = "failed"
+)
+
+// Error is a job that failed: a sentence without secrets, the kind to branch
+// on, and what to do next.
+type Error struct {
+	Kind      Kind   `json:"kind"`
+	Message   string `json:"message"`
+	Next      string `json:"next"`
+	RequestID string `json:"request_id"` // the KMS's or the backend's
+}
+
+// Error returns the message.
+func (e *Error) Error() string { return e.Message }
+
+// Is makes errors.Is(err, &Error{Kind: k}) tell whether err is of kind k.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Kind == e.Kind && t.Message == ""
+}
+
+// KindOf returns the kind of an opener's error, Failed for any other, and "" for nil.
+func KindOf(err error) Kind {
+	var e *Error
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &e):
+		return e.Kind
+	}
+	return Failed
+}
+
+// WriteMessage writes one message.
+func WriteMessage(w io.Writer, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode message: %w", err)
+	}
+	if len(body) > maxMessage {
+		return fmt.Errorf("message has %d bytes and may have %d", len(body), maxMessage)
+	}
+	head := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)), uint32(len(body)))
+	_, err = w.Write(append(head, body...))
+	return err
+}
+
+// ReadMessage reads one message into v. It allocates as bytes arrive, not by
+// the length that was announced.
+func ReadMessage(r io.Reader, v any) error {
+	var head [4]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return err
+	}
+	n := int64(binary.BigEndian.Uint32(head[:]))
+	if n > maxMessage {
+		return fmt.Errorf("message has %d bytes and may have %d", n, maxMessage)
+	}
+	body := slices.Grow([]byte(nil), int(min(n, 64<<10)))
+	buf := &growing{body}
+	if _, err := io.CopyN(buf, r, n); err != nil {
+		return fmt.Errorf("read message: %w", err)
+	}
+	if err := json.Unmarshal(buf.b, v); err != nil {
+		return errors.New("decode message: not the JSON that was expected")
+	}
+	return nil
+}
+
+type growing struct{ b []byte }
+
+func (g *growing) Write(p []byte) (int, error) {
+	g.b = append(g.b, p...)
+	return len(p), nil
+}
