@@ -1,0 +1,136 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"vigil/internal/agentproto"
+	"vigil/internal/guard"
+	"vigil/internal/keeper"
+	"vigil/internal/sshagent"
+)
+
+// addedKeeper is the keeper of the keys that ssh-add adds. The process exists
+// only while there is something for it to hold.
+type addedKeeper struct {
+	d    *Daemon
+	turn turn // one start or end at a time
+	cell cell[keeper.Client]
+}
+
+// running returns the keeper, or nil.
+func (k *addedKeeper) running() *keeper.Client { return k.cell.get() }
+
+// started returns the keeper, started if need be.
+func (k *addedKeeper) started(ctx context.Context) (*keeper.Client, error) {
+	if c := k.cell.get(); c != nil {
+		return c, nil
+	}
+	if err := k.turn.take(ctx); err != nil {
+		return nil, err
+	}
+	defer k.turn.give()
+	if c := k.cell.get(); c != nil {
+		return c, nil
+	}
+	c, err := keeper.Start(ctx, keeper.Options{Exe: k.d.o.Exe})
+	if err != nil {
+		return nil, err
+	}
+	k.cell.set(c)
+	k.d.watch.Go(func() {
+		<-c.Done()
+		if k.cell.clear(c) { // nobody asked it to end
+			k.d.log.Error("keeper of added keys ended by itself", "err", c.Exit())
+			k.d.agent.ForgetAdded()
+		}
+	})
+	return c, nil
+}
+
+// close ends the process.
+func (k *addedKeeper) close() {
+	if c := k.cell.take(); c != nil {
+		c.Close()
+	}
+}
+
+// Sign signs with an added key. See [sshagent.Signer].
+func (k *addedKeeper) Sign(ctx context.Context, key uint64, data []byte, flags uint32, dst []byte) ([]byte, error) {
+	c := k.running()
+	if c == nil {
+		return nil, sshagent.ErrNoKey
+	}
+	return signWith(c, ctx, key, data, flags, dst)
+}
+
+// signWith gives the keeper's errors the names that sshagent knows.
+func signWith(c *keeper.Client, ctx context.Context, key uint64, data []byte, flags uint32, dst []byte) ([]byte, error) {
+	sig, err := c.Sign(ctx, key, data, flags, dst)
+	if errors.Is(err, keeper.ErrNoKey) || errors.Is(err, keeper.ErrGone) {
+		return nil, fmt.Errorf("%w: %w", sshagent.ErrNoKey, err)
+	}
+	return sig, err
+}
+
+// Add hands a key to the keeper. See [sshagent.Keeper].
+func (k *addedKeeper) Add(ctx context.Context, body *guard.Buffer, constrained bool) (sshagent.Added, error) {
+	c, err := k.started(ctx)
+	if err != nil {
+		return sshagent.Added{}, err
+	}
+	a, err := c.Add(ctx, body, constrained)
+	if err != nil {
+		return sshagent.Added{}, err
+	}
+	constraints, err := agentproto.ParseConstraints(a.Constraints)
+	if err != nil {
+		return sshagent.Added{}, errors.Join(err, c.Remove(ctx, a.Key))
+	}
+	return sshagent.Added{Key: a.Key, Blob: a.Blob, Comment: a.Comment, Constraints: constraints}, nil
+}
+
+// Remove wipes a key. See [sshagent.Keeper].
+func (k *addedKeeper) Remove(ctx context.Context, key uint64) error {
+	c := k.running()
+	if c == nil {
+		return nil
+	}
+	if err := c.Remove(ctx, key); err != nil && !errors.Is(err, keeper.ErrNoKey) && !errors.Is(err, keeper.ErrGone) {
+		return err
+	}
+	return nil
+}
+
+// RemoveAll ends the process that holds the keys. The passphrase of ssh-add -x
+// would go with it, so while that holds, only the keys go.
+func (k *addedKeeper) RemoveAll(ctx context.Context) error {
+	c := k.running()
+	if c == nil {
+		return nil
+	}
+	if !k.d.agent.Locked() {
+		k.close()
+		return nil
+	}
+	return c.RemoveAll(ctx)
+}
+
+// Lock sets the passphrase of ssh-add -x. See [sshagent.Keeper].
+func (k *addedKeeper) Lock(ctx context.Context, body *guard.Buffer) error {
+	c, err := k.started(ctx)
+	if err != nil {
+		return err
+	}
+	return c.Lock(ctx, body)
+}
+
+// Unlock checks it. See [sshagent.Keeper].
+func (k *addedKeeper) Unlock(ctx context.Context, body *guard.Buffer) error {
+	c := k.running()
+	if c == nil {
+		return errors.New("the agent is not locked")
+	}
+	return c.Unlock(ctx, body)
+}

@@ -1,0 +1,34 @@
+package daemon
+
+import (
+	"sync"
+
+	"vigil/internal/control"
+	"vigil/internal/master"
+)
+
+// kmsCalls counts what openers asked of key management services.
+type kmsCalls struct {
+	mu sync.Mutex
+	n  control.KMSCalls
+}
+
+// add counts an unlock's or an export's calls: it asks for Decrypt only.
+func (c *kmsCalls) add(m master.Calls) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n.Decrypt += int64(m.Operations)
+}
+
+// created counts a creation's calls: it asks for GenerateDataKey only.
+func (c *kmsCalls) created(m master.Calls) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n.GenerateDataKey += int64(m.Operations)
+}
+
+func (c *kmsCalls) get() control.KMSCalls {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.n
+}

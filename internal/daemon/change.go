@@ -1,0 +1,436 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"vigil/internal/agentproto"
+	"vigil/internal/control"
+	"vigil/internal/id"
+	"vigil/internal/keeper"
+	"vigil/internal/opener"
+	"vigil/internal/pubkey"
+	"vigil/internal/vaultfile"
+)
+
+// maxCertificate is the size in bytes of the largest certificate file.
+const maxCertificate = 64 << 10
+
+// Add imports a private key file.
+func (h *handler) Add(ctx context.Context, _ *control.Call, req *control.AddRequest) (*control.AddReply, error) {
+	meta := vaultfile.Meta{Name: req.Name, Comment: req.Comment, Hosts: req.Hosts, Tags: req.Tags}
+	cert, err := readCertificate(req.Certificate)
+	if err != nil {
+		return nil, err
+	}
+	meta.Certificate = cert
+	files := []*os.File{req.KeyFile}
+	job := opener.Import{Key: 1}
+	if req.KeyPassphrase != nil {
+		files = append(files, req.KeyPassphrase)
+		job.Passphrase = 2
+	}
+	job.Keeper = opener.File(len(files) + 1)
+	key, err := h.d.newKey(ctx, req.Vault, meta, files, func(o *openVault) opener.Request {
+		job.Vault = o.id
+		return opener.Request{Import: &job}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &control.AddReply{Key: key}, nil
+}
+
+// Generate makes a new key.
+func (h *handler) Generate(ctx context.Context, _ *control.Call, req *control.GenerateRequest) (*control.GenerateReply, error) {
+	meta := vaultfile.Meta{Name: req.Name, Comment: req.Comment, Hosts: req.Hosts, Tags: req.Tags}
+	key, err := h.d.newKey(ctx, req.Vault, meta, nil, func(o *openVault) opener.Request {
+		return opener.Request{Generate: &opener.Generate{Vault: o.id, Type: req.Type, Bits: req.Bits, Comment: req.Comment, Keeper: 1}}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &control.GenerateReply{Key: key}, nil
+}
+
+// newKey has an opener hand a key to the keeper, and saves it as a new item.
+func (d *Daemon) newKey(ctx context.Context, vaultName string, meta vaultfile.Meta, files []*os.File, request func(*openVault) opener.Request) (key control.Key, err error) {
+	v, err := d.find(vaultName)
+	if err != nil {
+		return key, err
+	}
+	ctx, done, err := v.beginJob(ctx)
+	if err != nil {
+		return key, err
+	}
+	defer done()
+	o, err := v.current()
+	if err != nil {
+		return key, err
+	}
+	if err := v.nameIsFree(o, meta.Name, id.Item{}); err != nil {
+		return key, err
+	}
+	draft, parsed, err := v.draft(ctx, o, files, request(o))
+	if err != nil {
+		return key, err
+	}
+	if err := v.complete(o, &meta, draft, parsed); err != nil {
+		return key, errors.Join(err, o.keeper.DropDraft(ctx, draft.Number))
+	}
+	encoded, err := meta.Encode()
+	if err != nil {
+		return key, errors.Join(err, o.keeper.DropDraft(ctx, draft.Number))
+	}
+	item := id.NewItem()
+	err = v.write(ctx, o, change{seal: func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
+		s, err := o.keeper.SealDraft(ctx, draft.Number, item, encoded)
+		if err != nil {
+			return nil, keeperError(v.name, err)
+		}
+		return []keeper.Sealed{s}, nil
+	}})
+	if err != nil {
+		return key, err
+	}
+	return v.item(o, item)
+}
+
+// draft runs the opener's job and returns what the keeper and the opener say of the key.
+func (v *vault) draft(ctx context.Context, o *openVault, files []*os.File, req opener.Request) (keeper.Draft, *opener.Key, error) {
+	var draft keeper.Draft
+	attach := func(ctx context.Context, end *os.File) (err error) {
+		draft, err = o.keeper.AttachKey(ctx, end)
+		return err
+	}
+	var reply opener.Reply
+	if err := v.between(ctx, attach, files, req, &reply); err != nil {
+		return draft, nil, err
+	}
+	parsed := reply.Import
+	if parsed == nil {
+		parsed = reply.Generate
+	}
+	if parsed == nil || !bytes.Equal(parsed.Public, draft.Public) {
+		return draft, nil, errors.Join(errors.New("the opener and the keeper speak of different keys"), o.keeper.DropDraft(ctx, draft.Number))
+	}
+	return draft, parsed, nil
+}
+
+// complete fills in what the key file says and the user didn't.
+func (v *vault) complete(o *openVault, meta *vaultfile.Meta, draft keeper.Draft, parsed *opener.Key) error {
+	meta.Public, meta.Created = draft.Public, uint64(time.Now().Unix())
+	if meta.Comment == "" {
+		meta.Comment = parsed.Comment
+	}
+	if meta.Name == "" {
+		meta.Name = v.freeName(o, nameFrom(meta.Comment, draft.Type))
+	}
+	if len(meta.Certificate) > 0 {
+		if err := certifies(meta.Certificate, draft.Public); err != nil {
+			return err
+		}
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, f := range o.keys {
+		if bytes.Equal(f.meta.Public, meta.Public) {
+			return control.Errorf(control.CodeExists, "`vigilctl show "+f.meta.Name+"` shows it.", "the key is in vault %q already, as %q", v.name, f.meta.Name)
+		}
+	}
+	return nil
+}
+
+// nameFrom makes a name of a comment such as "alice@laptop", or of a type.
+func nameFrom(comment, keyType string) string {
+	if fields := strings.Fields(comment); len(fields) > 0 {
+		return fields[0]
+	}
+	return strings.TrimPrefix(keyType, "ssh-")
+}
+
+// freeName appends a number to a name that is taken.
+func (v *vault) freeName(o *openVault, name string) string {
+	for n := 1; ; n++ {
+		try := name
+		if n > 1 {
+			try = fmt.Sprintf("%s-%d", name, n)
+		}
+		if v.nameIsFree(o, try, id.Item{}) == nil {
+			return try
+		}
+	}
+}
+
+// nameIsFree refuses a name that another item has.
+func (v *vault) nameIsFree(o *openVault, name string, of id.Item) error {
+	if name == "" {
+		return nil
+	}
+	if name != pubkey.CleanComment(name) || strings.ContainsAny(name, " \t") {
+		return control.Errorf(control.CodeUsage, "Choose a name without spaces and control characters.", "%q can't be a key's name", pubkey.CleanComment(name))
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, f := range o.keys {
+		if f.meta.Name == name && f.item != of {
+			return control.Errorf(control.CodeExists, "Choose another name with --name.", "vault %q has a key called %q", v.name, name)
+		}
+	}
+	return nil
+}
+
+// item describes an item that was just saved.
+func (v *vault) item(o *openVault, item id.Item) (control.Key, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, f := range o.keys {
+		if f.item == item {
+			return v.describe(f), nil
+		}
+	}
+	return control.Key{}, fmt.Errorf("vault %q: the saved key %v isn't listed", v.name, item)
+}
+
+// Remove deletes an item for good.
+func (h *handler) Remove(ctx context.Context, _ *control.Call, req *control.RemoveRequest) (*control.RemoveReply, error) {
+	v, f, err := h.d.resolve(req.Vault, req.Key)
+	if err != nil {
+		return nil, err
+	}
+	ctx, done, err := v.beginJob(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	o, err := v.current()
+	if err != nil {
+		return nil, err
+	}
+	key := v.describe(f)
+	if err := v.write(ctx, o, change{remove: []id.Item{f.item}}); err != nil {
+		return nil, err
+	}
+	return &control.RemoveReply{Key: key}, nil
+}
+
+// Edit makes a revision of an item with other metadata.
+func (h *handler) Edit(ctx context.Context, _ *control.Call, req *control.EditRequest) (*control.EditReply, error) {
+	v, f, err := h.d.resolve(req.Vault, req.Key)
+	if err != nil {
+		return nil, err
+	}
+	ctx, done, err := v.beginJob(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	o, err := v.current()
+	if err != nil {
+		return nil, err
+	}
+	meta, err := v.edited(o, f, req)
+	if err != nil {
+		return nil, err
+	}
+	err = v.write(ctx, o, change{seal: func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
+		s, err := o.keeper.SealEdited(ctx, f.revision, f.item, v.heads(o, f.item), meta)
+		if err != nil {
+			return nil, keeperError(v.name, err)
+		}
+		return []keeper.Sealed{s}, nil
+	}})
+	if err != nil {
+		return nil, err
+	}
+	key, err := v.item(o, f.item)
+	return &control.EditReply{Key: key}, err
+}
+
+// heads are the revisions that an edit replaces: all there are of the item.
+func (v *vault) heads(o *openVault, item id.Item) (heads []id.Revision) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, f := range o.keys {
+		if f.item == item {
+			heads = append(heads, f.revision)
+		}
+	}
+	return heads
+}
+
+// edited applies a request to a key's metadata.
+func (v *vault) edited(o *openVault, f *fact, req *control.EditRequest) ([]byte, error) {
+	m := f.meta
+	if req.Name != nil {
+		if err := v.nameIsFree(o, *req.Name, f.item); err != nil {
+			return nil, err
+		}
+		m.Name = *req.Name
+	}
+	if req.Comment != nil {
+		m.Comment = *req.Comment
+	}
+	if req.Hosts != nil {
+		m.Hosts = *req.Hosts
+	}
+	if req.Tags != nil {
+		m.Tags = *req.Tags
+	}
+	if req.Confirm != nil {
+		m.Policy.Confirm = *req.Confirm
+	}
+	if req.Destinations != nil {
+		m.Policy.Destinations = agentproto.AppendDestinations(nil, constraints(*req.Destinations))
+		if len(*req.Destinations) == 0 {
+			m.Policy.Destinations = nil
+		}
+		if _, err := agentproto.ParseDestinations(m.Policy.Destinations); err != nil {
+			return nil, control.Errorf(control.CodeUsage, "See `vigilctl edit --help`.", "destinations: %v", err)
+		}
+	}
+	if req.DropCertificate {
+		m.Certificate = nil
+	}
+	if req.Certificate != nil {
+		cert, err := readCertificate(req.Certificate)
+		if err != nil {
+			return nil, err
+		}
+		if err := certifies(cert, m.Public); err != nil {
+			return nil, err
+		}
+		m.Certificate = cert
+	}
+	return m.Encode()
+}
+
+// readCertificate reads an OpenSSH certificate file, which is public.
+func readCertificate(f *os.File) ([]byte, error) {
+	if f == nil {
+		return nil, nil
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxCertificate+1))
+	if err != nil {
+		return nil, fmt.Errorf("read certificate: %w", err)
+	}
+	key, _, _, _, err := ssh.ParseAuthorizedKey(text)
+	if _, ok := key.(*ssh.Certificate); err != nil || !ok || len(text) > maxCertificate {
+		return nil, control.Errorf(control.CodeFailed, "Give the file that ssh-keygen -s made: …-cert.pub.", "the certificate file isn't an OpenSSH certificate")
+	}
+	return key.Marshal(), nil
+}
+
+// certifies checks that a certificate is one for this key.
+func certifies(cert, public []byte) error {
+	key, err := ssh.ParsePublicKey(cert)
+	if err != nil {
+		return fmt.Errorf("read certificate: %w", err)
+	}
+	if c, ok := key.(*ssh.Certificate); !ok || !bytes.Equal(c.Key.Marshal(), public) {
+		return control.Errorf(control.CodeFailed, "Give the certificate of this key.", "the certificate is for another key")
+	}
+	return nil
+}
+
+// export has an opener open one item from scratch; the keeper has no part in it.
+func (v *vault) export(ctx context.Context, f *fact, req *control.ExportRequest) error {
+	ctx, done, err := v.beginJob(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	o, err := v.current()
+	if err != nil {
+		return err
+	}
+	line, err := v.line(f)
+	if err != nil {
+		return err
+	}
+	if err := v.slowDown(ctx); err != nil {
+		return err
+	}
+	files := []*os.File{req.Passphrase, req.Output}
+	job := opener.Export{Place: v.place(o.id, o.identity), Passphrase: 1, Output: 2, Line: line}
+	switch {
+	case req.NewPassphrase != nil:
+		files = append(files, req.NewPassphrase)
+		job.NewPassphrase = 3
+	case !req.Plaintext:
+		return control.Errorf(control.CodeUsage, "Give a passphrase for the file, or insist with --plaintext.", "an exported key needs a passphrase")
+	}
+	c, err := opener.Start(ctx, v.d.o.Opener, o.id, files...)
+	if err != nil {
+		return openerError(v.name, err)
+	}
+	defer c.Close()
+	reply, err := c.Do(ctx, opener.Request{Export: &job})
+	v.noteAttempt(err)
+	if err != nil {
+		v.d.why.note(control.Refusal{What: "export", Vault: v.name, Key: f.meta.Name, Reason: err.Error(), UID: os.Getuid()})
+		return openerError(v.name, err)
+	}
+	if reply.Export != nil {
+		v.d.calls.add(reply.Export.Calls)
+	}
+	return nil
+}
+
+// line returns a revision's line of the vault file.
+func (v *vault) line(f *fact) ([]byte, error) {
+	_, file, err := v.readFile()
+	if err != nil {
+		return nil, err
+	}
+	for i := range file.Revisions() {
+		if r := &file.Revisions()[i]; r.Revision == f.revision && r.Item == f.item {
+			return r.Line(), nil
+		}
+	}
+	return nil, control.Errorf(control.CodeDamaged, "Put back a good copy of the vault file.", "vault %q has no line of key %q any more", v.name, f.meta.Name)
+}
+
+// refresh fetches the keyring and reads the vault file again.
+func (v *vault) refresh(ctx context.Context) (r control.RefreshResult) {
+	r.Vault = v.name
+	ctx, done, err := v.beginJob(ctx)
+	if err != nil {
+		r.Error = control.AsError(err)
+		return r
+	}
+	defer done()
+	o, err := v.current()
+	if err != nil {
+		r.Error = control.AsError(err)
+		return r
+	}
+	before, had := o.loaded.Pins, len(o.keys)
+	if err := v.fetchAndReload(ctx, o); err != nil {
+		r.Error = control.AsError(err)
+		return r
+	}
+	r.Epoch, r.Changed = o.loaded.Pins.Deks.Epoch, o.loaded.Pins != before || had != len(o.keys)
+	r.Added, r.Removed = max(0, len(o.keys)-had), max(0, had-len(o.keys))
+	return r
+}
+
+func (v *vault) fetchAndReload(ctx context.Context, o *openVault) error {
+	session, err := opener.Start(ctx, v.d.o.Opener, o.id)
+	if err != nil {
+		return openerError(v.name, err)
+	}
+	defer session.Close()
+	if err := v.catchUp(ctx, session, o); err != nil {
+		return err
+	}
+	return v.reload(ctx, o, o.keyring)
+}

@@ -1,0 +1,126 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"vigil/internal/config"
+	"vigil/internal/control"
+	"vigil/internal/durable"
+	"vigil/internal/id"
+	"vigil/internal/opener"
+	"vigil/internal/vaultfile"
+)
+
+// gitAttributes lets git merge two vault files by taking the lines of both.
+const gitAttributes = "vault.jsonl -text merge=union\n"
+
+// create makes the vault: its keyring by an opener, then the vault file, then
+// the keyring in the backend, then this device's state. Interrupted before the
+// keyring is stored, it leaves a vault file without items, which the next call
+// replaces: nothing was ever sealed for it.
+func (v *vault) create(ctx context.Context, req *control.InitRequest) (notices []string, err error) {
+	ctx, done, err := v.beginJob(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	v.configure(req)
+	if err := v.unfinished(); err != nil {
+		return nil, err
+	}
+	c, err := opener.Start(ctx, v.d.o.Opener, id.Vault{}, req.Passphrase)
+	if err != nil {
+		return nil, openerError(v.name, err)
+	}
+	defer c.Close()
+	place := v.place(id.Vault{}, id.Identity{})
+	reply, err := c.Do(ctx, opener.Request{Create: &opener.Create{
+		Place: place, Passphrase: 1,
+		MemoryKiB: int(req.KDF.MemoryMiB) << 10, Time: int(req.KDF.Time), Lanes: int(req.KDF.Parallelism),
+	}})
+	if err != nil {
+		return nil, openerError(v.name, err)
+	}
+	created := reply.Create
+	if created == nil {
+		return nil, errors.New("create vault: the opener gave no answer")
+	}
+	v.d.calls.created(created.Calls)
+	if err := v.writeNew(created.Header); err != nil {
+		return nil, err
+	}
+	if _, err = c.Do(ctx, opener.Request{Found: &opener.Found{Place: place, Keyring: created.Keyring}}); err != nil {
+		return nil, openerError(v.name, err)
+	}
+	if err := v.settle(ctx, created); err != nil {
+		return nil, err
+	}
+	if v.cfg.Master == config.DefaultMaster {
+		notices = append(notices, "The local master key is in "+v.d.o.Paths.Device()+": back it up. Without it the vault can't be opened.")
+	}
+	return notices, nil
+}
+
+// configure takes the request's places over into the vault's configuration.
+func (v *vault) configure(req *control.InitRequest) {
+	if req.Master != "" {
+		v.cfg.Master = req.Master
+	}
+	if req.Backend != "" {
+		v.cfg.Backend = req.Backend
+	}
+}
+
+// unfinished makes sure that no vault is overwritten: one may be there that an
+// earlier create was interrupted in, without items.
+func (v *vault) unfinished() error {
+	data, err := os.ReadFile(v.cfg.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return control.Errorf(control.CodeFailed, "Nothing was changed.", "look at %s: %v", v.cfg.Path, err)
+	}
+	exists := control.Errorf(control.CodeExists, "Use it: vigilctl unlock --vault "+v.name+".", "vault %q is there already: %s", v.name, v.cfg.Path)
+	f, err := vaultfile.Parse(data, id.Vault{})
+	if err != nil || len(f.Revisions()) > 0 || len(f.Damaged()) > 0 {
+		return exists
+	}
+	names, err := v.d.state.Names()
+	if err != nil {
+		return err
+	}
+	if _, finished := names[v.name]; finished {
+		return exists
+	}
+	return nil // the opener refuses when the backend has a keyring
+}
+
+// writeNew writes the vault file, and what tells git how to merge it.
+func (v *vault) writeNew(header []byte) error {
+	dir := filepath.Dir(v.cfg.Path)
+	if err := durable.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	err := durable.Create(filepath.Join(dir, ".gitattributes"), []byte(gitAttributes), 0o600)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return durable.Replace(v.cfg.Path, header, durable.Options{Mode: 0o600, Keep: true})
+}
+
+// settle writes down on this device that the vault is whole.
+func (v *vault) settle(ctx context.Context, created *opener.Created) error {
+	if err := config.WriteVault(ctx, v.d.o.Paths, v.name, v.cfg.VaultConfig); err != nil {
+		return err
+	}
+	st := v.d.state.Vault(created.Vault)
+	if err := st.SetBlob(ctx, identityBlob, created.Identity[:]); err != nil {
+		return err
+	}
+	return v.d.state.Bind(ctx, v.name, created.Vault)
+}

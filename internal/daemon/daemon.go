@@ -1,0 +1,217 @@
+// Package daemon is the front: the resident process that listens, decides and
+// keeps order. It wires the agent (package sshagent), the control socket
+// (package control), the keepers that hold keys and the openers that do jobs.
+//
+// What it holds in memory: public keys, metadata, ciphertext, both keyring
+// objects. What it never holds: a passphrase, a KEK, a DEK or a private key.
+//
+//	daemon.go    start, serve, stop
+//	added.go     the keeper of the keys that ssh-add adds
+//	vault.go     a vault: locked, unlocked, and what is listed of it
+//	unlock.go    opener → keeper: unlock, lock
+//	write.go     new revisions: keeper seals, backend, vault file
+//	create.go    a new vault
+//	handler*.go  what vigilctl asks for
+//	why.go       the newest refusals
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"vigil/internal/config"
+	"vigil/internal/control"
+	"vigil/internal/guard"
+	"vigil/internal/paths"
+	"vigil/internal/sshagent"
+	"vigil/internal/state"
+	"vigil/internal/unixsock"
+)
+
+// frontMemory is the size in bytes of the front's guarded memory: the bodies of
+// ssh-add's messages on their way to the keeper. It grows while many arrive.
+const frontMemory = 64 << 10
+
+// Options are what a daemon works with.
+type Options struct {
+	Paths  paths.Paths
+	Config *config.Config
+	Log    *slog.Logger
+	// Exe starts a keeper: /proc/self/exe on Linux.
+	Exe string
+	// Opener is the absolute path of vigil-opener.
+	Opener string
+	// Prompter asks before a key is used that says so; nil: it is refused.
+	Prompter sshagent.Prompter
+	// LogFile is where the log goes, for status; empty for standard error.
+	LogFile string
+	// Hardening is what the front did for itself, for status.
+	Hardening guard.Hardening
+}
+
+// Daemon is the front.
+type Daemon struct {
+	o       Options
+	log     *slog.Logger
+	state   *state.Store
+	slab    *guard.Slab
+	agent   *sshagent.Agent
+	added   *addedKeeper
+	why     *refusals
+	started time.Time
+
+	mu     sync.Mutex // guards vaults
+	vaults []*vault   // in config order
+
+	calls  kmsCalls
+	conns  sync.WaitGroup // agent connections
+	watch  sync.WaitGroup // one for each keeper, until it has ended
+	open   openCount
+	cancel context.CancelFunc
+}
+
+// New makes a daemon that serves nothing yet. Close it when Run wasn't called.
+func New(o Options) (*Daemon, error) {
+	store, err := state.Open(o.Paths.State)
+	if err != nil {
+		return nil, err
+	}
+	slab, err := guard.NewSlab(frontMemory)
+	if err != nil {
+		return nil, fmt.Errorf("set up guarded memory: %w", err)
+	}
+	d := &Daemon{o: o, log: o.Log, state: store, slab: slab, why: newRefusals(), started: time.Now()}
+	d.added = &addedKeeper{d: d}
+	names := make([]string, 0, len(o.Config.Vaults))
+	for _, v := range o.Config.Vaults {
+		names = append(names, v.Name)
+	}
+	d.agent = sshagent.New(sshagent.Options{
+		Keeper: d.added, Bodies: slab, Prompter: o.Prompter, Refusals: d.why, Vaults: names,
+		ProgramOf: programOf, Log: o.Log,
+	})
+	for _, c := range o.Config.Vaults {
+		d.vaults = append(d.vaults, newVault(d, c))
+	}
+	return d, nil
+}
+
+// Close forgets everything.
+func (d *Daemon) Close() {
+	for _, v := range d.all() {
+		v.close()
+	}
+	d.agent.Close()
+	d.added.close()
+	d.watch.Wait()
+	_ = d.slab.Close()
+}
+
+// Run serves the sockets until ctx ends or vigilctl asks to stop, then locks
+// everything and returns once every goroutine has ended. ready is called when
+// both sockets answer.
+func (d *Daemon) Run(ctx context.Context, agent, control *unixsock.Listener, ready func()) error {
+	ctx, d.cancel = context.WithCancel(ctx)
+	defer d.cancel()
+	defer d.Close()
+	for _, v := range d.all() {
+		v.showLocked()
+	}
+	var serving sync.WaitGroup
+	var errs [2]error
+	serving.Go(func() {
+		defer d.cancel()
+		errs[0] = d.serveAgent(ctx, agent)
+	})
+	serving.Go(func() {
+		defer d.cancel()
+		errs[1] = d.serveControl(ctx, control)
+	})
+	ready()
+	serving.Wait()
+	d.conns.Wait()
+	return errors.Join(errs[:]...)
+}
+
+func (d *Daemon) serveControl(ctx context.Context, l *unixsock.Listener) error {
+	if err := control.NewServer(&handler{d}, d.log).Serve(ctx, l); err != nil {
+		return fmt.Errorf("serve %q: %w", l.Path(), err)
+	}
+	return nil
+}
+
+// serveAgent accepts connections until ctx ends.
+func (d *Daemon) serveAgent(ctx context.Context, l *unixsock.Listener) error {
+	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
+	for {
+		conn, peer, err := l.Accept()
+		var foreign *unixsock.ForeignPeerError
+		switch {
+		case errors.As(err, &foreign):
+			d.why.foreign(foreign)
+			continue
+		case errors.Is(err, unixsock.ErrClosed):
+			return nil
+		case err != nil:
+			return fmt.Errorf("serve %q: %w", l.Path(), err)
+		}
+		d.conns.Go(func() {
+			d.open.add(1)
+			defer d.open.add(-1)
+			if err := d.agent.Serve(ctx, conn, sshagent.Peer{PID: peer.PID, UID: int(peer.UID)}); err != nil {
+				d.log.Info("agent connection ended", "pid", peer.PID, "err", err)
+			}
+		})
+	}
+}
+
+// all returns the vaults in config order.
+func (d *Daemon) all() []*vault {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.vaults)
+}
+
+// find returns the vault called name, or the first one for "".
+func (d *Daemon) find(name string) (*vault, error) {
+	for _, v := range d.all() {
+		if v.name == name || name == "" {
+			return v, nil
+		}
+	}
+	if name == "" {
+		return nil, control.Errorf(control.CodeNotFound, "`vigilctl up` makes one.", "there is no vault yet")
+	}
+	return nil, control.Errorf(control.CodeNotFound, "`vigilctl status` lists the vaults; `vigilctl init --vault "+name+"` makes one.", "no vault %q", name)
+}
+
+// findOrAdd is find for a vault that is to be made.
+func (d *Daemon) findOrAdd(name string) (*vault, error) {
+	if v, err := d.find(name); err == nil {
+		return v, nil
+	}
+	if name == "" {
+		name = config.DefaultVault
+	}
+	if err := paths.CheckName(name); err != nil {
+		return nil, control.Errorf(control.CodeUsage, "Choose another name.", "%v", err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	v := newVault(d, config.Vault{Name: name, VaultConfig: config.Defaults(d.o.Paths, name)})
+	d.vaults = append(d.vaults, v)
+	return v, nil
+}
+
+// programOf names a process for people.
+func programOf(pid int) string {
+	for _, p := range unixsock.Ancestry(pid) {
+		return p.String()
+	}
+	return ""
+}

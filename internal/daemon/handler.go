@@ -1,0 +1,129 @@
+package daemon
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"vigil/internal/buildid"
+	"vigil/internal/control"
+)
+
+// handler answers vigilctl.
+type handler struct{ d *Daemon }
+
+var _ control.Handler = (*handler)(nil)
+
+// Version says which process answers.
+func (h *handler) Version(context.Context, *control.Call, *control.VersionRequest) (*control.VersionReply, error) {
+	return &control.VersionReply{Build: buildid.ID(), Version: buildid.Version(), PID: os.Getpid()}, nil
+}
+
+// Stop locks everything and ends the daemon.
+func (h *handler) Stop(ctx context.Context, _ *control.Call, _ *control.StopRequest) (*control.StopReply, error) {
+	r := &control.StopReply{PID: os.Getpid()}
+	locked, err := h.lockAll(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.Locked = locked.Locked
+	h.d.cancel()
+	return r, nil
+}
+
+// Lock ends the keepers.
+func (h *handler) Lock(ctx context.Context, _ *control.Call, req *control.LockRequest) (*control.LockReply, error) {
+	if req.Vault == "" {
+		return h.lockAll(ctx)
+	}
+	v, err := h.d.find(req.Vault)
+	if err != nil {
+		return nil, err
+	}
+	r := &control.LockReply{}
+	if v.lock() {
+		r.Locked = []string{v.name}
+	}
+	return r, nil
+}
+
+func (h *handler) lockAll(ctx context.Context) (*control.LockReply, error) {
+	r := &control.LockReply{}
+	for _, v := range h.d.all() {
+		if v.lock() {
+			r.Locked = append(r.Locked, v.name)
+		}
+	}
+	r.RemovedKeys = h.d.addedCount()
+	return r, h.d.agent.DropAdded(ctx)
+}
+
+// Unlock opens a vault.
+func (h *handler) Unlock(ctx context.Context, _ *control.Call, req *control.UnlockRequest) (*control.UnlockReply, error) {
+	v, err := h.d.find(req.Vault)
+	if err != nil {
+		return nil, err
+	}
+	already, err := v.unlock(ctx, req.Passphrase)
+	if err != nil {
+		h.d.why.note(control.Refusal{Time: time.Now(), What: "unlock", Vault: v.name, Reason: err.Error(), UID: os.Getuid()})
+		return nil, err
+	}
+	return &control.UnlockReply{Vault: v.status(ctx), AlreadyUnlocked: already}, nil
+}
+
+// Init makes a vault.
+func (h *handler) Init(ctx context.Context, _ *control.Call, req *control.InitRequest) (*control.InitReply, error) {
+	v, err := h.d.findOrAdd(req.Vault)
+	if err != nil {
+		return nil, err
+	}
+	notices, err := v.create(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	return &control.InitReply{Saved: control.Saved{Notices: notices}, Vault: v.status(ctx)}, nil
+}
+
+// Why shows the newest refusals.
+func (h *handler) Why(_ context.Context, _ *control.Call, req *control.WhyRequest) (*control.WhyReply, error) {
+	return &control.WhyReply{Refusals: h.d.why.newest(req.Limit)}, nil
+}
+
+// Reload is refused: the config is read at start.
+func (h *handler) Reload(context.Context, *control.Call, *control.ReloadRequest) (*control.ReloadReply, error) {
+	return nil, control.Errorf(control.CodeRefused, "Restart the daemon: vigilctl down, then vigilctl up.", "this version reads its configuration at start only")
+}
+
+// Refresh fetches the keyring of unlocked vaults.
+func (h *handler) Refresh(ctx context.Context, _ *control.Call, req *control.RefreshRequest) (*control.RefreshReply, error) {
+	vaults := h.d.all()
+	if req.Vault != "" {
+		v, err := h.d.find(req.Vault)
+		if err != nil {
+			return nil, err
+		}
+		vaults = []*vault{v}
+	}
+	r := &control.RefreshReply{}
+	for _, v := range vaults {
+		r.Vaults = append(r.Vaults, v.refresh(ctx))
+	}
+	return r, nil
+}
+
+// Export writes a key file, with the passphrase asked for anew.
+func (h *handler) Export(ctx context.Context, _ *control.Call, req *control.ExportRequest) (*control.ExportReply, error) {
+	v, f, err := h.d.resolve(req.Vault, req.Key)
+	if err != nil {
+		return nil, err
+	}
+	if err := v.export(ctx, f, req); err != nil {
+		return nil, err
+	}
+	r := &control.ExportReply{Key: v.describe(f)}
+	if req.Plaintext {
+		r.Notices = append(r.Notices, "The file isn't protected by a passphrase: whoever reads it has the key.")
+	}
+	return r, nil
+}

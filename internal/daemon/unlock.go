@@ -1,0 +1,263 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"vigil/internal/control"
+	"vigil/internal/id"
+	"vigil/internal/keeper"
+	"vigil/internal/opener"
+	"vigil/internal/state"
+	"vigil/internal/unixsock"
+	"vigil/internal/vaultfile"
+)
+
+// identityBlob is the state blob that holds this device's identity in a vault.
+const identityBlob = "identity"
+
+// unlock starts a keeper and has an opener hand it what the passphrase and the
+// master key open. already reports that there was nothing to do.
+func (v *vault) unlock(ctx context.Context, passphrase *os.File) (already bool, err error) {
+	ctx, done, err := v.beginJob(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer done()
+	if _, err := v.current(); err == nil {
+		return true, nil
+	}
+	if err := v.slowDown(ctx); err != nil {
+		return false, err
+	}
+	o, err := v.openWith(ctx, passphrase)
+	v.noteAttempt(err)
+	if err != nil {
+		return false, err
+	}
+	return false, v.install(ctx, o)
+}
+
+// beginJob waits for the vault's turn. Locking ends the job's context.
+func (v *vault) beginJob(ctx context.Context) (_ context.Context, done func(), err error) {
+	if err := v.job.take(ctx); err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	v.mu.Lock()
+	v.stopJob = cancel
+	v.mu.Unlock()
+	return ctx, func() {
+		cancel()
+		v.mu.Lock()
+		v.stopJob = nil
+		v.mu.Unlock()
+		v.job.give()
+	}, nil
+}
+
+// openWith does the work of unlock and returns the open vault, its keys loaded.
+func (v *vault) openWith(ctx context.Context, passphrase *os.File) (*openVault, error) {
+	data, f, err := v.readFile()
+	if err != nil {
+		return nil, err
+	}
+	st := v.d.state.Vault(f.Vault())
+	pins, err := st.Pins()
+	if err != nil {
+		return nil, err
+	}
+	identity, err := v.identityOf(st)
+	if err != nil {
+		return nil, err
+	}
+	vaultID := f.Vault()
+	k, err := keeper.Start(ctx, keeper.Options{Exe: v.d.o.Exe, Vault: vaultID[:]})
+	if err != nil {
+		return nil, keeperError(v.name, err)
+	}
+	o := &openVault{keeper: k, id: vaultID, since: time.Now()}
+	unlocked, err := v.handOver(ctx, k, opener.Unlock{Place: v.place(vaultID, identity)}, passphrase)
+	if err != nil {
+		k.Close()
+		return nil, err
+	}
+	o.identity = unlocked.Identity
+	v.d.calls.add(unlocked.Calls)
+	if err := v.load(ctx, o, keeper.Pins(pins), unlocked.Keyring, data, f); err != nil {
+		k.Close()
+		return nil, err
+	}
+	return o, nil
+}
+
+func (v *vault) identityOf(st *state.Vault) (identity id.Identity, err error) {
+	b, err := st.Blob(identityBlob)
+	switch {
+	case errors.Is(err, state.ErrNone):
+		return identity, nil
+	case err != nil:
+		return identity, err
+	case len(b) != len(identity):
+		return identity, errors.New("read this device's identity: wrong length")
+	}
+	return id.Identity(b), nil
+}
+
+// handOver connects an opener with the keeper, and lets it open the identity.
+func (v *vault) handOver(ctx context.Context, k *keeper.Client, job opener.Unlock, passphrase *os.File) (*opener.Unlocked, error) {
+	var reply opener.Reply
+	job.Passphrase, job.Keeper = 1, 2
+	attach := func(ctx context.Context, end *os.File) error {
+		_, err := k.AttachIdentity(ctx, end)
+		return err
+	}
+	if err := v.between(ctx, attach, []*os.File{passphrase}, opener.Request{Unlock: &job}, &reply); err != nil {
+		return nil, err
+	}
+	if reply.Unlock == nil {
+		return nil, errors.New("unlock: the opener gave no answer")
+	}
+	return reply.Unlock, nil
+}
+
+// between runs an opener's job with a private socketpair between the opener and
+// the keeper, which attach passes to the keeper. The front keeps neither end.
+// The socketpair is the file after files.
+func (v *vault) between(ctx context.Context, attach func(context.Context, *os.File) error, files []*os.File, req opener.Request, reply *opener.Reply) error {
+	a, b, err := unixsock.SocketPair()
+	if err != nil {
+		return err
+	}
+	openersEnd, keepersEnd := os.NewFile(uintptr(a), "opener"), os.NewFile(uintptr(b), "keeper")
+	c, err := opener.Start(ctx, v.d.o.Opener, req.VaultID(), append(files, openersEnd)...)
+	_ = openersEnd.Close()
+	if err != nil {
+		_ = keepersEnd.Close()
+		return openerError(v.name, err)
+	}
+	var attached sync.WaitGroup
+	var attachErr error
+	attached.Go(func() {
+		attachErr = attach(ctx, keepersEnd)
+		_ = keepersEnd.Close() // so that an opener doesn't wait for a keeper that gave up
+	})
+	*reply, err = c.Do(ctx, req)
+	c.Close() // the opener's end closes with it, so that the keeper stops waiting
+	attached.Wait()
+	if err != nil {
+		return openerError(v.name, err)
+	}
+	if attachErr != nil {
+		return keeperError(v.name, attachErr)
+	}
+	return nil
+}
+
+// load gives keyring and vault file to the keeper, and remembers what it accepted.
+func (v *vault) load(ctx context.Context, o *openVault, pins keeper.Pins, keyring opener.Fetched, data []byte, f *vaultfile.File) error {
+	l, err := o.keeper.Load(ctx, pins, keyring.Members, keyring.Deks, data)
+	if err != nil {
+		return keeperError(v.name, err)
+	}
+	v.mu.Lock()
+	o.take(l, keyring, f)
+	v.mu.Unlock()
+	return v.remember(ctx, o)
+}
+
+// remember keeps on this device what was accepted: an older keyring is refused
+// from now on.
+func (v *vault) remember(ctx context.Context, o *openVault) error {
+	st := v.d.state.Vault(o.id)
+	if err := v.d.state.Bind(ctx, v.name, o.id); err != nil {
+		return fmt.Errorf("remember vault %q: %w", v.name, err)
+	}
+	steps := []func() error{
+		func() error {
+			return st.SetKeyring(ctx, state.Keyring{
+				Members: o.keyring.Members, Deks: o.keyring.Deks, Fetched: time.Now(),
+				MembersVersion: string(o.keyring.MembersVersion), DeksVersion: string(o.keyring.DeksVersion),
+			})
+		},
+		func() error { return st.Advance(ctx, state.Pins(o.loaded.Pins)) },
+		func() error { return st.SetBlob(ctx, identityBlob, o.identity[:]) },
+		func() error { return v.rememberKeys(ctx, st, o) },
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return fmt.Errorf("remember vault %q: %w", v.name, err)
+		}
+	}
+	return nil
+}
+
+// rememberKeys keeps the public keys to list while locked.
+func (v *vault) rememberKeys(ctx context.Context, st *state.Vault, o *openVault) error {
+	if !v.cfg.PublicCache {
+		return st.DropPublicKeys(ctx)
+	}
+	var keys []state.PublicKey
+	for _, f := range o.keys {
+		if len(f.meta.Public) > 0 {
+			keys = append(keys, state.PublicKey{
+				Item: f.item, Revision: f.revision, Name: f.meta.Name, Comment: f.meta.Comment,
+				Public: f.meta.Public, Certificate: f.meta.Certificate,
+			})
+		}
+	}
+	return st.SetPublicKeys(ctx, keys)
+}
+
+// install makes an open vault the current one and watches its keeper.
+func (v *vault) install(ctx context.Context, o *openVault) error {
+	if err := o.keeper.SetDeadlines(ctx, time.Duration(v.cfg.Idle), 0); err != nil {
+		o.keeper.Close()
+		return keeperError(v.name, err)
+	}
+	v.mu.Lock()
+	if ctx.Err() != nil { // locked meanwhile
+		v.mu.Unlock()
+		o.keeper.Close()
+		return control.Errorf(control.CodeLocked, "", "vault %q was locked while it was being unlocked", v.name)
+	}
+	v.open, v.problem = o, nil
+	v.mu.Unlock()
+	v.show(o)
+	v.d.watch.Go(func() {
+		<-o.keeper.Done()
+		v.mu.Lock()
+		byItself := v.open == o
+		if byItself {
+			v.open = nil
+		}
+		v.mu.Unlock()
+		if byItself {
+			v.d.log.Warn("vault locked: its keeper ended", "vault", v.name, "err", o.keeper.Exit())
+			v.d.why.note(control.Refusal{What: "keep", Vault: v.name, Reason: "the process that held the keys ended, so the vault is locked", Next: "Unlock it: vigilctl unlock --vault " + v.name})
+			v.showLocked()
+		}
+	})
+	return nil
+}
+
+// lock ends the keeper, whatever job is under way, and reports whether there was one.
+func (v *vault) lock() bool {
+	v.mu.Lock()
+	o := v.open
+	v.open = nil
+	if v.stopJob != nil {
+		v.stopJob()
+	}
+	v.mu.Unlock()
+	if o == nil {
+		return false
+	}
+	o.keeper.Close()
+	v.showLocked()
+	return true
+}

@@ -1,0 +1,249 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"vigil/internal/agentproto"
+	"vigil/internal/config"
+	"vigil/internal/control"
+	"vigil/internal/id"
+	"vigil/internal/keeper"
+	"vigil/internal/opener"
+	"vigil/internal/sshagent"
+	"vigil/internal/state"
+	"vigil/internal/vaultfile"
+)
+
+// vault is one vault of the config.
+type vault struct {
+	d    *Daemon
+	name string
+	cfg  config.Vault
+
+	job turn // unlock, refresh and writes: one at a time
+
+	mu       sync.Mutex // guards what follows; never held across I/O
+	open     *openVault // nil while locked
+	stopJob  context.CancelFunc
+	slow     slowdown
+	problem  *control.Error
+	listed   []state.PublicKey // while locked
+	lockedAt time.Time
+}
+
+// openVault is an unlocked vault. What it holds of the keyring and the items is
+// replaced under vault.mu by whoever has the job turn.
+type openVault struct {
+	keeper   *keeper.Client
+	id       id.Vault
+	identity id.Identity
+	since    time.Time
+
+	keyring opener.Fetched
+	loaded  *keeper.Loaded
+	facts   map[id.Revision]*fact
+	keys    []*fact // those in use, sorted by name
+	waiting int
+	damaged []string // lines of the vault file that can't be read
+}
+
+// fact is what the front knows of a revision.
+type fact struct {
+	item     id.Item
+	revision id.Revision
+	key      uint64 // its number in the keeper
+	meta     vaultfile.Meta
+	to       []agentproto.Destination
+	problem  string // why it can't be used
+}
+
+func newVault(d *Daemon, c config.Vault) *vault { return &vault{d: d, name: c.Name, cfg: c} }
+
+// current returns the unlocked vault, or the error that says that it's locked.
+func (v *vault) current() (*openVault, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.open == nil {
+		return nil, control.Errorf(control.CodeLocked, "Unlock it: vigilctl unlock --vault "+v.name, "vault %q is locked", v.name)
+	}
+	return v.open, nil
+}
+
+// place says where the vault's parts are.
+func (v *vault) place(vaultID id.Vault, identity id.Identity) opener.Place {
+	return opener.Place{
+		Name: v.name, Vault: vaultID, Identity: identity,
+		Backend: v.cfg.Backend, KeyringDir: v.d.o.Paths.Keyring(v.name),
+		Master: v.cfg.Master, DeviceDir: v.d.o.Paths.Device(),
+	}
+}
+
+// readFile reads the vault file, checks that it's the vault this device knows
+// by this name, and returns its bytes and its id.
+func (v *vault) readFile() ([]byte, *vaultfile.File, error) {
+	data, err := os.ReadFile(v.cfg.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, control.Errorf(control.CodeNotFound, "Make one: vigilctl up (or vigilctl init).", "vault %q has no file at %s", v.name, v.cfg.Path)
+	}
+	if err != nil {
+		return nil, nil, control.Errorf(control.CodeFailed, "Nothing was changed. Check the file's owner and permissions.", "read vault %q: %v", v.name, err)
+	}
+	f, err := vaultfile.Parse(data, id.Vault{})
+	if err != nil {
+		return nil, nil, fileError(v, err)
+	}
+	names, err := v.d.state.Names()
+	if err != nil {
+		return nil, nil, err
+	}
+	if known, ok := names[v.name]; ok && known != f.Vault() {
+		return nil, nil, control.Errorf(control.CodeRefused, "Nothing was changed. Put the right file back, or give the other vault another name in the config.",
+			"%s is vault %v, and %q is vault %v on this device", v.cfg.Path, f.Vault(), v.name, known)
+	}
+	return data, f, nil
+}
+
+func fileError(v *vault, err error) *control.Error {
+	next := "Nothing was changed. Put back a good copy of " + v.cfg.Path + ": earlier ones are in .history/ beside it."
+	if vaultfile.StageOf(err) == vaultfile.StageVersion {
+		next = "Nothing was changed. A newer Vigil wrote it: upgrade."
+	}
+	return control.Errorf(control.CodeDamaged, next, "vault %q can't be read: %v", v.name, err)
+}
+
+// show makes the agent list what is loaded.
+func (v *vault) show(o *openVault) {
+	keys := make([]sshagent.VaultKey, 0, len(o.keys))
+	for _, f := range o.keys {
+		if len(f.meta.Public) == 0 {
+			continue // damaged: there is nothing to list
+		}
+		k := sshagent.VaultKey{
+			ID: f.key, Signer: vaultSigner{o.keeper}, Refusal: f.problem,
+			Blob: f.meta.Public, Comment: f.label(), To: f.to, Confirm: f.meta.Policy.Confirm,
+		}
+		if f.problem != "" {
+			k.Signer = nil
+		}
+		if len(f.meta.Certificate) > 0 {
+			k.Certificate = f.meta.Certificate
+		}
+		keys = append(keys, k)
+	}
+	v.d.agent.SetVault(v.name, keys)
+}
+
+// label is what ssh-add -l shows: the comment, or the name where there is none.
+func (f *fact) label() string { return cmp.Or(f.meta.Comment, f.meta.Name) }
+
+// vaultSigner is a vault's keeper as the agent sees it.
+type vaultSigner struct{ c *keeper.Client }
+
+// Sign signs with a key of the vault. See [sshagent.Signer].
+func (s vaultSigner) Sign(ctx context.Context, key uint64, data []byte, flags uint32, dst []byte) ([]byte, error) {
+	return signWith(s.c, ctx, key, data, flags, dst)
+}
+
+// showLocked makes the agent list the public keys that this device remembers.
+func (v *vault) showLocked() {
+	keys, err := v.remembered()
+	if err != nil && !errors.Is(err, state.ErrNone) {
+		v.d.log.Warn("public keys of a locked vault can't be listed", "vault", v.name, "err", err)
+	}
+	v.mu.Lock()
+	v.listed = keys
+	v.mu.Unlock()
+	list := make([]sshagent.VaultKey, 0, len(keys))
+	for _, k := range keys {
+		vk := sshagent.VaultKey{Blob: k.Public, Comment: cmp.Or(k.Comment, k.Name)}
+		if len(k.Certificate) > 0 {
+			vk.Certificate = k.Certificate
+		}
+		list = append(list, vk)
+	}
+	v.d.agent.SetVault(v.name, list)
+}
+
+func (v *vault) remembered() ([]state.PublicKey, error) {
+	if !v.cfg.PublicCache {
+		return nil, nil
+	}
+	names, err := v.d.state.Names()
+	if err != nil {
+		return nil, err
+	}
+	vaultID, ok := names[v.name]
+	if !ok {
+		return nil, nil
+	}
+	return v.d.state.Vault(vaultID).PublicKeys()
+}
+
+// take makes facts of what the keeper loaded, keeping those it knows.
+func (o *openVault) take(l *keeper.Loaded, keyring opener.Fetched, f *vaultfile.File) {
+	facts := make(map[id.Revision]*fact, len(l.Items))
+	keys := make([]*fact, 0, len(l.Items))
+	for i := range l.Items {
+		it := &l.Items[i]
+		known := o.facts[it.Revision]
+		if known == nil || it.Meta != nil || it.Problem != known.problem {
+			known = newFact(it)
+		}
+		known.key = it.Key
+		facts[it.Revision] = known
+		keys = append(keys, known)
+	}
+	slices.SortFunc(keys, func(a, b *fact) int {
+		return cmp.Or(strings.Compare(a.meta.Name, b.meta.Name), strings.Compare(a.revision.String(), b.revision.String()))
+	})
+	l.Items = nil
+	o.loaded, o.keyring, o.facts, o.keys = l, keyring, facts, keys
+	o.waiting = max(0, len(f.Revisions())-len(keys))
+	o.damaged = nil
+	for i := range f.Damaged() {
+		o.damaged = append(o.damaged, f.Damaged()[i].Error())
+	}
+}
+
+// newFact reads an item's metadata. What can't be read or isn't understood
+// makes the key unusable, never less restricted.
+func newFact(it *keeper.Item) *fact {
+	f := &fact{item: it.Item, revision: it.Revision, problem: it.Problem}
+	if it.Problem != "" {
+		return f
+	}
+	meta, err := vaultfile.ParseMeta(it.Meta)
+	if err != nil {
+		f.problem = "the item is damaged: " + err.Error()
+		return f
+	}
+	f.meta = meta
+	if len(meta.Policy.Other) > 0 {
+		f.problem = "the key's policy has a condition that this version of Vigil doesn't know"
+	}
+	if len(meta.Policy.Destinations) > 0 {
+		if f.to, err = agentproto.ParseDestinations(meta.Policy.Destinations); err != nil {
+			f.problem = "the key's destination constraints can't be read: " + err.Error()
+		}
+	}
+	return f
+}
+
+// close ends the keeper at the daemon's end.
+func (v *vault) close() {
+	v.mu.Lock()
+	o := v.open
+	v.open = nil
+	v.mu.Unlock()
+	if o != nil {
+		o.keeper.Close()
+	}
+}

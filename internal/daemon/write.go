@@ -1,0 +1,160 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"vigil/internal/backend"
+	"vigil/internal/control"
+	"vigil/internal/durable"
+	"vigil/internal/id"
+	"vigil/internal/keeper"
+	"vigil/internal/keyring"
+	"vigil/internal/opener"
+	"vigil/internal/vaultfile"
+)
+
+// maxRaces is how often a write starts again after another writer was first.
+const maxRaces = 64
+
+// change is one write: revisions to add and items to remove for good.
+type change struct {
+	// seal makes the new revisions. It runs once, against the newest keyring.
+	seal   func(ctx context.Context, o *openVault) ([]keeper.Sealed, error)
+	remove []id.Item
+}
+
+// write makes a change: deks in the backend first, by compare-and-swap, then
+// the vault file, so that a line always has a key. It's durable when it returns
+// nil. The caller has the job turn.
+func (v *vault) write(ctx context.Context, o *openVault, c change) error {
+	session, err := opener.Start(ctx, v.d.o.Opener, o.id)
+	if err != nil {
+		return openerError(v.name, err)
+	}
+	defer session.Close()
+	update := keyring.Update{Remove: c.remove}
+	var lines []vaultfile.Revision
+	for range maxRaces {
+		if err := v.catchUp(ctx, session, o); err != nil {
+			return err
+		}
+		if c.seal != nil && update.Add == nil {
+			if lines, update.Add, err = sealed(c.seal(ctx, o)); err != nil {
+				return err
+			}
+		}
+		deks, err := v.pushDeks(ctx, session, o, update)
+		if errors.Is(err, &opener.Error{Kind: opener.Conflict}) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		return v.writeFile(ctx, o, deks, lines)
+	}
+	return control.Errorf(control.CodeUnreachable, "Try again. Nothing was changed.", "vault %q: other writers were first %d times", v.name, maxRaces)
+}
+
+func sealed(list []keeper.Sealed, err error) (lines []vaultfile.Revision, deks []keyring.DEK, _ error) {
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range list {
+		line, err := vaultfile.ParseLine(list[i].Line)
+		if err != nil {
+			return nil, nil, fmt.Errorf("read sealed item: %w", err)
+		}
+		lines, deks = append(lines, line), append(deks, list[i].DEK)
+	}
+	return lines, deks, nil
+}
+
+// catchUp fetches the keyring and, when it's newer, gives it to the keeper.
+func (v *vault) catchUp(ctx context.Context, session *opener.Client, o *openVault) error {
+	reply, err := session.Do(ctx, opener.Request{Fetch: &opener.Fetch{
+		Place: v.place(o.id, o.identity), HaveMembers: o.keyring.MembersVersion, HaveDeks: o.keyring.DeksVersion,
+	}})
+	if err != nil {
+		return openerError(v.name, err)
+	}
+	f := reply.Fetch
+	if f == nil || f.Members == nil && f.Deks == nil {
+		return nil
+	}
+	newest := o.keyring
+	if f.Members != nil {
+		newest.Members, newest.MembersVersion = f.Members, f.MembersVersion
+	}
+	if f.Deks != nil {
+		newest.Deks, newest.DeksVersion = f.Deks, f.DeksVersion
+	}
+	return v.reload(ctx, o, newest)
+}
+
+// reload gives a keyring and the vault file as it is now to the keeper, and
+// shows what they hold.
+func (v *vault) reload(ctx context.Context, o *openVault, keyring opener.Fetched) error {
+	data, f, err := v.readFile()
+	if err != nil {
+		return err
+	}
+	if err := v.load(ctx, o, o.loaded.Pins, keyring, data, f); err != nil {
+		return err
+	}
+	v.show(o)
+	return nil
+}
+
+// pushDeks stores the manifest with the update, and returns it as stored.
+func (v *vault) pushDeks(ctx context.Context, session *opener.Client, o *openVault, u keyring.Update) (opener.Fetched, error) {
+	next := o.keyring
+	object, deleted, err := o.keeper.Deks(ctx, u, time.Now())
+	if err != nil {
+		return next, keeperError(v.name, err)
+	}
+	if len(deleted) > 0 {
+		return next, control.Errorf(control.CodeRefused, "Nothing was changed. Add it as a new key.", "vault %q: the key was deleted elsewhere meanwhile", v.name)
+	}
+	reply, err := session.Do(ctx, opener.Request{Put: &opener.Put{
+		Place: v.place(o.id, o.identity), Object: backend.Deks, Data: object, Expect: o.keyring.DeksVersion,
+	}})
+	if err != nil {
+		return next, openerError(v.name, err)
+	}
+	if reply.Put == nil {
+		return next, errors.New("store keyring: the opener gave no answer")
+	}
+	next.Deks, next.DeksVersion = object, reply.Put.Version
+	return next, nil
+}
+
+// writeFile adds lines to the vault file as it is now, and drops what was
+// superseded or deleted. What can't be read stays, byte for byte.
+func (v *vault) writeFile(ctx context.Context, o *openVault, keyrings opener.Fetched, lines []vaultfile.Revision) error {
+	manifest, err := keyring.ParseDeks(keyrings.Deks, o.id)
+	if err != nil {
+		return fmt.Errorf("read new keyring: %w", err)
+	}
+	fresh := make(map[id.Revision]bool, len(lines))
+	for i := range lines {
+		fresh[lines[i].Revision] = true
+	}
+	opens := func(r *vaultfile.Revision) bool {
+		f := o.facts[r.Revision]
+		return fresh[r.Revision] || f != nil && f.problem == ""
+	}
+	err = durable.Update(ctx, v.cfg.Path, durable.Options{Keep: true}, func(old []byte) ([]byte, error) {
+		f, err := vaultfile.Parse(old, o.id)
+		if err != nil {
+			return nil, fileError(v, err)
+		}
+		return f.Add(lines...).Prune(manifest, opens).EncodeAll(), nil
+	})
+	if err != nil {
+		return fmt.Errorf("write vault %q: %w", v.name, err)
+	}
+	return v.reload(ctx, o, keyrings)
+}
