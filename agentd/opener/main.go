@@ -1,0 +1,29 @@
+// Command vigil-opener does one job for vigild and ends: unlock, import, export,
+// and everything that talks to the backend and the key management service. It is
+// started by vigild only; see package vigil/internal/opener/job.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"vigil/internal/opener"
+	"vigil/internal/opener/job"
+)
+
+func main() {
+	if len(os.Args) > 1 || !connected() {
+		fmt.Fprintln(os.Stderr, "vigil-opener is started by vigild; see vigilctl --help")
+		os.Exit(2)
+	}
+	os.Exit(job.Run(context.Background()))
+}
+
+// connected tells whether vigild is at the other end of the descriptor it promised.
+func connected() bool {
+	kind, err := unix.GetsockoptInt(opener.FrontFD, unix.SOL_SOCKET, unix.SO_TYPE)
+	return err == nil && kind == unix.SOCK_STREAM
+}
