@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -88,15 +89,11 @@ func serve(ctx context.Context, environ []string, o options, hardening guard.Har
 	if err != nil {
 		return err
 	}
-	agent, err := unixsock.Listen(place.AgentSocket(), unixsock.Options{})
+	agent, control, err := listen(environ, place)
 	if err != nil {
 		return err
 	}
 	defer agent.Close()
-	control, err := unixsock.Listen(place.ControlSocket(), unixsock.Options{})
-	if err != nil {
-		return err
-	}
 	defer control.Close()
 	self, opener, err := binaries()
 	if err != nil {
@@ -104,12 +101,68 @@ func serve(ctx context.Context, environ []string, o options, hardening guard.Har
 	}
 	d, err := daemon.New(daemon.Options{
 		Paths: place, Config: conf, Exe: self, Opener: opener, LogFile: o.logFile, Hardening: hardening,
-		Log: slog.New(slog.NewTextHandler(stderr, nil)),
+		Prompter: daemon.NewPrompter(environ),
+		Log:      slog.New(slog.NewTextHandler(stderr, nil)),
 	})
 	if err != nil {
 		return err
 	}
+	defer onUSR1(ctx, d)()
 	return d.Run(ctx, agent, control, func() { ready(o.readyFD) })
+}
+
+// listen opens both sockets, or takes those that a service manager passed: by
+// the names "agent" and "control", or one socket alone as the agent's.
+func listen(environ []string, place paths.Paths) (agent, control *unixsock.Listener, err error) {
+	passed, err := unixsock.Activated(environ, os.Getpid())
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, l := range passed {
+		switch {
+		case l.Name() == "control" && control == nil:
+			control = l
+		case agent == nil && (l.Name() == "agent" || len(passed) == 1):
+			agent = l
+		default:
+			return nil, nil, fmt.Errorf("use socket %q from the service manager: want FileDescriptorName=agent and control", l.Name())
+		}
+	}
+	if agent == nil {
+		if agent, err = unixsock.Listen(place.AgentSocket(), unixsock.Options{}); err != nil {
+			return nil, nil, err
+		}
+	}
+	if control == nil {
+		if control, err = unixsock.Listen(place.ControlSocket(), unixsock.Options{}); err != nil {
+			return nil, nil, errors.Join(err, agent.Close())
+		}
+	}
+	return agent, control, nil
+}
+
+// onUSR1 drops the keys that ssh-add added at each SIGUSR1, as ssh-agent does
+// since OpenSSH 10.0. The function it returns ends that.
+func onUSR1(ctx context.Context, d *daemon.Daemon) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGUSR1)
+	var done sync.WaitGroup
+	done.Go(func() {
+		for {
+			select {
+			case <-signals:
+				d.DropAdded(ctx)
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return func() {
+		signal.Stop(signals)
+		cancel()
+		done.Wait()
+	}
 }
 
 // binaries returns what starts a keeper, and the path of vigil-opener beside
