@@ -1,0 +1,124 @@
+package watch
+
+import (
+	"crypto/sha256"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+const (
+	// maxHashed is the largest file whose content is compared, in bytes. A
+	// larger one counts as changed with its times.
+	maxHashed = 1 << 30
+	// racy is how old a file's times must be before an equal stamp proves
+	// equal content: the coarsest clock of a file system (FAT) ticks every 2 s.
+	racy = 2 * time.Second
+)
+
+// file is what a look found at a path.
+type file struct {
+	exists bool
+	fail   string // why it can't be read; part of what is compared
+	sum    [sha256.Size]byte
+	stamp  stamp
+	recent bool // the stamp was taken so soon after a change that another may hide behind it
+}
+
+// same reports whether two looks found the same thing for a reader.
+func (f file) same(g file) bool {
+	return f.exists == g.exists && f.fail == g.fail && f.sum == g.sum
+}
+
+// look examines the file and its matching neighbours. Content is read only
+// where the stamp doesn't prove that it is what the last look saw.
+func (w *Watcher) look() map[string]file {
+	found := map[string]file{w.path: examine(w.path, w.last[w.path])}
+	for _, path := range w.neighbours() {
+		found[path] = examine(path, w.last[path])
+	}
+	return found
+}
+
+// moved is the cheap look of a poll: whether stamps differ from the last look's.
+func (w *Watcher) moved() bool {
+	paths := append(w.neighbours(), w.path)
+	if len(paths) != len(w.last) {
+		return true
+	}
+	for _, path := range paths {
+		last, ok := w.last[path]
+		if !ok || last.recent || last.fail != "" {
+			return true
+		}
+		info, err := os.Stat(path)
+		if (err == nil) != last.exists || err == nil && stampOf(info) != last.stamp {
+			return true
+		}
+	}
+	return false
+}
+
+// neighbours lists the files that Match picks.
+func (w *Watcher) neighbours() []string {
+	var paths []string
+	for _, dir := range w.folders {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			path := filepath.Join(dir, e.Name())
+			if path != w.path && e.Type().IsRegular() && w.opts.Match(e.Name()) {
+				paths = append(paths, path)
+			}
+		}
+	}
+	return paths
+}
+
+// examine looks at one file.
+func examine(path string, last file) file {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return file{}
+	}
+	if err != nil {
+		return file{exists: true, fail: err.Error()}
+	}
+	f := file{exists: true, stamp: stampOf(info), recent: time.Since(newest(info)) < racy}
+	if last.exists && last.fail == "" && last.stamp == f.stamp && !last.recent {
+		f.sum = last.sum
+		return f
+	}
+	if !info.Mode().IsRegular() {
+		f.fail = "not a regular file" // reading a pipe would wait
+		return f
+	}
+	if info.Size() > maxHashed {
+		f.sum = f.stamp.sum()
+		return f
+	}
+	if f.sum, err = hash(path); err != nil {
+		f.fail = err.Error()
+	}
+	return f
+}
+
+// hash reads the file at path.
+func hash(path string) (sum [sha256.Size]byte, err error) {
+	r, err := os.Open(path)
+	if err != nil {
+		return sum, err
+	}
+	defer r.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, io.LimitReader(r, maxHashed)); err != nil {
+		return sum, err
+	}
+	h.Sum(sum[:0])
+	return sum, nil
+}
