@@ -42,7 +42,8 @@ func TestJSON(t *testing.T) {
 }
 
 func TestRandom(t *testing.T) {
-	if NewItem() == NewItem() || NewRevision().IsZero() || NewIdentity().IsZero() {
+	first, second := NewItem(), NewItem()
+	if first == second || NewRevision().IsZero() || NewIdentity().IsZero() {
 		t.Fatal("ids repeat")
 	}
 }

@@ -138,7 +138,11 @@ func TestRotation(t *testing.T) {
 	// Whoever knows only KEK 1 goes on from the old object.
 	forged := apply(t, d, vaultOf(t, owner), Update{}, 200)
 	forged = apply(t, forged, vaultOf(t, owner), Update{}, 200)
-	wantStage(t, forged.Extends(next.Pin()), StageRollback)
+	err = forged.Extends(next.Pin())
+	wantStage(t, err, StageRollback)
+	if !strings.Contains(err.Error(), "expected KEK 2 or a later one, found 1") {
+		t.Fatalf("error says %v", err)
+	}
 }
 
 func TestDeksHistory(t *testing.T) {

@@ -100,6 +100,9 @@ type HistoryError struct {
 	// ExpectedHash and FoundHash are those of the record, or of the object.
 	// FoundHash is zero at a rollback of members: the record isn't there.
 	ExpectedHash, FoundHash id.Hash
+	// ExpectedKEK and FoundKEK are the versions that deks was written under;
+	// 0 for members.
+	ExpectedKEK, FoundKEK uint64
 }
 
 func (e *HistoryError) Error() string {
@@ -109,6 +112,9 @@ func (e *HistoryError) Error() string {
 	}
 	if e.Stage == StageFork {
 		return fmt.Sprintf("%s: fork: expected %s %d to be %v, found %v", e.Object, unit, e.Expected, e.ExpectedHash, e.FoundHash)
+	}
+	if e.FoundKEK < e.ExpectedKEK && e.Found >= e.Expected {
+		return fmt.Sprintf("%s: rollback: expected KEK %d or a later one, found %d", e.Object, e.ExpectedKEK, e.FoundKEK)
 	}
 	return fmt.Sprintf("%s: rollback: expected %s %d or a later one, found %d", e.Object, unit, e.Expected, e.Found)
 }

@@ -31,10 +31,15 @@ const (
 	// MaxLine is the most bytes one line may have, its line feed excluded: a
 	// secret of 256 KiB and a meta of 64 KiB in base64url, and MaxParents.
 	MaxLine = 512 << 10
+	// MaxDamaged is the most lines that may be unreadable: beyond, it is no
+	// vault file with damage but something else.
+	MaxDamaged = 10_000
 	// maxSealed bounds one sealed field.
 	maxSealed = 80 + 256<<10
 	// minSealed is the size of the smallest: 512 bytes of padded plaintext.
 	minSealed = 80 + 512
+	// minLine is less than the shortest readable item line has, in bytes.
+	minLine = 1600
 )
 
 // Stage names the check that refused a file or line. Test vectors name it too.
@@ -171,7 +176,7 @@ func Parse(data []byte, want id.Vault) (*File, error) {
 		return nil, &VaultError{1, want, vault}
 	}
 	f := New(vault)
-	p := parser{file: f, header: header(vault), raw: make([][]byte, 0, bytes.Count(data, []byte{'\n'}))}
+	p := parser{file: f, header: header(vault), raw: make([][]byte, 0, len(data)/minLine)}
 	for {
 		line, number, ended, ok := lines.Next()
 		if !ok {
@@ -211,7 +216,7 @@ type parser struct {
 }
 
 // take reads one line after the first. It fails for the header of another
-// vault only.
+// vault, and when too many lines can't be read.
 func (p *parser) take(line []byte, number int, ended bool) error {
 	if bytes.Equal(line, p.header) {
 		return nil // a union of two files has it twice
@@ -227,6 +232,9 @@ func (p *parser) take(line []byte, number int, ended bool) error {
 		p.raw = append(p.raw, line)
 		p.file.has[place{rev.Item, rev.Revision}] = true
 		return nil
+	}
+	if len(p.file.damaged) == MaxDamaged {
+		return &Error{number, StageSyntax, fmt.Sprintf("more than %d lines can't be read", MaxDamaged)}
 	}
 	p.file.damaged = append(p.file.damaged, LineError{
 		Line: number, Item: itemOf(line), What: describe(line, ended, err), Bytes: bytes.Clone(line),
