@@ -47,13 +47,9 @@ const (
 	DefaultBackend = backend.SchemeFile
 )
 
-// Least values. Below them a daemon would do little but ask the KMS and the
-// backend, and lock on the first slow answer.
-const (
-	MinLease   = Duration(5 * time.Minute)
-	MinCheck   = Duration(time.Minute)
-	MinRefresh = Duration(10 * time.Second)
-)
+// MinPeriod is the least lease, check and refresh: "0", which elsewhere means
+// never, would here mean all the time.
+const MinPeriod = Duration(time.Second)
 
 // DefaultVault is the name of the vault that is made when none is named.
 const DefaultVault = "default"

@@ -222,9 +222,9 @@ func (v *VaultConfig) complete(p paths.Paths, f *file, prefix ...string) error {
 		ok   bool
 		want string
 	}{
-		{"lease", v.Lease >= MinLease, "lease is at least " + MinLease.String()},
-		{"check", v.Check >= MinCheck, "check is at least " + MinCheck.String()},
-		{"refresh", v.Refresh >= MinRefresh, "refresh is at least " + MinRefresh.String()},
+		{"lease", v.Lease >= MinPeriod, "lease is at least " + MinPeriod.String()},
+		{"check", v.Check >= MinPeriod, "check is at least " + MinPeriod.String()},
+		{"refresh", v.Refresh >= MinPeriod, "refresh is at least " + MinPeriod.String()},
 		{"locked", v.Locked == LockedRefuse, `locked can only be "refuse"`},
 	} {
 		if !check.ok {
