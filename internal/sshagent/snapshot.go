@@ -28,7 +28,11 @@ type snapshot struct {
 // publish makes a snapshot of the state current and sets the timer for its
 // first expiry. The caller holds mu, or is New.
 func (a *Agent) publish() {
-	s := &snapshot{locked: a.locked, byBlob: make(map[string]*identity)}
+	n := len(a.added)
+	for _, ids := range a.vaults {
+		n += len(ids)
+	}
+	s := &snapshot{locked: a.locked, ids: make([]*identity, 0, n), byBlob: make(map[string]*identity, n)}
 	for _, id := range a.added {
 		s.add(id)
 	}
