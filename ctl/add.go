@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -84,8 +83,7 @@ func (a *app) addKey(ctx context.Context, path string, req control.AddRequest, p
 		return reply, a.withPassphrase(ctx, pass, "", control.CodeKeyPassphrase, add)
 	}
 	err := add(nil)
-	var e *control.Error
-	if !errors.As(err, &e) || e.Code != control.CodeKeyPassphrase {
+	if codeOf(err) != control.CodeKeyPassphrase {
 		return reply, err
 	}
 	if path == "-" { // it has been read, and can't be read again
@@ -93,7 +91,7 @@ func (a *app) addKey(ctx context.Context, path string, req control.AddRequest, p
 	}
 	prompt := fmt.Sprintf("Passphrase of %s: ", printable(path))
 	err = a.withPassphrase(ctx, pass, prompt, control.CodeKeyPassphrase, add)
-	if e := asError(err); err != nil && e.Code == control.CodeUsage && !a.hasTerminal() {
+	if codeOf(err) == control.CodeUsage && !a.hasTerminal() {
 		return nil, control.Errorf(control.CodeKeyPassphrase, "Give --key-passphrase-file FILE or --key-passphrase-fd N.", "%s has a passphrase, and there is no terminal to ask for it", path)
 	}
 	return reply, err

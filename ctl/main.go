@@ -52,8 +52,8 @@ type app struct {
 
 // run runs one command line and returns the exit status.
 func (a *app) run(ctx context.Context, args []string) int {
-	a.json = slices.Contains(args, "--json") // also when the rest can't be parsed
 	root := a.root()
+	a.json = slices.Contains(args, "--json") // also when the rest can't be parsed
 	root.SetArgs(args)
 	command, err := root.ExecuteContextC(ctx)
 	if err == nil {
@@ -68,6 +68,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 }
 
 // asError is control.AsError, and says "interrupted" of a context that ended.
+// err isn't nil.
 func asError(err error) *control.Error {
 	e := control.AsError(err)
 	if e.Code == control.CodeFailed && errors.Is(err, context.Canceled) {
@@ -141,4 +142,12 @@ func (a *app) answer(ctx context.Context, ask control.Ask) (control.Answer, erro
 	}
 	text, err := t.readLine(ctx, printable(ask.Message)+": ")
 	return control.Answer{Text: text}, err
+}
+
+// codeOf is the code of err, or "" for nil.
+func codeOf(err error) control.Code {
+	if err == nil {
+		return ""
+	}
+	return asError(err).Code
 }

@@ -91,14 +91,6 @@ func (u *up) run(ctx context.Context) error {
 	return failed
 }
 
-// codeOf is the code of err, or "" for nil.
-func codeOf(err error) control.Code {
-	if err == nil {
-		return ""
-	}
-	return asError(err).Code
-}
-
 // check refuses a command line that can't work before anything is changed.
 func (u *up) check() error {
 	if err := checkVault(u.vault); err != nil {

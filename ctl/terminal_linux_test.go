@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"vigil/internal/control"
+)
+
+func TestAPromptDoesNotShowWhatIsTyped(t *testing.T) {
+	b, p := newBench(t).withDaemon().withPTY()
+	b.daemon.become(control.VaultLocked)
+	const prompt = "Passphrase of vault default: "
+	wait := p.answer(prompt, "wrong one", prompt, "correct horse")
+	b.ok("unlock")
+	wait()
+	if strings.Contains(p.shown(), "wrong one") || strings.Contains(p.shown(), "correct") {
+		t.Errorf("the terminal shows %q", p.shown())
+	}
+	if !p.echoes() {
+		t.Error("the echo is off afterwards")
+	}
+}
+
+func TestAWrongPassphraseMayBeTypedThreeTimes(t *testing.T) {
+	b, p := newBench(t).withDaemon().withPTY()
+	b.daemon.become(control.VaultLocked)
+	const prompt = "Passphrase of vault default: "
+	wait := p.answer(prompt, "one", prompt, "two", prompt, "three")
+	b.fails(4, "wrong passphrase", "unlock")
+	wait()
+}
+
+func TestANewPassphraseIsTypedTwiceAlike(t *testing.T) {
+	b, p := newBench(t).withDaemon().withPTY()
+	b.daemon.become(control.VaultMissing)
+	const prompt, again = "New passphrase for vault default: ", "The same again: "
+	wait := p.answer(prompt, "", prompt, "one", again, "two", prompt, "pass wörd", again, "pass wörd")
+	b.ok("init")
+	wait()
+	if got := b.seen("passphrase"); got != "pass wörd" {
+		t.Errorf("the daemon read %q", got)
+	}
+	for _, want := range []string{"protects nothing", "The two differ"} {
+		if !strings.Contains(p.shown(), want) {
+			t.Errorf("the terminal doesn't show %q", want)
+		}
+	}
+}
+
+func TestAnInterruptedPromptRestoresTheTerminal(t *testing.T) {
+	b, p := newBench(t).withDaemon().withPTY()
+	b.daemon.become(control.VaultLocked)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		p.expect("Passphrase of vault default: ")
+		if p.echoes() {
+			t.Error("the echo is on while a passphrase is typed")
+		}
+		cancel() // as main's signal handling does
+	}()
+	r := b.runContext(ctx, "unlock")
+	if r.status != 1 || !strings.Contains(r.errors, "interrupted") {
+		t.Errorf("exit status %d, %s", r.status, r.errors)
+	}
+	if !p.echoes() {
+		t.Error("the echo stays off")
+	}
+}
+
+func TestEndOfFileAtAPrompt(t *testing.T) {
+	b, p := newBench(t).withDaemon().withPTY()
+	b.daemon.become(control.VaultLocked)
+	go func() { p.expect("Passphrase of vault default: "); p.write("\x04") }()
+	b.fails(1, "no answer was given", "unlock")
+}
+
+func TestAPassphraseThatIsTooLong(t *testing.T) {
+	b, p := newBench(t).withDaemon().withPTY()
+	b.daemon.become(control.VaultLocked)
+	go func() {
+		p.expect("Passphrase of vault default: ")
+		p.write(strings.Repeat("x", maxPassphrase+1) + "\n")
+	}()
+	b.fails(2, "at most 512 bytes", "unlock")
+}
+
+func TestRemovalIsConfirmed(t *testing.T) {
+	b, p := newBench(t).withDaemon().withPTY()
+	b.ok("generate", "laptop")
+	const question = "Remove this key for good? [y/N] "
+	wait := p.answer(question, "n", question, "", question, "yes")
+	b.fails(1, "nothing was removed", "rm", "laptop")
+	b.fails(1, "nothing was removed", "rm", "laptop")
+	b.ok("rm", "laptop")
+	wait()
+	if r := b.last().(*control.RemoveRequest); len(r.Key) != 22 {
+		t.Errorf("removed by %q, want the id that was shown", r.Key)
+	}
+}
+
+func TestExportAsksForBothPassphrases(t *testing.T) {
+	b, p := newBench(t).withDaemon().withPTY()
+	b.ok("generate", "laptop")
+	wait := p.answer(
+		"Passphrase of the vault: ", "wrong",
+		"New passphrase for the file: ", "new", "The same again: ", "new",
+		"Passphrase of the vault: ", "correct horse", // the new one isn't asked for again
+	)
+	b.ok("export", "laptop", "--output", b.home+"/out")
+	wait()
+	if got := b.seen("new_passphrase"); got != "new" {
+		t.Errorf("the daemon read %q", got)
+	}
+}
+
+func TestAnImportedFilesPassphraseIsAskedForWhenNeeded(t *testing.T) {
+	b, p := newBench(t).withDaemon().withPTY()
+	path := b.file("id_a", "fake key protected")
+	prompt := fmt.Sprintf("Passphrase of %s: ", path)
+	wait := p.answer(prompt, "wrong", prompt, "let me in")
+	b.ok("add", path)
+	wait()
+}
+
+func TestUpFirstRunOnATerminal(t *testing.T) {
+	b, p := newBench(t).withPTY()
+	for _, name := range []string{"id_a", "id_b", "id_c"} {
+		b.file(".ssh/"+name, "-----BEGIN RSA PRIVATE KEY-----\nfake")
+	}
+	wait := p.answer(
+		"New passphrase for vault default: ", "p", "The same again: ", "p",
+		"id_c (without a passphrase)\r\nImport which? all, none (a new key is made), or numbers [all]: ", "4",
+		"none of 1 to 3\r\nImport which? all, none (a new key is made), or numbers [all]: ", "1, 3",
+	)
+	r := b.ok("up")
+	wait()
+	if r.out != b.exportLine() {
+		t.Errorf("standard output: %q", r.out)
+	}
+	if got := b.names(); !slices.Equal(got, []string{"id_a", "id_c"}) {
+		t.Errorf("keys: %q", got)
+	}
+	shown := len(p.shown())
+	b.ok("up")
+	if more := p.shown()[shown:]; more != "" {
+		t.Errorf("unlocked, it shows %q", more)
+	}
+	b.ok("lock")
+	wait = p.answer("Passphrase of vault default: ", "p")
+	b.ok("up")
+	wait()
+}
+
+func TestTheDaemonsQuestionsAreAskedOnTheTerminal(t *testing.T) {
+	b, p := newBench(t).withPTY()
+	a := &app{tty: b.tty}
+	wait := p.answer("Costlier than before. Go on? [y/N] ", "y", "MFA code: ", " 123456 ")
+	yes, err := a.answer(t.Context(), control.Ask{Kind: control.AskConfirm, Message: "Costlier than before. Go on?"})
+	if err != nil || !yes.Yes {
+		t.Errorf("%+v, %v", yes, err)
+	}
+	text, err := a.answer(t.Context(), control.Ask{Kind: control.AskText, Message: "MFA code"})
+	if err != nil || text.Text != "123456" {
+		t.Errorf("%+v, %v", text, err)
+	}
+	wait()
+	a.tty = "/nonexistent"
+	if _, err := a.answer(t.Context(), control.Ask{}); asError(err).Code != control.CodeRefused {
+		t.Errorf("without a terminal: %v", err)
+	}
+}
+
+func TestSecretsPrintAsRedacted(t *testing.T) {
+	s := &secret{[]byte("hunter2")}
+	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		if got := fmt.Sprintf(format, s); strings.Contains(got, "hunter") || !strings.Contains(got, "redacted") {
+			t.Errorf("%s prints %s", format, got)
+		}
+	}
+	s.wipe()
+	if string(s.b) != strings.Repeat("\x00", 7) {
+		t.Error("it isn't wiped")
+	}
+}

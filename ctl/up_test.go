@@ -1,0 +1,284 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"vigil/internal/control"
+)
+
+// tree lists what lies under a folder, with modes and contents.
+func tree(t *testing.T, dir string) []string {
+	t.Helper()
+	var all []string
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		line := path + " " + info.Mode().String() + " " + info.ModTime().String()
+		if e.Type().IsRegular() {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			line += string(b)
+		}
+		all = append(all, line)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func (b *bench) exportLine() string { return "export SSH_AUTH_SOCK='" + b.paths.AgentSocket() + "';\n" }
+
+func (b *bench) names() []string {
+	b.Helper()
+	var reply control.ListReply
+	if err := json.Unmarshal([]byte(b.ok("list", "--json").out), &reply); err != nil {
+		b.Fatal(err)
+	}
+	var names []string
+	for _, k := range reply.Keys {
+		names = append(names, k.Name)
+	}
+	return names
+}
+
+func TestUpWithoutATerminalOrAPassphraseChangesNothing(t *testing.T) {
+	b := newBench(t)
+	before := tree(t, b.home)
+	b.fails(2, "Nothing was changed", "up")
+	b.fails(2, "no such file", "up", "--passphrase-file", "/nonexistent/pass")
+	if after := tree(t, b.home); !slices.Equal(before, after) {
+		t.Errorf("changed: %v", after)
+	}
+}
+
+func TestUpFirstRunWithoutATerminal(t *testing.T) {
+	b := newBench(t)
+	b.file(".ssh/id_a", "-----BEGIN RSA PRIVATE KEY-----\nMII")
+	ssh := tree(t, filepath.Join(b.home, ".ssh"))
+	pass := b.file("pass", "correct horse\n")
+	r := b.ok("up", "--passphrase-file", pass)
+	if r.out != b.exportLine() {
+		t.Errorf("standard output: %q", r.out)
+	}
+	for _, want := range []string{"Back up the device key.", "made 256 SHA256:", "ssh-ed25519 AAAA", "without a passphrase", "/.ssh/id_a", "vigilctl env"} {
+		if !strings.Contains(r.errors, want) {
+			t.Errorf("it doesn't say %q:\n%s", want, r.errors)
+		}
+	}
+	if got := b.names(); !slices.Equal(got, []string{"id_ed25519"}) {
+		t.Errorf("keys: %q", got)
+	}
+
+	t.Run("running and unlocked: nothing is asked", func(t *testing.T) {
+		if r := b.ok("up"); r.out != b.exportLine() || strings.Contains(r.errors, "Next:") {
+			t.Errorf("%q %q", r.out, r.errors)
+		}
+	})
+	t.Run("locked: unlocks", func(t *testing.T) {
+		b.ok("lock")
+		b.fails(2, "no terminal", "up")
+		b.fails(4, "wrong passphrase", "up", "--passphrase-file", b.file("wrong", "x"))
+		b.ok("up", "--passphrase-file", pass)
+	})
+	t.Run("stopped: starts and unlocks, and makes no key", func(t *testing.T) {
+		if r := b.ok("down"); !strings.Contains(r.out, "has stopped; locked default") {
+			t.Error(r.out)
+		}
+		if r := b.ok("down"); !strings.Contains(r.out, "not running") {
+			t.Error(r.out)
+		}
+		b.fails(2, "no terminal", "up")
+		b.fails(5, "not running", "status")
+		b.ok("up", "--passphrase-file", pass)
+		if got := b.names(); len(got) != 1 {
+			t.Errorf("keys: %q", got)
+		}
+	})
+	if after := tree(t, filepath.Join(b.home, ".ssh")); !slices.Equal(ssh, after) {
+		t.Errorf("~/.ssh changed: %v", after)
+	}
+}
+
+func TestUpImports(t *testing.T) {
+	pass := "correct horse"
+	t.Run("all, and goes on after a bad one", func(t *testing.T) {
+		b := newBench(t)
+		b.file(".ssh/id_a", "-----BEGIN RSA PRIVATE KEY-----\nfake")
+		b.file(".ssh/id_b", "-----BEGIN OPENSSH PRIVATE KEY-----\nfake protected")
+		b.file(".ssh/config", "Host *")
+		r := b.fails(4, "1 key not imported; the first is "+b.home+"/.ssh/id_b", "up", "--import", "all", "--passphrase-file", b.file("pass", pass))
+		if r.out != b.exportLine() {
+			t.Errorf("standard output: %q", r.out)
+		}
+		if got := b.names(); !slices.Equal(got, []string{"id_a"}) {
+			t.Errorf("keys: %q", got)
+		}
+	})
+	t.Run("none, and makes one", func(t *testing.T) {
+		b := newBench(t)
+		b.file(".ssh/id_a", "-----BEGIN RSA PRIVATE KEY-----\nfake")
+		b.ok("up", "--import", "none", "--passphrase-file", b.file("pass", pass))
+		if got := b.names(); !slices.Equal(got, []string{"id_ed25519"}) {
+			t.Errorf("keys: %q", got)
+		}
+	})
+	t.Run("files, on a later run too", func(t *testing.T) {
+		b := newBench(t)
+		key := b.file("one", "fake key")
+		b.ok("up", "--import", key, "--passphrase-file", b.file("pass", pass))
+		b.ok("up", "--import", b.file("two", "fake key"), "--import", b.file("three", "fake key"))
+		if got := b.names(); !slices.Equal(got, []string{"one", "two", "three"}) {
+			t.Errorf("keys: %q", got)
+		}
+	})
+	t.Run("JSON", func(t *testing.T) {
+		b := newBench(t)
+		key := b.file(".ssh/one", "-----BEGIN RSA PRIVATE KEY-----\nfake")
+		var got upResult
+		r := b.ok("up", "--import", "all", "--json", "--passphrase-file", b.file("pass", pass))
+		if err := json.Unmarshal([]byte(r.out), &got); err != nil || r.errors != "" {
+			t.Fatal(err, r.errors)
+		}
+		if !got.Started || !got.Created || len(got.Imported) != 1 || got.Plaintext[0] != key || got.Env["SSH_AUTH_SOCK"] == "" {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+// TestUpResumes interrupts the first run where each of its steps fails, and
+// lets the next one end it.
+func TestUpResumes(t *testing.T) {
+	for _, op := range []control.Op{control.OpInit, control.OpAdd, control.OpList, control.OpGenerate} {
+		t.Run(string(op), func(t *testing.T) {
+			b := newBench(t).withDaemon()
+			b.daemon.become(control.VaultMissing)
+			b.daemon.failWith(op, control.Errorf(control.CodeInterrupted, "", "power cut"))
+			args := []string{"up", "--passphrase-file", b.file("pass", "p")}
+			want := []string{"id_ed25519"}
+			if op == control.OpAdd {
+				args = append(args, "--import", b.file("one", "fake key"), "--import", b.file("two", "fake key"))
+				want = []string{"one", "two"}
+			}
+			b.fails(1, "power cut", args...)
+			b.daemon.failWith(op, nil)
+			b.ok(args...)
+			if got := b.names(); !slices.Equal(got, want) {
+				t.Errorf("keys: %q, want %q", got, want)
+			}
+			b.ok("rm", want[0], "--yes")
+			b.ok("up") // the first run has ended: an empty vault stays so
+			if got := b.names(); len(got) != len(want)-1 {
+				t.Errorf("keys after a later run: %q", got)
+			}
+		})
+	}
+}
+
+func TestUpRestartsADaemonOfAnotherBuild(t *testing.T) {
+	b := newBench(t)
+	pass := b.file("pass", "correct horse")
+	b.ok("up", "--passphrase-file", pass)
+	b.ok("down")
+	b.environ = append(b.environ, fakeVariable+"=other build")
+	b.fails(5, "", "up", "--passphrase-file", pass) // it starts one of another build, and says so
+	b.environ = append(b.environ, fakeVariable+"=serves")
+	b.fails(5, "which is not the build of this vigilctl", "list")
+	b.fails(2, "no terminal", "up") // it would lock: nothing is stopped
+	b.fails(5, "which is not the build of this vigilctl", "list")
+	r := b.ok("up", "--passphrase-file", pass)
+	if !strings.Contains(r.errors, "which locks it") {
+		t.Errorf("it says %q", r.errors)
+	}
+	b.ok("list")
+}
+
+func TestUpSaysWhyTheDaemonDoesNotStart(t *testing.T) {
+	b := newBench(t)
+	pass := b.file("pass", "x")
+	b.environ = append(b.environ, fakeVariable+"=fails")
+	b.fails(5, "config.toml line 3: no such key", "up", "--passphrase-file", pass)
+	for name, path := range map[string]string{
+		"there is no vigild beside vigilctl": filepath.Join(b.home, "none"),
+		"is no regular file":                 b.home,
+		"can be changed by other users":      b.file("writable", ""),
+	} {
+		if name[0] == 'c' {
+			if err := os.Chmod(path, 0o777); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.vigild = path
+		if r := b.run("up", "--passphrase-file", pass); r.status == 0 || !strings.Contains(r.errors, name) {
+			t.Errorf("%s: exit status %d, %s", path, r.status, r.errors)
+		}
+	}
+}
+
+func TestUpInterruptedWhileTheDaemonStartsLeavesNone(t *testing.T) {
+	b := newBench(t)
+	b.environ = append(b.environ, fakeVariable+"=silent")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r := b.runContext(ctx, "up", "--passphrase-file", b.file("pass", "x"))
+	if r.status != 1 || !strings.Contains(r.errors, "interrupted") {
+		t.Errorf("exit status %d, %s", r.status, r.errors)
+	}
+}
+
+func TestKeyFilesAreKnownByTheirFirstBytes(t *testing.T) {
+	dir := t.TempDir()
+	for name, content := range map[string]string{
+		"plain-openssh":  "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW\n",
+		"locked-openssh": "-----BEGIN OPENSSH PRIVATE KEY-----\r\nb3BlbnNzaC1rZXktdjEAAAAACmFlczI1Ni1jdHIAAAAGYmNyeXB0AAAAGAAAABBBBBBBBB\r\n",
+		"plain-rsa":      "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA\n",
+		"locked-rsa":     "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES\n",
+		"locked-rsa-dos": "-----BEGIN RSA PRIVATE KEY-----\r\nProc-Type: 4,ENCRYPTED\r\n",
+		"plain-ec":       "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEI\n",
+		"plain-pkcs8":    "-----BEGIN PRIVATE KEY-----\nMC4CAQAw\n",
+		"locked-pkcs8":   "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIFHDBO\n",
+		"plain-ppk":      "PuTTY-User-Key-File-3: ssh-ed25519\r\nEncryption: none\r\nComment: x\r\n",
+		"locked-ppk":     "PuTTY-User-Key-File-2: ssh-rsa\nEncryption: aes256-cbc\n",
+		"key.pub":        "-----BEGIN RSA PRIVATE KEY-----\n",
+		"public.pem":     "-----BEGIN PUBLIC KEY-----\nMCow\n",
+		"config":         "Host *\n",
+		"empty":          "",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "folder"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range findKeyFiles(dir) {
+		name := filepath.Base(f.path)
+		got = append(got, name)
+		if f.plaintext != strings.HasPrefix(name, "plain") {
+			t.Errorf("%s: plaintext is %v", name, f.plaintext)
+		}
+	}
+	want := []string{
+		"locked-openssh", "locked-pkcs8", "locked-ppk", "locked-rsa", "locked-rsa-dos",
+		"plain-ec", "plain-openssh", "plain-pkcs8", "plain-ppk", "plain-rsa",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("found %q, want %q", got, want)
+	}
+}
