@@ -81,7 +81,10 @@ func (s *Server) ExpireVersions() {
 
 func (s *Server) classify(r *http.Request, _ []byte) (awsfake.Call, error) {
 	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	call := awsfake.Call{Resource: "arn:aws:s3:::" + bucket}
+	call := awsfake.Call{Resource: "arn:aws:s3:::" + bucket, Context: map[string][]string{
+		// The emulator has no TLS; policies see what AWS would.
+		"aws:SecureTransport": {"true"},
+	}}
 	query := r.URL.Query()
 	switch {
 	case bucket != s.bucket:
@@ -94,6 +97,12 @@ func (s *Server) classify(r *http.Request, _ []byte) (awsfake.Call, error) {
 		call.Action, call.Resource = "s3:GetObject", call.Resource+"/"+key
 	case key != "" && r.Method == http.MethodPut:
 		call.Action, call.Resource = "s3:PutObject", call.Resource+"/"+key
+		call.Context["s3:ObjectCreationOperation"] = []string{"true"}
+		for _, header := range []string{"If-Match", "If-None-Match"} {
+			if value := r.Header.Get(header); value != "" {
+				call.Context["s3:"+strings.ToLower(header)] = []string{value}
+			}
+		}
 	default:
 		return call, &awsfake.Refusal{Status: http.StatusNotImplemented, Code: "NotImplemented", Message: "A header you provided implies functionality that is not implemented"}
 	}
@@ -142,7 +151,7 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, key string, caller 
 	data, ok := s.objects[key]
 	if !ok {
 		// Who may not list is not told what doesn't exist.
-		list := awsfake.Call{Action: "s3:ListBucket", Resource: "arn:aws:s3:::" + s.bucket, Context: map[string][]string{"s3:prefix": {key}}}
+		list := awsfake.Call{Action: "s3:ListBucket", Resource: "arn:aws:s3:::" + s.bucket}
 		if caller.Check(list, "", 0) != nil {
 			return &awsfake.Refusal{Status: http.StatusForbidden, Code: "AccessDenied", Message: "Access Denied"}
 		}
