@@ -85,24 +85,22 @@ func (s *session) permit(ctx context.Context, id *identity, data []byte) (*ident
 		Comment: pubkey.CleanComment(id.comment), Fingerprint: id.fingerprint, Vault: id.vault,
 		Purpose: purpose(data, login), Peer: s.peerNamed(),
 	}
-	now := id
 	if id.signer == nil {
-		if now, err = s.unlockVault(ctx, id, q); err != nil {
+		open, err := s.unlockVault(ctx, id, q)
+		if err != nil {
 			return id, err
 		}
+		return s.permit(ctx, open, data) // what it is limited to may only be known now
 	}
-	if now.confirm {
-		if err := s.confirm(ctx, q); err != nil {
-			return id, err
-		}
-		// Someone took time to answer: what was asked must still hold.
-		still, err := s.lookup(id.key.Blob)
-		if err != nil || still.signer == nil || !sameUse(still, now) {
-			return id, errChanged
-		}
-		now = still
+	if err := s.confirm(ctx, q); err != nil {
+		return id, err
 	}
-	return now, nil
+	// Someone took time to answer: what was asked must still hold.
+	still, err := s.lookup(id.key.Blob)
+	if err != nil || still.signer == nil || !sameUse(still, id) {
+		return id, errChanged
+	}
+	return still, nil
 }
 
 // unlockVault has the vault of id opened, and returns the key as it is then.
@@ -116,16 +114,16 @@ func (s *session) unlockVault(ctx context.Context, id *identity, q Question) (*i
 	if err != nil {
 		return nil, err
 	}
-	now, err := s.lookup(id.key.Blob)
+	open, err := s.lookup(id.key.Blob)
 	switch {
 	case err != nil:
 		return nil, err
-	case now.signer == nil:
+	case open.signer == nil && open.refusal != "":
+		return nil, errors.New(open.refusal)
+	case open.signer == nil:
 		return nil, fmt.Errorf("vault %s is still locked", id.vault)
-	case !sameUse(now, id):
-		return nil, errChanged
 	}
-	return now, nil
+	return open, nil
 }
 
 // confirm asks the user.

@@ -291,6 +291,25 @@ func TestLockedVaultUnlocksOnUse(t *testing.T) {
 	must(t, public.Verify([]byte("data"), sig))
 }
 
+// What limits a key may only be known once its vault is open.
+func TestLimitsFoundByUnlockingHold(t *testing.T) {
+	var w *world
+	key, h := newKey(t), newHost(t)
+	w = newWorld(t, func(o *Options) {
+		o.Unlocker = unlockerFunc(func(context.Context, string, Question) error {
+			k := w.vaultKey("m1", key)
+			k.To = []agentproto.Destination{direct(h)}
+			w.SetVault("main", []VaultKey{k})
+			return nil
+		})
+	})
+	locked := w.vaultKey("m1", key)
+	locked.Signer = nil
+	w.SetVault("main", []VaultKey{locked})
+	_, err := w.client().Sign(signerOf(t, key).PublicKey(), []byte("data"))
+	w.refused(err, "didn't say which session")
+}
+
 func TestVaultCertificateIsASecondIdentity(t *testing.T) {
 	w := newWorld(t, nil)
 	c := w.client()
