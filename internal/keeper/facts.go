@@ -8,14 +8,12 @@ import (
 
 	"vigil/internal/id"
 	"vigil/internal/keyring"
+	"vigil/internal/ring"
 	"vigil/internal/wire"
 )
 
 // Pins are the last states of both keyring objects that this device accepted.
-type Pins struct {
-	Members keyring.MembersPin
-	Deks    keyring.DeksPin
-}
+type Pins = ring.Pins
 
 func appendPins(b []byte, p Pins) []byte {
 	b = wire.AppendUint64(b, p.Members.Seq)
@@ -262,4 +260,25 @@ func readRevisions(r *wire.Reader) (list []id.Revision) {
 func (c *Client) DropDraft(ctx context.Context, draft uint64) error {
 	_, err := c.call(ctx, opDropDraft, wire.AppendUint64(nil, draft))
 	return err
+}
+
+// RotationStep is one of the writes of a rotation; package ring says what each
+// does and why in this order.
+type RotationStep byte
+
+// The steps, in their order.
+const (
+	StepNewKEK RotationStep = iota + 1 // makes members
+	StepRewrap                         // makes deks
+	StepRetire                         // makes members
+)
+
+// Rotation returns the object that a step writes, made of the keyring that was
+// loaded last, or nil when the step has nothing to do.
+func (c *Client) Rotation(ctx context.Context, step RotationStep) ([]byte, error) {
+	object, err := c.call(ctx, opRotation, []byte{byte(step)})
+	if len(object) == 0 {
+		return nil, err
+	}
+	return object, err
 }

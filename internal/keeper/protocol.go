@@ -29,6 +29,7 @@ const (
 	opSeal                    // draft or key, item, parents, epoch, meta → Sealed
 	opDropDraft               // draft
 	opDeks                    // update, time → deks
+	opRotation                // step → members or deks
 	opDeadlines               // idle, lease
 	opStats                   // → Stats
 )

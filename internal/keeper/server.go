@@ -180,6 +180,8 @@ func (w *worker) handle(o op, body, out []byte) ([]byte, error) {
 		return out, s.withDraft(number, func([]byte) error { return nil })
 	case opDeks:
 		return s.makeDeks(&r, out)
+	case opRotation:
+		return s.rotation(&r, out)
 	case opDeadlines:
 		return out, s.setDeadlines(&r)
 	case opStats:

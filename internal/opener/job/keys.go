@@ -6,13 +6,12 @@ import (
 	"fmt"
 	"slices"
 
-	"vigil/internal/envelope"
 	"vigil/internal/guard"
 	"vigil/internal/handover"
 	"vigil/internal/keyfile"
-	"vigil/internal/keyring"
 	"vigil/internal/opener"
 	"vigil/internal/pubkey"
+	"vigil/internal/ring"
 	"vigil/internal/vaultfile"
 )
 
@@ -78,12 +77,7 @@ func (j *job) export(ctx context.Context, req *opener.Export) (*opener.Exported,
 	if err != nil {
 		return nil, err
 	}
-	defer o.seeds.Free()
-	it, err := j.openItem(o, line)
-	if err != nil {
-		return nil, err
-	}
-	defer it.secret.Free()
+	defer o.ring.Close()
 	var pass []byte
 	if req.NewPassphrase != 0 {
 		b, p, err := j.passphrase(req.NewPassphrase)
@@ -93,89 +87,50 @@ func (j *job) export(ctx context.Context, req *opener.Export) (*opener.Exported,
 		defer b.Free()
 		pass = p
 	}
-	text, err := keyfile.MarshalOpenSSH(it.secret.Bytes()[:it.n], it.meta.Comment, pass)
-	if err != nil {
+	if err := j.exportItem(o, &line, pass, req.Output); err != nil {
 		return nil, err
-	}
-	defer guard.Wipe(text)
-	out, err := handed(req.Output)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := out.Write(text); err != nil {
-		return nil, errors.Join(fmt.Errorf("write exported key: %w", err), out.Close())
-	}
-	if err := out.Close(); err != nil {
-		return nil, fmt.Errorf("write exported key: %w", err)
 	}
 	return &opener.Exported{Calls: o.calls}, nil
 }
 
-// item is one opened item; its owner frees the secret.
-type item struct {
-	meta   vaultfile.Meta
-	secret *guard.Buffer
-	n      int // bytes of secret
-}
-
-// openItem goes down the hierarchy from the identity to one item, verifying
-// each step.
-func (j *job) openItem(o *opened, v vaultfile.Revision) (it item, err error) {
-	vault := o.members.Vault()
-	keys, err := j.slab.Alloc(2 * envelope.KeySize)
+// exportItem goes down the hierarchy from the identity to one item, verifying
+// each step, and writes the key.
+func (j *job) exportItem(o *opened, line *vaultfile.Revision, pass []byte, to opener.File) error {
+	if err := o.ring.Load(o.keyring.Members, o.keyring.Deks, ring.Pins{}); err != nil {
+		return err
+	}
+	dek, ok := o.ring.Deks().Lookup(line.Revision)
+	if !ok || dek.Item != line.Item {
+		return &opener.Error{Kind: opener.Damaged, Message: "the keyring has no key for this item"}
+	}
+	text, err := o.ring.OpenMeta(line, &dek)
 	if err != nil {
-		return it, err
+		return err
 	}
-	defer keys.Free()
-	kek, dek := keys.Bytes()[:envelope.KeySize], keys.Bytes()[envelope.KeySize:]
-	deks, err := keyring.ParseDeks(o.keyring.Deks, vault)
+	meta, err := vaultfile.ParseMeta(text)
 	if err != nil {
-		return it, err
+		return err
 	}
-	open := func(version uint64) error {
-		seal, ok := o.members.Seal(version, o.identity)
-		if !ok {
-			return fmt.Errorf("open KEK %d: it is not sealed to this identity", version)
+	return o.ring.WithSecret(line, &dek, func(secret []byte) error {
+		text, err := keyfile.MarshalOpenSSH(secret, meta.Comment, pass)
+		if err != nil {
+			return err
 		}
-		return o.halves.OpenKEK(kek, seal, vault)
-	}
-	err = deks.Verify(o.members, func(version uint64, stored []byte) (mac [keyring.MACSize]byte, err error) {
-		if err := open(version); err != nil {
-			return mac, err
-		}
-		return envelope.DeksMAC(kek, vault, version, stored)
+		defer guard.Wipe(text)
+		return writeTo(to, text)
 	})
-	if err != nil {
-		return it, err
-	}
-	entry, ok := deks.Lookup(v.Revision)
-	if !ok || entry.Item != v.Item {
-		return it, &opener.Error{Kind: opener.Damaged, Message: "the keyring has no key for this item"}
-	}
-	if err := open(entry.KEK); err != nil {
-		return it, err
-	}
-	if err := envelope.UnwrapDEK(dek, kek, vault, entry); err != nil {
-		return it, err
-	}
-	return j.openSealed(dek, envelope.Binding{Vault: vault, Item: v.Item, Revision: v.Revision, Parents: v.Parents, Epoch: v.Epoch}, v)
 }
 
-func (j *job) openSealed(dek []byte, b envelope.Binding, v vaultfile.Revision) (it item, err error) {
-	meta := make([]byte, envelope.OpenSize(v.Meta))
-	n, err := envelope.OpenMeta(meta, dek, b, v.Meta)
+func writeTo(to opener.File, text []byte) error {
+	out, err := handed(to)
 	if err != nil {
-		return it, err
+		return err
 	}
-	if it.meta, err = vaultfile.ParseMeta(meta[:n]); err != nil {
-		return it, err
+	if _, err := out.Write(text); err != nil {
+		return errors.Join(fmt.Errorf("write exported key: %w", err), out.Close())
 	}
-	if it.secret, err = j.slab.Alloc(max(1, envelope.OpenSize(v.Secret))); err != nil {
-		return it, err
+	if err := out.Close(); err != nil {
+		return fmt.Errorf("write exported key: %w", err)
 	}
-	if it.n, err = envelope.OpenSecret(it.secret.Bytes(), dek, b, v.Secret); err != nil {
-		it.secret.Free()
-		return it, err
-	}
-	return it, nil
+	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"vigil/internal/master"
 	"vigil/internal/opener"
 	"vigil/internal/passphrase"
+	"vigil/internal/ring"
 )
 
 // unlock opens an identity's private halves with both factors and hands them to
@@ -28,7 +29,7 @@ func (j *job) unlock(ctx context.Context, req *opener.Unlock) (*opener.Unlocked,
 	if err != nil {
 		return nil, err
 	}
-	defer o.seeds.Free()
+	defer o.ring.Close()
 	if err := handover.Identity(keeper, j.vault, o.identity, o.seeds.Bytes()); err != nil {
 		return nil, &opener.Error{Kind: opener.KeeperRefused, Message: err.Error()}
 	}
@@ -41,8 +42,8 @@ type opened struct {
 	calls    master.Calls
 	keyring  opener.Fetched
 	members  *keyring.Members
-	seeds    *guard.Buffer // the private halves; the caller frees them
-	halves   *envelope.Halves
+	seeds    *guard.Buffer // the private halves, which ring owns
+	ring     *ring.Ring    // with no keyring loaded; the caller closes it
 }
 
 // openIdentity is what needs both factors: fetch the keyring, verify its chain
@@ -69,8 +70,11 @@ func (j *job) openIdentity(ctx context.Context, p opener.Place, pass opener.File
 	if o.seeds, err = j.slab.Alloc(envelope.HalvesSize); err != nil {
 		return nil, err
 	}
-	if o.halves, err = j.openHalves(ctx, o, p, pass, me, block); err != nil {
+	if err := j.openHalves(ctx, o, p, pass, me, block); err != nil {
 		o.seeds.Free()
+		return nil, err
+	}
+	if o.ring, err = ring.New(p.Vault, me.ID, o.seeds, j.slab.Alloc); err != nil {
 		return nil, err
 	}
 	return o, nil
@@ -103,27 +107,27 @@ func findIdentity(members *keyring.Members, want id.Identity) (me keyring.Identi
 	return me, block, nil
 }
 
-func (j *job) openHalves(ctx context.Context, o *opened, p opener.Place, pass opener.File, me keyring.Identity, block keyring.UnlockBlock) (*envelope.Halves, error) {
+func (j *job) openHalves(ctx context.Context, o *opened, p opener.Place, pass opener.File, me keyring.Identity, block keyring.UnlockBlock) error {
 	keys, err := j.slab.Alloc(3 * envelope.KeySize)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer keys.Free()
 	share, stretched, unlockKey := split(keys.Bytes())
 	if err := j.bothFactors(ctx, o, p, pass, block, share, stretched); err != nil {
-		return nil, err
+		return err
 	}
 	if err := envelope.UnlockKey(unlockKey, share, stretched, p.Vault, me.ID, block.KDF); err != nil {
-		return nil, err
+		return err
 	}
-	halves, err := envelope.OpenHalves(o.seeds.Bytes(), unlockKey, &block.Halves, p.Vault, me.ID, me.Public)
+	_, err = envelope.OpenHalves(o.seeds.Bytes(), unlockKey, &block.Halves, p.Vault, me.ID, me.Public)
 	if errors.Is(err, envelope.ErrWrongKey) {
-		return nil, &opener.Error{
+		return &opener.Error{
 			Kind: opener.WrongPassphrase, Message: fmt.Sprintf("wrong passphrase for vault %q", p.Name),
 			Next: "Try again. Nothing was changed.",
 		}
 	}
-	return halves, err
+	return err
 }
 
 func split(b []byte) (share, stretched, unlockKey []byte) {

@@ -1,0 +1,149 @@
+package ring
+
+import (
+	"fmt"
+
+	"vigil/internal/envelope"
+	"vigil/internal/id"
+	"vigil/internal/keyring"
+)
+
+// A change of membership or a rotation takes several writes. After each of them
+// every device can go on, and a crash between two leaves work that the next
+// rotation finishes:
+//
+//	1. members: KEK n+1 made, sealed to every identity      NewKEK
+//	2. deks:    every DEK wrapped by KEK n+1, MAC under it  Rewrap
+//	3. members: older KEKs retired, their seals gone        Retire
+//
+// A device that sees 1 without 2 writes on under KEK n, which is live; one that
+// sees 2 has opened n+1 from 1, as it reads members first.
+
+// NewKEK returns members with the next KEK version, sealed to every identity.
+func (r *Ring) NewKEK(changes ...keyring.Change) ([]byte, error) {
+	if r.members == nil {
+		return nil, ErrEmpty
+	}
+	members := r.members
+	if len(changes) > 0 {
+		var err error
+		if members, err = members.Append(r.halves, changes...); err != nil {
+			return nil, fmt.Errorf("change members: %w", err)
+		}
+	}
+	seals, err := r.sealNewKEK(members)
+	if err != nil {
+		return nil, err
+	}
+	if members, err = members.Append(r.halves, keyring.MakeKEK{Seals: seals}); err != nil {
+		return nil, fmt.Errorf("make KEK: %w", err)
+	}
+	return members.Encode(), nil
+}
+
+// sealNewKEK makes the KEK after the newest and seals it to every identity. The
+// key itself is wiped: this identity opens it from its seal like the others.
+func (r *Ring) sealNewKEK(members *keyring.Members) (seals []keyring.Seal, err error) {
+	kek, err := r.newKey()
+	if err != nil {
+		return nil, err
+	}
+	defer kek.Free()
+	for _, to := range members.Identities() {
+		seal, err := envelope.SealKEK(kek.Bytes(), to, r.vault, members.KEK()+1)
+		if err != nil {
+			return nil, err
+		}
+		seals = append(seals, seal)
+	}
+	return seals, nil
+}
+
+// Rewrap returns the manifest with every DEK wrapped by the newest KEK, or nil
+// when it is so already. No item is decrypted.
+func (r *Ring) Rewrap() ([]byte, error) {
+	if r.deks == nil {
+		return nil, ErrEmpty
+	}
+	newest := r.members.KEK()
+	if r.deks.KEK() == newest {
+		return nil, nil
+	}
+	next, err := r.deks.Rewrap(r.members, func(e keyring.DEK) (wrapped [keyring.WrappedDEKSize]byte, err error) {
+		err = r.rewrapTo(&e, newest)
+		return e.Wrapped, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return next.Encode(r.MAC)
+}
+
+// Retire returns members without the KEKs that the manifest needs no more, or
+// nil when there are none.
+func (r *Ring) Retire() ([]byte, error) {
+	if r.deks == nil {
+		return nil, ErrEmpty
+	}
+	var changes []keyring.Change
+	for _, version := range r.members.KEKs() {
+		if version < r.deks.KEK() {
+			changes = append(changes, keyring.RetireKEK{Version: version})
+		}
+	}
+	if len(changes) == 0 {
+		return nil, nil
+	}
+	members, err := r.members.Append(r.halves, changes...)
+	if err != nil {
+		return nil, fmt.Errorf("retire KEKs: %w", err)
+	}
+	return members.Encode(), nil
+}
+
+// Admit returns members with a new identity, its unlock block, and every live
+// KEK sealed to it.
+func (r *Ring) Admit(identity keyring.Identity, block keyring.UnlockBlock) ([]byte, error) {
+	if r.members == nil {
+		return nil, ErrEmpty
+	}
+	changes := []keyring.Change{
+		keyring.AddIdentity{ID: identity.ID, Role: identity.Role, Public: identity.Public},
+		keyring.SetUnlock{Block: block},
+	}
+	for _, version := range r.members.KEKs() {
+		kek, err := r.kek(version)
+		if err != nil {
+			return nil, err
+		}
+		seal, err := envelope.SealKEK(kek, identity, r.vault, version)
+		if err != nil {
+			return nil, err
+		}
+		changes = append(changes, keyring.SealKEK{Seals: []keyring.Seal{seal}})
+	}
+	members, err := r.members.Append(r.halves, changes...)
+	if err != nil {
+		return nil, fmt.Errorf("admit identity %v: %w", identity.ID, err)
+	}
+	return members.Encode(), nil
+}
+
+// Expel returns members without an identity, and with a new KEK that it never
+// saw. Rewrap and Retire follow.
+func (r *Ring) Expel(identity id.Identity) ([]byte, error) {
+	return r.NewKEK(keyring.RemoveIdentity{ID: identity})
+}
+
+// SetUnlock returns members with another unlock block for this identity, as a
+// move to another master key makes it.
+func (r *Ring) SetUnlock(block keyring.UnlockBlock) ([]byte, error) {
+	if r.members == nil {
+		return nil, ErrEmpty
+	}
+	members, err := r.members.Append(r.halves, keyring.ChangeMaster{Block: block})
+	if err != nil {
+		return nil, fmt.Errorf("change master key: %w", err)
+	}
+	return members.Encode(), nil
+}
