@@ -7,8 +7,8 @@ func TestParseURI(t *testing.T) {
 		"file":                     {Scheme: SchemeFile},
 		"file:///srv/keyrings/a b": {Scheme: SchemeFile, Path: "/srv/keyrings/a b"},
 		"s3://team-keys":           {Scheme: SchemeS3, Bucket: "team-keys"},
-		"s3://team-keys/vigil/ops?endpoint=https%3A%2F%2Fminio.example&profile=p&region=eu-west-1": {
-			Scheme: SchemeS3, Bucket: "team-keys", Prefix: "vigil/ops", Region: "eu-west-1", Endpoint: "https://minio.example", Profile: "p",
+		"s3://team-keys/vigil/ops?endpoint=https%3A%2F%2Fminio.example&imds=true&profile=p&region=eu-west-1": {
+			Scheme: SchemeS3, Bucket: "team-keys", Prefix: "vigil/ops", Region: "eu-west-1", Endpoint: "https://minio.example", Profile: "p", IMDS: true,
 		},
 	} {
 		got, err := ParseURI(in)
@@ -34,6 +34,7 @@ func TestParseURIRefuses(t *testing.T) {
 		"bucket in capitals":  "s3://Keys/prefix",
 		"bucket with a user":  "s3://me@keys/prefix",
 		"unknown parameter":   "s3://keys/prefix?regoin=x",
+		"imds off":            "s3://keys?imds=0",
 		"parameter twice":     "s3://keys?region=a&region=b",
 		"parameter, no value": "s3://keys?region=",
 		"fragment":            "s3://keys#x",

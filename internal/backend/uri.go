@@ -21,7 +21,7 @@ const maxURI = 4096
 //
 //	file                       the default directory
 //	file:///absolute/path      a directory
-//	s3://bucket[/prefix][?region=…&endpoint=…&profile=…]
+//	s3://bucket[/prefix][?region=…&endpoint=…&profile=…&imds=true]
 type URI struct {
 	Scheme   string // SchemeFile or SchemeS3
 	Path     string // directory, absolute; empty means the default directory
@@ -30,6 +30,7 @@ type URI struct {
 	Region   string // AWS region; may be empty
 	Endpoint string // base URL of an S3-compatible store; may be empty
 	Profile  string // profile of the AWS configuration files; may be empty
+	IMDS     bool   // credentials may come from the instance metadata service
 }
 
 // bucketName is what Amazon S3 allows for general purpose buckets.
@@ -83,6 +84,11 @@ func parseS3(s string, u *url.URL) (URI, error) {
 			b.Endpoint = values[0]
 		case "profile":
 			b.Profile = values[0]
+		case "imds":
+			if values[0] != "true" {
+				return URI{}, fmt.Errorf("backend URI %q: imds is true or left out", s)
+			}
+			b.IMDS = true
 		default:
 			return URI{}, fmt.Errorf("backend URI %q: unknown parameter %q", s, name)
 		}
@@ -111,6 +117,9 @@ func (u URI) String() string {
 			if value != "" {
 				query.Set(name, value)
 			}
+		}
+		if u.IMDS {
+			query.Set("imds", "true")
 		}
 		s.RawQuery = query.Encode()
 		return s.String()

@@ -19,7 +19,7 @@ const maxURI = 4096
 // URI names a master key:
 //
 //	local
-//	awskms:///<key id, key ARN, alias/NAME or alias ARN>[?region=…&endpoint=…&profile=…]
+//	awskms:///<key id, key ARN, alias/NAME or alias ARN>[?region=…&endpoint=…&profile=…&imds=true]
 //
 // The form with three slashes is that of gocloud.dev and of sops.
 type URI struct {
@@ -28,6 +28,7 @@ type URI struct {
 	Region   string // AWS region; from the ARN when the URI has none; may be empty
 	Endpoint string // base URL that replaces the region's KMS endpoint; may be empty
 	Profile  string // profile of the AWS configuration files; may be empty
+	IMDS     bool   // credentials may come from the instance metadata service
 }
 
 // ParseURI reads a master key's URI and refuses unknown parameters. Whether an
@@ -68,6 +69,11 @@ func ParseURI(s string) (URI, error) {
 			k.Endpoint = values[0]
 		case "profile":
 			k.Profile = values[0]
+		case "imds":
+			if values[0] != "true" {
+				return URI{}, fmt.Errorf("master key URI %q: imds is true or left out", s)
+			}
+			k.IMDS = true
 		default:
 			return URI{}, fmt.Errorf("master key URI %q: unknown parameter %q", s, name)
 		}
@@ -116,6 +122,9 @@ func (u URI) String() string {
 	}
 	if u.Profile != "" {
 		query.Set("profile", u.Profile)
+	}
+	if u.IMDS {
+		query.Set("imds", "true")
 	}
 	s := SchemeAWSKMS + ":///" + u.KeyID
 	if len(query) > 0 {

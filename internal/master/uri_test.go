@@ -19,8 +19,8 @@ func TestParseURI(t *testing.T) {
 			back: "awskms:///" + arn,
 		},
 		{
-			in:   "awskms:///1234abcd?endpoint=http%3A%2F%2F127.0.0.1%3A99&profile=work&region=us-east-1",
-			want: URI{Scheme: SchemeAWSKMS, KeyID: "1234abcd", Region: "us-east-1", Endpoint: "http://127.0.0.1:99", Profile: "work"},
+			in:   "awskms:///1234abcd?endpoint=http%3A%2F%2F127.0.0.1%3A99&imds=true&profile=work&region=us-east-1",
+			want: URI{Scheme: SchemeAWSKMS, KeyID: "1234abcd", Region: "us-east-1", Endpoint: "http://127.0.0.1:99", Profile: "work", IMDS: true},
 		},
 	} {
 		got, err := ParseURI(tc.in)
@@ -50,6 +50,7 @@ func TestParseURIRefuses(t *testing.T) {
 		"user":                     "awskms://me@/1234",
 		"unknown parameter":        "awskms:///1234?contxt=a",
 		"parameter twice":          "awskms:///1234?region=a&region=b",
+		"imds neither on nor off":  "awskms:///1234?imds=false",
 		"parameter without value":  "awskms:///1234?region=",
 		"region against the ARN":   "awskms:///" + arn + "?region=us-east-1",
 		"ARN of another service":   "awskms:///arn:aws:s3:::bucket",

@@ -49,7 +49,7 @@ type Store struct {
 var _ backend.Store = (*Store)(nil)
 
 // Open reads the AWS configuration for the bucket that uri names. It makes no
-// request. The URI's profile and region take precedence over those of o.
+// request. The URI's profile, region and imds take precedence over those of o.
 // An error is a *backend.Error.
 func Open(ctx context.Context, uri backend.URI, o awsauth.Options) (*Store, error) {
 	const op = "open"
@@ -67,6 +67,7 @@ func Open(ctx context.Context, uri backend.URI, o awsauth.Options) (*Store, erro
 	if uri.Region != "" {
 		o.Region = uri.Region
 	}
+	o.IMDS = o.IMDS || uri.IMDS
 	account, err := awsauth.Load(ctx, o)
 	if err != nil {
 		return nil, sorted(op, "", err, "")

@@ -47,7 +47,7 @@ type Key struct {
 var _ master.Key = (*Key)(nil)
 
 // Open reads the AWS configuration for the key that uri names. It makes no
-// request. The URI's profile and region take precedence over those of o.
+// request. The URI's profile, region and imds take precedence over those of o.
 // An error is a *master.Error.
 func Open(ctx context.Context, uri master.URI, o awsauth.Options) (*Key, error) {
 	const op = "open"
@@ -65,6 +65,7 @@ func Open(ctx context.Context, uri master.URI, o awsauth.Options) (*Key, error) 
 	if uri.Region != "" {
 		o.Region = uri.Region
 	}
+	o.IMDS = o.IMDS || uri.IMDS
 	account, err := awsauth.Load(ctx, o)
 	if err != nil {
 		return nil, sorted(op, err, "")
