@@ -196,7 +196,7 @@ func TestHostKeyTypes(t *testing.T) {
 		key := ssh.Marshal(struct {
 			Type       string
 			P, Q, G, Y *big.Int
-		}{ssh.InsecureKeyAlgoDSA, big.NewInt(7), big.NewInt(3), big.NewInt(2), big.NewInt(4)})
+		}{"ssh-dss", big.NewInt(7), big.NewInt(3), big.NewInt(2), big.NewInt(4)})
 		verifyBind(t, agentproto.SessionBind{HostKey: key, SessionID: []byte("id"), Signature: []byte("x")}, "unknown key type")
 	})
 	t.Run("mldsa44-ed25519", func(t *testing.T) {
