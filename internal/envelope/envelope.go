@@ -114,8 +114,11 @@ func unlockContext(vault id.Vault, identity id.Identity, k keyring.KDF) Context 
 		Uint(uint64(k.Memory)), Uint(uint64(k.Time)), Uint(uint64(k.Lanes)), k.Salt[:])
 }
 
+// halvesContext has the hash of the HPKE key, as every context must stay below
+// the 1,024 bytes that some HKDFs take as info.
 func halvesContext(vault id.Vault, identity id.Identity, pub *keyring.Public) Context {
-	return NewContext(labelHalves, vault[:], identity[:], pub.HPKE[:], pub.Ed25519[:])
+	hpke := id.HashOf(pub.HPKE[:])
+	return NewContext(labelHalves, vault[:], identity[:], hpke[:], pub.Ed25519[:])
 }
 
 func kekContext(vault id.Vault, identity id.Identity, version uint64) Context {

@@ -11,6 +11,9 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+
+	"vigil/internal/id"
+	"vigil/internal/keyring"
 )
 
 // TestSealIsWhatTheFormatSays computes a seal from the document alone: HKDF by
@@ -163,6 +166,23 @@ func BenchmarkRewrap(b *testing.B) {
 		}
 		if err := Open(dek, kek, dekContext([32]byte{}, [16]byte{}, [16]byte{}, 1), wrapped[:]); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// TestContextsStayShort: some HKDFs take at most 1,024 bytes of info.
+func TestContextsStayShort(t *testing.T) {
+	largest := Binding{Parents: make([]id.Revision, keyring.MaxParents)}
+	k := keyring.DefaultKDF([16]byte{})
+	for name, c := range map[string]Context{
+		"secret": largest.context(labelSecret),
+		"halves": halvesContext(id.Vault{}, id.Identity{}, &keyring.Public{}),
+		"unlock": unlockContext(id.Vault{}, id.Identity{}, k),
+		"kek":    kekContext(id.Vault{}, id.Identity{}, 1),
+		"dek":    dekContext(id.Vault{}, id.Item{}, id.Revision{}, 1),
+	} {
+		if len(c) >= 1024 {
+			t.Errorf("context of %s has %d bytes", name, len(c))
 		}
 	}
 }

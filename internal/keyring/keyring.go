@@ -37,8 +37,8 @@ const (
 	// MaxIdentities is the most identities that may be live at once.
 	MaxIdentities = 4096
 	// MaxParents is the most parents one revision may name: it settles that
-	// many heads at once.
-	MaxParents = 64
+	// many heads at once, and the contexts that bind them stay below 1,024 bytes.
+	MaxParents = 32
 	// MaxMaster is the most characters a master key's scheme may have.
 	MaxMaster = 64
 	// MaxShare is the most bytes a wrapped share may have; AWS KMS writes at
