@@ -21,9 +21,12 @@ const (
 	sweepGap = 20 * time.Millisecond
 )
 
-// Sweeper erases what signatures left on the heap: what [Do] allocated is erased
-// by the collection that finds it unreachable, so the Sweeper collects twice
-// shortly after the last use. It owns one goroutine.
+// Sweeper erases what [Do] left behind. Two things are erased only by a garbage
+// collection: what was allocated on the heap, once it is found unreachable; and
+// the registers the kernel saved on a thread's signal stack when a signal (the
+// scheduler's, say) came in the middle of Do, for whose sake a collection sends
+// that thread another signal. So the Sweeper collects twice shortly after the
+// last use, also of code that allocates nothing. It owns one goroutine.
 type Sweeper struct {
 	collect func()
 	uses    atomic.Uint64

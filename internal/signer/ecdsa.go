@@ -2,52 +2,26 @@ package signer
 
 import (
 	"bytes"
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
-	_ "crypto/sha256" // for curve.hash
-	_ "crypto/sha512" // for curve.hash
-	"math/big"
+	"crypto/sha512"
 
-	"golang.org/x/crypto/cryptobyte"
-	"golang.org/x/crypto/cryptobyte/asn1"
+	"filippo.io/bigmod"
 
 	"vigil/internal/guard"
 	"vigil/internal/wire"
 )
 
-// curve is one of RFC 5656's required curves.
-type curve struct {
-	typ, cert, id string
-	curve         elliptic.Curve
-	size          int         // bytes of a scalar or coordinate
-	hash          crypto.Hash // RFC 5656 section 6.2.1
-}
+// maxScalarSize is the size of a P-521 scalar in bytes.
+const maxScalarSize = 66
 
-var curves = [...]curve{
-	{
-		typ: "ecdsa-sha2-nistp256", cert: "ecdsa-sha2-nistp256-cert-v01@openssh.com",
-		id: "nistp256", curve: elliptic.P256(), size: 32, hash: crypto.SHA256,
-	},
-	{
-		typ: "ecdsa-sha2-nistp384", cert: "ecdsa-sha2-nistp384-cert-v01@openssh.com",
-		id: "nistp384", curve: elliptic.P384(), size: 48, hash: crypto.SHA384,
-	},
-	{
-		typ: "ecdsa-sha2-nistp521", cert: "ecdsa-sha2-nistp521-cert-v01@openssh.com",
-		id: "nistp521", curve: elliptic.P521(), size: 66, hash: crypto.SHA512,
-	},
-}
-
-// ecdsaKey is an ECDSA key.
+// ecdsaKey is an ECDSA key. It signs with nistec and bigmod, the standard
+// library's own arithmetic, instead of crypto/ecdsa: that keeps what it derives
+// from a key in a cache that outlives the signature, and spends most of a P-256
+// signature on allocations.
 type ecdsaKey struct {
 	curve  *curve
 	scalar *guard.Buffer // big-endian, curve.size bytes
 	point  []byte        // uncompressed
-	// public is point, decoded once: from D alone the library would compute it
-	// again for every signature.
-	public ecdsa.PublicKey
 }
 
 // parse reads curve and point (a certificate has them instead), and the scalar
@@ -68,10 +42,6 @@ func (c *curve) parse(slab *guard.Slab, r, cert *wire.Reader) (private, error) {
 	if string(id) != c.id || len(d) == 0 || len(d) > c.size {
 		return nil, ErrMalformed
 	}
-	public, err := ecdsa.ParseUncompressedPublicKey(c.curve, point)
-	if err != nil {
-		return nil, ErrMalformed // not on the curve, or compressed
-	}
 	buf, err := slab.Alloc(c.size)
 	if err != nil {
 		return nil, err
@@ -80,9 +50,10 @@ func (c *curve) parse(slab *guard.Slab, r, cert *wire.Reader) (private, error) {
 	copy(scalar[c.size-len(d):], d)
 	var valid, same bool
 	guard.Do(func() {
-		priv, err := ecdsa.ParseRawPrivateKey(c.curve, scalar) // 0 < d < n, and d·G
-		if valid = err == nil; valid {
-			same = priv.PublicKey.Equal(public)
+		n, err := bigmod.NewNat().SetBytes(scalar, c.group().order)
+		if valid = err == nil && n.IsZero() == 0; valid {
+			// That it is d·G also shows that the point lies on the curve.
+			same = c.isBaseMult(scalar, point)
 		}
 	})
 	if !valid || !same {
@@ -92,35 +63,100 @@ func (c *curve) parse(slab *guard.Slab, r, cert *wire.Reader) (private, error) {
 		}
 		return nil, ErrMismatch
 	}
-	return &ecdsaKey{curve: c, scalar: buf, point: bytes.Clone(point), public: *public}, nil
+	return &ecdsaKey{curve: c, scalar: buf, point: bytes.Clone(point)}, nil
 }
 
 func (k *ecdsaKey) appendSignature(dst, data []byte, _ uint32, _ bool) ([]byte, error) {
-	h := k.curve.hash.New()
-	h.Write(data)
-	digest := h.Sum(nil)
-
-	// Allocated outside of Do, as it leaves.
-	der := make([]byte, 0, 2*k.curve.size+16)
-	var failed error
+	var sum [sha512.Size]byte
+	digest := k.curve.digest(sum[:0], data)
+	var r, s [maxScalarSize]byte
+	ok := false
 	guard.Do(func() {
-		//lint:ignore SA1019 ParseRawPrivateKey would compute the public point again, 15 µs.
-		priv := ecdsa.PrivateKey{PublicKey: k.public, D: new(big.Int).SetBytes(k.scalar.Bytes())}
-		sig, err := ecdsa.SignASN1(rand.Reader, &priv, digest)
-		der, failed = append(der, sig...), err
+		// The first attempt fails with a chance of 2^-32 for P-256, and the others'
+		// with one that never happens.
+		for attempt := byte(0); !ok && attempt < 8; attempt++ {
+			ok = k.attempt(&r, &s, digest, attempt)
+		}
 	})
-	if failed != nil {
-		return nil, failed
-	}
-	var r, s []byte
-	seq, in := cryptobyte.String(der), cryptobyte.String(nil)
-	if !seq.ReadASN1(&in, asn1.SEQUENCE) || !in.ReadASN1Integer(&r) || !in.ReadASN1Integer(&s) {
+	if !ok {
 		return nil, ErrFault
 	}
 	// RFC 5656 section 3.1.2: the signature is two mpints in a string.
-	rs := make([]byte, 0, 2*(4+1+k.curve.size))
-	rs = wire.AppendMpint(wire.AppendMpint(rs, r), s)
+	var room [2 * (4 + 1 + maxScalarSize)]byte
+	rs := wire.AppendMpint(wire.AppendMpint(room[:0], r[:k.curve.size]), s[:k.curve.size])
 	return appendSignatureBlob(dst, k.curve.typ, rs), nil
+}
+
+// attempt makes a signature (FIPS 186-5 section 6.4.1), or reports that this
+// nonce can't be used. It runs inside guard.Do.
+func (k *ecdsaKey) attempt(r, s *[maxScalarSize]byte, digest []byte, attempt byte) bool {
+	c, g, size := k.curve, k.curve.group(), k.curve.size
+	n := g.order
+	var nonce [maxScalarSize]byte
+	defer clear(nonce[:])
+	k.nonce(&nonce, digest, attempt)
+	kN, err := bigmod.NewNat().SetBytes(nonce[:size], n)
+	if err != nil || kN.IsZero() == 1 {
+		return false
+	}
+	// r = x(k·G) mod n
+	if !c.baseMultX(r, nonce[:size]) {
+		return false
+	}
+	rN, err := bigmod.NewNat().SetOverflowingBytes(r[:size], n)
+	if err != nil || rN.IsZero() == 1 {
+		return false
+	}
+	// s = k⁻¹·(e + r·d) mod n
+	d, err := bigmod.NewNat().SetBytes(k.scalar.Bytes(), n)
+	if err != nil || d.IsZero() == 1 { // wiped meanwhile
+		return false
+	}
+	e, err := bigmod.NewNat().SetOverflowingBytes(digest, n)
+	if err != nil {
+		return false
+	}
+	inverse := bigmod.NewNat().Exp(kN, g.orderMinus2, n) // by Fermat
+	sN := d.Mul(rN, n).Add(e, n).Mul(inverse, n)
+	putNat(r[:size], rN)
+	putNat(s[:size], sN)
+	return sN.IsZero() == 0
+}
+
+// nonce derives a nonce candidate from the private key, fresh randomness and the
+// digest, as SHA-512(attempt, block, d, randomness, digest): uniform when the
+// randomness is good, and still never the same for two digests when it isn't
+// (the aim of draft-irtf-cfrg-det-sigs-with-noise). Candidates that aren't below
+// the order are rejected by the caller, so there is no bias.
+func (k *ecdsaKey) nonce(out *[maxScalarSize]byte, digest []byte, attempt byte) {
+	var random [32]byte
+	_, _ = rand.Read(random[:]) // it never fails: it ends the process instead
+	var sum [sha512.Size]byte
+	h := sha512.New()
+	rest := out[:k.curve.size]
+	for block := byte(0); len(rest) > 0; block++ {
+		h.Reset()
+		h.Write([]byte{attempt, block})
+		h.Write(k.scalar.Bytes())
+		h.Write(random[:])
+		h.Write(digest)
+		h.Sum(sum[:0])
+		rest = rest[copy(rest, sum[:]):]
+	}
+	h.Reset()
+	clear(sum[:])
+	clear(random[:])
+	out[0] &= k.curve.topMask
+}
+
+// putNat writes x to all of dst, big-endian. x must fit.
+func putNat(dst []byte, x *bigmod.Nat) {
+	limbs := x.Bits()
+	const bytesPerLimb = 32 << (^uint(0) >> 63) / 8
+	for i := range dst {
+		at := len(dst) - 1 - i // from the least significant on
+		dst[at] = byte(limbs[i/bytesPerLimb] >> (i % bytesPerLimb * 8))
+	}
 }
 
 func (k *ecdsaKey) plainBlob() []byte {

@@ -124,15 +124,43 @@ func TestMismatchedHalvesAreRefused(t *testing.T) {
 		refuse(t, slab, ed(pub, append(bytes.Clone(priv[:32]), other...)), ErrMismatch)
 	})
 	a, b := ecdsaKeyOf(t, elliptic.P256()), ecdsaKeyOf(t, elliptic.P256())
+	d, err := a.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p256 := func(pub *ecdsa.PublicKey, d []byte) []byte {
+		point, err := pub.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := wire.AppendString(wire.AppendString(nil, "ecdsa-sha2-nistp256"), "nistp256")
+		return wire.AppendMpint(wire.AppendString(e, point), d)
+	}
+	if !bytes.Equal(p256(&a.PublicKey, d), encode(t, a, nil)) {
+		t.Fatal("this test encodes ECDSA keys wrong")
+	}
+	order := elliptic.P256().Params().N
 	t.Run("ECDSA, another point", func(t *testing.T) {
-		refuse(t, slab, encode(t, &ecdsa.PrivateKey{PublicKey: b.PublicKey, D: a.D}, nil), ErrMismatch)
+		refuse(t, slab, p256(&b.PublicKey, d), ErrMismatch)
 	})
 	t.Run("ECDSA, scalar zero", func(t *testing.T) {
-		refuse(t, slab, encode(t, &ecdsa.PrivateKey{PublicKey: a.PublicKey, D: new(big.Int)}, nil), ErrMalformed)
+		refuse(t, slab, p256(&a.PublicKey, nil), ErrMalformed)
+	})
+	t.Run("ECDSA, the order as scalar", func(t *testing.T) {
+		refuse(t, slab, p256(&a.PublicKey, order.Bytes()), ErrMalformed)
 	})
 	t.Run("ECDSA, scalar plus order", func(t *testing.T) {
-		d := new(big.Int).Add(a.D, elliptic.P256().Params().N)
-		refuse(t, slab, encode(t, &ecdsa.PrivateKey{PublicKey: a.PublicKey, D: d}, nil), ErrMalformed)
+		sum := new(big.Int).Add(new(big.Int).SetBytes(d), order)
+		refuse(t, slab, p256(&a.PublicKey, sum.Bytes()), ErrMalformed)
+	})
+	t.Run("ECDSA, compressed point", func(t *testing.T) {
+		point, err := a.PublicKey.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := wire.AppendString(wire.AppendString(nil, "ecdsa-sha2-nistp256"), "nistp256")
+		short := append([]byte{2 | point[64]&1}, point[1:33]...)
+		refuse(t, slab, wire.AppendMpint(wire.AppendString(e, short), d), ErrMismatch)
 	})
 	t.Run("ECDSA, another curve's name", func(t *testing.T) {
 		e := bytes.Replace(encode(t, a, nil), []byte("ecdsa-sha2-nistp256"), []byte("ecdsa-sha2-nistp384"), 1)

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/sha3"
 	"crypto/sha512"
@@ -44,7 +45,7 @@ func libraryKey(encoded []byte) (crypto.PrivateKey, error) {
 		for i := range curves {
 			if c := &curves[i]; c.typ == name {
 				full := append(make([]byte, c.size-len(d)), d...)
-				return ecdsa.ParseRawPrivateKey(c.curve, full)
+				return ecdsa.ParseRawPrivateKey(ellipticCurve(c), full)
 			}
 		}
 		return nil, errors.New("unknown type")
@@ -90,6 +91,11 @@ func formsMLDSA(forms map[string][]byte, seeds compositeSeeds) {
 	_, _ = h.Read(expanded[:])
 	forms["ML-DSA rho'"] = expanded[32:96]
 	forms["ML-DSA K"] = expanded[96:]
+}
+
+// ellipticCurve returns the library's curve.
+func ellipticCurve(c *curve) elliptic.Curve {
+	return map[int]elliptic.Curve{32: elliptic.P256(), 48: elliptic.P384(), 66: elliptic.P521()}[c.size]
 }
 
 // splitECDSA returns r and s of a signature blob.

@@ -5,9 +5,10 @@
 //
 // What it promises about memory: a key's secret values are copied once, from the
 // encoding into a guard.Slab, and everything computed from them happens inside
-// guard.Do. Ed25519 allocates nothing there. The other types allocate, and what
-// they allocate is erased by the collections a guard.Sweeper starts: whoever
-// calls Parse or Sign calls its Touch afterwards.
+// guard.Do. Ed25519 and ECDSA allocate nothing there; RSA and ML-DSA do. Whoever
+// calls Parse or Sign calls a guard.Sweeper's Touch afterwards, whatever the key:
+// its collections erase what was allocated, and the registers that a signal in
+// the middle of a signature left on the stack it was handled on.
 //
 // Nothing here logs, and no error contains key material.
 package signer

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -218,15 +219,45 @@ func TestEd25519EqualsTheLibrary(t *testing.T) {
 	}
 }
 
-func TestEd25519AllocatesOnlyItsReply(t *testing.T) {
-	k := parse(t, newSlab(t), samples(t)[0].encoded)
-	data, dst := make([]byte, 200), make([]byte, 0, 200)
-	if n := testing.AllocsPerRun(100, func() {
-		if _, err := k.AppendSign(dst, data, 0, false); err != nil {
-			t.Fatal(err)
+func TestCurvesAllocateOnlyTheirReply(t *testing.T) {
+	for _, s := range samples(t)[:8] { // Ed25519 and ECDSA
+		k := parse(t, newSlab(t), s.encoded)
+		data, dst := make([]byte, 200), make([]byte, 0, 300)
+		if n := testing.AllocsPerRun(100, func() {
+			if _, err := k.AppendSign(dst, data, 0, false); err != nil {
+				t.Fatal(err)
+			}
+		}); n != 0 {
+			t.Errorf("%s: %v allocations", s.name, n)
 		}
-	}); n != 0 {
-		t.Fatalf("%v allocations", n)
+	}
+}
+
+// TestECDSANoncesDiffer also makes enough signatures that some have leading zeros.
+func TestECDSANoncesDiffer(t *testing.T) {
+	slab := newSlab(t)
+	for curve, n := range map[elliptic.Curve]int{elliptic.P256(): 600, elliptic.P384(): 300, elliptic.P521(): 100} {
+		key := ecdsaKeyOf(t, curve)
+		k := parse(t, slab, encode(t, key, nil))
+		seen := map[string]bool{}
+		for i := range n {
+			data := []byte{byte(i), byte(i >> 8)}
+			if i%2 == 0 {
+				data = []byte("the same")
+			}
+			sig, err := k.Sign(data, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := verify(t, k.PlainPublic(), data, sig); err != nil {
+				t.Fatal(err)
+			}
+			r, _ := splitECDSA(sig)
+			if seen[r.String()] {
+				t.Fatalf("%s: a nonce came twice", curve.Params().Name)
+			}
+			seen[r.String()] = true
+		}
 	}
 }
 
