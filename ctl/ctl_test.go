@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vigil/internal/config"
 	"vigil/internal/control"
 )
 
@@ -247,7 +248,13 @@ func TestUnlockStates(t *testing.T) {
 	b.fails(1, "there is no vault default", "unlock")
 	b.daemon.become(control.VaultDamaged)
 	b.fails(1, "vault default", "unlock")
-	b.fails(1, `there is no vault "other"`, "unlock", "--vault", "other")
+	b.fails(1, "there is no vault other", "unlock", "--vault", "other")
+}
+
+func TestTheDefaultVaultsName(t *testing.T) {
+	if defaultVault != config.DefaultVault {
+		t.Errorf("%q here, %q in the config", defaultVault, config.DefaultVault)
+	}
 }
 
 func TestInitNeverReplaces(t *testing.T) {

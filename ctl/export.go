@@ -96,19 +96,19 @@ func (a *app) export(ctx context.Context, req control.ExportRequest, f *exportFl
 	}
 	defer out.abandon()
 	var (
-		reply *control.ExportReply
-		typed *secret
+		reply  *control.ExportReply
+		newKey *newPassphrase
 	)
-	defer func() { typed.wipe() }()
+	defer func() { newKey.wipe() }()
 	err = a.withPassphrase(ctx, f.pass, "Passphrase of the vault: ", control.CodeWrongPassphrase, func(pass *os.File) error {
 		req.Passphrase, req.Output, req.NewPassphrase = pass, out.file, nil
 		if !req.Plaintext {
-			if typed == nil && !f.newKey.given() {
-				if typed, err = a.askNew(ctx, f.newKey, "New passphrase for the file: "); err != nil {
+			if newKey == nil {
+				if newKey, err = a.askNew(ctx, f.newKey, "New passphrase for the file: "); err != nil {
 					return err
 				}
 			}
-			file, err := f.newKey.openOr(a, typed)
+			file, err := newKey.open(a)
 			if err != nil {
 				return err
 			}

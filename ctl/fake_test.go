@@ -42,6 +42,8 @@ type fakeDaemon struct {
 	keys       []control.Key
 	requests   []any
 	files      map[string]string // what the last request's files held
+	// staysLocked is a daemon that doesn't unlock what it makes.
+	staysLocked bool
 	// fail answers instead of the operation it is for.
 	fail map[control.Op]error
 }
@@ -178,7 +180,7 @@ func (d *fakeDaemon) Init(_ context.Context, _ *control.Call, r *control.InitReq
 	defer leave()
 	d.passphrase = d.read("passphrase", r.Passphrase)
 	d.state = control.VaultLocked
-	if r.Unlock {
+	if r.Unlock && !d.staysLocked {
 		d.state = control.VaultUnlocked
 	}
 	d.save()
@@ -292,7 +294,7 @@ func (d *fakeDaemon) Why(_ context.Context, _ *control.Call, r *control.WhyReque
 	}
 	defer leave()
 	return &control.WhyReply{Refusals: []control.Refusal{{
-		What: "sign", Key: "laptop\x1b[31m", Vault: "default", PID: 12, Program: "/usr/bin/ssh", Host: "example.org",
+		What: "sign", Key: "laptop\x1b[31m", Vault: "default", PID: 12, Program: "/usr/bin/ssh (12)", Host: "example.org",
 		Reason: "vault default is locked", Next: "vigilctl unlock",
 	}}}, nil
 }

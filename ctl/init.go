@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -56,25 +55,45 @@ The flags --kdf-… set what a guess at the passphrase costs (Argon2id).`,
 }
 
 // initVault makes a vault, unless there is one, with a passphrase from pass.
-func (a *app) initVault(ctx context.Context, req control.InitRequest, pass *source) (*control.InitReply, error) {
+func (a *app) initVault(ctx context.Context, req control.InitRequest, source *source) (*control.InitReply, error) {
 	// Ask nobody for a passphrase that is then of no use.
-	st, err := call(ctx, a, &control.StatusRequest{})
+	v, err := a.vaultStatus(ctx, req.Vault)
 	if err != nil {
 		return nil, err
 	}
-	if v, err := pickVault(st, req.Vault); err == nil && v.State != control.VaultMissing {
+	if v.State != control.VaultMissing {
 		return nil, control.Errorf(control.CodeExists, "Name another with --vault, or unlock it with `vigilctl unlock`.", "vault %s exists at %s; nothing was changed", v.Name, v.Path)
 	}
-	name := req.Vault
-	if name == "" && len(st.Vaults) > 0 {
-		name = st.Vaults[0].Name
+	pass, err := a.askNew(ctx, source, fmt.Sprintf("New passphrase for vault %s: ", printable(v.Name)))
+	if err != nil {
+		return nil, err
 	}
-	var reply *control.InitReply
-	prompt := fmt.Sprintf("New passphrase for vault %s: ", printable(name))
-	err = a.withNewPassphrase(ctx, pass, prompt, func(f *os.File) (err error) {
-		req.Passphrase = f
-		reply, err = call(ctx, a, &req)
+	defer pass.wipe()
+	f, err := pass.open(a)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	req.Passphrase = f
+	reply, err := call(ctx, a, &req)
+	if err != nil || !req.Unlock || reply.Vault.State == control.VaultUnlocked {
+		return reply, err
+	}
+	return reply, a.unlockNew(ctx, reply, pass)
+}
+
+// unlockNew unlocks a vault that was to be left unlocked, and wasn't.
+func (a *app) unlockNew(ctx context.Context, made *control.InitReply, pass *newPassphrase) error {
+	f, err := pass.open(a)
+	if err != nil {
 		return err
-	})
-	return reply, err
+	}
+	defer f.Close()
+	reply, err := call(ctx, a, &control.UnlockRequest{Vault: made.Vault.Name, Passphrase: f})
+	if err != nil {
+		return err
+	}
+	made.Vault = reply.Vault
+	made.Notices = append(made.Notices, reply.Notices...)
+	return nil
 }

@@ -140,25 +140,6 @@ func (a *app) withPassphrase(ctx context.Context, s *source, prompt string, wron
 	}
 }
 
-// withNewPassphrase calls use with a passphrase that is being set: from the
-// flags, or typed twice alike.
-func (a *app) withNewPassphrase(ctx context.Context, s *source, prompt string, use func(*os.File) error) error {
-	var typed *secret
-	if !s.given() {
-		var err error
-		if typed, err = a.askNew(ctx, s, prompt); err != nil {
-			return err
-		}
-		defer typed.wipe()
-	}
-	f, err := s.openOr(a, typed)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return use(f)
-}
-
 // withSecret asks once and calls use with the answer in a pipe.
 func (t *terminal) withSecret(ctx context.Context, prompt string, use func(*os.File) error) error {
 	pass, err := t.readSecret(ctx, prompt)
@@ -179,21 +160,38 @@ func noTerminal(s *source) error {
 		"there is no terminal to ask for %s", s.what)
 }
 
-// askNew asks for a new passphrase on the terminal. The caller wipes it.
-func (a *app) askNew(ctx context.Context, s *source, prompt string) (*secret, error) {
+// newPassphrase is a passphrase that is being set: from a source's flags, or
+// typed twice alike. Whoever holds it calls wipe.
+type newPassphrase struct {
+	source *source
+	typed  *secret // nil when a flag is given
+}
+
+// askNew asks for a new passphrase unless the source's flags give one.
+func (a *app) askNew(ctx context.Context, s *source, prompt string) (*newPassphrase, error) {
+	if s.given() {
+		return &newPassphrase{source: s}, nil
+	}
 	t, err := a.openTerminal()
 	if err != nil {
 		return nil, noTerminal(s)
 	}
 	defer t.close()
-	return t.newSecret(ctx, prompt)
+	typed, err := t.newSecret(ctx, prompt)
+	return &newPassphrase{s, typed}, err
 }
 
-// openOr returns the file that the flags name, or else typed in a pipe. The
-// caller closes it.
-func (s *source) openOr(a *app, typed *secret) (*os.File, error) {
-	if s.given() {
-		return s.open(a)
+// open returns a file to read it from, which the caller closes. It can be opened
+// again, unless it comes from a pipe, whose reader has used it up.
+func (p *newPassphrase) open(a *app) (*os.File, error) {
+	if p.source.given() {
+		return p.source.open(a)
 	}
-	return typed.pipe()
+	return p.typed.pipe()
+}
+
+func (p *newPassphrase) wipe() {
+	if p != nil {
+		p.typed.wipe()
+	}
 }

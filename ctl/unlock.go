@@ -73,24 +73,29 @@ func printUnlocked(w io.Writer, reply *control.UnlockReply) {
 	fmt.Fprintf(w, "vault %s %s, %s\n", printable(reply.Vault.Name), how, plural(reply.Vault.Keys, "key"))
 }
 
-// vaultStatus returns the state of the vault called name, or of the default one.
+// defaultVault is the name of the vault that is made when none is named and none
+// is configured, config.DefaultVault; ctl doesn't link what config links.
+const defaultVault = "default"
+
+// vaultStatus returns the state of the vault called name, or of the default
+// one. A vault that the daemon doesn't know is missing.
 func (a *app) vaultStatus(ctx context.Context, name string) (*control.VaultStatus, error) {
 	st, err := call(ctx, a, &control.StatusRequest{})
 	if err != nil {
 		return nil, err
 	}
-	return pickVault(st, name)
+	return a.pickVault(st, name), nil
 }
 
 // pickVault finds a vault by name; the first one is the default.
-func pickVault(st *control.StatusReply, name string) (*control.VaultStatus, error) {
+func (a *app) pickVault(st *control.StatusReply, name string) *control.VaultStatus {
 	for i := range st.Vaults {
 		if name == "" || st.Vaults[i].Name == name {
-			return &st.Vaults[i], nil
+			return &st.Vaults[i]
 		}
 	}
 	if name == "" {
-		return nil, control.Errorf(control.CodeNotFound, "`vigilctl up` makes one.", "no vault is set up")
+		name = defaultVault
 	}
-	return nil, control.Errorf(control.CodeNotFound, "`vigilctl status` lists the vaults; `vigilctl init` makes one.", "there is no vault %q", name)
+	return &control.VaultStatus{Name: name, State: control.VaultMissing, Path: a.paths.Vault(name)}
 }

@@ -121,7 +121,7 @@ func (u *up) daemon(ctx context.Context) (*control.VaultStatus, error) {
 		if err != nil {
 			return nil, err
 		}
-		return pickVault(st, u.vault)
+		return u.pickVault(st, u.vault), nil
 	case err == nil:
 		c.Close()
 	case !errors.As(err, &e) || e.Code != control.CodeNoDaemon:
@@ -234,7 +234,7 @@ func (u *up) finish(ctx context.Context, v *control.VaultStatus) error {
 		return err
 	}
 	first := u.result.Created || len(u.result.Imported) > 0 || u.result.Generated != nil
-	u.say("Vault %s is unlocked, with %s.", printable(v.Name), plural(v.Keys, "key"))
+	u.say("Vault %s is %s, with %s.", printable(v.Name), v.State, plural(v.Keys, "key"))
 	u.namePlaintext(first)
 	if first {
 		u.say("Next:\n" +

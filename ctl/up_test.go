@@ -190,6 +190,16 @@ func TestUpResumes(t *testing.T) {
 	}
 }
 
+func TestUpUnlocksWhatStaysLocked(t *testing.T) {
+	b := newBench(t).withDaemon()
+	b.daemon.become(control.VaultMissing)
+	b.daemon.staysLocked = true
+	b.ok("up", "--passphrase-file", b.file("pass", "p"))
+	if b.daemon.is() != control.VaultUnlocked {
+		t.Error("it is locked")
+	}
+}
+
 func TestUpRestartsADaemonOfAnotherBuild(t *testing.T) {
 	b := newBench(t)
 	pass := b.file("pass", "correct horse")

@@ -52,8 +52,11 @@ func printRefusal(w io.Writer, r control.Refusal) {
 	if r.Host != "" {
 		line += " for " + r.Host
 	}
-	if r.PID != 0 {
-		line += fmt.Sprintf(", asked by %s (pid %d)", r.Program, r.PID)
+	switch {
+	case r.Program != "": // it has the pid
+		line += ", asked by " + r.Program
+	case r.PID != 0:
+		line += fmt.Sprintf(", asked by process %d", r.PID)
 	}
 	fmt.Fprintf(w, "%s\n    %s\n", printable(line), printable(r.Reason))
 	if r.RequestID != "" {

@@ -425,7 +425,7 @@ type Refusal struct {
 	Fingerprint string    `json:"fingerprint,omitempty"`
 	PID         int       `json:"pid,omitempty"`
 	UID         int       `json:"uid"`
-	Program     string    `json:"program,omitempty"`
+	Program     string    `json:"program,omitempty"` // and its pid, as unixsock.Process prints them
 	Host        string    `json:"host,omitempty"`
 	Reason      string    `json:"reason"`
 	Next        string    `json:"next,omitempty"`
