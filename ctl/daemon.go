@@ -119,8 +119,8 @@ func (a *app) launch(program string, log *os.File) (*exec.Cmd, *os.File, error) 
 
 // awaitReady waits for the byte that vigild writes when it serves.
 func awaitReady(ctx context.Context, ready *os.File) error {
+	_ = ready.SetReadDeadline(time.Now().Add(readyTimeout)) // before what may set an earlier one
 	defer context.AfterFunc(ctx, func() { _ = ready.SetReadDeadline(time.Unix(1, 0)) })()
-	_ = ready.SetReadDeadline(time.Now().Add(readyTimeout))
 	_, err := io.ReadFull(ready, make([]byte, 1))
 	switch {
 	case err == nil:

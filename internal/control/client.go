@@ -38,6 +38,12 @@ func Dial(ctx context.Context, path string) (*Client, error) {
 func dial(ctx context.Context, path, build string) (*Client, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", path)
+	if ctx.Err() != nil {
+		if err == nil {
+			_ = conn.Close()
+		}
+		return nil, ctx.Err()
+	}
 	if err != nil {
 		return nil, dialError(path, err)
 	}
@@ -66,17 +72,18 @@ func (c *Client) greet(ctx context.Context) error {
 		return Errorf(CodeRefused, "Another user's program listens on your control socket: find out which.",
 			"the control socket is served by process %d of uid %d", peer.PID, peer.UID)
 	}
+	_ = c.ch.conn.SetDeadline(time.Now().Add(helloTimeout)) // before what may set an earlier one
 	defer c.onCancel(ctx)()
 	err = c.ch.write(hello{helloName, helloVersion, c.mine}, maxRequest)
 	if err == nil {
 		var h hello
-		h, err = c.ch.readHello(maxRequest, helloTimeout)
+		h, err = c.ch.readHello(maxRequest)
 		c.theirs = h.Build
 	}
 	if err != nil {
 		return c.lost(ctx, err)
 	}
-	return c.ch.conn.SetReadDeadline(time.Time{})
+	return c.ch.conn.SetDeadline(time.Time{})
 }
 
 // Close ends the connection.

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -397,6 +396,28 @@ func TestManyClientsAtOnce(t *testing.T) {
 	wg.Wait()
 }
 
+// TestDialGivesUpWithItsContext: whoever listens may never say hello.
+func TestDialGivesUpWithItsContext(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mute")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		conn, err := l.Accept()
+		if err == nil {
+			defer conn.Close()
+		}
+		cancel()
+		<-t.Context().Done()
+	}()
+	if _, err := Dial(ctx, path); !errors.Is(err, context.Canceled) {
+		t.Errorf("dial: %v", err)
+	}
+}
+
 // raw is a client that sends what it likes.
 type raw struct {
 	t *testing.T
@@ -414,7 +435,7 @@ func dialRaw(t *testing.T, path string) raw {
 	if err := r.write(hello{helloName, helloVersion, "unknown"}, maxRequest); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.readHello(maxRequest, time.Minute); err != nil {
+	if _, err := r.readHello(maxRequest); err != nil {
 		t.Fatal(err)
 	}
 	return r

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -185,9 +184,8 @@ const (
 	helloVersion = 1
 )
 
-// readHello reads the other side's hello.
-func (c *channel) readHello(limit int, timeout time.Duration) (hello, error) {
-	_ = c.conn.SetReadDeadline(time.Now().Add(timeout))
+// readHello reads the other side's hello. The wait for it is the caller's deadline.
+func (c *channel) readHello(limit int) (hello, error) {
 	f, err := c.readFrame(limit, func() {})
 	if err != nil {
 		return hello{}, err

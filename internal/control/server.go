@@ -107,9 +107,10 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn, peer unixsock.Pe
 	if err := ch.write(hello{helloName, helloVersion, s.Build}, maxReply); err != nil {
 		return
 	}
-	h, err := ch.readHello(maxRequest, helloTimeout)
+	readDeadline(ctx, conn, helloTimeout)
+	h, err := ch.readHello(maxRequest)
 	if err != nil {
-		if !errors.Is(err, io.EOF) {
+		if !errors.Is(err, io.EOF) && ctx.Err() == nil {
 			s.log.Warn("control connection refused", "pid", peer.PID, "error", err)
 		}
 		return
@@ -153,8 +154,8 @@ func (s *session) run(ctx context.Context) {
 
 func (s *session) read(ctx context.Context) {
 	for {
-		s.deadline(ctx, idleTimeout)
-		f, err := s.ch.readFrame(maxRequest, func() { s.deadline(ctx, requestTimeout) })
+		readDeadline(ctx, s.ch.conn, idleTimeout)
+		f, err := s.ch.readFrame(maxRequest, func() { readDeadline(ctx, s.ch.conn, requestTimeout) })
 		if err != nil {
 			if !errors.Is(err, io.EOF) && ctx.Err() == nil {
 				s.server.log.Warn("control connection ended", "pid", s.peer.PID, "error", err)
@@ -170,11 +171,11 @@ func (s *session) read(ctx context.Context) {
 	}
 }
 
-// deadline sets the read deadline, unless ctx has ended, which set one in the past.
-func (s *session) deadline(ctx context.Context, d time.Duration) {
-	_ = s.ch.conn.SetReadDeadline(time.Now().Add(d))
+// readDeadline sets the read deadline, unless ctx has ended, which set one in the past.
+func readDeadline(ctx context.Context, conn *net.UnixConn, d time.Duration) {
+	_ = conn.SetReadDeadline(time.Now().Add(d))
 	if ctx.Err() != nil {
-		_ = s.ch.conn.SetReadDeadline(time.Unix(1, 0))
+		_ = conn.SetReadDeadline(time.Unix(1, 0))
 	}
 }
 
