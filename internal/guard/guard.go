@@ -14,6 +14,10 @@
 // every secret of the process and panics, which would let whoever adds keys take
 // the others away.
 //
+// Pages are not made inaccessible between uses: secret memory can't be read from
+// outside anyway, and where it is missing, who may read another process's memory
+// is not held up by its page protection.
+//
 // What passes through registers, stack and heap while a secret is used is the
 // affair of [Do] and [Sweeper].
 package guard
