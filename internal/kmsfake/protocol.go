@@ -24,7 +24,7 @@ const (
 
 // request has the members of all supported operations.
 type request struct {
-	KeyId                        string //nolint:revive // AWS's spelling
+	KeyId                        string // AWS's spelling
 	EncryptionContext            map[string]string
 	Plaintext                    []byte
 	CiphertextBlob               []byte

@@ -67,7 +67,8 @@ func (s *Store) covered(rule types.LifecycleRule) bool {
 	if rule.Status != types.ExpirationStatusEnabled || rule.NoncurrentVersionExpiration == nil {
 		return false
 	}
-	prefix := aws.ToString(rule.Prefix) //nolint:staticcheck // older rules still have it
+	//lint:ignore SA1019 older rules still have their prefix here
+	prefix := aws.ToString(rule.Prefix)
 	if f := rule.Filter; f != nil {
 		if f.And != nil || f.Tag != nil || f.ObjectSizeGreaterThan != nil || f.ObjectSizeLessThan != nil {
 			return false

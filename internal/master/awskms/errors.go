@@ -60,7 +60,7 @@ func sorted(op string, err error, accessKeyID string) error {
 	case awsauth.Denied:
 		e.Kind = master.ErrDenied
 	case awsauth.Refused:
-		e.Kind, e.Next = refused(f)
+		e.Next, e.Kind = refused(f)
 	default:
 		e.Kind = master.ErrMisconfigured
 	}
@@ -71,23 +71,23 @@ func sorted(op string, err error, accessKeyID string) error {
 }
 
 // refused sorts the errors that only KMS knows.
-func refused(f *awsauth.Fault) (kind error, next string) {
+func refused(f *awsauth.Fault) (next string, kind error) {
 	if known, ok := byCode[f.Code]; ok {
-		return known.kind, known.next
+		return known.next, known.kind
 	}
 	if f.Code != "KMSInvalidStateException" {
-		return master.ErrMisconfigured, nextKey
+		return nextKey, master.ErrMisconfigured
 	}
 	// The error names the state in words alone: "arn:… is pending deletion."
 	switch {
 	case strings.Contains(f.Message, "pending deletion"), strings.Contains(f.Message, "pending replica deletion"):
-		return master.ErrRevoked, nextRevoked
+		return nextRevoked, master.ErrRevoked
 	case strings.Contains(f.Message, "unavailable"), strings.Contains(f.Message, "creating"), strings.Contains(f.Message, "updating"):
-		return master.ErrUnreachable, nextLater
+		return nextLater, master.ErrUnreachable
 	}
 	// A state this version doesn't know counts as a refusal, but not as a
 	// clear one.
-	return master.ErrDenied, nextDenied
+	return nextDenied, master.ErrDenied
 }
 
 func misconfigured(op string, err error, next string) error {
