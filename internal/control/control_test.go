@@ -2,8 +2,6 @@ package control
 
 import (
 	"context"
-	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -13,8 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"vigil/internal/unixsock"
 )
@@ -418,121 +414,6 @@ func TestDialGivesUpWithItsContext(t *testing.T) {
 	}
 }
 
-// raw is a client that sends what it likes.
-type raw struct {
-	t *testing.T
-	*channel
-}
-
-func dialRaw(t *testing.T, path string) raw {
-	t.Helper()
-	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	r := raw{t, &channel{conn: conn}}
-	if err := r.write(hello{helloName, helloVersion, "unknown"}, maxRequest); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := r.readHello(maxRequest); err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
-func (r raw) send(text string, fds ...int) {
-	r.t.Helper()
-	b := binary.BigEndian.AppendUint32(nil, uint32(len(text)))
-	if _, _, err := r.conn.WriteMsgUnix(append(b, text...), unix.UnixRights(fds...), nil); err != nil {
-		r.t.Fatal(err)
-	}
-}
-
-func (r raw) receive() response {
-	r.t.Helper()
-	f, err := r.readFrame(maxReply, func() {})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	var reply response
-	if err := json.Unmarshal(f.body, &reply); err != nil {
-		r.t.Fatal(err)
-	}
-	return reply
-}
-
-func TestStrictDecoding(t *testing.T) {
-	h := &fake{unlock: func(context.Context, *Call, *UnlockRequest) (*UnlockReply, error) { return &UnlockReply{}, nil }}
-	path := serve(t, h)
-	fd := func() int { return int(pipe(t, "x").Fd()) }
-	for name, tc := range map[string]struct {
-		text string
-		fds  int
-		ok   bool
-	}{
-		"good":              {`{"op":"unlock","files":["passphrase"],"body":{"vault":"a"}}`, 1, true},
-		"no body":           {`{"op":"version"}`, 0, true},
-		"empty":             {``, 0, false},
-		"not JSON":          {`nonsense`, 0, false},
-		"unknown operation": {`{"op":"steal"}`, 0, false},
-		"unknown member":    {`{"op":"version","x":1}`, 0, false},
-		"unknown in body":   {`{"op":"unlock","files":["passphrase"],"body":{"passphrase":"a"}}`, 1, false},
-		"two values":        {`{"op":"version"}{}`, 0, false},
-		"body not object":   {`{"op":"unlock","files":["passphrase"],"body":[]}`, 1, false},
-		"file missing":      {`{"op":"unlock"}`, 0, false},
-		"file not named":    {`{"op":"version"}`, 1, false},
-		"file not sent":     {`{"op":"unlock","files":["passphrase"]}`, 0, false},
-		"file unknown":      {`{"op":"unlock","files":["key_file"]}`, 1, false},
-		"file twice":        {`{"op":"unlock","files":["passphrase","passphrase"]}`, 2, false},
-		"answer unasked":    {`{"answer":{"yes":true}}`, 0, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			r := dialRaw(t, path)
-			var fds []int
-			for range tc.fds {
-				fds = append(fds, fd())
-			}
-			r.send(tc.text, fds...)
-			got := r.receive()
-			if tc.ok != (got.Error == nil) {
-				t.Fatalf("answer: %+v", got)
-			}
-			if !tc.ok && got.Error.Code != CodeUsage {
-				t.Errorf("code %s, want usage", got.Error.Code)
-			}
-			r.send(`{"op":"version"}`) // the connection goes on
-			if got := r.receive(); got.Error != nil {
-				t.Errorf("next request: %+v", got.Error)
-			}
-		})
-	}
-}
-
-func TestConnectionsThatBreakTheFramingAreClosed(t *testing.T) {
-	path := serve(t, &fake{})
-	fd := int(pipe(t, "x").Fd())
-	for name, send := range map[string]func(raw){
-		"longer than allowed": func(r raw) { _, _ = r.conn.Write([]byte{0x7f, 0xff, 0xff, 0xff}) },
-		"too many files": func(r raw) {
-			fds := make([]int, maxFiles+1)
-			for i := range fds {
-				fds[i] = fd
-			}
-			r.send(`{"op":"version"}`, fds...)
-		},
-		"half a message": func(r raw) { _, _ = r.conn.Write([]byte{0, 0, 0, 9, '{'}); _ = r.conn.CloseWrite() },
-	} {
-		t.Run(name, func(t *testing.T) {
-			r := dialRaw(t, path)
-			send(r)
-			if _, err := r.Read(make([]byte, 1)); !errors.Is(err, io.EOF) && !errors.Is(err, unix.ECONNRESET) {
-				t.Errorf("read: %v, want the end", err)
-			}
-		})
-	}
-}
-
 func TestExitStatuses(t *testing.T) {
 	for code, want := range map[Code]int{
 		CodeFailed: 1, CodeNotFound: 1, CodeExists: 1, CodeAmbiguous: 1, CodeDamaged: 1, CodeInterrupted: 1,
@@ -554,43 +435,4 @@ func TestAmbiguousListsTheKeys(t *testing.T) {
 	if n := strings.Count(e.Message, "\n"); n != maxListedMatches+1 || !strings.HasSuffix(e.Message, "and 2 more") {
 		t.Errorf("message lists %d lines: %s", n, e.Message)
 	}
-}
-
-// FuzzControl feeds bytes to the framing and to strict decoding: whatever is
-// taken for a request must encode to one that is taken again.
-func FuzzControl(f *testing.F) {
-	for _, seed := range []string{
-		`{"op":"version"}`,
-		`{"op":"unlock","files":["passphrase"],"body":{"vault":"a"}}`,
-		`{"op":"add","files":["key_file","key_passphrase","certificate"],"body":{"name":"n","hosts":["h"],"tags":[]}}`,
-		`{"op":"edit","body":{"key":"k","name":"","hosts":[],"confirm":false,"destinations":[{"from":{"host":"a","keys":[{"blob":"AA=="}]},"to":{"user":"u*","host":"b"}}]}}`,
-		`{"op":"init","files":["passphrase"],"body":{"kdf":{"memory_mib":256},"unlock":true}}`,
-		`{"op":"why","body":{"limit":-1}}`,
-		`{"answer":{"yes":true}}`,
-		`{"error":{"code":"refused","message":"m"}}`,
-		`{"op":"lock","body":{"vault":"\ud800"}}`,
-		`{"op":"stop"} {}`,
-	} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		var q question
-		if decode(b, &q) != nil {
-			return
-		}
-		o, err := decodeOperation(q)
-		if err != nil {
-			return
-		}
-		if err := o.adopt(q.Files, &frame{}); err != nil {
-			wantCode(t, err, CodeUsage)
-		}
-		body, err := json.Marshal(o.req)
-		if err != nil {
-			t.Fatalf("encode what was decoded: %v", err)
-		}
-		if _, err := decodeOperation(question{Op: q.Op, Body: body}); err != nil {
-			t.Fatalf("decode what was encoded: %v", err)
-		}
-	})
 }

@@ -1,0 +1,42 @@
+package control
+
+import "time"
+
+// Key is the public side of one key.
+type Key struct {
+	ID           string     `json:"id,omitempty"`       // item id, base64url; empty for a key added by ssh-add
+	Revision     string     `json:"revision,omitempty"` // base64url
+	Vault        string     `json:"vault,omitempty"`    // empty for a key added by ssh-add
+	Name         string     `json:"name,omitempty"`
+	Comment      string     `json:"comment"`
+	Type         string     `json:"type"`                  // SSH key type, such as "ssh-ed25519"
+	Bits         int        `json:"bits"`                  // as ssh-add -l shows them
+	Fingerprint  string     `json:"fingerprint"`           // "SHA256:…"
+	PublicKey    string     `json:"public_key"`            // "type base64", without a comment
+	Certificate  string     `json:"certificate,omitempty"` // "type base64"
+	Created      *time.Time `json:"created,omitempty"`
+	Expires      *time.Time `json:"expires,omitempty"` // lifetime of an added key
+	Confirm      bool       `json:"confirm,omitempty"`
+	Hosts        []string   `json:"hosts,omitempty"`
+	Tags         []string   `json:"tags,omitempty"`
+	Destinations []string   `json:"destinations,omitempty"` // in the syntax of ssh-add -h
+	Heads        int        `json:"heads,omitempty"`        // >1: edited on two devices, see `edit`
+	State        KeyState   `json:"state,omitempty"`
+	Problem      string     `json:"problem,omitempty"`
+}
+
+// KeyState says what a key can do; empty is "usable".
+type KeyState string
+
+// The states of a key.
+const (
+	KeyUsable           KeyState = ""
+	KeyLocked           KeyState = "locked"            // its vault is
+	KeyPending          KeyState = "pending"           // saved on this device only
+	KeyWaitingKey       KeyState = "waiting_key"       // a line without a DEK
+	KeyWaitingData      KeyState = "waiting_data"      // a DEK without a line
+	KeyDeletedElsewhere KeyState = "deleted_elsewhere" // a pending change that met a tombstone
+	KeyDamaged          KeyState = "damaged"           // Problem says how
+	KeyUnsupported      KeyState = "unsupported"       // a type this build can't sign with
+	KeyShadowed         KeyState = "shadowed"          // by the same key added with ssh-add
+)
