@@ -67,6 +67,8 @@ type Options struct {
 type Account struct {
 	// Config is for the service clients' NewFromConfig.
 	Config aws.Config
+
+	kept *keptSession // nil when sessions aren't kept
 }
 
 // Load reads the AWS configuration. It opens no connection. The context lives
@@ -107,12 +109,23 @@ func Load(ctx context.Context, o Options) (*Account, error) {
 	if cfg.Credentials == nil {
 		return nil, sortSignIn(errors.New("no AWS credentials are configured"))
 	}
+	a := &Account{Config: cfg}
 	if name, ok := mfaSession(cfg, o.Profile); ok && o.Sessions != nil {
-		cfg.Credentials = aws.NewCredentialsCache(&keptSession{
-			name: name, sessions: o.Sessions, fresh: cfg.Credentials, mfa: mfa,
-		})
+		a.kept = &keptSession{name: name, sessions: o.Sessions, fresh: cfg.Credentials}
+		a.Config.Credentials = aws.NewCredentialsCache(a.kept)
 	}
-	return &Account{Config: cfg}, nil
+	return a, nil
+}
+
+// Refused says that a service didn't accept the credentials although they
+// should still be valid: the next SignIn gets fresh ones instead of kept ones.
+func (a *Account) Refused() {
+	if a.kept != nil {
+		a.kept.forget()
+	}
+	if cache, ok := a.Config.Credentials.(*aws.CredentialsCache); ok {
+		cache.Invalidate()
+	}
 }
 
 // SignIn gets credentials, unless they are there and valid. Called before a
@@ -146,8 +159,11 @@ func httpClient() *awshttp.BuildableClient {
 // data is secret; who keeps it seals it, and forgets it when it is too old to
 // be of use. Both methods may be called from another goroutine.
 type Sessions interface {
-	// Load returns what Save was given under this name last, or nil.
+	// Load returns what Save was given under this name last, or nil. The
+	// caller wipes it.
 	Load(name string) ([]byte, error)
+	// Save keeps a session until it expires. An empty one replaces what was
+	// kept. It doesn't hold on to the slice.
 	Save(name string, session []byte, expires time.Time) error
 }
 

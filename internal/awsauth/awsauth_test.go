@@ -114,6 +114,17 @@ func TestMFASession(t *testing.T) {
 		t.Errorf("%d requests for a kept session", n-requests)
 	}
 
+	// One that a service refuses is forgotten.
+	account := load(t, Options{Profile: "work", Sessions: kept, MFA: person})
+	if _, err := account.SignIn(t.Context()); err != nil || asked != 1 {
+		t.Fatalf("%v after asking %d times", err, asked)
+	}
+	account.Refused()
+	third, err := account.SignIn(t.Context())
+	if err != nil || asked != 2 || third.AccessKeyID == first.AccessKeyID {
+		t.Fatalf("%v after asking %d times, with the refused session: %v", err, asked, third.AccessKeyID == first.AccessKeyID)
+	}
+
 	// A session that is damaged, or about to end, is none.
 	for name, session := range map[string]string{
 		"damaged": `{"access_key_id":`,

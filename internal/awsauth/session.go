@@ -44,7 +44,6 @@ type keptSession struct {
 	name     string
 	sessions Sessions
 	fresh    aws.CredentialsProvider
-	mfa      *mfaPrompt
 }
 
 // storedSession is what Sessions keeps, as JSON.
@@ -72,6 +71,15 @@ func (k *keptSession) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	_ = k.sessions.Save(k.name, session, c.Expires)
 	clear(session)
 	return c, nil
+}
+
+// forget drops the kept session, and what the SDK has cached of it.
+func (k *keptSession) forget() {
+	// One that can't be dropped is met again, and dropped again, next time.
+	_ = k.sessions.Save(k.name, nil, time.Time{})
+	if cache, ok := k.fresh.(*aws.CredentialsCache); ok {
+		cache.Invalidate()
+	}
 }
 
 // kept returns the kept session unless there is none, it is damaged or over.

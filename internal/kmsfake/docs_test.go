@@ -75,8 +75,8 @@ func TestDocumentedKMSPolicies(t *testing.T) {
 			refused: []awsfake.Call{decrypt(theirs), decrypt(foreign), decrypt(machine), decrypt(recovery), kmsCall("kms:Decrypt", nil), kmsCall("kms:Decrypt", more)},
 		},
 		"unattended.json": {
-			allowed: []awsfake.Call{decrypt(machine)},
-			refused: []awsfake.Call{decrypt(ours), decrypt(theirs), generate(machine), describe, kmsCall("kms:Decrypt", nil)},
+			allowed: []awsfake.Call{decrypt(machine), decrypt(ours)},
+			refused: []awsfake.Call{decrypt(theirs), decrypt(foreign), generate(machine), describe, kmsCall("kms:Decrypt", nil)},
 		},
 		"move-master.json": {
 			allowed: []awsfake.Call{kmsCall("kms:ReEncryptFrom", ours.Fields()), kmsCall("kms:ReEncryptTo", theirs.Fields()), describe},

@@ -103,7 +103,11 @@ func (s *Store) do(ctx context.Context, op string, object backend.Object, call f
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if err := call(ctx); err != nil {
-		return sorted(op, object, err, credentials.AccessKeyID)
+		err = sorted(op, object, err, credentials.AccessKeyID)
+		if errors.Is(err, backend.ErrSignIn) {
+			s.account.Refused()
+		}
+		return err
 	}
 	return nil
 }

@@ -123,7 +123,11 @@ func (k *Key) do(ctx context.Context, op string, call func(context.Context) erro
 	defer cancel()
 	k.operations.Add(1)
 	if err := call(ctx); err != nil {
-		return sorted(op, err, credentials.AccessKeyID)
+		err = sorted(op, err, credentials.AccessKeyID)
+		if errors.Is(err, master.ErrSignIn) {
+			k.account.Refused()
+		}
+		return err
 	}
 	return nil
 }
