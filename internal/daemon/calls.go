@@ -32,3 +32,9 @@ func (c *kmsCalls) get() control.KMSCalls {
 	defer c.mu.Unlock()
 	return c.n
 }
+
+func (c *kmsCalls) failed() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n.Failed++
+}

@@ -25,7 +25,7 @@ import (
 const maxCertificate = 64 << 10
 
 // Add imports a private key file.
-func (h *handler) Add(ctx context.Context, _ *control.Call, req *control.AddRequest) (*control.AddReply, error) {
+func (h *handler) Add(ctx context.Context, call *control.Call, req *control.AddRequest) (*control.AddReply, error) {
 	meta := vaultfile.Meta{Name: req.Name, Comment: req.Comment, Hosts: req.Hosts, Tags: req.Tags}
 	cert, err := readCertificate(req.Certificate)
 	if err != nil {
@@ -39,7 +39,7 @@ func (h *handler) Add(ctx context.Context, _ *control.Call, req *control.AddRequ
 		job.Passphrase = 2
 	}
 	job.Keeper = opener.File(len(files) + 1)
-	key, err := h.d.newKey(ctx, req.Vault, meta, files, func(o *openVault) opener.Request {
+	key, err := h.d.newKey(ctx, asker(call), req.Vault, meta, files, func(o *openVault) opener.Request {
 		job.Vault = o.id
 		return opener.Request{Import: &job}
 	})
@@ -50,9 +50,9 @@ func (h *handler) Add(ctx context.Context, _ *control.Call, req *control.AddRequ
 }
 
 // Generate makes a new key.
-func (h *handler) Generate(ctx context.Context, _ *control.Call, req *control.GenerateRequest) (*control.GenerateReply, error) {
+func (h *handler) Generate(ctx context.Context, call *control.Call, req *control.GenerateRequest) (*control.GenerateReply, error) {
 	meta := vaultfile.Meta{Name: req.Name, Comment: req.Comment, Hosts: req.Hosts, Tags: req.Tags}
-	key, err := h.d.newKey(ctx, req.Vault, meta, nil, func(o *openVault) opener.Request {
+	key, err := h.d.newKey(ctx, asker(call), req.Vault, meta, nil, func(o *openVault) opener.Request {
 		return opener.Request{Generate: &opener.Generate{Vault: o.id, Type: req.Type, Bits: req.Bits, Comment: req.Comment, Keeper: 1}}
 	})
 	if err != nil {
@@ -62,7 +62,7 @@ func (h *handler) Generate(ctx context.Context, _ *control.Call, req *control.Ge
 }
 
 // newKey has an opener hand a key to the keeper, and saves it as a new item.
-func (d *Daemon) newKey(ctx context.Context, vaultName string, meta vaultfile.Meta, files []*os.File, request func(*openVault) opener.Request) (key control.Key, err error) {
+func (d *Daemon) newKey(ctx context.Context, ask opener.Asker, vaultName string, meta vaultfile.Meta, files []*os.File, request func(*openVault) opener.Request) (key control.Key, err error) {
 	v, err := d.find(vaultName)
 	if err != nil {
 		return key, err
@@ -91,7 +91,7 @@ func (d *Daemon) newKey(ctx context.Context, vaultName string, meta vaultfile.Me
 		return key, errors.Join(err, o.keeper.DropDraft(ctx, draft.Number))
 	}
 	item := id.NewItem()
-	err = v.write(ctx, o, change{seal: func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
+	err = v.write(ctx, o, change{ask: ask, seal: func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
 		s, err := o.keeper.SealDraft(ctx, draft.Number, item, encoded)
 		if err != nil {
 			return nil, keeperError(v.name, err)
@@ -112,7 +112,7 @@ func (v *vault) draft(ctx context.Context, o *openVault, files []*os.File, req o
 		return err
 	}
 	var reply opener.Reply
-	if err := v.between(ctx, attach, files, req, &reply); err != nil {
+	if err := v.between(ctx, attach, files, req, &reply, nil); err != nil {
 		return draft, nil, err
 	}
 	parsed := reply.Import
@@ -201,7 +201,7 @@ func (v *vault) item(o *openVault, item id.Item) (control.Key, error) {
 }
 
 // Remove deletes an item for good.
-func (h *handler) Remove(ctx context.Context, _ *control.Call, req *control.RemoveRequest) (*control.RemoveReply, error) {
+func (h *handler) Remove(ctx context.Context, call *control.Call, req *control.RemoveRequest) (*control.RemoveReply, error) {
 	v, f, err := h.d.resolve(req.Vault, req.Key)
 	if err != nil {
 		return nil, err
@@ -216,14 +216,14 @@ func (h *handler) Remove(ctx context.Context, _ *control.Call, req *control.Remo
 		return nil, err
 	}
 	key := v.describe(f)
-	if err := v.write(ctx, o, change{remove: []id.Item{f.item}}); err != nil {
+	if err := v.write(ctx, o, change{ask: asker(call), remove: []id.Item{f.item}}); err != nil {
 		return nil, err
 	}
 	return &control.RemoveReply{Key: key}, nil
 }
 
 // Edit makes a revision of an item with other metadata.
-func (h *handler) Edit(ctx context.Context, _ *control.Call, req *control.EditRequest) (*control.EditReply, error) {
+func (h *handler) Edit(ctx context.Context, call *control.Call, req *control.EditRequest) (*control.EditReply, error) {
 	v, f, err := h.d.resolve(req.Vault, req.Key)
 	if err != nil {
 		return nil, err
@@ -241,7 +241,7 @@ func (h *handler) Edit(ctx context.Context, _ *control.Call, req *control.EditRe
 	if err != nil {
 		return nil, err
 	}
-	err = v.write(ctx, o, change{seal: func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
+	err = v.write(ctx, o, change{ask: asker(call), seal: func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
 		s, err := o.keeper.SealEdited(ctx, f.revision, f.item, v.heads(o, f.item), meta)
 		if err != nil {
 			return nil, keeperError(v.name, err)
@@ -342,7 +342,7 @@ func certifies(cert, public []byte) error {
 }
 
 // export has an opener open one item from scratch; the keeper has no part in it.
-func (v *vault) export(ctx context.Context, f *fact, req *control.ExportRequest) error {
+func (v *vault) export(ctx context.Context, f *fact, req *control.ExportRequest, ask opener.Asker) error {
 	ctx, done, err := v.beginJob(ctx)
 	if err != nil {
 		return err
@@ -373,7 +373,7 @@ func (v *vault) export(ctx context.Context, f *fact, req *control.ExportRequest)
 		return openerError(v.name, err)
 	}
 	defer c.Close()
-	reply, err := c.Do(ctx, opener.Request{Export: &job})
+	reply, err := c.Do(ctx, opener.Request{Export: &job}, ask)
 	v.noteAttempt(err)
 	if err != nil {
 		v.d.why.note(control.Refusal{What: "export", Vault: v.name, Key: f.meta.Name, Reason: err.Error(), UID: os.Getuid()})
@@ -397,40 +397,4 @@ func (v *vault) line(f *fact) ([]byte, error) {
 		}
 	}
 	return nil, control.Errorf(control.CodeDamaged, "Put back a good copy of the vault file.", "vault %q has no line of key %q any more", v.name, f.meta.Name)
-}
-
-// refresh fetches the keyring and reads the vault file again.
-func (v *vault) refresh(ctx context.Context) (r control.RefreshResult) {
-	r.Vault = v.name
-	ctx, done, err := v.beginJob(ctx)
-	if err != nil {
-		r.Error = control.AsError(err)
-		return r
-	}
-	defer done()
-	o, err := v.current()
-	if err != nil {
-		r.Error = control.AsError(err)
-		return r
-	}
-	before, had := o.loaded.Pins, len(o.keys)
-	if err := v.fetchAndReload(ctx, o); err != nil {
-		r.Error = control.AsError(err)
-		return r
-	}
-	r.Epoch, r.Changed = o.loaded.Pins.Deks.Epoch, o.loaded.Pins != before || had != len(o.keys)
-	r.Added, r.Removed = max(0, len(o.keys)-had), max(0, had-len(o.keys))
-	return r
-}
-
-func (v *vault) fetchAndReload(ctx context.Context, o *openVault) error {
-	session, err := opener.Start(ctx, v.d.o.Opener, o.id)
-	if err != nil {
-		return openerError(v.name, err)
-	}
-	defer session.Close()
-	if err := v.catchUp(ctx, session, o); err != nil {
-		return err
-	}
-	return v.reload(ctx, o, o.keyring)
 }

@@ -22,7 +22,7 @@ const gitAttributes = "vault.jsonl -text merge=union\n"
 // the keyring in the backend, then this device's state. Interrupted before the
 // keyring is stored, it leaves a vault file without items, which the next call
 // replaces: nothing was ever sealed for it.
-func (v *vault) create(ctx context.Context, req *control.InitRequest) (notices []string, err error) {
+func (v *vault) create(ctx context.Context, req *control.InitRequest, ask opener.Asker) (notices []string, err error) {
 	ctx, done, err := v.beginJob(ctx)
 	if err != nil {
 		return nil, err
@@ -41,7 +41,7 @@ func (v *vault) create(ctx context.Context, req *control.InitRequest) (notices [
 	reply, err := c.Do(ctx, opener.Request{Create: &opener.Create{
 		Place: place, Passphrase: 1,
 		MemoryKiB: int(req.KDF.MemoryMiB) << 10, Time: int(req.KDF.Time), Lanes: int(req.KDF.Parallelism),
-	}})
+	}}, nil)
 	if err != nil {
 		return nil, openerError(v.name, err)
 	}
@@ -53,10 +53,10 @@ func (v *vault) create(ctx context.Context, req *control.InitRequest) (notices [
 	if err := v.writeNew(created.Header); err != nil {
 		return nil, err
 	}
-	if _, err = c.Do(ctx, opener.Request{Found: &opener.Found{Place: place, Keyring: created.Keyring}}); err != nil {
+	if _, err = c.Do(ctx, opener.Request{Found: &opener.Found{Place: place, Keyring: created.Keyring}}, ask); err != nil {
 		return nil, openerError(v.name, err)
 	}
-	if err := v.settle(ctx, created); err != nil {
+	if err := v.finish(ctx, created); err != nil {
 		return nil, err
 	}
 	if v.cfg.Master == config.DefaultMaster {
@@ -113,8 +113,8 @@ func (v *vault) writeNew(header []byte) error {
 	return durable.Replace(v.cfg.Path, header, durable.Options{Mode: 0o600, Keep: true})
 }
 
-// settle writes down on this device that the vault is whole.
-func (v *vault) settle(ctx context.Context, created *opener.Created) error {
+// finish writes down on this device that the vault is whole.
+func (v *vault) finish(ctx context.Context, created *opener.Created) error {
 	if err := config.WriteVault(ctx, v.d.o.Paths, v.name, v.cfg.VaultConfig); err != nil {
 		return err
 	}

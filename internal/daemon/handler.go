@@ -7,6 +7,7 @@ import (
 
 	"vigil/internal/buildid"
 	"vigil/internal/control"
+	"vigil/internal/opener"
 )
 
 // handler answers vigilctl.
@@ -59,26 +60,30 @@ func (h *handler) lockAll(ctx context.Context) (*control.LockReply, error) {
 }
 
 // Unlock opens a vault.
-func (h *handler) Unlock(ctx context.Context, _ *control.Call, req *control.UnlockRequest) (*control.UnlockReply, error) {
+func (h *handler) Unlock(ctx context.Context, call *control.Call, req *control.UnlockRequest) (*control.UnlockReply, error) {
 	v, err := h.d.find(req.Vault)
 	if err != nil {
 		return nil, err
 	}
-	already, err := v.unlock(ctx, req.Passphrase)
+	already, err := v.unlock(ctx, req.Passphrase, asker(call))
 	if err != nil {
 		h.d.why.note(control.Refusal{Time: time.Now(), What: "unlock", Vault: v.name, Reason: err.Error(), UID: os.Getuid()})
 		return nil, err
 	}
-	return &control.UnlockReply{Vault: v.status(ctx), AlreadyUnlocked: already}, nil
+	r := &control.UnlockReply{Vault: v.status(ctx), AlreadyUnlocked: already}
+	if o, err := v.current(); err == nil && o.offline {
+		r.Notices = append(r.Notices, "Unlocked without network, from what this device keeps: "+o.offlineWhy+".")
+	}
+	return r, nil
 }
 
 // Init makes a vault.
-func (h *handler) Init(ctx context.Context, _ *control.Call, req *control.InitRequest) (*control.InitReply, error) {
+func (h *handler) Init(ctx context.Context, call *control.Call, req *control.InitRequest) (*control.InitReply, error) {
 	v, err := h.d.findOrAdd(req.Vault)
 	if err != nil {
 		return nil, err
 	}
-	notices, err := v.create(ctx, req)
+	notices, err := v.create(ctx, req, asker(call))
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +101,7 @@ func (h *handler) Reload(context.Context, *control.Call, *control.ReloadRequest)
 }
 
 // Refresh fetches the keyring of unlocked vaults.
-func (h *handler) Refresh(ctx context.Context, _ *control.Call, req *control.RefreshRequest) (*control.RefreshReply, error) {
+func (h *handler) Refresh(ctx context.Context, call *control.Call, req *control.RefreshRequest) (*control.RefreshReply, error) {
 	vaults := h.d.all()
 	if req.Vault != "" {
 		v, err := h.d.find(req.Vault)
@@ -107,18 +112,18 @@ func (h *handler) Refresh(ctx context.Context, _ *control.Call, req *control.Ref
 	}
 	r := &control.RefreshReply{}
 	for _, v := range vaults {
-		r.Vaults = append(r.Vaults, v.refresh(ctx))
+		r.Vaults = append(r.Vaults, v.refresh(ctx, asker(call)))
 	}
 	return r, nil
 }
 
 // Export writes a key file, with the passphrase asked for anew.
-func (h *handler) Export(ctx context.Context, _ *control.Call, req *control.ExportRequest) (*control.ExportReply, error) {
+func (h *handler) Export(ctx context.Context, call *control.Call, req *control.ExportRequest) (*control.ExportReply, error) {
 	v, f, err := h.d.resolve(req.Vault, req.Key)
 	if err != nil {
 		return nil, err
 	}
-	if err := v.export(ctx, f, req); err != nil {
+	if err := v.export(ctx, f, req, asker(call)); err != nil {
 		return nil, err
 	}
 	r := &control.ExportReply{Key: v.describe(f)}
@@ -126,4 +131,12 @@ func (h *handler) Export(ctx context.Context, _ *control.Call, req *control.Expo
 		r.Notices = append(r.Notices, "The file isn't protected by a passphrase: whoever reads it has the key.")
 	}
 	return r, nil
+}
+
+// asker asks the person at vigilctl on an opener's behalf.
+func asker(call *control.Call) opener.Asker {
+	return func(ctx context.Context, message string) (string, error) {
+		answer, err := call.Ask(ctx, control.Ask{Kind: control.AskText, Message: message})
+		return answer.Text, err
+	}
 }

@@ -99,12 +99,18 @@ func (v *vault) status(context.Context) control.VaultStatus {
 			s.State, s.Next = control.VaultMissing, "Make it: vigilctl up."
 		case err != nil:
 			s.State, s.Problem = control.VaultDamaged, err.Error()
+		case v.problem != nil && (v.problem.Code == control.CodeRevoked || v.problem.Code == control.CodeRefused):
+			s.State, s.Problem, s.Next = control.VaultRevoked, v.problem.Message, v.problem.Next
 		case v.problem != nil:
 			s.State, s.Problem, s.Next = control.VaultDamaged, v.problem.Message, v.problem.Next
 		}
 		return s
 	}
-	since := o.since
+	since, leaseEnds, refreshed := o.since, o.leaseEnds, o.refreshed
+	s.LeaseEnds, s.LastRefresh, s.Offline = &leaseEnds, &refreshed, o.offline
+	if v.problem != nil {
+		s.Problem, s.Next = v.problem.Message, v.problem.Next
+	}
 	s.State, s.ID, s.Identity, s.UnlockedAt = control.VaultUnlocked, o.id.String(), o.identity.String(), &since
 	s.Keys, s.Waiting, s.Epoch, s.KEKVersion = len(o.keys), o.waiting, o.loaded.Pins.Deks.Epoch, o.loaded.KEK
 	s.Keeper, s.Damaged = o.keeper.PID(), o.damaged

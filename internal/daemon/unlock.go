@@ -12,6 +12,7 @@ import (
 	"vigil/internal/id"
 	"vigil/internal/keeper"
 	"vigil/internal/opener"
+	"vigil/internal/refresh"
 	"vigil/internal/state"
 	"vigil/internal/unixsock"
 	"vigil/internal/vaultfile"
@@ -22,7 +23,7 @@ const identityBlob = "identity"
 
 // unlock starts a keeper and has an opener hand it what the passphrase and the
 // master key open. already reports that there was nothing to do.
-func (v *vault) unlock(ctx context.Context, passphrase *os.File) (already bool, err error) {
+func (v *vault) unlock(ctx context.Context, passphrase *os.File, ask opener.Asker) (already bool, err error) {
 	ctx, done, err := v.beginJob(ctx)
 	if err != nil {
 		return false, err
@@ -34,7 +35,7 @@ func (v *vault) unlock(ctx context.Context, passphrase *os.File) (already bool, 
 	if err := v.slowDown(ctx); err != nil {
 		return false, err
 	}
-	o, err := v.openWith(ctx, passphrase)
+	o, err := v.openWith(ctx, passphrase, ask)
 	v.noteAttempt(err)
 	if err != nil {
 		return false, err
@@ -61,7 +62,7 @@ func (v *vault) beginJob(ctx context.Context) (_ context.Context, done func(), e
 }
 
 // openWith does the work of unlock and returns the open vault, its keys loaded.
-func (v *vault) openWith(ctx context.Context, passphrase *os.File) (*openVault, error) {
+func (v *vault) openWith(ctx context.Context, passphrase *os.File, ask opener.Asker) (*openVault, error) {
 	data, f, err := v.readFile()
 	if err != nil {
 		return nil, err
@@ -75,19 +76,38 @@ func (v *vault) openWith(ctx context.Context, passphrase *os.File) (*openVault, 
 	if err != nil {
 		return nil, err
 	}
+	off, err := v.offline(st)
+	if err != nil {
+		v.d.log.Warn("no unlock without network", "vault", v.name, "err", err)
+	}
 	vaultID := f.Vault()
 	k, err := keeper.Start(ctx, keeper.Options{Exe: v.d.o.Exe, Vault: vaultID[:]})
 	if err != nil {
 		return nil, keeperError(v.name, err)
 	}
-	o := &openVault{keeper: k, id: vaultID, since: time.Now()}
-	unlocked, err := v.handOver(ctx, k, opener.Unlock{Place: v.place(vaultID, identity)}, passphrase)
+	now := time.Now()
+	o := &openVault{keeper: k, id: vaultID, since: now, checked: now, refreshed: now, leaseEnds: now.Add(time.Duration(v.cfg.Lease))}
+	unlocked, err := v.handOver(ctx, k, opener.Unlock{
+		Place: v.place(vaultID, identity), Offline: off, KeepOffline: v.keepOffline(),
+	}, passphrase, ask)
 	if err != nil {
 		k.Close()
+		v.deniedAtUnlock(ctx, st, err)
 		return nil, err
 	}
 	o.identity = unlocked.Identity
 	v.d.calls.add(unlocked.Calls)
+	if unlocked.Offline {
+		o.offline, o.leaseEnds = true, now.Add(offlineLease(off))
+		if unlocked.Why != nil {
+			o.offlineWhy = unlocked.Why.Message
+		}
+	} else {
+		v.noteClock(ctx, st)
+	}
+	if err := v.rememberShare(ctx, st, unlocked); err != nil {
+		v.d.log.Warn("no share is kept for the time without network", "vault", v.name, "err", err)
+	}
 	if err := v.load(ctx, o, keeper.Pins(pins), unlocked.Keyring, data, f); err != nil {
 		k.Close()
 		return nil, err
@@ -109,14 +129,14 @@ func (v *vault) identityOf(st *state.Vault) (identity id.Identity, err error) {
 }
 
 // handOver connects an opener with the keeper, and lets it open the identity.
-func (v *vault) handOver(ctx context.Context, k *keeper.Client, job opener.Unlock, passphrase *os.File) (*opener.Unlocked, error) {
+func (v *vault) handOver(ctx context.Context, k *keeper.Client, job opener.Unlock, passphrase *os.File, ask opener.Asker) (*opener.Unlocked, error) {
 	var reply opener.Reply
 	job.Passphrase, job.Keeper = 1, 2
 	attach := func(ctx context.Context, end *os.File) error {
 		_, err := k.AttachIdentity(ctx, end)
 		return err
 	}
-	if err := v.between(ctx, attach, []*os.File{passphrase}, opener.Request{Unlock: &job}, &reply); err != nil {
+	if err := v.between(ctx, attach, []*os.File{passphrase}, opener.Request{Unlock: &job}, &reply, ask); err != nil {
 		return nil, err
 	}
 	if reply.Unlock == nil {
@@ -128,7 +148,7 @@ func (v *vault) handOver(ctx context.Context, k *keeper.Client, job opener.Unloc
 // between runs an opener's job with a private socketpair between the opener and
 // the keeper, which attach passes to the keeper. The front keeps neither end.
 // The socketpair is the file after files.
-func (v *vault) between(ctx context.Context, attach func(context.Context, *os.File) error, files []*os.File, req opener.Request, reply *opener.Reply) error {
+func (v *vault) between(ctx context.Context, attach func(context.Context, *os.File) error, files []*os.File, req opener.Request, reply *opener.Reply, ask opener.Asker) error {
 	a, b, err := unixsock.SocketPair()
 	if err != nil {
 		return err
@@ -146,7 +166,7 @@ func (v *vault) between(ctx context.Context, attach func(context.Context, *os.Fi
 		attachErr = attach(ctx, keepersEnd)
 		_ = keepersEnd.Close() // so that an opener doesn't wait for a keeper that gave up
 	})
-	*reply, err = c.Do(ctx, req)
+	*reply, err = c.Do(ctx, req, ask)
 	c.Close() // the opener's end closes with it, so that the keeper stops waiting
 	attached.Wait()
 	if err != nil {
@@ -207,6 +227,7 @@ func (v *vault) rememberKeys(ctx context.Context, st *state.Vault, o *openVault)
 			keys = append(keys, state.PublicKey{
 				Item: f.item, Revision: f.revision, Name: f.meta.Name, Comment: f.meta.Comment,
 				Public: f.meta.Public, Certificate: f.meta.Certificate,
+				Destinations: f.meta.Policy.Destinations, Confirm: f.meta.Policy.Confirm,
 			})
 		}
 	}
@@ -215,7 +236,7 @@ func (v *vault) rememberKeys(ctx context.Context, st *state.Vault, o *openVault)
 
 // install makes an open vault the current one and watches its keeper.
 func (v *vault) install(ctx context.Context, o *openVault) error {
-	if err := o.keeper.SetDeadlines(ctx, time.Duration(v.cfg.Idle), 0); err != nil {
+	if err := o.keeper.SetDeadlines(ctx, time.Duration(v.cfg.Idle), time.Until(o.leaseEnds)); err != nil {
 		o.keeper.Close()
 		return keeperError(v.name, err)
 	}
@@ -228,6 +249,7 @@ func (v *vault) install(ctx context.Context, o *openVault) error {
 	v.open, v.problem = o, nil
 	v.mu.Unlock()
 	v.show(o)
+	v.d.watch.Go(func() { v.live(context.WithoutCancel(ctx), o) })
 	v.d.watch.Go(func() {
 		<-o.keeper.Done()
 		v.mu.Lock()
@@ -243,6 +265,25 @@ func (v *vault) install(ctx context.Context, o *openVault) error {
 		}
 	})
 	return nil
+}
+
+// deniedAtUnlock forgets what would unlock the vault without network, when the
+// master key or the backend says that access is gone.
+func (v *vault) deniedAtUnlock(ctx context.Context, st *state.Vault, err error) {
+	outcome, caller := outcomeOf(err)
+	if outcome == refresh.Unreachable {
+		return // a wrong passphrase, too
+	}
+	before, blobErr := st.Blob(deniedBlob)
+	if blobErr != nil {
+		before = nil
+	}
+	verdict := refresh.Decide(outcome, caller, string(before))
+	v.keepBlob(ctx, st, deniedBlob, []byte(verdict.Denied))
+	if verdict.Forget {
+		v.forgetOffline(ctx, st)
+	}
+	v.setProblem(control.AsError(err))
 }
 
 // lock ends the keeper, whatever job is under way, and reports whether there was one.

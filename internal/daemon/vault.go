@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -30,13 +31,14 @@ type vault struct {
 
 	job turn // unlock, refresh and writes: one at a time
 
-	mu       sync.Mutex // guards what follows; never held across I/O
-	open     *openVault // nil while locked
-	stopJob  context.CancelFunc
-	slow     slowdown
-	problem  *control.Error
-	listed   []state.PublicKey // while locked
-	lockedAt time.Time
+	mu      sync.Mutex // guards what follows; never held across I/O
+	open    *openVault // nil while locked
+	stopJob context.CancelFunc
+	slow    slowdown
+	problem *control.Error
+	listed  []state.PublicKey // while locked
+
+	fileProblem string // why the vault file can't be used, as it was said last
 }
 
 // openVault is an unlocked vault. What it holds of the keyring and the items is
@@ -46,6 +48,12 @@ type openVault struct {
 	id       id.Vault
 	identity id.Identity
 	since    time.Time
+
+	refreshed  time.Time // when master key and backend were reached last
+	checked    time.Time // when the master key was
+	leaseEnds  time.Time
+	offline    bool // unlocked from what the device keeps
+	offlineWhy string
 
 	keyring opener.Fetched
 	loaded  *keeper.Loaded
@@ -83,6 +91,7 @@ func (v *vault) place(vaultID id.Vault, identity id.Identity) opener.Place {
 		Name: v.name, Vault: vaultID, Identity: identity,
 		Backend: v.cfg.Backend, KeyringDir: v.d.o.Paths.Keyring(v.name),
 		Master: v.cfg.Master, DeviceDir: v.d.o.Paths.Device(),
+		SessionDir: filepath.Join(v.d.o.Paths.State, "aws"), IMDS: v.cfg.IMDS,
 	}
 }
 
@@ -163,7 +172,12 @@ func (v *vault) showLocked() {
 	v.mu.Unlock()
 	list := make([]sshagent.VaultKey, 0, len(keys))
 	for _, k := range keys {
-		vk := sshagent.VaultKey{Blob: k.Public, Comment: cmp.Or(k.Comment, k.Name)}
+		vk := sshagent.VaultKey{Blob: k.Public, Comment: cmp.Or(k.Comment, k.Name), Confirm: k.Confirm}
+		if len(k.Destinations) > 0 {
+			if vk.To, err = agentproto.ParseDestinations(k.Destinations); err != nil {
+				continue // a cache that can't be understood shows nothing
+			}
+		}
 		if len(k.Certificate) > 0 {
 			vk.Certificate = k.Certificate
 		}

@@ -24,6 +24,7 @@ type change struct {
 	// seal makes the new revisions. It runs once, against the newest keyring.
 	seal   func(ctx context.Context, o *openVault) ([]keeper.Sealed, error)
 	remove []id.Item
+	ask    opener.Asker // for an MFA code; nil when nobody waits
 }
 
 // write makes a change: deks in the backend first, by compare-and-swap, then
@@ -38,7 +39,7 @@ func (v *vault) write(ctx context.Context, o *openVault, c change) error {
 	update := keyring.Update{Remove: c.remove}
 	var lines []vaultfile.Revision
 	for range maxRaces {
-		if err := v.catchUp(ctx, session, o); err != nil {
+		if err := v.catchUp(ctx, session, o, c.ask); err != nil {
 			return err
 		}
 		if c.seal != nil && update.Add == nil {
@@ -73,10 +74,10 @@ func sealed(list []keeper.Sealed, err error) (lines []vaultfile.Revision, deks [
 }
 
 // catchUp fetches the keyring and, when it's newer, gives it to the keeper.
-func (v *vault) catchUp(ctx context.Context, session *opener.Client, o *openVault) error {
+func (v *vault) catchUp(ctx context.Context, session *opener.Client, o *openVault, ask opener.Asker) error {
 	reply, err := session.Do(ctx, opener.Request{Fetch: &opener.Fetch{
 		Place: v.place(o.id, o.identity), HaveMembers: o.keyring.MembersVersion, HaveDeks: o.keyring.DeksVersion,
-	}})
+	}}, nil)
 	if err != nil {
 		return openerError(v.name, err)
 	}
@@ -120,7 +121,7 @@ func (v *vault) pushDeks(ctx context.Context, session *opener.Client, o *openVau
 	}
 	reply, err := session.Do(ctx, opener.Request{Put: &opener.Put{
 		Place: v.place(o.id, o.identity), Object: backend.Deks, Data: object, Expect: o.keyring.DeksVersion,
-	}})
+	}}, nil)
 	if err != nil {
 		return next, openerError(v.name, err)
 	}

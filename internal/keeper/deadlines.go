@@ -51,7 +51,10 @@ func (s *server) setDeadlines(r *wire.Reader) error {
 	}
 	d, at := &s.deadlines, now()
 	d.mu.Lock()
-	d.idle, d.lastUse, d.lease = idle, at, instant{}
+	if d.idle != idle { // renewing a lease is no use of a key
+		d.idle, d.lastUse = idle, at
+	}
+	d.lease = instant{}
 	if lease != 0 {
 		d.lease = at.after(lease)
 	}

@@ -1,8 +1,6 @@
 package keeper
 
 import (
-	"fmt"
-
 	"vigil/internal/id"
 	"vigil/internal/keyring"
 	"vigil/internal/signer"
@@ -13,11 +11,7 @@ import (
 // loadItems makes the revisions of the vault file usable that have a DEK, and
 // forgets those that have none any more. It appends a Loaded to out. A damaged
 // item is reported and doesn't stop the others.
-func (v *vault) loadItems(file, out []byte) ([]byte, error) {
-	parsed, err := vaultfile.Parse(file, v.ring.Vault())
-	if err != nil {
-		return out, fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
+func (v *vault) loadItems(parsed *vaultfile.File, out []byte) []byte {
 	deks := v.ring.Deks()
 	out = appendPins(out, v.ring.Pins())
 	out = wire.AppendUint64(out, deks.KEK())
@@ -54,7 +48,7 @@ func (v *vault) loadItems(file, out []byte) ([]byte, error) {
 		}
 	}
 	v.items = kept
-	return out, nil
+	return out
 }
 
 // tryItem opens the metadata of a revision, unless it's known already.

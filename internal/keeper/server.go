@@ -33,7 +33,8 @@ type server struct {
 	hidden    hidden
 
 	mu        sync.Mutex // guards what follows; never held while a key is used
-	vaultID   []byte     // from the hello; empty for the keeper of added keys
+	greeted   bool       // a hello came
+	vaultID   []byte     // from it; empty for the keeper of added keys
 	drafts    map[uint64]*draft
 	lastDraft uint64
 	vault     *vault
@@ -80,7 +81,11 @@ func (w *worker) serveOne() error {
 	case n > total:
 		return errProtocol // a second request before our reply
 	case n < total:
-		if body, err = w.readRest(o, body, size-1); err != nil {
+		body, err = w.readRest(o, body, size-1)
+		if errors.Is(err, ErrFull) {
+			return w.reply(w.header(), err)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -101,7 +106,7 @@ func (w *worker) readRest(o op, have []byte, size int) ([]byte, error) {
 		}
 		large, err := w.server.alloc(size)
 		if err != nil {
-			return nil, err
+			return nil, errors.Join(err, w.discard(size-got))
 		}
 		w.large = large
 		body = large.Bytes()
@@ -111,6 +116,21 @@ func (w *worker) readRest(o op, have []byte, size int) ([]byte, error) {
 		copy(body, have)
 	}
 	return body[:size], readFull(w.fd, body[got:size])
+}
+
+// discard reads n bytes of a secret request that there is no room for, and
+// wipes what it read of it: the connection stays usable.
+func (w *worker) discard(n int) error {
+	buf := w.buf.Bytes()
+	defer guard.Wipe(buf)
+	for n > 0 {
+		part := buf[:min(n, len(buf))]
+		if err := readFull(w.fd, part); err != nil {
+			return errProtocol
+		}
+		n -= len(part)
+	}
+	return nil
 }
 
 // secret tells which requests carry bytes that must not reach the heap.
@@ -127,13 +147,20 @@ func (w *worker) answer(o op, body []byte) error {
 	s := w.server
 	s.busy.RLock()
 	defer s.busy.RUnlock()
-	out := append(w.out[:0], make([]byte, headerLen)...)
-	out, err := w.handle(o, body, out)
+	out, err := w.handle(o, body, w.header())
 	if o.secret() {
 		guard.Wipe(body)
 	}
 	w.large.Free()
 	w.large = nil
+	return w.reply(out, err)
+}
+
+// header returns the reply's buffer with room for its header.
+func (w *worker) header() []byte { return append(w.out[:0], make([]byte, headerLen)...) }
+
+// reply writes out, which begins with a header's room, or err in its place.
+func (w *worker) reply(out []byte, err error) error {
 	if err != nil {
 		text := err.Error()
 		out = append(out[:headerLen], text[:min(len(text), maxErrorText)]...)
@@ -202,10 +229,13 @@ func (s *server) hello(r *wire.Reader, out []byte) ([]byte, error) {
 	ours := hello{build: buildid.ID(), role: roleKeeper, vault: theirs.vault}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if theirs.build != ours.build || theirs.role != roleFront || s.vaultID != nil {
+	if theirs.build != ours.build || theirs.role != roleFront {
 		return out, fmt.Errorf("%w: hello of another build or role: restart vigild", ErrRefused)
 	}
-	s.vaultID = theirs.vault
+	if s.greeted {
+		return out, fmt.Errorf("%w: a second hello", ErrRefused)
+	}
+	s.greeted, s.vaultID = true, theirs.vault
 	return s.report.append(ours.append(out)), nil
 }
 
@@ -215,10 +245,11 @@ func (w *worker) refuseStart() error {
 	if err := readFull(w.fd, head[:]); err != nil {
 		return err
 	}
-	body := make([]byte, min(int(binary.BigEndian.Uint32(head[:]))-1, smallMessage))
-	if op(head[4]) != opHello {
+	size := int(binary.BigEndian.Uint32(head[:]))
+	if op(head[4]) != opHello || size < 1 || size > smallMessage {
 		return errProtocol
 	}
+	body := make([]byte, size-1)
 	if err := readFull(w.fd, body); err != nil {
 		return err
 	}

@@ -30,6 +30,9 @@ const (
 	endTimeout = time.Second
 	// minWorkers keeps signing possible while one worker loads a vault.
 	minWorkers = 2
+	// mostWorkers leaves a keeper descriptors for what else it needs: its sandbox
+	// allows 64.
+	mostWorkers = 32
 )
 
 // Options say how to start a keeper.
@@ -46,7 +49,7 @@ type Options struct {
 // Start starts a keeper and returns once it has said that it is sandboxed. The
 // process lives until Close; ctx only bounds the start.
 func Start(ctx context.Context, o Options) (*Client, error) {
-	workers := max(minWorkers, runtime.NumCPU())
+	workers := min(max(minWorkers, runtime.NumCPU()), mostWorkers)
 	var theirs []*os.File
 	defer func() {
 		for _, f := range theirs {

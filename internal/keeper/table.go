@@ -11,8 +11,9 @@ import (
 	"vigil/internal/signer"
 )
 
-// table holds the keys of a keeper by number. Numbers are never used twice, so
-// the front can't sign with another key than it meant when one is replaced.
+// table holds the keys of a keeper by number. Numbers are never used twice, not
+// even by the keeper that comes after this one, as they begin at the time since
+// boot in nanoseconds: a late request can't meet another key than it meant.
 type table struct {
 	last atomic.Uint64
 
@@ -20,7 +21,11 @@ type table struct {
 	keys map[uint64]*entry
 }
 
-func newTable() *table { return &table{keys: make(map[uint64]*entry)} }
+func newTable() *table {
+	t := &table{keys: make(map[uint64]*entry)}
+	t.last.Store(uint64(bootTime()))
+	return t
+}
 
 // entry is one key. Its private half is in guarded memory from its first use
 // on, and at the latest from then until it's removed or evicted.
@@ -31,7 +36,12 @@ type entry struct {
 	// expires is when an added key's lifetime ends; zero means never.
 	expires instant
 
-	mu   sync.Mutex // guards what follows; held while opening, never while signing
+	// opening is held while open runs, so that a key is opened once. It is taken
+	// before vault.mu, and mu after it: whoever loads a vault holds vault.mu and
+	// drops entries, and whoever makes room closes others while one is opened.
+	opening sync.Mutex
+
+	mu   sync.Mutex // guards what follows; never held while opening or signing
 	key  *signer.Key
 	gone bool // removed
 	used time.Time
@@ -129,19 +139,38 @@ func (t *table) evict() bool {
 
 // acquire returns the private half, opened if need be.
 func (e *entry) acquire(at instant) (*signer.Key, error) {
+	if key, err := e.current(at); key != nil || err != nil {
+		return key, err
+	}
+	e.opening.Lock()
+	defer e.opening.Unlock()
+	if key, err := e.current(at); key != nil || err != nil { // opened meanwhile
+		return key, err
+	}
+	key, err := e.open()
+	if err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.gone {
+		key.Free()
+		return nil, ErrNoKey
+	}
+	e.key, e.used = key, at.wall
+	return key, nil
+}
+
+// current returns the private half if it's open, and notes its use.
+func (e *entry) current(at instant) (*signer.Key, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.gone || !e.expires.isZero() && e.expires.passed(at) {
 		return nil, ErrNoKey
 	}
-	if e.key == nil {
-		key, err := e.open()
-		if err != nil {
-			return nil, err
-		}
-		e.key = key
+	if e.key != nil {
+		e.used = at.wall
 	}
-	e.used = at.wall
 	return e.key, nil
 }
 

@@ -95,12 +95,16 @@ func (s *server) load(r *wire.Reader, out []byte) ([]byte, error) {
 	if r.End() != nil {
 		return out, ErrBadRequest
 	}
-	err := s.withVault(func(v *vault) (err error) {
+	err := s.withVault(func(v *vault) error {
+		parsed, err := vaultfile.Parse(file, v.ring.Vault())
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
 		if err := v.ring.Load(members, deks, pins); err != nil {
 			return err
 		}
-		out, err = v.loadItems(file, out)
-		return err
+		out = v.loadItems(parsed, out)
+		return nil
 	})
 	return out, err
 }

@@ -82,19 +82,37 @@ func (c *Client) greet(vault id.Vault) error {
 	return nil
 }
 
-// Do asks one question. A failed job's error is an *Error.
-func (c *Client) Do(ctx context.Context, req Request) (Reply, error) {
+// Asker answers an opener's question, or says with an error that it can't.
+type Asker func(ctx context.Context, message string) (string, error)
+
+// Do asks one question. ask answers those that come back, such as one for an
+// MFA code; nil says that nobody is there. A failed job's error is an *Error.
+func (c *Client) Do(ctx context.Context, req Request, ask Asker) (Reply, error) {
+	req.Interactive = ask != nil
 	if err := WriteMessage(c.conn, req); err != nil {
 		return Reply{}, c.lost(ctx, err)
 	}
-	var reply Reply
-	if err := ReadMessage(c.conn, &reply); err != nil {
-		return Reply{}, c.lost(ctx, err)
+	for {
+		var reply Reply
+		if err := ReadMessage(c.conn, &reply); err != nil {
+			return Reply{}, c.lost(ctx, err)
+		}
+		switch {
+		case reply.Error != nil:
+			return Reply{}, reply.Error
+		case reply.Ask == nil:
+			return reply, nil
+		}
+		answer := Answer{Refused: true}
+		if ask != nil {
+			if text, err := ask(ctx, reply.Ask.Message); err == nil {
+				answer = Answer{Text: text}
+			}
+		}
+		if err := WriteMessage(c.conn, answer); err != nil {
+			return Reply{}, c.lost(ctx, err)
+		}
 	}
-	if reply.Error != nil {
-		return Reply{}, reply.Error
-	}
-	return reply, nil
 }
 
 // lost says why a conversation broke off.

@@ -54,19 +54,25 @@ type Place struct {
 	Backend    string      `json:"backend"`     // URI
 	KeyringDir string      `json:"keyring_dir"` // where backend "file" lies
 	Master     string      `json:"master"`      // URI
-	DeviceDir  string      `json:"device_dir"`  // where the local master's key lies
+	DeviceDir  string      `json:"device_dir"`  // where this device's own keys lie
+	SessionDir string      `json:"session_dir"` // where sealed AWS sessions are kept
+	IMDS       bool        `json:"imds"`        // AWS credentials may come from the instance metadata service
 }
 
 // File is a descriptor that was handed to the opener: the how-manieth one,
 // counted from 1. Zero means none.
 type File int
 
-// Request is one question: exactly one member is set.
+// Request is one question: exactly one member beside Interactive is set.
 type Request struct {
+	// Interactive says that a person waits and can be asked (see Ask).
+	Interactive bool `json:"interactive,omitempty"`
+
 	Create   *Create   `json:"create,omitempty"`
 	Found    *Found    `json:"found,omitempty"`
 	Unlock   *Unlock   `json:"unlock,omitempty"`
 	Fetch    *Fetch    `json:"fetch,omitempty"`
+	Check    *Check    `json:"check,omitempty"`
 	Put      *Put      `json:"put,omitempty"`
 	Import   *Import   `json:"import,omitempty"`
 	Generate *Generate `json:"generate,omitempty"`
@@ -84,17 +90,22 @@ func (r *Request) VaultID() (vault id.Vault) {
 		return r.Generate.Vault
 	case r.Export != nil:
 		return r.Export.Place.Vault
+	case r.Check != nil:
+		return r.Check.Place.Vault
 	}
 	return vault
 }
 
-// Reply answers a Request: Error, or the member of the request's name.
+// Reply answers a Request: Error, or the member of the request's name. With Ask
+// it isn't the answer yet: an Answer goes back first.
 type Reply struct {
+	Ask      *Ask      `json:"ask,omitempty"`
 	Error    *Error    `json:"error,omitempty"`
 	Create   *Created  `json:"create,omitempty"`
 	Found    *Fetched  `json:"found,omitempty"`
 	Unlock   *Unlocked `json:"unlock,omitempty"`
 	Fetch    *Fetched  `json:"fetch,omitempty"`
+	Check    *Checked  `json:"check,omitempty"`
 	Put      *Stored   `json:"put,omitempty"`
 	Import   *Key      `json:"import,omitempty"`
 	Generate *Key      `json:"generate,omitempty"`
@@ -127,12 +138,42 @@ type Found struct {
 	Keyring Fetched `json:"keyring"`
 }
 
+// Ask is a question for the person who waits for the job.
+type Ask struct {
+	Message string `json:"message"`
+}
+
+// Answer answers an Ask.
+type Answer struct {
+	Text    string `json:"text"`
+	Refused bool   `json:"refused"` // nobody is there, or they don't want to
+}
+
 // Unlock opens the identity's private halves with the passphrase and the master
 // key, and hands them to the keeper.
 type Unlock struct {
 	Place      Place `json:"place"`
 	Passphrase File  `json:"passphrase"`
 	Keeper     File  `json:"keeper"`
+	// Offline is what may stand in for a master key or a backend that can't be reached.
+	Offline *Offline `json:"offline,omitempty"`
+	// KeepOffline asks for a share to keep, good for so many seconds; 0: none.
+	KeepOffline int64 `json:"keep_offline,omitempty"`
+}
+
+// Offline is what a device keeps for the time without network.
+type Offline struct {
+	Share   KeptShare `json:"share"`
+	Keyring Fetched   `json:"keyring"` // the last good one
+	// Latest is the latest time that this device has seen, in Unix seconds: a
+	// clock that was set back doesn't make a share good for longer.
+	Latest int64 `json:"latest"`
+}
+
+// KeptShare is a share sealed under the device key. Its expiry is part of the seal.
+type KeptShare struct {
+	Expires int64  `json:"expires"` // Unix seconds
+	Sealed  []byte `json:"sealed"`
 }
 
 // Unlocked says which identity the keeper now has, and gives the keyring it was
@@ -141,6 +182,26 @@ type Unlocked struct {
 	Identity id.Identity  `json:"identity"`
 	Keyring  Fetched      `json:"keyring"`
 	Calls    master.Calls `json:"calls"`
+	// Offline says that the kept share or the kept keyring was used, and Why.
+	Offline bool   `json:"offline"`
+	Why     *Error `json:"why,omitempty"`
+	// Keep is the share to keep from now on, if one was asked for.
+	Keep *KeptShare `json:"keep,omitempty"`
+	// DeviceKey says where the device key is: "file", or the system's store.
+	DeviceKey string `json:"device_key"`
+}
+
+// Check has the master key decrypt the identity's share, and throws it away: it
+// shows that access was not revoked.
+type Check struct {
+	Place    Place       `json:"place"`
+	Identity id.Identity `json:"identity"`
+	Share    []byte      `json:"share"` // wrapped
+}
+
+// Checked says that the master key still serves this identity.
+type Checked struct {
+	Calls master.Calls `json:"calls"`
 }
 
 // Fetch reads both objects of the keyring, those the front hasn't got yet.
@@ -244,6 +305,7 @@ type Error struct {
 	Message   string `json:"message"`
 	Next      string `json:"next"`
 	RequestID string `json:"request_id"` // the KMS's or the backend's
+	Caller    string `json:"caller"`     // who was denied, where the service says
 }
 
 // Error returns the message.

@@ -141,6 +141,10 @@ type PublicKey struct {
 	Comment     string      `json:"comment"`
 	Public      []byte      `json:"public"`                // SSH wire encoding
 	Certificate []byte      `json:"certificate,omitempty"` // likewise
+	// Destinations and Confirm are its policy (vaultfile.Policy): a restricted
+	// key stays hidden where it couldn't be used.
+	Destinations []byte `json:"destinations,omitempty"`
+	Confirm      bool   `json:"confirm,omitempty"`
 }
 
 // publicKeys is the body of public.json.

@@ -20,14 +20,14 @@ import (
 // create makes a vault: its first identity, an owner, and KEK 1. Nothing is
 // stored but the local master's key.
 func (j *job) create(ctx context.Context, req *opener.Create) (*opener.Created, error) {
-	s, err := store(req.Place)
+	s, err := j.store(ctx, req.Place)
 	if err != nil {
 		return nil, err
 	}
 	if err := vacant(ctx, s); err != nil {
 		return nil, err
 	}
-	key, err := j.masterKey(req.Place)
+	key, err := j.masterKey(ctx, req.Place)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +57,7 @@ func (j *job) create(ctx context.Context, req *opener.Create) (*opener.Created, 
 
 // found stores the keyring of a new vault.
 func (j *job) found(ctx context.Context, req *opener.Found) (*opener.Fetched, error) {
-	s, err := store(req.Place)
+	s, err := j.store(ctx, req.Place)
 	if err != nil {
 		return nil, err
 	}

@@ -24,7 +24,7 @@ func sorted(err error) *opener.Error {
 	case errors.As(err, &e):
 		return e
 	case errors.As(err, &m):
-		return &opener.Error{Kind: masterKind(m), Message: err.Error(), Next: m.Next, RequestID: m.RequestID}
+		return &opener.Error{Kind: masterKind(m), Message: err.Error(), Next: m.Next, RequestID: m.RequestID, Caller: m.Caller}
 	case errors.As(err, &b):
 		return backendError(b, err)
 	case errors.As(err, &limit):
@@ -79,7 +79,7 @@ func masterKind(m *master.Error) opener.Kind {
 }
 
 func backendError(b *backend.Error, err error) *opener.Error {
-	e := &opener.Error{Kind: opener.Misconfigured, Message: err.Error(), Next: b.Next, RequestID: b.RequestID}
+	e := &opener.Error{Kind: opener.Misconfigured, Message: err.Error(), Next: b.Next, RequestID: b.RequestID, Caller: b.Caller}
 	switch b.Kind {
 	case backend.ErrNotFound:
 		e.Kind = opener.Missing

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -34,6 +35,9 @@ type job struct {
 	slab    *guard.Slab
 	deriver passphrase.Deriver
 	start   error // why it can do nothing
+
+	interactive bool       // a person waits for the request under way
+	asking      sync.Mutex // one question at a time
 }
 
 // Run answers the front's requests until it closes the connection, and returns
@@ -72,6 +76,7 @@ func (j *job) serve(ctx context.Context) error {
 		if err := opener.ReadMessage(j.front, &req); err != nil {
 			return err
 		}
+		j.interactive = req.Interactive
 		if err := opener.WriteMessage(j.front, j.answer(ctx, &req)); err != nil {
 			return err
 		}
@@ -100,6 +105,8 @@ func (j *job) do(ctx context.Context, req *opener.Request, reply *opener.Reply) 
 		reply.Put, err = j.put(ctx, req.Put)
 	case req.Create != nil:
 		reply.Create, err = j.create(ctx, req.Create)
+	case req.Check != nil:
+		reply.Check, err = j.check(ctx, req.Check)
 	case req.Found != nil:
 		reply.Found, err = j.found(ctx, req.Found)
 	case req.Import != nil:
@@ -112,6 +119,24 @@ func (j *job) do(ctx context.Context, req *opener.Request, reply *opener.Reply) 
 		err = errors.New("request asks for nothing this opener knows")
 	}
 	return err
+}
+
+// ask asks the person who waits for the job. While it waits for the answer
+// nothing else reads from the front: the request is still being answered.
+func (j *job) ask(message string) (string, error) {
+	j.asking.Lock()
+	defer j.asking.Unlock()
+	if err := opener.WriteMessage(j.front, opener.Reply{Ask: &opener.Ask{Message: message}}); err != nil {
+		return "", err
+	}
+	var answer opener.Answer
+	if err := opener.ReadMessage(j.front, &answer); err != nil {
+		return "", err
+	}
+	if answer.Refused {
+		return "", errors.New("nobody answered")
+	}
+	return answer.Text, nil
 }
 
 // handed returns a descriptor that the front handed over at the start.

@@ -10,7 +10,7 @@ import (
 
 // fetch reads what the front hasn't got yet.
 func (j *job) fetch(ctx context.Context, req *opener.Fetch) (*opener.Fetched, error) {
-	s, err := store(req.Place)
+	s, err := j.store(ctx, req.Place)
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +32,7 @@ func getNewer(ctx context.Context, s backend.Store, o backend.Object, have backe
 
 // put replaces an object if nobody else did.
 func (j *job) put(ctx context.Context, req *opener.Put) (*opener.Stored, error) {
-	s, err := store(req.Place)
+	s, err := j.store(ctx, req.Place)
 	if err != nil {
 		return nil, err
 	}

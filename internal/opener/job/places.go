@@ -2,43 +2,59 @@ package job
 
 import (
 	"context"
-	"fmt"
+	"os"
 
+	"vigil/internal/awsauth"
 	"vigil/internal/backend"
 	"vigil/internal/backend/file"
+	"vigil/internal/backend/s3"
+	"vigil/internal/device"
 	"vigil/internal/id"
 	"vigil/internal/master"
+	"vigil/internal/master/awskms"
 	"vigil/internal/master/local"
 	"vigil/internal/opener"
 )
 
 // store opens the backend of a vault.
-func store(p opener.Place) (backend.Store, error) {
+func (j *job) store(ctx context.Context, p opener.Place) (backend.Store, error) {
 	uri, err := backend.ParseURI(p.Backend)
 	if err != nil {
 		return nil, &opener.Error{Kind: opener.Misconfigured, Message: err.Error(), Next: "Correct `backend` in the vault's configuration."}
 	}
-	switch uri.Scheme {
-	case backend.SchemeFile:
-		if uri.Path != "" {
-			return file.New(uri.Path), nil
-		}
-		return file.New(p.KeyringDir), nil
+	switch {
+	case uri.Scheme == backend.SchemeS3:
+		return s3.Open(ctx, uri, j.signIn(p))
+	case uri.Path != "":
+		return file.New(uri.Path), nil
 	}
-	return nil, &opener.Error{Kind: opener.Misconfigured, Message: fmt.Sprintf("backend %q is not supported by this build", uri.Scheme)}
+	return file.New(p.KeyringDir), nil
 }
 
 // masterKey opens the master key of a vault.
-func (j *job) masterKey(p opener.Place) (master.Key, error) {
+func (j *job) masterKey(ctx context.Context, p opener.Place) (master.Key, error) {
 	uri, err := master.ParseURI(p.Master)
 	if err != nil {
 		return nil, &opener.Error{Kind: opener.Misconfigured, Message: err.Error(), Next: "Correct `master` in the vault's configuration."}
 	}
-	switch uri.Scheme {
-	case master.SchemeLocal:
-		return local.New(p.DeviceDir, j.slab), nil
+	if uri.Scheme == master.SchemeAWSKMS {
+		return awskms.Open(ctx, uri, j.signIn(p))
 	}
-	return nil, &opener.Error{Kind: opener.Misconfigured, Message: fmt.Sprintf("master key %q is not supported by this build", uri.Scheme)}
+	return local.New(p.DeviceDir, j.slab), nil
+}
+
+// signIn says how to get AWS credentials. A person is asked for an MFA code only
+// when one waits for this job; background work lives on the session kept then.
+func (j *job) signIn(p opener.Place) awsauth.Options {
+	o := awsauth.Options{IMDS: p.IMDS, Sessions: &sessions{job: j, dir: p.SessionDir, device: j.device(p)}}
+	if j.interactive {
+		o.MFA = func(context.Context) (string, error) { return j.ask("MFA code of your AWS account") }
+	}
+	return o
+}
+
+func (j *job) device(p opener.Place) *device.Device {
+	return device.New(p.DeviceDir, j.slab, os.Getenv)
 }
 
 func shareContext(vault id.Vault, identity id.Identity) master.Context {

@@ -25,7 +25,7 @@ func (j *job) unlock(ctx context.Context, req *opener.Unlock) (*opener.Unlocked,
 		return nil, err
 	}
 	defer keeper.Close()
-	o, err := j.openIdentity(ctx, req.Place, req.Passphrase)
+	o, err := j.openIdentity(ctx, req.Place, req.Passphrase, req.Offline, req.KeepOffline)
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +33,10 @@ func (j *job) unlock(ctx context.Context, req *opener.Unlock) (*opener.Unlocked,
 	if err := handover.Identity(keeper, j.vault, o.identity, o.seeds.Bytes()); err != nil {
 		return nil, &opener.Error{Kind: opener.KeeperRefused, Message: err.Error()}
 	}
-	return &opener.Unlocked{Identity: o.identity, Keyring: o.keyring, Calls: o.calls}, nil
+	return &opener.Unlocked{
+		Identity: o.identity, Keyring: o.keyring, Calls: o.calls,
+		Offline: o.offline, Why: o.why, Keep: o.keep, DeviceKey: o.deviceKey,
+	}, nil
 }
 
 // opened is an identity whose private halves were opened.
@@ -41,20 +44,23 @@ type opened struct {
 	identity id.Identity
 	calls    master.Calls
 	keyring  opener.Fetched
-	members  *keyring.Members
-	seeds    *guard.Buffer // the private halves, which ring owns
-	ring     *ring.Ring    // with no keyring loaded; the caller closes it
+
+	offline   bool // the kept share or the kept keyring was used
+	why       *opener.Error
+	keep      *opener.KeptShare // if one was asked for
+	deviceKey string
+	seeds     *guard.Buffer // the private halves, which ring owns
+	ring      *ring.Ring    // with no keyring loaded; the caller closes it
 }
 
 // openIdentity is what needs both factors: fetch the keyring, verify its chain
 // from the vault's id, then Argon2id over the passphrase while the master key
 // decrypts the share, and open the identity's private halves with both.
-func (j *job) openIdentity(ctx context.Context, p opener.Place, pass opener.File) (*opened, error) {
-	s, err := store(p)
-	if err != nil {
-		return nil, err
-	}
-	fetched, err := fetchAll(ctx, s)
+//
+// off is what may stand in for what can't be reached; nil: nothing may.
+func (j *job) openIdentity(ctx context.Context, p opener.Place, pass opener.File, off *opener.Offline, keep int64) (*opened, error) {
+	o := &opened{}
+	fetched, err := j.fetchOrKept(ctx, o, p, off)
 	if err != nil {
 		return nil, err
 	}
@@ -66,11 +72,11 @@ func (j *job) openIdentity(ctx context.Context, p opener.Place, pass opener.File
 	if err != nil {
 		return nil, err
 	}
-	o := &opened{identity: me.ID, keyring: fetched, members: members}
+	o.identity, o.keyring = me.ID, fetched
 	if o.seeds, err = j.slab.Alloc(envelope.HalvesSize); err != nil {
 		return nil, err
 	}
-	if err := j.openHalves(ctx, o, p, pass, me, block); err != nil {
+	if err := j.openHalves(ctx, o, p, factors{pass, off, keep}, me, block); err != nil {
 		o.seeds.Free()
 		return nil, err
 	}
@@ -78,6 +84,28 @@ func (j *job) openIdentity(ctx context.Context, p opener.Place, pass opener.File
 		return nil, err
 	}
 	return o, nil
+}
+
+// fetchOrKept reads the keyring from the backend, or takes the kept one when that
+// can't be reached.
+func (j *job) fetchOrKept(ctx context.Context, o *opened, p opener.Place, off *opener.Offline) (opener.Fetched, error) {
+	s, err := j.store(ctx, p)
+	if err != nil {
+		return opener.Fetched{}, err
+	}
+	f, err := fetchAll(ctx, s)
+	if err != nil && off != nil && len(off.Keyring.Members) > 0 && unreachable(err) {
+		o.offline, o.why = true, sorted(err)
+		return off.Keyring, nil
+	}
+	return f, err
+}
+
+// factors are what an identity is opened with, beside the master key's answer.
+type factors struct {
+	passphrase opener.File
+	off        *opener.Offline // may stand in for the master key
+	keep       int64           // keep a share for so many seconds
 }
 
 // findIdentity finds this device's identity, or the only one there is.
@@ -107,27 +135,30 @@ func findIdentity(members *keyring.Members, want id.Identity) (me keyring.Identi
 	return me, block, nil
 }
 
-func (j *job) openHalves(ctx context.Context, o *opened, p opener.Place, pass opener.File, me keyring.Identity, block keyring.UnlockBlock) error {
+func (j *job) openHalves(ctx context.Context, o *opened, p opener.Place, f factors, me keyring.Identity, block keyring.UnlockBlock) error {
 	keys, err := j.slab.Alloc(3 * envelope.KeySize)
 	if err != nil {
 		return err
 	}
 	defer keys.Free()
 	share, stretched, unlockKey := split(keys.Bytes())
-	if err := j.bothFactors(ctx, o, p, pass, block, share, stretched); err != nil {
+	if err := j.bothFactors(ctx, o, p, f, block, share, stretched); err != nil {
 		return err
 	}
 	if err := envelope.UnlockKey(unlockKey, share, stretched, p.Vault, me.ID, block.KDF); err != nil {
 		return err
 	}
 	_, err = envelope.OpenHalves(o.seeds.Bytes(), unlockKey, &block.Halves, p.Vault, me.ID, me.Public)
-	if errors.Is(err, envelope.ErrWrongKey) {
+	switch {
+	case errors.Is(err, envelope.ErrWrongKey):
 		return &opener.Error{
 			Kind: opener.WrongPassphrase, Message: fmt.Sprintf("wrong passphrase for vault %q", p.Name),
 			Next: "Try again. Nothing was changed.",
 		}
+	case err != nil || o.offline:
+		return err // a share that was kept once isn't kept anew: its time goes on
 	}
-	return err
+	return j.keepShare(ctx, o, p, share, f.keep)
 }
 
 func split(b []byte) (share, stretched, unlockKey []byte) {
@@ -137,26 +168,29 @@ func split(b []byte) (share, stretched, unlockKey []byte) {
 
 // bothFactors fills share and stretched, at the same time: the master key's
 // answer and Argon2id each take their while.
-func (j *job) bothFactors(ctx context.Context, o *opened, p opener.Place, pass opener.File, block keyring.UnlockBlock, share, stretched []byte) error {
-	key, err := j.masterKey(p)
+func (j *job) bothFactors(ctx context.Context, o *opened, p opener.Place, f factors, block keyring.UnlockBlock, share, stretched []byte) error {
+	key, err := j.masterKey(ctx, p)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	callCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
 	var shareErr error
 	wg.Go(func() {
-		shareErr = key.Decrypt(ctx, share, block.Share, shareContext(p.Vault, o.identity))
+		shareErr = key.Decrypt(callCtx, share, block.Share, shareContext(p.Vault, o.identity))
 		o.calls = key.Calls()
 	})
-	passErr := j.stretch(stretched, pass, block.KDF)
+	passErr := j.stretch(stretched, f.passphrase, block.KDF)
 	if passErr != nil {
 		cancel()
 	}
 	wg.Wait()
-	if passErr != nil {
+	switch {
+	case passErr != nil:
 		return passErr
+	case shareErr != nil && unreachable(shareErr):
+		return j.keptShare(ctx, o, p, f.off, share, shareErr)
 	}
 	return shareErr
 }

@@ -1,0 +1,65 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"vigil/internal/durable"
+	"vigil/internal/vaultfile"
+)
+
+func fileName(path string) string { return filepath.Base(path) }
+
+// takeConflictCopies adds the lines of conflict copies to the vault file and
+// removes those copies whose every line is in it now. A copy that can't be read
+// whole, or is another vault's, stays where it is.
+func (v *vault) takeConflictCopies(ctx context.Context, o *openVault) error {
+	dir := filepath.Dir(v.cfg.Path)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		if !e.Type().IsRegular() || !v.isConflictCopy(e.Name()) {
+			continue
+		}
+		if err := v.takeCopy(ctx, o, filepath.Join(dir, e.Name())); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (v *vault) takeCopy(ctx context.Context, o *openVault, path string) error {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("take in %q: %w", path, err)
+	}
+	copied, err := vaultfile.Parse(data, o.id)
+	if err != nil {
+		return fmt.Errorf("take in %q: %w", path, err)
+	}
+	if len(copied.Damaged()) > 0 {
+		return fmt.Errorf("take in %q: %w", path, &copied.Damaged()[0])
+	}
+	err = durable.Update(ctx, v.cfg.Path, durable.Options{Keep: true}, func(old []byte) ([]byte, error) {
+		f, err := vaultfile.Parse(old, o.id)
+		if err != nil {
+			return nil, err
+		}
+		return f.Add(copied.Revisions()...).EncodeAll(), nil
+	})
+	if err != nil {
+		return fmt.Errorf("take in %q: %w", path, err)
+	}
+	v.d.log.Info("took in a conflict copy of the vault file", "vault", v.name, "copy", filepath.Base(path), "lines", len(copied.Revisions()))
+	return durable.Remove(path)
+}

@@ -1,0 +1,274 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"vigil/internal/control"
+	"vigil/internal/keeper"
+	"vigil/internal/keyring"
+	"vigil/internal/opener"
+	"vigil/internal/refresh"
+	"vigil/internal/watch"
+)
+
+// tick is how often an unlocked vault's clocks are compared: timers stop in
+// suspend, and a refresh is due right after it.
+const tick = 15 * time.Second
+
+// live keeps an unlocked vault up to date until its keeper ends: it follows the
+// vault file, fetches the keyring from time to time, and proves access to the
+// master key. It's the only goroutine of an open vault that does so unasked.
+func (v *vault) live(ctx context.Context, o *openVault) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w, err := watch.Watch(ctx, v.cfg.Path, watch.Options{Match: v.isConflictCopy})
+	if err != nil {
+		v.d.log.Error("vault file can't be watched", "vault", v.name, "err", err)
+		w = nil
+	}
+	var changes <-chan watch.Change
+	if w != nil {
+		changes = w.Changes()
+	}
+	timer := time.NewTimer(refresh.Next(time.Duration(v.cfg.Refresh)))
+	defer timer.Stop()
+	clocks := time.NewTicker(tick)
+	defer clocks.Stop()
+	last := time.Now().Round(0) // wall time only: the monotonic clock stops in suspend
+	v.followFile(ctx, o)        // it may have changed while it was being unlocked
+	for {
+		select {
+		case <-o.keeper.Done():
+			cancel()
+			for range changes { // until the watcher has let go
+			}
+			return
+		case _, ok := <-changes:
+			if !ok {
+				changes = nil
+				continue
+			}
+			v.followFile(ctx, o)
+		case <-clocks.C:
+			now := time.Now().Round(0)
+			if now.Sub(last) > 2*tick { // it was suspended
+				v.tidyRefresh(ctx, o)
+			}
+			last = now
+			continue
+		case <-timer.C:
+			v.tidyRefresh(ctx, o)
+		}
+		timer.Reset(refresh.Next(time.Duration(v.cfg.Refresh)))
+	}
+}
+
+// followFile takes the vault file as it is now, and fetches the keyring, as a
+// new line's key may be there.
+func (v *vault) followFile(ctx context.Context, o *openVault) {
+	ctx, done, err := v.beginJob(ctx)
+	if err != nil {
+		return
+	}
+	defer done()
+	if v.takeConflictCopies(ctx, o) != nil {
+		v.d.log.Warn("conflict copies can't be taken in", "vault", v.name)
+	}
+	err = v.reload(ctx, o, o.keyring)
+	v.noteFile(err)
+	if err == nil && o.waiting > 0 {
+		_, err = v.fetch(ctx, o, false, nil)
+		v.settle(ctx, o, err)
+	}
+}
+
+// noteFile says once, not at every look, that the vault file can't be used.
+func (v *vault) noteFile(err error) {
+	var text string
+	if err != nil {
+		text = err.Error()
+	}
+	v.mu.Lock()
+	same := v.fileProblem == text
+	v.fileProblem = text
+	v.mu.Unlock()
+	switch {
+	case same:
+	case err != nil:
+		v.d.log.Error("vault file can't be used: the keys it had before go on serving", "vault", v.name, "err", err)
+		v.d.why.note(control.Refusal{What: "read", Vault: v.name, Reason: text, Next: control.AsError(err).Next})
+	default:
+		v.d.log.Info("vault file is good again", "vault", v.name)
+	}
+}
+
+// tidyRefresh is a refresh that nobody waits for.
+func (v *vault) tidyRefresh(ctx context.Context, o *openVault) {
+	ctx, done, err := v.beginJob(ctx)
+	if err != nil {
+		return
+	}
+	defer done()
+	_, err = v.fetch(ctx, o, time.Since(o.checked) >= time.Duration(v.cfg.Check), nil)
+	v.settle(ctx, o, err)
+}
+
+// refresh fetches the keyring, proves access to the master key and reads the
+// vault file again, because vigilctl asks.
+func (v *vault) refresh(ctx context.Context, ask opener.Asker) (r control.RefreshResult) {
+	r.Vault = v.name
+	ctx, done, err := v.beginJob(ctx)
+	if err != nil {
+		r.Error = control.AsError(err)
+		return r
+	}
+	defer done()
+	o, err := v.current()
+	if err != nil {
+		r.Error = control.AsError(err)
+		return r
+	}
+	before, had := o.loaded.Pins, len(o.keys)
+	pushed, err := v.fetch(ctx, o, true, ask)
+	v.settle(ctx, o, err)
+	if err == nil {
+		err = v.reload(ctx, o, o.keyring)
+	}
+	if err != nil {
+		r.Error = control.AsError(err)
+		return r
+	}
+	r.Epoch, r.Pushed = o.loaded.Pins.Deks.Epoch, pushed
+	r.Changed = o.loaded.Pins != before || had != len(o.keys)
+	r.Added, r.Removed = max(0, len(o.keys)-had), max(0, had-len(o.keys))
+	return r
+}
+
+// fetch catches up with the backend, pushes what waits for it, and with check
+// has the master key decrypt the identity's share once more.
+func (v *vault) fetch(ctx context.Context, o *openVault, check bool, ask opener.Asker) (pushed int, err error) {
+	session, err := opener.Start(ctx, v.d.o.Opener, o.id)
+	if err != nil {
+		return 0, openerError(v.name, err)
+	}
+	defer session.Close()
+	if err := v.catchUp(ctx, session, o, ask); err != nil {
+		return 0, err
+	}
+	if check {
+		if err := v.proveAccess(ctx, session, o, ask); err != nil {
+			return 0, err
+		}
+	}
+	return v.pushPending(ctx, session, o)
+}
+
+// proveAccess makes one KMS call.
+func (v *vault) proveAccess(ctx context.Context, session *opener.Client, o *openVault, ask opener.Asker) error {
+	members, err := keyring.ParseMembers(o.keyring.Members, o.id)
+	if err != nil {
+		return fmt.Errorf("read keyring: %w", err)
+	}
+	block, ok := members.Unlock(o.identity)
+	if !ok {
+		return fmt.Errorf("check access of vault %q: no unlock block for this identity", v.name)
+	}
+	reply, err := session.Do(ctx, opener.Request{Check: &opener.Check{
+		Place: v.place(o.id, o.identity), Identity: o.identity, Share: block.Share,
+	}}, ask)
+	if err != nil {
+		v.d.calls.failed()
+		return openerError(v.name, err)
+	}
+	if reply.Check != nil {
+		v.d.calls.add(reply.Check.Calls)
+	}
+	o.checked = time.Now()
+	return nil
+}
+
+// settle does what follows from a refresh: renew the lease, or lock.
+func (v *vault) settle(ctx context.Context, o *openVault, err error) {
+	outcome, caller := outcomeOf(err)
+	st := v.d.state.Vault(o.id)
+	before, blobErr := st.Blob(deniedBlob)
+	if blobErr != nil {
+		before = nil
+	}
+	verdict := refresh.Decide(outcome, caller, string(before))
+	if verdict.Denied != string(before) {
+		v.keepBlob(ctx, st, deniedBlob, []byte(verdict.Denied))
+	}
+	if verdict.Forget {
+		v.forgetOffline(ctx, st)
+	}
+	switch {
+	case verdict.Lock:
+		v.lockFor(err)
+	case verdict.Renew:
+		v.renew(ctx, o)
+	default:
+		v.d.log.Warn("vault can't be refreshed", "vault", v.name, "err", err)
+		v.setProblem(control.AsError(err))
+	}
+}
+
+// renew starts the lease anew, here and in the keeper.
+func (v *vault) renew(ctx context.Context, o *openVault) {
+	now := time.Now()
+	v.mu.Lock()
+	o.refreshed, o.leaseEnds, o.offline = now, now.Add(time.Duration(v.cfg.Lease)), false
+	v.problem = nil
+	v.mu.Unlock()
+	v.noteClock(ctx, v.d.state.Vault(o.id))
+	if err := o.keeper.SetDeadlines(ctx, time.Duration(v.cfg.Idle), time.Duration(v.cfg.Lease)); err != nil && !errors.Is(err, keeper.ErrGone) {
+		v.d.log.Error("lease can't be renewed", "vault", v.name, "err", err)
+	}
+}
+
+// lockFor locks because access is gone, and says why.
+func (v *vault) lockFor(err error) {
+	shown := control.AsError(err)
+	v.lock()
+	v.setProblem(shown)
+	r := control.Refusal{What: "refresh", Vault: v.name, Reason: shown.Message, Next: shown.Next}
+	var e *opener.Error
+	if errors.As(err, &e) {
+		r.RequestID = e.RequestID
+	}
+	v.d.why.note(r)
+	v.d.log.Error("vault locked: access to it is gone", "vault", v.name, "err", err)
+}
+
+func (v *vault) setProblem(p *control.Error) {
+	v.mu.Lock()
+	v.problem = p
+	v.mu.Unlock()
+}
+
+// outcomeOf sorts the error of a refresh.
+func outcomeOf(err error) (o refresh.Outcome, caller string) {
+	var e *opener.Error
+	errors.As(err, &e)
+	switch {
+	case err == nil:
+		return refresh.Reached, ""
+	case errors.Is(err, keeper.ErrNoIdentity), e != nil && (e.Kind == opener.Revoked || e.Kind == opener.NotAMember):
+		return refresh.Revoked, ""
+	case e != nil && e.Kind == opener.Denied:
+		return refresh.Denied, e.Caller
+	}
+	return refresh.Unreachable, ""
+}
+
+// isConflictCopy picks the copies of the vault file that sync tools leave beside
+// it: "vault (conflicted copy).jsonl", "vault.sync-conflict-….jsonl".
+func (v *vault) isConflictCopy(name string) bool {
+	base := strings.TrimSuffix(fileName(v.cfg.Path), ".jsonl")
+	return name != fileName(v.cfg.Path) && strings.HasPrefix(name, base) && strings.HasSuffix(name, ".jsonl") &&
+		strings.Contains(strings.ToLower(name), "conflict")
+}

@@ -1,0 +1,122 @@
+package daemon
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"vigil/internal/backend"
+	"vigil/internal/master"
+	"vigil/internal/opener"
+	"vigil/internal/state"
+)
+
+// Blobs of the device state that unlocking without network stands on.
+const (
+	shareBlob  = "share"  // the share sealed under the device key, opener.KeptShare as JSON
+	clockBlob  = "clock"  // the latest time this device has seen: 8 bytes, Unix seconds, big-endian
+	deniedBlob = "denied" // the caller that was denied last
+)
+
+// remote tells whether the vault's master key or backend is behind a network.
+// Where neither is, there's nothing to keep for the time without one.
+func (v *vault) remote() bool {
+	m, err := master.ParseURI(v.cfg.Master)
+	if err != nil || m.Scheme != master.SchemeLocal {
+		return true
+	}
+	b, err := backend.ParseURI(v.cfg.Backend)
+	return err != nil || b.Scheme != backend.SchemeFile
+}
+
+// offline returns what may stand in for what can't be reached, or nil.
+func (v *vault) offline(st *state.Vault) (*opener.Offline, error) {
+	if v.cfg.Offline == 0 || !v.remote() {
+		return nil, nil
+	}
+	k, err := st.Keyring()
+	if errors.Is(err, state.ErrNone) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	off := &opener.Offline{Latest: latest(st), Keyring: opener.Fetched{
+		Members: k.Members, MembersVersion: backend.Version(k.MembersVersion),
+		Deks: k.Deks, DeksVersion: backend.Version(k.DeksVersion),
+	}}
+	blob, err := st.Blob(shareBlob)
+	if errors.Is(err, state.ErrNone) {
+		return nil, nil // without a kept share nothing limits how long this would go on
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(blob, &off.Share); err != nil {
+		return nil, &state.CorruptError{File: shareBlob, Err: err}
+	}
+	return off, nil
+}
+
+// keepOffline is how many seconds a share may be kept for; 0: none.
+func (v *vault) keepOffline() int64 {
+	if !v.remote() {
+		return 0
+	}
+	return int64(time.Duration(v.cfg.Offline) / time.Second)
+}
+
+// rememberShare keeps the share for the time without network, or drops what an
+// earlier configuration kept.
+func (v *vault) rememberShare(ctx context.Context, st *state.Vault, u *opener.Unlocked) error {
+	switch {
+	case u.Keep != nil:
+		blob, err := json.Marshal(u.Keep)
+		if err != nil {
+			return err
+		}
+		return st.SetBlob(ctx, shareBlob, blob)
+	case v.keepOffline() == 0:
+		return st.DropBlob(ctx, shareBlob)
+	}
+	return nil
+}
+
+// forgetOffline wipes what would unlock the vault without network.
+func (v *vault) forgetOffline(ctx context.Context, st *state.Vault) {
+	if err := st.DropBlob(ctx, shareBlob); err != nil {
+		v.d.log.Error("the share kept for the time without network can't be forgotten", "vault", v.name, "err", err)
+	}
+}
+
+// latest is the latest time that this device has seen, in Unix seconds.
+func latest(st *state.Vault) int64 {
+	b, err := st.Blob(clockBlob)
+	if err != nil || len(b) != 8 {
+		return 0
+	}
+	return int64(binary.BigEndian.Uint64(b))
+}
+
+// noteClock remembers the time, so that a clock that is set back later doesn't
+// make a kept share good for longer.
+func (v *vault) noteClock(ctx context.Context, st *state.Vault) {
+	now := time.Now().Unix()
+	if now > latest(st) {
+		v.keepBlob(ctx, st, clockBlob, binary.BigEndian.AppendUint64(nil, uint64(now)))
+	}
+}
+
+// keepBlob keeps what is good to have; a failure is logged.
+func (v *vault) keepBlob(ctx context.Context, st *state.Vault, name string, data []byte) {
+	if err := st.SetBlob(ctx, name, data); err != nil {
+		v.d.log.Error("device state can't be written", "vault", v.name, "what", name, "err", err)
+	}
+}
+
+// offlineLease is how long a vault that was unlocked without network stays so.
+func offlineLease(off *opener.Offline) time.Duration {
+	return time.Until(time.Unix(off.Share.Expires, 0))
+}

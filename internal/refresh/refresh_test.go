@@ -1,0 +1,45 @@
+package refresh
+
+import (
+	"testing"
+	"time"
+)
+
+func TestDecide(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		outcome        Outcome
+		caller, before string
+		want           Verdict
+	}{
+		{"both answered", Reached, "", "role/a", Verdict{Renew: true}},
+		{"no network", Unreachable, "", "", Verdict{}},
+		{"no network after a denial: it isn't forgotten", Unreachable, "", "role/a", Verdict{Denied: "role/a"}},
+		{"denied the first time: a wrong profile must not cost the share", Denied, "role/a", "", Verdict{Lock: true, Denied: "role/a"}},
+		{"denied as another caller", Denied, "role/b", "role/a", Verdict{Lock: true, Denied: "role/b"}},
+		{"denied again", Denied, "role/a", "role/a", Verdict{Lock: true, Forget: true, Denied: "role/a"}},
+		{"denied twice by a service that doesn't say whom", Denied, "", "unknown", Verdict{Lock: true, Forget: true, Denied: "unknown"}},
+		{"revoked", Revoked, "", "", Verdict{Lock: true, Forget: true}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := Decide(c.outcome, c.caller, c.before); got != c.want {
+				t.Errorf("got %+v, want %+v", got, c.want)
+			}
+		})
+	}
+}
+
+func TestNextStaysNearAndVaries(t *testing.T) {
+	const every = 5 * time.Minute
+	seen := map[time.Duration]bool{}
+	for range 1000 {
+		d := Next(every)
+		if d < every*79/100 || d > every*121/100 {
+			t.Fatalf("%v is too far from %v", d, every)
+		}
+		seen[d] = true
+	}
+	if len(seen) < 100 {
+		t.Fatalf("only %d different times", len(seen))
+	}
+}
