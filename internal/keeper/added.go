@@ -57,7 +57,7 @@ func (e *entry) tail(rest []byte, bound bool) (comment, constraints []byte, err 
 	if err != nil {
 		return nil, nil, err
 	}
-	if c.Lifetime != 0 {
+	if c.HasLifetime {
 		e.expires = now().after(time.Duration(c.Lifetime) * time.Second)
 	}
 	return comment, constraints, nil

@@ -108,10 +108,12 @@ func (r *Ring) Load(membersObject, deksObject []byte, pins Pins) error {
 			return err
 		}
 	}
-	if err := r.openKEKs(members); err != nil {
-		return err
+	fresh, err := r.openKEKs(members)
+	if err == nil {
+		err = deks.Verify(members, r.MAC)
 	}
-	if err := deks.Verify(members, r.MAC); err != nil {
+	if err != nil {
+		r.drop(fresh) // another keyring may have other KEKs of these versions
 		return err
 	}
 	r.members, r.deks = members, deks
@@ -143,18 +145,27 @@ func (r *Ring) verifyMembers(object []byte, pins Pins) (*keyring.Members, error)
 	return members, nil
 }
 
-// openKEKs opens the seals of KEKs that are new.
-func (r *Ring) openKEKs(members *keyring.Members) error {
+// openKEKs opens the seals of KEKs that are new, and returns their versions.
+func (r *Ring) openKEKs(members *keyring.Members) (fresh []uint64, err error) {
 	for _, version := range members.KEKs() {
 		seal, ok := members.Seal(version, r.identity)
 		if !ok || r.keks[version] != nil {
 			continue // one that isn't sealed to this identity (yet): what it wraps waits
 		}
 		if err := r.openKEK(seal); err != nil {
-			return err
+			return fresh, err
 		}
+		fresh = append(fresh, version)
 	}
-	return nil
+	return fresh, nil
+}
+
+// drop wipes KEKs.
+func (r *Ring) drop(versions []uint64) {
+	for _, version := range versions {
+		r.keks[version].Free()
+		delete(r.keks, version)
+	}
 }
 
 func (r *Ring) openKEK(seal keyring.Seal) error {
@@ -176,10 +187,9 @@ func (r *Ring) dropRetired() {
 	for _, version := range r.members.KEKs() {
 		live[version] = true
 	}
-	for version, kek := range r.keks {
+	for version := range r.keks {
 		if !live[version] {
-			kek.Free()
-			delete(r.keks, version)
+			r.drop([]uint64{version})
 		}
 	}
 }

@@ -1,0 +1,227 @@
+// Package ringtest makes whole vaults for tests: a keyring with real seals,
+// signatures and MACs, a vault file, and every secret behind them, so that a
+// test can forge what an attacker could.
+package ringtest
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"slices"
+	"testing"
+
+	"vigil/internal/envelope"
+	"vigil/internal/id"
+	"vigil/internal/keyring"
+	"vigil/internal/ring"
+	"vigil/internal/vaultfile"
+)
+
+// Now is the time at which a World changes its keyring, in Unix seconds.
+const Now = 1_700_000_000
+
+// Person is an identity with its private halves.
+type Person struct {
+	Identity keyring.Identity
+	Seeds    []byte
+	Halves   *envelope.Halves
+}
+
+// NewPerson makes an identity of the given role.
+func NewPerson(t testing.TB, role keyring.Role) *Person {
+	t.Helper()
+	p := &Person{Identity: keyring.Identity{ID: id.NewIdentity(), Role: role}, Seeds: make([]byte, envelope.HalvesSize)}
+	p.Halves = must(envelope.GenerateHalves(p.Identity.ID, p.Seeds))(t)
+	p.Identity.Public = must(p.Halves.Public())(t)
+	return p
+}
+
+// Block is an unlock block that nobody can open: rings are given the halves.
+func (p *Person) Block() keyring.UnlockBlock {
+	var salt [keyring.KDFSaltSize]byte
+	rand.Read(salt[:])
+	return keyring.UnlockBlock{Identity: p.Identity.ID, KDF: keyring.DefaultKDF(salt), Master: "local", Share: []byte("wrapped share")}
+}
+
+// Seal seals a KEK to the person.
+func (p *Person) Seal(t testing.TB, kek []byte, vault id.Vault, version uint64) keyring.Seal {
+	t.Helper()
+	return must(envelope.SealKEK(kek, p.Identity, vault, version))(t)
+}
+
+// World is a vault and what only its members should know. Its methods change it
+// as a device would; the fields may be read, and copied before a change.
+type World struct {
+	t testing.TB
+
+	Owner   *Person
+	KEKs    map[uint64][]byte
+	Members *keyring.Members
+	Deks    *keyring.Deks
+	File    *vaultfile.File
+}
+
+// New founds a vault of one owner, without items.
+func New(t testing.TB) *World {
+	t.Helper()
+	w := &World{t: t, Owner: NewPerson(t, keyring.Owner), KEKs: map[uint64][]byte{1: Random32()}}
+	f := must(keyring.Found(w.Owner.Halves, w.Owner.Identity.Public, [16]byte(Random32())))(t)
+	w.Members = must(f.Complete(w.Owner.Seal(t, w.KEKs[1], f.Vault(), 1), w.Owner.Block()))(t)
+	w.File = vaultfile.New(f.Vault())
+	w.Deks = w.Store(keyring.NewDeks(w.Members))
+	return w
+}
+
+// Vault returns the vault's id.
+func (w *World) Vault() id.Vault { return w.Members.Vault() }
+
+// MAC authenticates deks; it is a keyring.MACFunc.
+func (w *World) MAC(version uint64, stored []byte) ([keyring.MACSize]byte, error) {
+	return envelope.DeksMAC(w.KEKs[version], w.Vault(), version, stored)
+}
+
+// Encode returns a manifest as it is stored.
+func (w *World) Encode(d *keyring.Deks) []byte {
+	w.t.Helper()
+	return must(d.Encode(w.MAC))(w.t)
+}
+
+// Store returns a manifest as it is read back.
+func (w *World) Store(d *keyring.Deks) *keyring.Deks {
+	w.t.Helper()
+	return must(keyring.ParseDeks(w.Encode(d), w.Vault()))(w.t)
+}
+
+// Objects are the stored bytes.
+type Objects struct{ Members, Deks, File []byte }
+
+// Objects returns what is stored now.
+func (w *World) Objects() Objects {
+	w.t.Helper()
+	return Objects{Members: w.Members.Encode(), Deks: w.Encode(w.Deks), File: must(w.File.Encode())(w.t)}
+}
+
+// Pins are the state that a device has after it accepted what is stored now.
+func (w *World) Pins() ring.Pins {
+	return ring.Pins{Members: w.Members.Pin(), Deks: w.Store(w.Deks).Pin()}
+}
+
+// Append adds records signed by the owner.
+func (w *World) Append(changes ...keyring.Change) {
+	w.t.Helper()
+	w.Members = must(w.Members.Append(w.Owner.Halves, changes...))(w.t)
+}
+
+// Admit makes a person a member, with every live KEK.
+func (w *World) Admit(p *Person) {
+	w.t.Helper()
+	changes := []keyring.Change{
+		keyring.AddIdentity{ID: p.Identity.ID, Role: p.Identity.Role, Public: p.Identity.Public},
+		keyring.SetUnlock{Block: p.Block()},
+	}
+	for _, version := range w.Members.KEKs() {
+		changes = append(changes, keyring.SealKEK{Seals: []keyring.Seal{p.Seal(w.t, w.KEKs[version], w.Vault(), version)}})
+	}
+	w.Append(changes...)
+}
+
+// Update changes the manifest.
+func (w *World) Update(u keyring.Update) {
+	w.t.Helper()
+	next, deleted, err := w.Deks.Apply(u, w.Members, Now)
+	if err != nil || len(deleted) > 0 {
+		w.t.Fatalf("update deks: %v, %d deleted elsewhere", err, len(deleted))
+	}
+	w.Deks = w.Store(next)
+}
+
+// Written is a revision: its line, its DEK, and that DEK unwrapped.
+type Written struct {
+	Line   vaultfile.Revision
+	DEK    keyring.DEK
+	Opened []byte
+}
+
+// Seal makes a revision of an item under the manifest's KEK, and stores nothing.
+func (w *World) Seal(item id.Item, name string, public, secret []byte, parents ...id.Revision) Written {
+	w.t.Helper()
+	meta := must((&vaultfile.Meta{Name: name, Created: Now, Public: public}).Encode())(w.t)
+	b := envelope.Binding{Vault: w.Vault(), Item: item, Revision: id.NewRevision(), Parents: keyring.SortParents(parents), Epoch: w.Deks.Epoch()}
+	dek, kek := Random32(), w.Deks.KEK()
+	return Written{
+		Line: vaultfile.Revision{
+			Item: item, Revision: b.Revision, Parents: b.Parents, Epoch: b.Epoch,
+			Meta: must(envelope.SealMeta(dek, b, meta))(w.t), Secret: must(envelope.SealSecret(dek, b, secret))(w.t),
+		},
+		DEK: keyring.DEK{
+			Item: item, Revision: b.Revision, Parents: b.Parents, KEK: kek,
+			Wrapped: must(envelope.WrapDEK(w.KEKs[kek], dek, b.Vault, item, b.Revision, kek))(w.t),
+		},
+		Opened: dek,
+	}
+}
+
+// Push stores revisions.
+func (w *World) Push(revisions ...Written) {
+	w.t.Helper()
+	var u keyring.Update
+	lines := make([]vaultfile.Revision, 0, len(revisions))
+	for _, r := range revisions {
+		u.Add = append(u.Add, r.DEK)
+		lines = append(lines, r.Line)
+	}
+	w.File = w.File.Add(lines...)
+	w.Update(u)
+}
+
+// Add makes and stores a revision.
+func (w *World) Add(item id.Item, name string, public, secret []byte, parents ...id.Revision) Written {
+	w.t.Helper()
+	r := w.Seal(item, name, public, secret, parents...)
+	w.Push(r)
+	return r
+}
+
+// MakeKEK adds the next KEK, sealed to every identity. people are those beside the owner.
+func (w *World) MakeKEK(people ...*Person) {
+	w.t.Helper()
+	version := w.Members.KEK() + 1
+	w.KEKs[version] = Random32()
+	var seals []keyring.Seal
+	for _, p := range append(people, w.Owner) {
+		seals = append(seals, p.Seal(w.t, w.KEKs[version], w.Vault(), version))
+	}
+	w.Append(keyring.MakeKEK{Seals: seals})
+}
+
+// Lines returns the lines of an object, each with its line feed.
+func Lines(object []byte) [][]byte { return slices.Collect(bytes.Lines(object)) }
+
+// Remac returns a deks object with another MAC: that of a KEK over what
+// precedes its last line.
+func Remac(t testing.TB, vault id.Vault, version uint64, kek, object []byte) []byte {
+	t.Helper()
+	lines := Lines(object)
+	body := bytes.Join(lines[:len(lines)-1], nil)
+	mac := must(envelope.DeksMAC(kek, vault, version, body))(t)
+	return fmt.Appendf(body, "{\"mac\":\"%s\"}\n", base64.RawURLEncoding.EncodeToString(mac[:]))
+}
+
+// Random32 returns 32 random bytes.
+func Random32() []byte {
+	b := make([]byte, 32)
+	rand.Read(b)
+	return b
+}
+
+// must reads as: the value, or the test fails.
+func must[T any](v T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
