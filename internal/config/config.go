@@ -94,8 +94,6 @@ type VaultConfig struct {
 	// PublicCache keeps public keys and names on the device, so that they are
 	// listed while the vault is locked.
 	PublicCache bool `toml:"public_cache"`
-	// IMDS lets AWS credentials come from the instance metadata service, too.
-	IMDS bool `toml:"imds"`
 }
 
 // Load reads the configuration at p. Missing files are empty ones. Errors name

@@ -11,6 +11,7 @@ import (
 	"vigil/internal/control"
 	"vigil/internal/durable"
 	"vigil/internal/id"
+	"vigil/internal/keeper"
 	"vigil/internal/opener"
 	"vigil/internal/vaultfile"
 )
@@ -32,7 +33,12 @@ func (v *vault) create(ctx context.Context, req *control.InitRequest, ask opener
 	if err := v.unfinished(); err != nil {
 		return nil, err
 	}
-	c, err := opener.Start(ctx, v.d.o.Opener, id.Vault{}, req.Passphrase)
+	pair, err := newPair()
+	if err != nil {
+		return nil, err
+	}
+	defer pair.close()
+	c, err := opener.Start(ctx, v.d.o.Opener, id.Vault{}, req.Passphrase, pair.openers)
 	if err != nil {
 		return nil, openerError(v.name, err)
 	}
@@ -53,16 +59,52 @@ func (v *vault) create(ctx context.Context, req *control.InitRequest, ask opener
 	if err := v.writeNew(created.Header); err != nil {
 		return nil, err
 	}
-	if _, err = c.Do(ctx, opener.Request{Found: &opener.Found{Place: place, Keyring: created.Keyring}}, ask); err != nil {
+	reply, err = c.Do(ctx, opener.Request{Found: &opener.Found{Place: place, Keyring: created.Keyring}}, ask)
+	if err != nil {
 		return nil, openerError(v.name, err)
+	}
+	if reply.Found != nil {
+		created.Keyring = *reply.Found
 	}
 	if err := v.finish(ctx, created); err != nil {
 		return nil, err
+	}
+	if req.Unlock {
+		if err := v.enter(ctx, c, pair, created); err != nil {
+			return nil, err
+		}
 	}
 	if v.cfg.Master == config.DefaultMaster {
 		notices = append(notices, "The local master key is in "+v.d.o.Paths.Device()+": back it up. Without it the vault can't be opened.")
 	}
 	return notices, nil
+}
+
+// enter unlocks the vault that was just made: its opener still has the identity.
+func (v *vault) enter(ctx context.Context, c *opener.Client, p *pair, created *opener.Created) error {
+	data, f, err := v.readFile()
+	if err != nil {
+		return err
+	}
+	k, err := keeper.Start(ctx, keeper.Options{Exe: v.d.o.Exe, Vault: created.Vault[:]})
+	if err != nil {
+		return keeperError(v.name, err)
+	}
+	attach := func(ctx context.Context, end *os.File) error {
+		_, err := k.AttachIdentity(ctx, end)
+		return err
+	}
+	if _, err := v.meet(ctx, c, p, attach, opener.Request{Enter: &opener.Enter{Keeper: 2}}, nil); err != nil {
+		k.Close()
+		return err
+	}
+	o := v.newOpen(k, created.Vault)
+	o.identity = created.Identity
+	if err := v.load(ctx, o, keeper.Pins{}, created.Keyring, data, f); err != nil {
+		k.Close()
+		return err
+	}
+	return v.install(ctx, o)
 }
 
 // configure takes the request's places over into the vault's configuration.

@@ -259,7 +259,8 @@ func outcomeOf(err error) (o refresh.Outcome, caller string) {
 		return refresh.Reached, ""
 	case errors.Is(err, keeper.ErrNoIdentity), e != nil && (e.Kind == opener.Revoked || e.Kind == opener.NotAMember):
 		return refresh.Revoked, ""
-	case e != nil && e.Kind == opener.Denied:
+	case e != nil && e.Kind == opener.Denied && e.Caller+e.RequestID != "":
+		// Without either it's this device's own disk that refused: no service did.
 		return refresh.Denied, e.Caller
 	}
 	return refresh.Unreachable, ""

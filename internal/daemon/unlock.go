@@ -85,8 +85,7 @@ func (v *vault) openWith(ctx context.Context, passphrase *os.File, ask opener.As
 	if err != nil {
 		return nil, keeperError(v.name, err)
 	}
-	now := time.Now()
-	o := &openVault{keeper: k, id: vaultID, since: now, checked: now, refreshed: now, leaseEnds: now.Add(time.Duration(v.cfg.Lease))}
+	o := v.newOpen(k, vaultID)
 	unlocked, err := v.handOver(ctx, k, opener.Unlock{
 		Place: v.place(vaultID, identity), Offline: off, KeepOffline: v.keepOffline(),
 	}, passphrase, ask)
@@ -98,7 +97,7 @@ func (v *vault) openWith(ctx context.Context, passphrase *os.File, ask opener.As
 	o.identity = unlocked.Identity
 	v.d.calls.add(unlocked.Calls)
 	if unlocked.Offline {
-		o.offline, o.leaseEnds = true, now.Add(offlineLease(off))
+		o.offline, o.leaseEnds = true, time.Now().Add(offlineLease(off))
 		if unlocked.Why != nil {
 			o.offlineWhy = unlocked.Why.Message
 		}
@@ -145,37 +144,66 @@ func (v *vault) handOver(ctx context.Context, k *keeper.Client, job opener.Unloc
 	return reply.Unlock, nil
 }
 
-// between runs an opener's job with a private socketpair between the opener and
-// the keeper, which attach passes to the keeper. The front keeps neither end.
-// The socketpair is the file after files.
-func (v *vault) between(ctx context.Context, attach func(context.Context, *os.File) error, files []*os.File, req opener.Request, reply *opener.Reply, ask opener.Asker) error {
+// pair is a private socketpair between an opener and a keeper. The front passes
+// on both ends and keeps neither.
+type pair struct{ openers, keepers *os.File }
+
+func newPair() (*pair, error) {
 	a, b, err := unixsock.SocketPair()
+	if err != nil {
+		return nil, err
+	}
+	return &pair{os.NewFile(uintptr(a), "opener"), os.NewFile(uintptr(b), "keeper")}, nil
+}
+
+// close closes what wasn't passed on. It may be called again.
+func (p *pair) close() {
+	_ = p.openers.Close()
+	_ = p.keepers.Close()
+}
+
+// between starts an opener for one job that meets a keeper, to which attach
+// passes the keeper's end. The socketpair is the opener's file after files.
+func (v *vault) between(ctx context.Context, attach func(context.Context, *os.File) error, files []*os.File, req opener.Request, reply *opener.Reply, ask opener.Asker) error {
+	p, err := newPair()
 	if err != nil {
 		return err
 	}
-	openersEnd, keepersEnd := os.NewFile(uintptr(a), "opener"), os.NewFile(uintptr(b), "keeper")
-	c, err := opener.Start(ctx, v.d.o.Opener, req.VaultID(), append(files, openersEnd)...)
-	_ = openersEnd.Close()
+	defer p.close()
+	c, err := opener.Start(ctx, v.d.o.Opener, req.VaultID(), append(files, p.openers)...)
 	if err != nil {
-		_ = keepersEnd.Close()
 		return openerError(v.name, err)
 	}
+	*reply, err = v.meet(ctx, c, p, attach, req, ask)
+	return err
+}
+
+// meet runs the job of an opener that has its end of the pair already, and ends
+// the opener.
+func (v *vault) meet(ctx context.Context, c *opener.Client, p *pair, attach func(context.Context, *os.File) error, req opener.Request, ask opener.Asker) (opener.Reply, error) {
+	_ = p.openers.Close()
 	var attached sync.WaitGroup
 	var attachErr error
 	attached.Go(func() {
-		attachErr = attach(ctx, keepersEnd)
-		_ = keepersEnd.Close() // so that an opener doesn't wait for a keeper that gave up
+		attachErr = attach(ctx, p.keepers)
+		_ = p.keepers.Close() // so that an opener doesn't wait for a keeper that gave up
 	})
-	*reply, err = c.Do(ctx, req, ask)
+	reply, err := c.Do(ctx, req, ask)
 	c.Close() // the opener's end closes with it, so that the keeper stops waiting
 	attached.Wait()
-	if err != nil {
-		return openerError(v.name, err)
+	switch {
+	case err != nil:
+		return reply, openerError(v.name, err)
+	case attachErr != nil:
+		return reply, keeperError(v.name, attachErr)
 	}
-	if attachErr != nil {
-		return keeperError(v.name, attachErr)
-	}
-	return nil
+	return reply, nil
+}
+
+// newOpen is an open vault, fresh from master key and backend.
+func (v *vault) newOpen(k *keeper.Client, vaultID id.Vault) *openVault {
+	now := time.Now()
+	return &openVault{keeper: k, id: vaultID, since: now, checked: now, refreshed: now, leaseEnds: now.Add(time.Duration(v.cfg.Lease))}
 }
 
 // load gives keyring and vault file to the keeper, and remembers what it accepted.

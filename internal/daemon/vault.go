@@ -91,7 +91,7 @@ func (v *vault) place(vaultID id.Vault, identity id.Identity) opener.Place {
 		Name: v.name, Vault: vaultID, Identity: identity,
 		Backend: v.cfg.Backend, KeyringDir: v.d.o.Paths.Keyring(v.name),
 		Master: v.cfg.Master, DeviceDir: v.d.o.Paths.Device(),
-		SessionDir: filepath.Join(v.d.o.Paths.State, "aws"), IMDS: v.cfg.IMDS,
+		SessionDir: filepath.Join(v.d.o.Paths.State, "aws"),
 	}
 }
 

@@ -56,7 +56,6 @@ type Place struct {
 	Master     string      `json:"master"`      // URI
 	DeviceDir  string      `json:"device_dir"`  // where this device's own keys lie
 	SessionDir string      `json:"session_dir"` // where sealed AWS sessions are kept
-	IMDS       bool        `json:"imds"`        // AWS credentials may come from the instance metadata service
 }
 
 // File is a descriptor that was handed to the opener: the how-manieth one,
@@ -70,6 +69,7 @@ type Request struct {
 
 	Create   *Create   `json:"create,omitempty"`
 	Found    *Found    `json:"found,omitempty"`
+	Enter    *Enter    `json:"enter,omitempty"`
 	Unlock   *Unlock   `json:"unlock,omitempty"`
 	Fetch    *Fetch    `json:"fetch,omitempty"`
 	Check    *Check    `json:"check,omitempty"`
@@ -103,6 +103,7 @@ type Reply struct {
 	Error    *Error    `json:"error,omitempty"`
 	Create   *Created  `json:"create,omitempty"`
 	Found    *Fetched  `json:"found,omitempty"`
+	Enter    *Entered  `json:"enter,omitempty"`
 	Unlock   *Unlocked `json:"unlock,omitempty"`
 	Fetch    *Fetched  `json:"fetch,omitempty"`
 	Check    *Checked  `json:"check,omitempty"`
@@ -137,6 +138,14 @@ type Found struct {
 	Place   Place   `json:"place"`
 	Keyring Fetched `json:"keyring"`
 }
+
+// Enter hands the identity of a vault that this opener has just made to a keeper.
+type Enter struct {
+	Keeper File `json:"keeper"`
+}
+
+// Entered says that the keeper has it.
+type Entered struct{}
 
 // Ask is a question for the person who waits for the job.
 type Ask struct {

@@ -9,6 +9,8 @@ import (
 
 	"vigil/internal/backend"
 	"vigil/internal/envelope"
+	"vigil/internal/guard"
+	"vigil/internal/handover"
 	"vigil/internal/id"
 	"vigil/internal/keyring"
 	"vigil/internal/master"
@@ -36,23 +38,53 @@ func (j *job) create(ctx context.Context, req *opener.Create) (*opener.Created, 
 			return nil, err
 		}
 	}
-	secrets, err := j.slab.Alloc(envelope.HalvesSize + envelope.KeySize)
+	seeds, err := j.slab.Alloc(envelope.HalvesSize)
 	if err != nil {
 		return nil, err
 	}
-	defer secrets.Free()
-	seeds, kek := secrets.Bytes()[:envelope.HalvesSize], secrets.Bytes()[envelope.HalvesSize:]
-	halves, err := envelope.GenerateHalves(id.NewIdentity(), seeds)
+	kek, err := j.slab.Alloc(envelope.KeySize)
 	if err != nil {
 		return nil, err
 	}
-	members, deks, err := j.makeKeyring(ctx, req, key, halves, kek)
+	defer kek.Free()
+	halves, err := envelope.GenerateHalves(id.NewIdentity(), seeds.Bytes())
 	if err != nil {
 		return nil, err
 	}
+	members, deks, err := j.makeKeyring(ctx, req, key, halves, kek.Bytes())
+	if err != nil {
+		seeds.Free()
+		return nil, err
+	}
+	j.made = &identity{vault: members.Vault(), id: halves.Identity(), seeds: seeds}
 	created := &opener.Created{Vault: members.Vault(), Identity: halves.Identity(), Header: vaultfile.Header(members.Vault()), Calls: key.Calls()}
 	created.Keyring = opener.Fetched{Members: members.Encode(), Deks: deks}
 	return created, nil
+}
+
+// identity is one whose private halves this process holds.
+type identity struct {
+	vault id.Vault
+	id    id.Identity
+	seeds *guard.Buffer
+}
+
+// enter hands the identity of the vault that was made to a keeper.
+func (j *job) enter(req *opener.Enter) (*opener.Entered, error) {
+	if j.made == nil {
+		return nil, errors.New("enter vault: this opener has made none")
+	}
+	keeper, err := handed(req.Keeper)
+	if err != nil {
+		return nil, err
+	}
+	defer keeper.Close()
+	defer j.made.seeds.Free()
+	if err := handover.Identity(keeper, j.made.vault, j.made.id, j.made.seeds.Bytes()); err != nil {
+		return nil, &opener.Error{Kind: opener.KeeperRefused, Message: err.Error()}
+	}
+	j.made = nil
+	return &opener.Entered{}, nil
 }
 
 // found stores the keyring of a new vault.

@@ -34,7 +34,8 @@ type job struct {
 	vault   id.Vault // from the hello
 	slab    *guard.Slab
 	deriver passphrase.Deriver
-	start   error // why it can do nothing
+	start   error     // why it can do nothing
+	made    *identity // of the vault that this process made, until it was handed over
 
 	interactive bool       // a person waits for the request under way
 	asking      sync.Mutex // one question at a time
@@ -50,7 +51,7 @@ func Run(ctx context.Context) int {
 		j.slab, j.start = guard.NewSlab(memory)
 	}
 	if j.slab != nil {
-		defer func() { _ = j.slab.Close() }()
+		defer func() { _ = j.slab.Close() }() // wipes what is left, whatever happened
 	}
 	if err := j.serve(ctx); err != nil && !errors.Is(err, io.EOF) {
 		return 1
@@ -105,6 +106,8 @@ func (j *job) do(ctx context.Context, req *opener.Request, reply *opener.Reply) 
 		reply.Put, err = j.put(ctx, req.Put)
 	case req.Create != nil:
 		reply.Create, err = j.create(ctx, req.Create)
+	case req.Enter != nil:
+		reply.Enter, err = j.enter(req.Enter)
 	case req.Check != nil:
 		reply.Check, err = j.check(ctx, req.Check)
 	case req.Found != nil:

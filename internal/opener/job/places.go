@@ -46,7 +46,7 @@ func (j *job) masterKey(ctx context.Context, p opener.Place) (master.Key, error)
 // signIn says how to get AWS credentials. A person is asked for an MFA code only
 // when one waits for this job; background work lives on the session kept then.
 func (j *job) signIn(p opener.Place) awsauth.Options {
-	o := awsauth.Options{IMDS: p.IMDS, Sessions: &sessions{job: j, dir: p.SessionDir, device: j.device(p)}}
+	o := awsauth.Options{Sessions: &sessions{job: j, dir: p.SessionDir, device: j.device(p)}}
 	if j.interactive {
 		o.MFA = func(context.Context) (string, error) { return j.ask("MFA code of your AWS account") }
 	}
