@@ -39,59 +39,59 @@ func (h *handler) Add(ctx context.Context, call *control.Call, req *control.AddR
 		job.Passphrase = 2
 	}
 	job.Keeper = opener.File(len(files) + 1)
-	key, err := h.d.newKey(ctx, asker(call), req.Vault, meta, files, func(o *openVault) opener.Request {
+	key, saved, err := h.d.newKey(ctx, asker(call), req.Vault, meta, files, func(o *openVault) opener.Request {
 		job.Vault = o.id
 		return opener.Request{Import: &job}
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &control.AddReply{Key: key}, nil
+	return &control.AddReply{Saved: saved, Key: key}, nil
 }
 
 // Generate makes a new key.
 func (h *handler) Generate(ctx context.Context, call *control.Call, req *control.GenerateRequest) (*control.GenerateReply, error) {
 	meta := vaultfile.Meta{Name: req.Name, Comment: req.Comment, Hosts: req.Hosts, Tags: req.Tags}
-	key, err := h.d.newKey(ctx, asker(call), req.Vault, meta, nil, func(o *openVault) opener.Request {
+	key, saved, err := h.d.newKey(ctx, asker(call), req.Vault, meta, nil, func(o *openVault) opener.Request {
 		return opener.Request{Generate: &opener.Generate{Vault: o.id, Type: req.Type, Bits: req.Bits, Comment: req.Comment, Keeper: 1}}
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &control.GenerateReply{Key: key}, nil
+	return &control.GenerateReply{Saved: saved, Key: key}, nil
 }
 
 // newKey has an opener hand a key to the keeper, and saves it as a new item.
-func (d *Daemon) newKey(ctx context.Context, ask opener.Asker, vaultName string, meta vaultfile.Meta, files []*os.File, request func(*openVault) opener.Request) (key control.Key, err error) {
+func (d *Daemon) newKey(ctx context.Context, ask opener.Asker, vaultName string, meta vaultfile.Meta, files []*os.File, request func(*openVault) opener.Request) (key control.Key, saved control.Saved, err error) {
 	v, err := d.find(vaultName)
 	if err != nil {
-		return key, err
+		return key, saved, err
 	}
 	ctx, done, err := v.beginJob(ctx)
 	if err != nil {
-		return key, err
+		return key, saved, err
 	}
 	defer done()
 	o, err := v.current()
 	if err != nil {
-		return key, err
+		return key, saved, err
 	}
 	if err := v.nameIsFree(o, meta.Name, id.Item{}); err != nil {
-		return key, err
+		return key, saved, err
 	}
 	draft, parsed, err := v.draft(ctx, o, files, request(o))
 	if err != nil {
-		return key, err
+		return key, saved, err
 	}
 	if err := v.complete(o, &meta, draft, parsed); err != nil {
-		return key, errors.Join(err, o.keeper.DropDraft(ctx, draft.Number))
+		return key, saved, errors.Join(err, o.keeper.DropDraft(ctx, draft.Number))
 	}
 	encoded, err := meta.Encode()
 	if err != nil {
-		return key, errors.Join(err, o.keeper.DropDraft(ctx, draft.Number))
+		return key, saved, errors.Join(err, o.keeper.DropDraft(ctx, draft.Number))
 	}
 	item := id.NewItem()
-	err = v.write(ctx, o, change{ask: ask, seal: func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
+	saved.Pending, err = v.write(ctx, o, change{ask: ask, seal: func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
 		s, err := o.keeper.SealDraft(ctx, draft.Number, item, encoded)
 		if err != nil {
 			return nil, keeperError(v.name, err)
@@ -99,9 +99,10 @@ func (d *Daemon) newKey(ctx context.Context, ask opener.Asker, vaultName string,
 		return []keeper.Sealed{s}, nil
 	}})
 	if err != nil {
-		return key, err
+		return key, saved, err
 	}
-	return v.item(o, item)
+	key, err = v.item(o, item)
+	return key, saved, err
 }
 
 // draft runs the opener's job and returns what the keeper and the opener say of the key.
@@ -216,10 +217,11 @@ func (h *handler) Remove(ctx context.Context, call *control.Call, req *control.R
 		return nil, err
 	}
 	key := v.describe(f)
-	if err := v.write(ctx, o, change{ask: asker(call), remove: []id.Item{f.item}}); err != nil {
+	pending, err := v.write(ctx, o, change{ask: asker(call), remove: []id.Item{f.item}})
+	if err != nil {
 		return nil, err
 	}
-	return &control.RemoveReply{Key: key}, nil
+	return &control.RemoveReply{Saved: control.Saved{Pending: pending}, Key: key}, nil
 }
 
 // Edit makes a revision of an item with other metadata.
@@ -241,7 +243,7 @@ func (h *handler) Edit(ctx context.Context, call *control.Call, req *control.Edi
 	if err != nil {
 		return nil, err
 	}
-	err = v.write(ctx, o, change{ask: asker(call), seal: func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
+	pending, err := v.write(ctx, o, change{ask: asker(call), seal: func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
 		s, err := o.keeper.SealEdited(ctx, f.revision, f.item, v.heads(o, f.item), meta)
 		if err != nil {
 			return nil, keeperError(v.name, err)
@@ -252,7 +254,7 @@ func (h *handler) Edit(ctx context.Context, call *control.Call, req *control.Edi
 		return nil, err
 	}
 	key, err := v.item(o, f.item)
-	return &control.EditReply{Key: key}, err
+	return &control.EditReply{Saved: control.Saved{Pending: pending}, Key: key}, err
 }
 
 // heads are the revisions that an edit replaces: all there are of the item.

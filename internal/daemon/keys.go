@@ -104,6 +104,9 @@ func (v *vault) describe(f *fact) control.Key {
 	for _, to := range f.to {
 		k.Destinations = append(k.Destinations, destination(to))
 	}
+	if f.pending {
+		k.State = control.KeyPending
+	}
 	if f.problem != "" {
 		k.State, k.Problem = control.KeyDamaged, f.problem
 	}

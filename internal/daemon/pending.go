@@ -2,11 +2,177 @@ package daemon
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"time"
 
+	"vigil/internal/control"
+	"vigil/internal/durable"
+	"vigil/internal/id"
+	"vigil/internal/keeper"
+	"vigil/internal/keyring"
 	"vigil/internal/opener"
+	"vigil/internal/state"
+	"vigil/internal/vaultfile"
 )
 
+// A change that the backend can't take now waits in the device state, on the
+// disk before the vault file has its line. It survives lock and restart, is
+// usable at once on this device, and is pushed at the next refresh that reaches
+// the backend. One that meets a tombstone stays, as deleted elsewhere.
+
+// mayWait tells whether a failed write may wait for the backend: it gave no
+// answer, and the vault may be used without network at all.
+func (v *vault) mayWait(err error) bool {
+	var e *opener.Error
+	return errors.As(err, &e) && (e.Kind == opener.Unreachable || e.Kind == opener.SignIn) && v.keepOffline() > 0
+}
+
+// waiting returns what waits, for the keeper.
+func (v *vault) waiting(vaultID id.Vault) (w keeper.Waiting, err error) {
+	list, err := v.d.state.Vault(vaultID).Pending()
+	if err != nil {
+		return w, fmt.Errorf("read changes that wait: %w", err)
+	}
+	seen := map[uint64]bool{}
+	for i := range list {
+		p := &list[i]
+		if p.DeletedElsewhere {
+			continue
+		}
+		if p.Remove {
+			w.Remove = append(w.Remove, p.Item)
+			continue
+		}
+		w.Add = append(w.Add, pendingDEK(p))
+		for _, line := range p.Seals {
+			seal, err := keyring.ParseSeal(line)
+			if err != nil {
+				return w, err
+			}
+			if !seen[seal.KEK] {
+				seen[seal.KEK] = true
+				w.Seals = append(w.Seals, seal)
+			}
+		}
+	}
+	return w, nil
+}
+
+func pendingDEK(p *state.Pending) keyring.DEK {
+	e := keyring.DEK{Item: p.Item, Revision: p.Revision, Parents: p.Parents, KEK: p.KEK}
+	copy(e.Wrapped[:], p.Wrapped)
+	return e
+}
+
+// writePending keeps a change on this device and writes its lines to the vault
+// file. Lines of removed items stay there until the backend knows of the removal.
+func (v *vault) writePending(ctx context.Context, o *openVault, w *writing) error {
+	if err := w.sealOnce(ctx, o); err != nil {
+		return err
+	}
+	seals, err := v.sealLines(o, w.update)
+	if err != nil {
+		return err
+	}
+	st, now := v.d.state.Vault(o.id), time.Now()
+	for i := range w.update.Add {
+		e := &w.update.Add[i]
+		p := state.Pending{Item: e.Item, Revision: e.Revision, Parents: e.Parents, KEK: e.KEK, Wrapped: e.Wrapped[:], Seals: seals, Added: now}
+		if err := st.AddPending(ctx, p); err != nil {
+			return fmt.Errorf("keep change of vault %q: %w", v.name, err)
+		}
+	}
+	for _, item := range w.update.Remove {
+		if err := st.AddPending(ctx, state.Pending{Item: item, Remove: true, Added: now}); err != nil {
+			return fmt.Errorf("keep change of vault %q: %w", v.name, err)
+		}
+	}
+	if len(w.lines) > 0 {
+		err := durable.Update(ctx, v.cfg.Path, durable.Options{Keep: true}, func(old []byte) ([]byte, error) {
+			f, err := vaultfile.Parse(old, o.id)
+			if err != nil {
+				return nil, fileError(v, err)
+			}
+			return f.Add(w.lines...).EncodeAll(), nil
+		})
+		if err != nil {
+			return fmt.Errorf("write vault %q: %w", v.name, err)
+		}
+	}
+	return v.reload(ctx, o, o.keyring)
+}
+
+// sealLines are this identity's seals of the KEKs that wrap the additions.
+func (v *vault) sealLines(o *openVault, u keyring.Update) (lines [][]byte, err error) {
+	members, err := keyring.ParseMembers(o.keyring.Members, o.id)
+	if err != nil {
+		return nil, fmt.Errorf("read keyring: %w", err)
+	}
+	for _, e := range u.Add {
+		if seal, ok := members.Seal(e.KEK, o.identity); ok && len(lines) == 0 {
+			lines = append(lines, seal.Line())
+		}
+	}
+	return lines, nil
+}
+
 // pushPending stores the changes that wait for the backend, and returns how many.
-func (v *vault) pushPending(ctx context.Context, session *opener.Client, o *openVault) (int, error) {
-	return 0, nil
+func (v *vault) pushPending(ctx context.Context, session *opener.Client, o *openVault) (pushed int, err error) {
+	for range maxRaces {
+		w, err := v.waiting(o.id)
+		if err != nil || len(w.Add)+len(w.Remove) == 0 {
+			return 0, err
+		}
+		next, deleted, err := v.pushDeks(ctx, session, o, w.Update)
+		if errors.Is(err, &opener.Error{Kind: opener.Conflict}) {
+			if err := v.catchUp(ctx, session, o, nil); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		if err := v.dropPushed(ctx, o, w, deleted); err != nil {
+			return 0, err
+		}
+		return len(w.Add) + len(w.Remove) - len(deleted), v.writeFile(ctx, o, next, nil)
+	}
+	return 0, control.Errorf(control.CodeUnreachable, "They are tried again at the next refresh.", "vault %q: other writers were first %d times", v.name, maxRaces)
+}
+
+// dropPushed forgets what the backend has now, and marks what was deleted elsewhere.
+func (v *vault) dropPushed(ctx context.Context, o *openVault, w keeper.Waiting, deleted []keyring.DEK) error {
+	st := v.d.state.Vault(o.id)
+	gone := map[id.Revision]bool{}
+	for _, e := range deleted {
+		gone[e.Revision] = true
+	}
+	list, err := st.Pending()
+	if err != nil {
+		return err
+	}
+	pushed := map[id.Revision]bool{}
+	for _, e := range w.Add {
+		pushed[e.Revision] = true
+	}
+	removed := map[id.Item]bool{}
+	for _, item := range w.Remove {
+		removed[item] = true
+	}
+	for _, p := range list {
+		switch {
+		case gone[p.Revision]:
+			p.DeletedElsewhere = true
+			err = st.AddPending(ctx, p)
+			v.d.why.note(control.Refusal{What: "push", Vault: v.name, Reason: fmt.Sprintf("a change of item %v waited for the backend, and the item was deleted elsewhere meanwhile", p.Item)})
+		case p.Remove && removed[p.Item], !p.Remove && pushed[p.Revision]:
+			err = st.DropPending(ctx, p)
+		}
+		if err != nil {
+			return fmt.Errorf("forget pushed change of vault %q: %w", v.name, err)
+		}
+	}
+	return nil
 }

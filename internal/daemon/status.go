@@ -112,6 +112,7 @@ func (v *vault) status(context.Context) control.VaultStatus {
 		s.Problem, s.Next = v.problem.Message, v.problem.Next
 	}
 	s.State, s.ID, s.Identity, s.UnlockedAt = control.VaultUnlocked, o.id.String(), o.identity.String(), &since
+	s.Pending = o.pending
 	s.Keys, s.Waiting, s.Epoch, s.KEKVersion = len(o.keys), o.waiting, o.loaded.Pins.Deks.Epoch, o.loaded.KEK
 	s.Keeper, s.Damaged = o.keeper.PID(), o.damaged
 	for _, f := range o.keys {

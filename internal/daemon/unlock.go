@@ -208,12 +208,16 @@ func (v *vault) newOpen(k *keeper.Client, vaultID id.Vault) *openVault {
 
 // load gives keyring and vault file to the keeper, and remembers what it accepted.
 func (v *vault) load(ctx context.Context, o *openVault, pins keeper.Pins, keyring opener.Fetched, data []byte, f *vaultfile.File) error {
-	l, err := o.keeper.Load(ctx, pins, keyring.Members, keyring.Deks, data)
+	waiting, err := v.waiting(o.id)
+	if err != nil {
+		return err
+	}
+	l, err := o.keeper.Load(ctx, pins, keyring.Members, keyring.Deks, data, waiting)
 	if err != nil {
 		return keeperError(v.name, err)
 	}
 	v.mu.Lock()
-	o.take(l, keyring, f)
+	o.take(l, keyring, f, waiting)
 	v.mu.Unlock()
 	return v.remember(ctx, o)
 }

@@ -60,6 +60,7 @@ type openVault struct {
 	facts   map[id.Revision]*fact
 	keys    []*fact // those in use, sorted by name
 	waiting int
+	pending int
 	damaged []string // lines of the vault file that can't be read
 }
 
@@ -71,6 +72,7 @@ type fact struct {
 	meta     vaultfile.Meta
 	to       []agentproto.Destination
 	problem  string // why it can't be used
+	pending  bool   // the backend doesn't have it yet
 }
 
 func newVault(d *Daemon, c config.Vault) *vault { return &vault{d: d, name: c.Name, cfg: c} }
@@ -202,7 +204,7 @@ func (v *vault) remembered() ([]state.PublicKey, error) {
 }
 
 // take makes facts of what the keeper loaded, keeping those it knows.
-func (o *openVault) take(l *keeper.Loaded, keyring opener.Fetched, f *vaultfile.File) {
+func (o *openVault) take(l *keeper.Loaded, keyring opener.Fetched, f *vaultfile.File, w keeper.Waiting) {
 	facts := make(map[id.Revision]*fact, len(l.Items))
 	keys := make([]*fact, 0, len(l.Items))
 	for i := range l.Items {
@@ -211,7 +213,7 @@ func (o *openVault) take(l *keeper.Loaded, keyring opener.Fetched, f *vaultfile.
 		if known == nil || it.Meta != nil || it.Problem != known.problem {
 			known = newFact(it)
 		}
-		known.key = it.Key
+		known.key, known.pending = it.Key, false
 		facts[it.Revision] = known
 		keys = append(keys, known)
 	}
@@ -221,6 +223,12 @@ func (o *openVault) take(l *keeper.Loaded, keyring opener.Fetched, f *vaultfile.
 	l.Items = nil
 	o.loaded, o.keyring, o.facts, o.keys = l, keyring, facts, keys
 	o.waiting = max(0, len(f.Revisions())-len(keys))
+	o.pending = len(w.Add) + len(w.Remove)
+	for _, e := range w.Add {
+		if f := facts[e.Revision]; f != nil {
+			f.pending = true
+		}
+	}
 	o.damaged = nil
 	for i := range f.Damaged() {
 		o.damaged = append(o.damaged, f.Damaged()[i].Error())

@@ -29,34 +29,58 @@ type change struct {
 
 // write makes a change: deks in the backend first, by compare-and-swap, then
 // the vault file, so that a line always has a key. It's durable when it returns
-// nil. The caller has the job turn.
-func (v *vault) write(ctx context.Context, o *openVault, c change) error {
+// nil. While the backend can't be reached the change waits on this device,
+// which pending reports. The caller has the job turn.
+func (v *vault) write(ctx context.Context, o *openVault, c change) (pending bool, err error) {
 	session, err := opener.Start(ctx, v.d.o.Opener, o.id)
 	if err != nil {
-		return openerError(v.name, err)
+		return false, openerError(v.name, err)
 	}
 	defer session.Close()
-	update := keyring.Update{Remove: c.remove}
-	var lines []vaultfile.Revision
+	w := &writing{change: c, update: keyring.Update{Remove: c.remove}}
 	for range maxRaces {
-		if err := v.catchUp(ctx, session, o, c.ask); err != nil {
-			return err
-		}
-		if c.seal != nil && update.Add == nil {
-			if lines, update.Add, err = sealed(c.seal(ctx, o)); err != nil {
-				return err
-			}
-		}
-		deks, err := v.pushDeks(ctx, session, o, update)
-		if errors.Is(err, &opener.Error{Kind: opener.Conflict}) {
+		deks, err := v.writeOnce(ctx, session, o, w)
+		switch {
+		case errors.Is(err, &opener.Error{Kind: opener.Conflict}):
 			continue
+		case err != nil && v.mayWait(err):
+			return true, v.writePending(ctx, o, w)
+		case err != nil:
+			return false, err
 		}
-		if err != nil {
-			return err
-		}
-		return v.writeFile(ctx, o, deks, lines)
+		return false, v.writeFile(ctx, o, deks, w.lines)
 	}
-	return control.Errorf(control.CodeUnreachable, "Try again. Nothing was changed.", "vault %q: other writers were first %d times", v.name, maxRaces)
+	return false, control.Errorf(control.CodeUnreachable, "Try again. Nothing was changed.", "vault %q: other writers were first %d times", v.name, maxRaces)
+}
+
+// writing is a change under way: its revisions are sealed once.
+type writing struct {
+	change
+	update keyring.Update
+	lines  []vaultfile.Revision
+}
+
+func (w *writing) sealOnce(ctx context.Context, o *openVault) (err error) {
+	if w.seal == nil || w.update.Add != nil {
+		return nil
+	}
+	w.lines, w.update.Add, err = sealed(w.seal(ctx, o))
+	return err
+}
+
+// writeOnce tries to store the manifest with the change, and returns it.
+func (v *vault) writeOnce(ctx context.Context, session *opener.Client, o *openVault, w *writing) (opener.Fetched, error) {
+	if err := v.catchUp(ctx, session, o, w.ask); err != nil {
+		return opener.Fetched{}, err
+	}
+	if err := w.sealOnce(ctx, o); err != nil {
+		return opener.Fetched{}, err
+	}
+	next, deleted, err := v.pushDeks(ctx, session, o, w.update)
+	if err == nil && len(deleted) > 0 {
+		return next, control.Errorf(control.CodeRefused, "Add it as a new key.", "vault %q: the key was deleted elsewhere meanwhile", v.name)
+	}
+	return next, err
 }
 
 func sealed(list []keeper.Sealed, err error) (lines []vaultfile.Revision, deks []keyring.DEK, _ error) {
@@ -110,26 +134,24 @@ func (v *vault) reload(ctx context.Context, o *openVault, keyring opener.Fetched
 }
 
 // pushDeks stores the manifest with the update, and returns it as stored.
-func (v *vault) pushDeks(ctx context.Context, session *opener.Client, o *openVault, u keyring.Update) (opener.Fetched, error) {
-	next := o.keyring
+// Additions to items that were removed elsewhere are returned instead of made.
+func (v *vault) pushDeks(ctx context.Context, session *opener.Client, o *openVault, u keyring.Update) (next opener.Fetched, deleted []keyring.DEK, err error) {
+	next = o.keyring
 	object, deleted, err := o.keeper.Deks(ctx, u, time.Now())
 	if err != nil {
-		return next, keeperError(v.name, err)
-	}
-	if len(deleted) > 0 {
-		return next, control.Errorf(control.CodeRefused, "Nothing was changed. Add it as a new key.", "vault %q: the key was deleted elsewhere meanwhile", v.name)
+		return next, nil, keeperError(v.name, err)
 	}
 	reply, err := session.Do(ctx, opener.Request{Put: &opener.Put{
 		Place: v.place(o.id, o.identity), Object: backend.Deks, Data: object, Expect: o.keyring.DeksVersion,
 	}}, nil)
 	if err != nil {
-		return next, openerError(v.name, err)
+		return next, nil, openerError(v.name, err)
 	}
 	if reply.Put == nil {
-		return next, errors.New("store keyring: the opener gave no answer")
+		return next, nil, errors.New("store keyring: the opener gave no answer")
 	}
 	next.Deks, next.DeksVersion = object, reply.Put.Version
-	return next, nil
+	return next, deleted, nil
 }
 
 // writeFile adds lines to the vault file as it is now, and drops what was

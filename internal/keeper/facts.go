@@ -55,13 +55,16 @@ type Loaded struct {
 	Items []Item
 }
 
-// Load gives the keeper a keyring and the vault file. It verifies them against
+// Waiting are changes that the backend doesn't have yet.
+type Waiting = ring.Waiting
+
+// Load gives the keeper a keyring, the vault file, and the changes that wait. It verifies them against
 // pins and what it has seen itself; on an error (ErrDamaged, ErrRollback,
 // ErrNoIdentity) what was loaded before stays in use.
-func (c *Client) Load(ctx context.Context, pins Pins, members, deks, file []byte) (*Loaded, error) {
+func (c *Client) Load(ctx context.Context, pins Pins, members, deks, file []byte, w Waiting) (*Loaded, error) {
 	head := wire.AppendUint32(appendPins(nil, pins), uint32(len(members)))
 	reply, err := c.call(ctx, opLoad, head, members,
-		wire.AppendUint32(nil, uint32(len(deks))), deks, wire.AppendUint32(nil, uint32(len(file))), file)
+		wire.AppendUint32(nil, uint32(len(deks))), deks, wire.AppendUint32(nil, uint32(len(file))), file, appendWaiting(nil, w))
 	if err != nil {
 		return nil, err
 	}
@@ -203,6 +206,26 @@ func appendUpdate(b []byte, u keyring.Update) []byte {
 		b = append(b, u.Remove[i][:]...)
 	}
 	return b
+}
+
+func appendWaiting(b []byte, w Waiting) []byte {
+	b = wire.AppendUint32(b, uint32(len(w.Seals)))
+	for i := range w.Seals {
+		b = wire.AppendString(b, w.Seals[i].Line())
+	}
+	return appendUpdate(b, w.Update)
+}
+
+func readWaiting(r *wire.Reader) (w Waiting, err error) {
+	for n := r.Uint32(); n > 0 && r.Err() == nil; n-- {
+		seal, err := keyring.ParseSeal(r.String())
+		if err != nil {
+			return w, fmt.Errorf("%w: %w", ErrBadRequest, err)
+		}
+		w.Seals = append(w.Seals, seal)
+	}
+	w.Update, err = readUpdate(r)
+	return w, err
 }
 
 func readUpdate(r *wire.Reader) (u keyring.Update, err error) {

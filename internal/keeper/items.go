@@ -12,18 +12,18 @@ import (
 // forgets those that have none any more. It appends a Loaded to out. A damaged
 // item is reported and doesn't stop the others.
 func (v *vault) loadItems(parsed *vaultfile.File, out []byte) []byte {
-	deks := v.ring.Deks()
+	manifest := v.ring.Manifest()
 	out = appendPins(out, v.ring.Pins())
-	out = wire.AppendUint64(out, deks.KEK())
+	out = wire.AppendUint64(out, v.ring.Deks().KEK())
 	// Every line that has a DEK is opened first: only one that is genuine may
 	// take the place of the revisions it replaces.
 	tried := make(map[id.Revision]*item, len(v.items))
 	for _, line := range parsed.Revisions() {
-		if dek, ok := deks.Lookup(line.Revision); ok && dek.Item == line.Item {
+		if dek, ok := manifest.Lookup(line.Revision); ok && dek.Item == line.Item {
 			tried[line.Revision] = v.tryItem(line, dek)
 		}
 	}
-	states := parsed.States(deks, func(line *vaultfile.Revision) bool {
+	states := parsed.States(manifest, func(line *vaultfile.Revision) bool {
 		it := tried[line.Revision]
 		return it != nil && it.problem == ""
 	})

@@ -92,15 +92,16 @@ func ringError(err error) error {
 func (s *server) load(r *wire.Reader, out []byte) ([]byte, error) {
 	pins := readPins(r)
 	members, deks, file := bytes.Clone(r.String()), bytes.Clone(r.String()), bytes.Clone(r.String())
-	if r.End() != nil {
-		return out, ErrBadRequest
+	waiting, err := readWaiting(r)
+	if err != nil {
+		return out, err
 	}
-	err := s.withVault(func(v *vault) error {
+	err = s.withVault(func(v *vault) error {
 		parsed, err := vaultfile.Parse(file, v.ring.Vault())
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
-		if err := v.ring.Load(members, deks, pins); err != nil {
+		if err := v.ring.Load(members, deks, pins, waiting); err != nil {
 			return err
 		}
 		out = v.loadItems(parsed, out)

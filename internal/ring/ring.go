@@ -51,6 +51,7 @@ type Ring struct {
 	keks    map[uint64]*guard.Buffer
 	members *keyring.Members
 	deks    *keyring.Deks
+	pending *keyring.Pending
 }
 
 // New makes a ring of an identity's private halves, envelope.HalvesSize bytes.
@@ -88,10 +89,20 @@ func (r *Ring) Deks() *keyring.Deks { return r.deks }
 // Pins returns the state of the keyring loaded last.
 func (r *Ring) Pins() Pins { return Pins{Members: r.members.Pin(), Deks: r.deks.Pin()} }
 
+// Waiting are changes of this device that the backend doesn't have yet, and the
+// seals of the KEKs that wrap them, which may have been retired meanwhile.
+type Waiting struct {
+	keyring.Update
+	Seals []keyring.Seal
+}
+
+// Manifest returns the manifest loaded last, with the changes that wait.
+func (r *Ring) Manifest() *keyring.Pending { return r.pending }
+
 // Load verifies both objects and takes them as the current ones. On an error
 // the old ones stay. Errors are those of package keyring (see keyring.StageOf),
 // ErrNotAMember, or about guarded memory.
-func (r *Ring) Load(membersObject, deksObject []byte, pins Pins) error {
+func (r *Ring) Load(membersObject, deksObject []byte, pins Pins, w Waiting) error {
 	members, err := r.verifyMembers(membersObject, pins)
 	if err != nil {
 		return err
@@ -116,8 +127,22 @@ func (r *Ring) Load(membersObject, deksObject []byte, pins Pins) error {
 		r.drop(fresh) // another keyring may have other KEKs of these versions
 		return err
 	}
-	r.members, r.deks = members, deks
-	r.dropRetired()
+	r.members, r.deks, r.pending = members, deks, keyring.WithPending(deks, w.Update)
+	r.dropRetired(w)
+	return r.openOld(w)
+}
+
+// openOld opens the retired KEKs that changes which wait are wrapped by. Their
+// seals were matched to a signed record when they were kept.
+func (r *Ring) openOld(w Waiting) error {
+	for _, seal := range w.Seals {
+		if seal.Identity != r.identity || r.keks[seal.KEK] != nil {
+			continue
+		}
+		if err := r.openKEK(seal); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -181,9 +206,12 @@ func (r *Ring) openKEK(seal keyring.Seal) error {
 	return nil
 }
 
-// dropRetired wipes the KEKs that the chain has retired.
-func (r *Ring) dropRetired() {
+// dropRetired wipes the KEKs that the chain has retired and no change waits for.
+func (r *Ring) dropRetired(w Waiting) {
 	live := map[uint64]bool{}
+	for _, e := range w.Add {
+		live[e.KEK] = true
+	}
 	for _, version := range r.members.KEKs() {
 		live[version] = true
 	}

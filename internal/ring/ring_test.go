@@ -35,7 +35,7 @@ func newRing(t *testing.T, w *ringtest.World, p *ringtest.Person) (*ring.Ring, *
 func load(t *testing.T, r *ring.Ring, w *ringtest.World) {
 	t.Helper()
 	o := w.Objects()
-	if err := r.Load(o.Members, o.Deks, ring.Pins{}); err != nil {
+	if err := r.Load(o.Members, o.Deks, ring.Pins{}, ring.Waiting{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -106,7 +106,7 @@ func TestRotation(t *testing.T) {
 	both := func(stage string) {
 		t.Helper()
 		for name, r := range map[string]*ring.Ring{"owner": owner, "member": other} {
-			if err := r.Load(o.Members, o.Deks, ring.Pins{}); err != nil {
+			if err := r.Load(o.Members, o.Deks, ring.Pins{}, ring.Waiting{}); err != nil {
 				t.Fatalf("%s: %s: %v", stage, name, err)
 			}
 			dek, _ := r.Deks().Lookup(written.DEK.Revision)
@@ -150,10 +150,10 @@ func TestExpelledIdentityLosesTheNextKEK(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := other.Load(members, w.Objects().Deks, ring.Pins{}); !errors.Is(err, ring.ErrNotAMember) {
+	if err := other.Load(members, w.Objects().Deks, ring.Pins{}, ring.Waiting{}); !errors.Is(err, ring.ErrNotAMember) {
 		t.Fatalf("expelled member: %v", err)
 	}
-	if err := owner.Load(members, w.Objects().Deks, ring.Pins{}); err != nil {
+	if err := owner.Load(members, w.Objects().Deks, ring.Pins{}, ring.Waiting{}); err != nil {
 		t.Fatal(err)
 	}
 	other.Close()
@@ -177,21 +177,21 @@ func TestDEKWaitingThroughARotation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Load(members, w.Objects().Deks, ring.Pins{}); err != nil {
+	if err := r.Load(members, w.Objects().Deks, ring.Pins{}, ring.Waiting{}); err != nil {
 		t.Fatal(err)
 	}
 	deks, err := r.Rewrap()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Load(members, deks, ring.Pins{}); err != nil {
+	if err := r.Load(members, deks, ring.Pins{}, ring.Waiting{}); err != nil {
 		t.Fatal(err)
 	}
 	pushed, deleted, err := r.Apply(keyring.Update{Add: []keyring.DEK{waiting}}, ringtest.Now)
 	if err != nil || len(deleted) > 0 {
 		t.Fatalf("push: %v, %d deleted", err, len(deleted))
 	}
-	if err := r.Load(members, pushed, ring.Pins{}); err != nil {
+	if err := r.Load(members, pushed, ring.Pins{}, ring.Waiting{}); err != nil {
 		t.Fatal(err)
 	}
 	dek, ok := r.Deks().Lookup(line.Revision)
@@ -214,7 +214,7 @@ func TestARefusedKeyringLeavesNoKEK(t *testing.T) {
 	refused.KEKs = map[uint64][]byte{1: w.KEKs[1]}
 	refused.MakeKEK()
 	damaged := ringtest.Remac(t, w.Vault(), 1, ringtest.Random32(), w.Objects().Deks)
-	if err := r.Load(refused.Members.Encode(), damaged, ring.Pins{}); err == nil {
+	if err := r.Load(refused.Members.Encode(), damaged, ring.Pins{}, ring.Waiting{}); err == nil {
 		t.Fatal("accepted a manifest with a wrong MAC")
 	}
 	if got := slab.Usage().Used; got != used {

@@ -96,7 +96,7 @@ func (j *job) export(ctx context.Context, req *opener.Export) (*opener.Exported,
 // exportItem goes down the hierarchy from the identity to one item, verifying
 // each step, and writes the key.
 func (j *job) exportItem(o *opened, line *vaultfile.Revision, pass []byte, to opener.File) error {
-	if err := o.ring.Load(o.keyring.Members, o.keyring.Deks, ring.Pins{}); err != nil {
+	if err := o.ring.Load(o.keyring.Members, o.keyring.Deks, ring.Pins{}, ring.Waiting{}); err != nil {
 		return err
 	}
 	dek, ok := o.ring.Deks().Lookup(line.Revision)

@@ -1,0 +1,218 @@
+package keeper
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
+
+	"vigil/internal/guard"
+	"vigil/internal/keyfile"
+	"vigil/internal/wire"
+)
+
+// memlockVariable tells a keeper of these tests to lower its lock limit, in
+// bytes, and to go on as a user whom the limit binds.
+const memlockVariable = "VIGIL_TEST_MEMLOCK"
+
+// TestMain makes this binary a keeper, or a front of one, when it's started as such.
+func TestMain(m *testing.M) {
+	switch {
+	case len(os.Args) > 1 && os.Args[1] == Role:
+		if err := bindLockLimit(); err != nil {
+			os.Exit(3)
+		}
+		os.Exit(Main(os.Args[2:]))
+	case len(os.Args) > 1 && os.Args[1] == frontRole:
+		os.Exit(beFront(os.Args[2:]))
+	}
+	os.Exit(m.Run())
+}
+
+func bindLockLimit() error {
+	limit := os.Getenv(memlockVariable)
+	if limit == "" {
+		return nil
+	}
+	n, err := strconv.ParseUint(limit, 10, 64)
+	if err != nil {
+		return err
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: n, Max: n}); err != nil {
+		return err
+	}
+	if os.Getuid() == 0 {
+		const nobody = 65534
+		return unix.Setresuid(nobody, nobody, nobody)
+	}
+	return nil
+}
+
+// patience bounds what must come at once on an idle machine; with others on it
+// and the race detector it takes longer. No test waits for it to be right.
+const patience = 20 * time.Second
+
+func exe(t testing.TB) string {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func start(t testing.TB, vault []byte) *Client {
+	t.Helper()
+	return startAs(t, Options{Exe: exe(t), Vault: vault})
+}
+
+func startAs(t testing.TB, o Options) *Client {
+	t.Helper()
+	c, err := Start(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// startSmall starts a keeper that the lock limit leaves no more than limit
+// bytes of guarded memory.
+func startSmall(t testing.TB, vault []byte, limit int) *Client {
+	t.Helper()
+	script := filepath.Join(t.TempDir(), "vigild")
+	text := fmt.Sprintf("#!/bin/sh\n%s=%d exec '%s' \"$@\"\n", memlockVariable, limit, exe(t))
+	if err := os.WriteFile(script, []byte(text), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return startAs(t, Options{Exe: script, Vault: vault})
+}
+
+// sample is a private key as an agent's add message carries it.
+type sample struct {
+	name     string
+	encoding []byte // without comment
+	public   []byte
+	flags    []uint32 // of the signatures it makes
+}
+
+func generate(t testing.TB, kind string, bits int) sample {
+	t.Helper()
+	k, err := keyfile.Generate(kind, bits, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	s := sample{name: k.Type(), encoding: bytes.Clone(k.Encoding()), public: k.Public(), flags: []uint32{0}}
+	if kind == keyfile.KindRSA {
+		s.flags = []uint32{2, 4}
+	}
+	return s
+}
+
+func ed25519Key(t testing.TB) sample { t.Helper(); return generate(t, keyfile.KindEd25519, 0) }
+
+// samples are keys of every type.
+func samples(t testing.TB) []sample {
+	t.Helper()
+	return []sample{
+		ed25519Key(t),
+		generate(t, keyfile.KindECDSA, 256), generate(t, keyfile.KindECDSA, 384), generate(t, keyfile.KindECDSA, 521),
+		generate(t, keyfile.KindRSA, 2048), generate(t, keyfile.KindRSA, 3072),
+		generate(t, keyfile.KindComposite, 0),
+	}
+}
+
+// guarded copies b into guarded memory, as the front has a message's body.
+func guarded(t testing.TB, b []byte) *guard.Buffer {
+	t.Helper()
+	slab, err := guard.NewSlab(len(b) + 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = slab.Close() })
+	buf, err := slab.Alloc(len(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(buf.Bytes(), b)
+	return buf
+}
+
+func addBody(s sample, comment string) []byte {
+	return wire.AppendString(bytes.Clone(s.encoding), comment)
+}
+
+func add(t testing.TB, c *Client, s sample) Added {
+	t.Helper()
+	a, err := c.Add(t.Context(), guarded(t, addBody(s, "comment")), false)
+	if err != nil {
+		t.Fatalf("add %s: %v", s.name, err)
+	}
+	return a
+}
+
+// addFor adds a key with a lifetime in seconds.
+func addFor(t testing.TB, c *Client, s sample, seconds uint32) Added {
+	t.Helper()
+	a, err := c.Add(t.Context(), guarded(t, wire.AppendUint32(append(addBody(s, "comment"), 1), seconds)), true)
+	if err != nil {
+		t.Fatalf("add %s: %v", s.name, err)
+	}
+	return a
+}
+
+func sign(t testing.TB, c *Client, key uint64) error {
+	t.Helper()
+	_, err := c.Sign(t.Context(), key, []byte("data"), 0, nil)
+	return err
+}
+
+// verify checks a signature with x/crypto/ssh, which knows no composite keys:
+// of those it checks the framing.
+func verify(public, data, sig []byte) error {
+	var s ssh.Signature
+	if err := ssh.Unmarshal(sig, &s); err != nil {
+		return fmt.Errorf("signature blob: %w", err)
+	}
+	key, err := ssh.ParsePublicKey(public)
+	if err != nil {
+		r := wire.NewReader(public)
+		if typ := string(r.String()); typ != s.Format || len(s.Blob) != 2420+64 {
+			return fmt.Errorf("signature of %s: %q with %d bytes", typ, s.Format, len(s.Blob))
+		}
+		return nil
+	}
+	return key.Verify(data, &s)
+}
+
+func wantErr(t *testing.T, got, want error) {
+	t.Helper()
+	if !errors.Is(got, want) {
+		t.Fatalf("got %v, want %v", got, want)
+	}
+}
+
+// ended waits until the keeper's process has ended.
+func ended(t testing.TB, c *Client) {
+	t.Helper()
+	select {
+	case <-c.Done():
+	case <-time.After(patience):
+		t.Fatal("the keeper still runs")
+	}
+}
+
+func cancelled() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}

@@ -1,0 +1,443 @@
+package keeper
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"vigil/internal/buildid"
+)
+
+// frontRole makes the test binary a front: a process that can be killed or
+// stopped while it has a keeper.
+const frontRole = "front-of-a-keeper"
+
+// beFront starts a keeper with the deadlines of its arguments, says which
+// process it is, and waits.
+func beFront(args []string) int {
+	idle, err1 := time.ParseDuration(args[0])
+	lease, err2 := time.ParseDuration(args[1])
+	me, err3 := os.Executable()
+	c, err4 := Start(context.Background(), Options{Exe: me})
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Println(c.PID())
+	_, _ = io.ReadFull(os.Stdin, make([]byte, 1)) // until the test has a hold of the keeper
+	if err := c.SetDeadlines(context.Background(), idle, lease); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Println("set")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	return 0
+}
+
+// front is such a process, and the keeper it has.
+type front struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	in     io.WriteCloser
+	out    *bufio.Reader
+	keeper int // pidfd
+	exited chan struct{}
+}
+
+func startFront(t *testing.T, idle, lease time.Duration) *front {
+	t.Helper()
+	f := &front{t: t, cmd: exec.Command(exe(t), frontRole, idle.String(), lease.String()), exited: make(chan struct{})}
+	f.cmd.Stderr = os.Stderr
+	var err error
+	if f.in, err = f.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := f.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.out = bufio.NewReader(out)
+	if err := f.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = f.cmd.Process.Kill()
+		_ = f.cmd.Wait()
+	})
+	pid, err := strconv.Atoi(f.line())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.keeper, err = unix.PidfdOpen(pid, 0); err != nil {
+		t.Skipf("no pidfd: %v", err)
+	}
+	t.Cleanup(func() {
+		_ = unix.PidfdSendSignal(f.keeper, unix.SIGKILL, nil, 0)
+		_ = unix.Close(f.keeper)
+	})
+	return f
+}
+
+func (f *front) line() string {
+	f.t.Helper()
+	line, err := f.out.ReadString('\n')
+	if err != nil {
+		f.t.Fatalf("front: %v", err)
+	}
+	return strings.TrimSpace(line)
+}
+
+// set makes the front set the deadlines.
+func (f *front) set() {
+	f.t.Helper()
+	if _, err := f.in.Write([]byte{1}); err != nil {
+		f.t.Fatal(err)
+	}
+	if got := f.line(); got != "set" {
+		f.t.Fatalf("front says %q", got)
+	}
+}
+
+// keeperEnds waits until the keeper's process has ended.
+func (f *front) keeperEnds() {
+	f.t.Helper()
+	poll := []unix.PollFd{{Fd: int32(f.keeper), Events: unix.POLLIN}}
+	deadline := time.Now().Add(patience)
+	for {
+		n, err := unix.Poll(poll, int(time.Until(deadline).Milliseconds()))
+		if errors.Is(err, unix.EINTR) && time.Now().Before(deadline) {
+			continue
+		}
+		if n != 1 || err != nil {
+			f.t.Fatalf("the keeper still runs (%v)", err)
+		}
+		return
+	}
+}
+
+func TestAKilledFrontTakesItsKeeperAlong(t *testing.T) {
+	f := startFront(t, 0, 0)
+	f.set()
+	if err := f.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	f.keeperEnds()
+}
+
+// TestDeadlinesHoldWhileTheFrontIsStopped: they end the keeper, not the front.
+func TestDeadlinesHoldWhileTheFrontIsStopped(t *testing.T) {
+	for name, d := range map[string]struct{ idle, lease time.Duration }{
+		"idle":                  {idle: 300 * time.Millisecond},
+		"lease":                 {lease: 300 * time.Millisecond},
+		"lease before idle":     {idle: time.Hour, lease: 300 * time.Millisecond},
+		"idle before the lease": {idle: 300 * time.Millisecond, lease: time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := startFront(t, d.idle, d.lease)
+			f.set()
+			if err := f.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			f.keeperEnds()
+		})
+	}
+}
+
+func TestUseAndRenewalPutDeadlinesOff(t *testing.T) {
+	c := start(t, nil)
+	a := add(t, c, ed25519Key(t))
+	const short = 2 * time.Second
+	if err := c.SetDeadlines(t.Context(), short, short); err != nil {
+		t.Fatal(err)
+	}
+	for begin := time.Now(); time.Since(begin) < short+short/4; {
+		if err := c.SetDeadlines(t.Context(), short, short); err != nil {
+			t.Fatal(err)
+		}
+		if err := sign(t, c, a.Key); err != nil {
+			t.Fatalf("after %v: %v", time.Since(begin), err)
+		}
+	}
+	if err := c.SetDeadlines(t.Context(), 0, 0); err != nil { // none any more
+		t.Fatal(err)
+	}
+	if err := sign(t, c, a.Key); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAnExpiredLeaseEndsTheKeeperInUse(t *testing.T) {
+	c := start(t, nil)
+	a := add(t, c, ed25519Key(t))
+	if err := c.SetDeadlines(t.Context(), time.Hour, 200*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	for sign(t, c, a.Key) == nil { // use doesn't put a lease off
+	}
+	ended(t, c)
+	wantErr(t, sign(t, c, a.Key), ErrGone)
+}
+
+// TestInstants: a deadline has passed as soon as either clock says so.
+func TestInstants(t *testing.T) {
+	wall := time.Unix(1_700_000_000, 0)
+	at := instant{boot: time.Hour, wall: wall}
+	end := at.after(time.Minute)
+	for _, tt := range []struct {
+		name       string
+		boot, wall time.Duration // since at
+		passed     bool
+	}{
+		{"before", 59 * time.Second, 59 * time.Second, false},
+		{"after", time.Minute, time.Minute, true},
+		{"wall clock set back", time.Minute, -24 * time.Hour, true},
+		{"suspended on a machine whose boot clock stands still", time.Second, time.Minute, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			now := instant{boot: at.boot + tt.boot, wall: wall.Add(tt.wall)}
+			if got := end.passed(now); got != tt.passed {
+				t.Fatalf("passed: %v", got)
+			}
+			if left := end.left(now); (left <= 0) != tt.passed {
+				t.Fatalf("%v left", left)
+			}
+		})
+	}
+	if later := at.after(time.Hour); earlier(end, later) != end || earlier(later, end) != end || earlier(instant{}, end) != end || earlier(end, instant{}) != end {
+		t.Fatal("the earlier of two deadlines isn't the earlier one")
+	}
+}
+
+func TestAKilledKeeperIsGone(t *testing.T) {
+	c := start(t, nil)
+	a := add(t, c, ed25519Key(t))
+	if err := syscall.Kill(c.PID(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	ended(t, c)
+	if c.Exit() == nil {
+		t.Fatal("it ended as if it had been asked to")
+	}
+	for range 3 {
+		wantErr(t, sign(t, c, a.Key), ErrGone)
+		_, err := c.Stats(t.Context())
+		wantErr(t, err, ErrGone)
+	}
+	c.Close()
+}
+
+// TestAKeeperKilledInTheMiddle: every call under way returns.
+func TestAKeeperKilledInTheMiddle(t *testing.T) {
+	c := start(t, nil)
+	a := add(t, c, generate(t, "rsa", 3072))
+	results := make(chan error, 50)
+	signed := make(chan struct{}, cap(results)*1000)
+	for range cap(results) {
+		go func() {
+			for {
+				if _, err := c.Sign(t.Context(), a.Key, []byte("x"), 2, nil); err != nil {
+					results <- err
+					return
+				}
+				select {
+				case signed <- struct{}{}:
+				default:
+				}
+			}
+		}()
+	}
+	<-signed
+	if err := syscall.Kill(c.PID(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for range cap(results) {
+		wantErr(t, <-results, ErrGone)
+	}
+}
+
+func TestCloseEndsTheKeeper(t *testing.T) {
+	c := start(t, nil)
+	a := add(t, c, ed25519Key(t))
+	c.Close()
+	ended(t, c)
+	if err := c.Exit(); err != nil {
+		t.Fatalf("it ended with %v", err)
+	}
+	wantErr(t, sign(t, c, a.Key), ErrGone)
+	c.Close()
+}
+
+func TestCloseKillsAKeeperThatDoesNotEnd(t *testing.T) {
+	c := start(t, nil)
+	if err := syscall.Kill(c.PID(), syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	ended(t, c)
+}
+
+// TestBrokenFramesEndTheKeeper: the front is trusted, but what the keeper makes
+// of a front gone wrong is to end, with nothing left and nothing waiting.
+func TestBrokenFramesEndTheKeeper(t *testing.T) {
+	frame := func(size uint32, body ...byte) []byte {
+		return append(binary.BigEndian.AppendUint32(nil, size), body...)
+	}
+	for name, b := range map[string][]byte{
+		"no op":                   frame(0, 0),
+		"longer than any message": frame(maxMessage+1, byte(opSign)),
+		"largest length there is": frame(1<<32-1, byte(opAdd)),
+		"a secret too large":      frame(maxAgentBody+100, append([]byte{byte(opAdd)}, make([]byte, smallMessage)...)...),
+		"two requests at once":    append(frame(1, byte(opStats)), frame(1, byte(opStats))...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := start(t, nil)
+			if _, err := c.conns[0].c.Write(b); err != nil {
+				t.Fatal(err)
+			}
+			ended(t, c)
+			var status *exec.ExitError
+			if err := c.Exit(); errors.As(err, &status) {
+				t.Fatalf("it ended with %v", err)
+			}
+		})
+	}
+	for name, b := range map[string][]byte{
+		"cut in its header": {0, 0},
+		"cut in its body":   frame(100, byte(opSign), 1, 2, 3),
+		"cut in a secret":   frame(maxAgentBody, byte(opAdd), 1, 2, 3),
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := start(t, nil)
+			if _, err := c.conns[0].c.Write(b); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.conns[0].c.CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			ended(t, c)
+		})
+	}
+}
+
+// TestNonsenseIsAnswered: every op with every short body gets a reply, and the
+// keeper goes on.
+func TestNonsenseIsAnswered(t *testing.T) {
+	vault := [32]byte{1}
+	c := start(t, vault[:])
+	for o := range 40 {
+		if op(o) == opAttach {
+			continue // waits for a descriptor
+		}
+		for _, body := range [][]byte{nil, {0}, make([]byte, 7), make([]byte, 200), slices.Repeat([]byte{0xff}, 300), slices.Repeat([]byte{0, 0, 0, 1}, 100)} {
+			_, err := c.call(t.Context(), op(o), body)
+			if errors.Is(err, ErrGone) || errors.Is(err, io.EOF) {
+				t.Fatalf("op %d with % x ended the keeper", o, body)
+			}
+			if op(o) == opHide && err == nil {
+				t.Fatalf("locked with % x", body)
+			}
+			if op(o) == opDeadlines && err == nil && len(body) != 0 {
+				if err := c.SetDeadlines(t.Context(), 0, 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	if a := add(t, c, ed25519Key(t)); sign(t, c, a.Key) != nil {
+		t.Fatal("it doesn't sign any more")
+	}
+}
+
+func TestAHelloOfAnotherBuildIsRefused(t *testing.T) {
+	c := start(t, nil)
+	for name, h := range map[string]hello{
+		"another build": {build: buildid.ID() + "x", role: roleFront},
+		"another role":  {build: buildid.ID(), role: roleKeeper},
+		"a second one":  {build: buildid.ID(), role: roleFront, vault: make([]byte, 32)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := c.call(t.Context(), opHello, h.append(nil))
+			wantErr(t, err, ErrRefused)
+		})
+	}
+}
+
+func TestAttachWithoutADescriptor(t *testing.T) {
+	vault := [32]byte{1}
+	c := start(t, vault[:])
+	k, err := c.take(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.send(opAttach, []byte{byte(attachIdentity)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.receive(nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.c.Write([]byte{0}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = k.receive(nil)
+	c.put(k)
+	wantErr(t, err, ErrBadRequest)
+	if _, err := c.Stats(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestAKeeperHasOnlyItsConnections: nothing of the front's leaks into it, nor
+// of one keeper into another.
+func TestAKeeperHasOnlyItsConnections(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("the keeper is undumpable: only root sees its descriptors")
+	}
+	first, second := start(t, nil), start(t, nil)
+	for _, c := range []*Client{first, second} {
+		list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", c.PID()))
+		if err != nil {
+			t.Skipf("descriptors can't be listed: %v", err)
+		}
+		sockets := 0
+		for _, e := range list {
+			to, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", c.PID(), e.Name()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch {
+			case strings.HasPrefix(to, "socket:"):
+				sockets++
+			case to == "/dev/null", strings.HasPrefix(to, "anon_inode:"), strings.Contains(to, "memfd:"), strings.Contains(to, "secretmem"), strings.Contains(to, "cgroup"):
+			default:
+				t.Errorf("descriptor %s leads to %s", e.Name(), to)
+			}
+		}
+		if sockets != len(c.conns) {
+			t.Errorf("%d sockets, want its %d connections", sockets, len(c.conns))
+		}
+		env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", c.PID()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for v := range strings.SplitSeq(strings.TrimRight(string(env), "\x00"), "\x00") {
+			name, _, _ := strings.Cut(v, "=")
+			if !slices.Contains([]string{"GOTRACEBACK", "TZ", "GODEBUG", "GOMAXPROCS"}, name) {
+				t.Errorf("environment has %s", name)
+			}
+		}
+	}
+}
