@@ -70,6 +70,10 @@ check: ## gofumpt, vet and staticcheck for Linux and macOS, go mod tidy
 format: ## format every Go file with gofumpt
 	@go tool -modfile=tools/go.mod gofumpt -l -w .
 
+.PHONY: reader
+reader: deps-for-tests ## the second reader of the vault format, on the vectors and on real vaults
+	go test -count=1 -v ./test/reader
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (30s)
 	@sh tools/fuzz.sh

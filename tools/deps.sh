@@ -5,11 +5,13 @@
 #   tools/deps.sh check     lists what is missing and how to get it; status 1 if anything is
 #
 # The tests drive real programs: OpenSSH's client, agent and server, git,
-# PuTTY's key converter, a debugger and a tracer. As root they also need an
+# PuTTY's key converter, a debugger and a tracer; and Node runs the second reader of
+# the vault format, whose libraries npm installs. As root they also need an
 # unprivileged user to start Vigil as: `vigiltest`, which has no password.
 set -eu
 
 user=vigiltest
+reader=$(dirname "$0")/reader
 
 # what is needed: command, Debian package, Homebrew formula ("-" when macOS has it)
 table='
@@ -24,6 +26,8 @@ openssl    openssl         -
 gdb        gdb             -
 strace     strace          -
 setpriv    util-linux      -
+node       nodejs          node
+npm        npm             node
 '
 [ "$(uname)" = Darwin ] && table=$(printf '%s\n' "$table" | grep -v -e '^gdb' -e '^strace' -e '^setpriv')
 
@@ -70,6 +74,15 @@ add_user() {
 	usermod -p '*' $user
 }
 
+# The libraries of the second reader, at the versions and hashes of its lockfile.
+# They are made readable for the user that root runs the tests as.
+install_reader() {
+	have=$(cat "$reader/node_modules/.installed" 2>/dev/null || true)
+	want=$(cksum <"$reader/package-lock.json")
+	[ "$have" = "$want" ] && return
+	(cd "$reader" && umask 022 && npm ci --no-progress >&2 && printf '%s\n' "$want" >node_modules/.installed)
+}
+
 case ${1-} in
 install)
 	packages=$(missing package)
@@ -87,10 +100,15 @@ install)
 		fi
 	fi
 	[ "$(uname)" = Darwin ] || add_user
+	install_reader
 	;;
 check)
 	commands=$(missing command)
-	[ -z "$commands" ] && exit 0
+	if [ -z "$commands" ]; then
+		[ -d "$reader/node_modules/@noble" ] && exit 0
+		echo "the libraries of tools/reader are not here; get them with:  (cd tools/reader && npm ci)" >&2
+		exit 1
+	fi
 	echo "the tests need commands that are not here: $commands" >&2
 	if [ "$(uname)" = Darwin ]; then
 		echo "get them with:  brew install $(missing formula)" >&2
