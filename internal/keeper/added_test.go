@@ -57,7 +57,7 @@ func TestSignaturesThatAreRefused(t *testing.T) {
 		flags uint32
 		want  error
 	}{
-		{"unknown flags", ed.Key, 8, ErrBadRequest},
+		{"unknown flags", ed.Key, 8, ErrUnsupported},
 		{"RSA with SHA-1", rsa.Key, 0, ErrUnsupported},
 		{"no such key", ed.Key + 1000, 0, ErrNoKey},
 	} {

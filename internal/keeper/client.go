@@ -38,6 +38,9 @@ type conn struct {
 }
 
 func (c *Client) take(ctx context.Context) (*conn, error) {
+	if ctx.Err() != nil { // select would take a free connection as well
+		return nil, ctx.Err()
+	}
 	select {
 	case <-c.free:
 	case <-c.done:

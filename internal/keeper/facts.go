@@ -147,6 +147,10 @@ func (c *Client) seal(ctx context.Context, from byte, draft uint64, source id.Re
 	if err != nil {
 		return s, err
 	}
+	return readSealed(reply)
+}
+
+func readSealed(reply []byte) (s Sealed, err error) {
 	r := wire.NewReader(reply)
 	s.Line, s.DEK = r.String(), readDEK(&r)
 	if err := r.End(); err != nil {

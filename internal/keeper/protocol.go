@@ -27,6 +27,9 @@ const (
 	opAttach                  // kind, then a descriptor → what the opener handed over
 	opLoad                    // pin, members, deks, vault file → Loaded
 	opSeal                    // draft or key, item, parents, epoch, meta → Sealed
+	opVerify                  // vault file → problems
+	opSealLine                // line, parents → Sealed
+	opCollect                 // vault file, time → deks
 	opDropDraft               // draft
 	opDeks                    // update, time → deks
 	opRotation                // step → members or deks

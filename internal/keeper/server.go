@@ -199,6 +199,12 @@ func (w *worker) handle(o op, body, out []byte) ([]byte, error) {
 		return s.load(&r, out)
 	case opSeal:
 		return s.seal(&r, out)
+	case opVerify:
+		return s.verify(&r, out)
+	case opSealLine:
+		return s.sealLine(&r, out)
+	case opCollect:
+		return s.collect(&r, out)
 	case opDropDraft:
 		number := r.Uint64()
 		if r.End() != nil {
@@ -307,7 +313,7 @@ func keyError(err error) error {
 		return nil
 	case isFull(err):
 		return fmt.Errorf("%w: %w", ErrFull, err)
-	case errors.Is(err, signer.ErrUnsupported):
+	case errors.Is(err, signer.ErrUnsupported), errors.Is(err, signer.ErrSHA1), errors.Is(err, signer.ErrFlags):
 		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	default:
 		return fmt.Errorf("%w: %w", ErrBadRequest, err)

@@ -70,6 +70,7 @@ var publicFields = map[string]int{
 	"ecdsa-sha2-nistp384":                2,
 	"ecdsa-sha2-nistp521":                2,
 	"ssh-ed25519":                        1,
+	"ssh-mldsa44-ed25519":                1, // since OpenSSH 10.6
 	"ssh-mldsa44-ed25519@openssh.com":    1,
 	"sk-ssh-ed25519@openssh.com":         2, // key, application
 	"sk-ecdsa-sha2-nistp256@openssh.com": 3, // curve, point, application

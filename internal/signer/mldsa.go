@@ -12,7 +12,9 @@ import (
 
 const (
 	typeMLDSA = "ssh-mldsa44-ed25519@openssh.com"
-	certMLDSA = "ssh-mldsa44-ed25519-cert-v01@openssh.com"
+	// typeMLDSARegistered is what OpenSSH calls the same key from 10.6 on.
+	typeMLDSARegistered = "ssh-mldsa44-ed25519"
+	certMLDSA           = "ssh-mldsa44-ed25519-cert-v01@openssh.com"
 
 	// compositePublicSize and compositeSigSize: the ML-DSA-44 part, then Ed25519's.
 	compositePublicSize = mldsa.MLDSA44PublicKeySize + pointSize
@@ -30,6 +32,7 @@ const (
 // (draft-ietf-sshm-composite-sigs; ssh-mldsa-eddsa.c): two signatures over one
 // message representative, of which both must verify.
 type mldsaKey struct {
+	typ    string        // of the plain key: typeMLDSA or typeMLDSARegistered
 	secret *guard.Buffer // ML-DSA seed, then the expanded Ed25519 key
 	public []byte        // both public keys
 }
@@ -37,6 +40,15 @@ type mldsaKey struct {
 // parseMLDSA reads both public keys as one string (a certificate has it
 // instead), and both seeds as another.
 func parseMLDSA(slab *guard.Slab, r, cert *wire.Reader) (private, error) {
+	return parseComposite(typeMLDSA, slab, r, cert)
+}
+
+// parseMLDSARegistered is parseMLDSA for the other name.
+func parseMLDSARegistered(slab *guard.Slab, r, cert *wire.Reader) (private, error) {
+	return parseComposite(typeMLDSARegistered, slab, r, cert)
+}
+
+func parseComposite(typ string, slab *guard.Slab, r, cert *wire.Reader) (private, error) {
 	from := r
 	if cert != nil {
 		from = cert
@@ -67,7 +79,7 @@ func parseMLDSA(slab *guard.Slab, r, cert *wire.Reader) (private, error) {
 		buf.Free()
 		return nil, ErrMismatch
 	}
-	return &mldsaKey{secret: buf, public: bytes.Clone(pub)}, nil
+	return &mldsaKey{typ: typ, secret: buf, public: bytes.Clone(pub)}, nil
 }
 
 // representative returns what both parts sign for data, with an empty context:
@@ -101,11 +113,11 @@ func (k *mldsaKey) appendSignature(dst, data []byte, _ uint32, _ bool) ([]byte, 
 	if err := signEd25519(classical, secret[mldsa.PrivateKeySize:], &public, m); err != nil {
 		return nil, err
 	}
-	return appendSignatureBlob(dst, typeMLDSA, sig[:]), nil
+	return appendSignatureBlob(dst, k.typ, sig[:]), nil
 }
 
 func (k *mldsaKey) plainBlob() []byte {
-	return wire.AppendString(wire.AppendString(nil, typeMLDSA), k.public)
+	return wire.AppendString(wire.AppendString(nil, k.typ), k.public)
 }
 
 func (k *mldsaKey) free() { k.secret.Free() }

@@ -96,6 +96,8 @@ func lookup(name string) (parse parseFunc, certificate bool) {
 		return parseRSA, true
 	case typeMLDSA:
 		return parseMLDSA, false
+	case typeMLDSARegistered:
+		return parseMLDSARegistered, false
 	case certMLDSA:
 		return parseMLDSA, true
 	}
