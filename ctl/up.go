@@ -242,6 +242,24 @@ func (u *up) finish(ctx context.Context, v *control.VaultStatus) error {
 			"  ssh-add -l                 lists the keys\n" +
 			"  vigilctl show KEY          prints the line for a server's authorized_keys\n" +
 			"  vigilctl lock              locks; vigilctl up unlocks again")
+		if dir := u.offPath(); dir != "" {
+			u.say("vigilctl isn't on your PATH yet: it is in %s", printable(dir))
+		}
 	}
 	return u.print(u.result, func(w io.Writer) { fmt.Fprintln(w, line) })
+}
+
+// offPath returns the folder of Vigil's programs when a shell wouldn't find
+// vigilctl by its name, as after a build, and else "".
+func (u *up) offPath() string {
+	for _, dir := range filepath.SplitList(u.env("PATH")) {
+		if info, err := os.Stat(filepath.Join(dir, "vigilctl")); err == nil && info.Mode().IsRegular() {
+			return ""
+		}
+	}
+	vigild, err := u.vigild()
+	if err != nil {
+		return ""
+	}
+	return filepath.Dir(vigild)
 }

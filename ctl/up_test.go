@@ -76,7 +76,7 @@ func TestUpFirstRunWithoutATerminal(t *testing.T) {
 	if r.out != b.exportLine() {
 		t.Errorf("standard output: %q", r.out)
 	}
-	for _, want := range []string{"Back up the device key.", "made 256 SHA256:", "ssh-ed25519 AAAA", "without a passphrase", "/.ssh/id_a", "vigilctl env"} {
+	for _, want := range []string{"Back up the device key.", "made 256 SHA256:", "ssh-ed25519 AAAA", "without a passphrase", "/.ssh/id_a", "vigilctl env", "isn't on your PATH yet: it is in " + filepath.Dir(b.vigild)} {
 		if !strings.Contains(r.errors, want) {
 			t.Errorf("it doesn't say %q:\n%s", want, r.errors)
 		}
