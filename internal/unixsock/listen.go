@@ -57,9 +57,9 @@ type Options struct {
 type Listener struct {
 	l    *net.UnixListener
 	path string
-	name string   // from LISTEN_FDNAMES
-	lock *os.File // PATH.lock, nil when activated
-	made fs.FileInfo
+	name string      // from LISTEN_FDNAMES
+	lock *os.File    // PATH.lock, or nil
+	made fs.FileInfo // what Close removes, or nil when activated
 
 	closed chan struct{}
 	once   sync.Once
@@ -105,7 +105,7 @@ func (l *Listener) Path() string { return l.path }
 func (l *Listener) Name() string { return l.name }
 
 // Activated reports a socket that the service manager owns and keeps.
-func (l *Listener) Activated() bool { return l.lock == nil }
+func (l *Listener) Activated() bool { return l.made == nil }
 
 // Accept waits for a connection. A peer of another user is an error of type
 // *ForeignPeerError with its connection closed, and the caller goes on
@@ -170,7 +170,7 @@ func short(err error) bool {
 func (l *Listener) Close() error {
 	l.once.Do(func() {
 		close(l.closed)
-		if l.lock != nil {
+		if l.made != nil {
 			if now, err := os.Lstat(l.path); err == nil && os.SameFile(now, l.made) {
 				_ = os.Remove(l.path)
 			}
@@ -228,11 +228,16 @@ func releaseLock(f *os.File) {
 	f.Close()
 }
 
-// bind makes the socket, the lock being held.
+// bind makes the socket in place of a dead one, the lock being held.
 func bind(path string) (*net.UnixListener, error) {
 	if err := clearStale(path); err != nil {
 		return nil, err
 	}
+	return bindNew(path)
+}
+
+// bindNew makes the socket where there is nothing yet.
+func bindNew(path string) (*net.UnixListener, error) {
 	var lc net.ListenConfig
 	// On Linux the mode of a bound socket is that of the descriptor less the
 	// umask, so there is no moment in which others could connect.
@@ -268,7 +273,7 @@ func clearStale(path string) error {
 	if owner(info) != os.Geteuid() {
 		return fmt.Errorf("the socket there belongs to uid %d: %w", owner(info), ErrUnsafe)
 	}
-	alive, err := answers(path)
+	alive, err := Answers(path)
 	if err != nil {
 		return err
 	}
@@ -278,10 +283,10 @@ func clearStale(path string) error {
 	return os.Remove(path)
 }
 
-// answers reports whether a process listens at path. A full backlog is an
+// Answers reports whether a process listens at path. A full backlog is an
 // answer too. It doesn't wait: a connection to a unix socket is made or
 // refused at once.
-func answers(path string) (bool, error) {
+func Answers(path string) (bool, error) {
 	fd, err := socket()
 	if err != nil {
 		return false, err
