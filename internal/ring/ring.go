@@ -15,6 +15,7 @@ package ring
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"vigil/internal/envelope"
 	"vigil/internal/guard"
@@ -123,27 +124,44 @@ func (r *Ring) Load(membersObject, deksObject []byte, pins Pins, w Waiting) erro
 	if err == nil {
 		err = deks.Verify(members, r.MAC)
 	}
+	if err == nil {
+		fresh, err = r.openOld(members, w, fresh)
+	}
 	if err != nil {
 		r.drop(fresh) // another keyring may have other KEKs of these versions
 		return err
 	}
 	r.members, r.deks, r.pending = members, deks, keyring.WithPending(deks, w.Update)
 	r.dropRetired(w)
-	return r.openOld(w)
+	return nil
 }
 
-// openOld opens the retired KEKs that changes which wait are wrapped by. Their
-// seals were matched to a signed record when they were kept.
-func (r *Ring) openOld(w Waiting) error {
+// openOld opens the retired KEKs that changes which wait are wrapped by, and
+// appends their versions to fresh. Anyone can seal to an identity, so a seal
+// counts only when a signed record names it; one that doesn't count, or doesn't
+// open, leaves what it wraps unusable and nothing else.
+func (r *Ring) openOld(members *keyring.Members, w Waiting, fresh []uint64) ([]uint64, error) {
 	for _, seal := range w.Seals {
-		if seal.Identity != r.identity || r.keks[seal.KEK] != nil {
+		if seal.Identity != r.identity || r.keks[seal.KEK] != nil || !sealed(members, seal) {
 			continue
 		}
-		if err := r.openKEK(seal); err != nil {
-			return err
+		err := r.openKEK(seal)
+		if errors.Is(err, guard.ErrFull) {
+			return fresh, err
+		}
+		if err == nil {
+			fresh = append(fresh, seal.KEK)
 		}
 	}
-	return nil
+	return fresh, nil
+}
+
+// sealed tells whether a record of the chain names a seal.
+func sealed(members *keyring.Members, seal keyring.Seal) bool {
+	want := keyring.SealRef{Identity: seal.Identity, SHA256: seal.Hash()}
+	return slices.ContainsFunc(members.Records(), func(rec keyring.Record) bool {
+		return rec.KEK == seal.KEK && slices.Contains(rec.Seals, want)
+	})
 }
 
 // verifyMembers checks the chain, and that this identity is on it with these keys.

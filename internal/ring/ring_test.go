@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 
+	"vigil/internal/envelope"
 	"vigil/internal/guard"
 	"vigil/internal/id"
 	"vigil/internal/keyring"
@@ -201,6 +202,75 @@ func TestDEKWaitingThroughARotation(t *testing.T) {
 	if meta, err := r.OpenMeta(&line, &dek); err != nil || string(meta) != "meta" {
 		t.Fatalf("%q, %v", meta, err)
 	}
+}
+
+// TestSealsOfWaitingChanges: a DEK that waits was wrapped by a KEK that is
+// retired now, so its seal is kept with it. Whoever can write to this device's
+// state can put another there, as everybody can seal to an identity; it counts
+// only if a signed record names it.
+func TestSealsOfWaitingChanges(t *testing.T) {
+	w := ringtest.New(t)
+	genuine, _ := w.Members.Seal(1, w.Owner.Identity.ID)
+	waiting := w.Seal(id.NewItem(), "mine", []byte("public"), []byte("private"))
+	rotate(t, w)
+
+	attacker := *w
+	attacker.KEKs = map[uint64][]byte{1: ringtest.Random32(), 2: ringtest.Random32(), 7: ringtest.Random32()}
+	forged := attacker.Owner.Seal(t, attacker.KEKs[1], w.Vault(), 1)
+	invented := attacker.Owner.Seal(t, attacker.KEKs[7], w.Vault(), 7)
+	damaged := genuine
+	damaged.Sealed[1000] ^= 1
+	theirs := attacker.SealUnder(1, id.NewItem(), "theirs", []byte("public"), []byte("private"))
+	as7 := attacker.SealUnder(7, id.NewItem(), "theirs", []byte("public"), []byte("private"))
+
+	for name, tt := range map[string]struct {
+		seals []keyring.Seal
+		add   ringtest.Written
+		want  error
+	}{
+		"genuine":                       {[]keyring.Seal{genuine}, waiting, nil},
+		"missing":                       {nil, waiting, ring.ErrNoKEK},
+		"damaged":                       {[]keyring.Seal{damaged}, waiting, ring.ErrNoKEK},
+		"own KEK as a retired one":      {[]keyring.Seal{forged}, theirs, ring.ErrNoKEK},
+		"own KEK before the real one":   {[]keyring.Seal{forged, genuine}, waiting, nil},
+		"own KEK as one nobody made":    {[]keyring.Seal{invented}, as7, ring.ErrNoKEK},
+		"own KEK as the one in use":     {[]keyring.Seal{attacker.Owner.Seal(t, attacker.KEKs[2], w.Vault(), 2)}, attacker.SealUnder(2, id.NewItem(), "theirs", []byte("public"), nil), envelope.ErrWrongKey},
+		"own DEK under the genuine one": {[]keyring.Seal{genuine}, theirs, envelope.ErrWrongKey},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, _ := newRing(t, w, w.Owner)
+			o := w.Objects()
+			err := r.Load(o.Members, o.Deks, ring.Pins{}, ring.Waiting{Update: keyring.Update{Add: []keyring.DEK{tt.add.DEK}}, Seals: tt.seals})
+			if err != nil {
+				t.Fatalf("the rest must load all the same: %v", err)
+			}
+			dek, ok := r.Manifest().Lookup(tt.add.DEK.Revision)
+			if !ok {
+				t.Fatal("the change that waits isn't in the manifest")
+			}
+			if _, err := r.OpenMeta(&tt.add.Line, &dek); !errors.Is(err, tt.want) {
+				t.Fatalf("got %v, want %v", err, tt.want)
+			}
+		})
+	}
+}
+
+// rotate goes through all three steps of a rotation.
+func rotate(t *testing.T, w *ringtest.World) {
+	t.Helper()
+	w.MakeKEK()
+	next, err := w.Deks.Rewrap(w.Members, func(e keyring.DEK) ([keyring.WrappedDEKSize]byte, error) {
+		dek := make([]byte, envelope.KeySize)
+		if err := envelope.UnwrapDEK(dek, w.KEKs[e.KEK], w.Vault(), e); err != nil {
+			return e.Wrapped, err
+		}
+		return envelope.WrapDEK(w.KEKs[w.Members.KEK()], dek, w.Vault(), e.Item, e.Revision, w.Members.KEK())
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Deks = w.Store(next)
+	w.Append(keyring.RetireKEK{Version: w.Members.KEK() - 1})
 }
 
 // TestARefusedKeyringLeavesNoKEK: what a keyring brought that was refused must

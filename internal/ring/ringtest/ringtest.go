@@ -37,6 +37,15 @@ func NewPerson(t testing.TB, role keyring.Role) *Person {
 	return p
 }
 
+// Rekeyed is the same identity with other keys.
+func (p *Person) Rekeyed(t testing.TB) *Person {
+	t.Helper()
+	q := &Person{Identity: p.Identity, Seeds: make([]byte, envelope.HalvesSize)}
+	q.Halves = must(envelope.GenerateHalves(q.Identity.ID, q.Seeds))(t)
+	q.Identity.Public = must(q.Halves.Public())(t)
+	return q
+}
+
 // Block is an unlock block that nobody can open: rings are given the halves.
 func (p *Person) Block() keyring.UnlockBlock {
 	var salt [keyring.KDFSaltSize]byte
@@ -146,9 +155,15 @@ type Written struct {
 // Seal makes a revision of an item under the manifest's KEK, and stores nothing.
 func (w *World) Seal(item id.Item, name string, public, secret []byte, parents ...id.Revision) Written {
 	w.t.Helper()
+	return w.SealUnder(w.Deks.KEK(), item, name, public, secret, parents...)
+}
+
+// SealUnder is Seal under a KEK of choice.
+func (w *World) SealUnder(kek uint64, item id.Item, name string, public, secret []byte, parents ...id.Revision) Written {
+	w.t.Helper()
 	meta := must((&vaultfile.Meta{Name: name, Created: Now, Public: public}).Encode())(w.t)
 	b := envelope.Binding{Vault: w.Vault(), Item: item, Revision: id.NewRevision(), Parents: keyring.SortParents(parents), Epoch: w.Deks.Epoch()}
-	dek, kek := Random32(), w.Deks.KEK()
+	dek := Random32()
 	return Written{
 		Line: vaultfile.Revision{
 			Item: item, Revision: b.Revision, Parents: b.Parents, Epoch: b.Epoch,
