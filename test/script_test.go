@@ -70,10 +70,8 @@ func TestVaultAgent(t *testing.T) {
 	runScripts(t, "testdata/agent", provider{
 		name: "vault",
 		start: func(ts *testscript.TestScript) {
-			ts.Check(ts.Exec("vigilctl", "up", "--passphrase-file", ts.Getenv("PASS"), "--import", "none"))
-			evalExports(ts, ts.ReadFile("stdout"))
-			ts.Check(ts.Exec("vigilctl", "list", "--json"))
-			ts.Check(removeAllItems(ts))
+			startDaemon(ts)
+			ts.Check(ts.Exec("vigilctl", initArguments(ts)...))
 		},
 		load: vaultAdd,
 		tags: map[string]bool{"vault": true},
@@ -87,7 +85,7 @@ func TestVigil(t *testing.T) {
 	}
 	runScripts(t, "testdata/vault", provider{
 		name:  "vigil",
-		start: func(ts *testscript.TestScript) { ts.Fatalf("scripts of testdata/vault start vigild themselves") },
+		start: startDaemon,
 		load:  vaultAdd,
 		tags:  map[string]bool{"vault": true},
 	})
@@ -157,6 +155,8 @@ func setUp(env *testscript.Env) error {
 	env.Setenv("LOGNAME", u.Username)
 	env.Setenv("SSH", filepath.Join(w, "ssh_config"))
 	env.Setenv("PASS", filepath.Join(w, "passphrase"))
+	env.Values[testKey{}] = env.T().(testing.TB)
+	env.Defer(func() { stopDaemon(env.Vars) })
 	env.Setenv("GIT_SSH_COMMAND", "ssh -F "+filepath.Join(w, "ssh_config"))
 	env.Setenv("GIT_CONFIG_GLOBAL", filepath.Join(w, "gitconfig"))
 	env.Setenv("GIT_CONFIG_NOSYSTEM", "1")

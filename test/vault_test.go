@@ -1,11 +1,16 @@
 package test
 
 import (
-	"encoding/json"
-	"fmt"
 	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"vigil/internal/sshtest"
 )
 
 func dial(path string) error {
@@ -37,20 +42,37 @@ func vaultAdd(ts *testscript.TestScript, args []string) {
 	}
 }
 
-// removeAllItems empties the vault that `up` filled with a key of its own.
-func removeAllItems(ts *testscript.TestScript) error {
-	var listed struct {
-		Items []struct {
-			ID string `json:"id"`
-		} `json:"items"`
+// cheapKDF are the flags of `vigilctl init` for the cheapest Argon2id that a
+// vault may have: most scripts are not about it.
+const cheapKDF = "--kdf-memory=64 --kdf-time=3 --kdf-parallelism=1"
+
+// initArguments make the default vault and leave it unlocked.
+func initArguments(ts *testscript.TestScript) []string {
+	return append([]string{"init", "--unlock", "--passphrase-file", ts.Getenv("PASS")}, strings.Fields(cheapKDF)...)
+}
+
+// startDaemon starts vigild in the script's home, in the foreground of the test.
+func startDaemon(ts *testscript.TestScript) {
+	a, err := sshtest.StartVigild(ts.Getenv("HOME"), sshtest.Binary(testingT(ts), "vigild"),
+		"SSH_ASKPASS="+ts.Getenv("SSH_ASKPASS"), "SSH_ASKPASS_REQUIRE="+ts.Getenv("SSH_ASKPASS_REQUIRE"))
+	ts.Check(err)
+	serveBy(ts, a)
+}
+
+func testingT(ts *testscript.TestScript) testing.TB {
+	return ts.Value(testKey{}).(testing.TB)
+}
+
+// testKey is where setUp leaves the test of a script.
+type testKey struct{}
+
+// stopDaemon ends a daemon that the script started, if there is one.
+func stopDaemon(env []string) {
+	path := filepath.Join(sshtest.BinaryDir(), "vigilctl")
+	if _, err := os.Stat(path); err != nil {
+		return
 	}
-	if err := json.Unmarshal([]byte(ts.ReadFile("stdout")), &listed); err != nil {
-		return fmt.Errorf("vigilctl list --json: %w", err)
-	}
-	for _, item := range listed.Items {
-		if err := ts.Exec("vigilctl", "rm", "--yes", item.ID); err != nil {
-			return err
-		}
-	}
-	return nil
+	cmd := exec.Command(path, "down")
+	cmd.Env = env
+	_ = cmd.Run() // what it leaves running fails the suite
 }
