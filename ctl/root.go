@@ -70,20 +70,25 @@ func (a *app) root() *cobra.Command {
 	add := func(group string, commands ...*cobra.Command) {
 		for _, c := range commands {
 			c.GroupID = group
-			c.DisableFlagsInUseLine = true
-			run := c.RunE
-			c.RunE = func(cmd *cobra.Command, args []string) error {
-				a.running = true // cobra checks required flags late
-				return run(cmd, args)
-			}
+			a.ready(c)
 			root.AddCommand(c)
 		}
 	}
 	add(groupDaily, a.upCommand(), a.downCommand(), a.unlockCommand(), a.lockCommand(), a.statusCommand(), a.envCommand())
 	add(groupKeys, a.listCommand(), a.showCommand(), a.addCommand(), a.generateCommand(), a.editCommand(), a.rmCommand(), a.exportCommand())
-	add(groupVault, a.initCommand(), a.refreshCommand())
+	add(groupVault, a.initCommand(), a.refreshCommand(), a.vaultCommand(), a.keyringCommand())
 	add(groupAbout, a.whyCommand(), a.reloadCommand(), a.completionCommand(), a.versionCommand())
 	return root
+}
+
+// ready makes a command tell its own errors from those of its flags.
+func (a *app) ready(c *cobra.Command) {
+	c.DisableFlagsInUseLine = true
+	run := c.RunE
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		a.running = true // cobra checks required flags late
+		return run(cmd, args)
+	}
 }
 
 // knownCommand refuses what is no command, with the nearest ones.

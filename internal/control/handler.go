@@ -30,6 +30,10 @@ type Handler interface {
 	Why(context.Context, *Call, *WhyRequest) (*WhyReply, error)
 	Reload(context.Context, *Call, *ReloadRequest) (*ReloadReply, error)
 	Refresh(context.Context, *Call, *RefreshRequest) (*RefreshReply, error)
+	Verify(context.Context, *Call, *VerifyRequest) (*VerifyReply, error)
+	History(context.Context, *Call, *HistoryRequest) (*HistoryReply, error)
+	Restore(context.Context, *Call, *RestoreRequest) (*RestoreReply, error)
+	KeyringRestore(context.Context, *Call, *KeyringRestoreRequest) (*KeyringRestoreReply, error)
 }
 
 // Call is what a Handler knows of a request beside its body.
@@ -61,6 +65,11 @@ var dispatch = map[Op]func() operation{
 	OpWhy:      op(Handler.Why),
 	OpReload:   op(Handler.Reload),
 	OpRefresh:  op(Handler.Refresh),
+
+	OpVerify:         op(Handler.Verify),
+	OpHistory:        op(Handler.History),
+	OpRestore:        op(Handler.Restore),
+	OpKeyringRestore: op(Handler.KeyringRestore),
 }
 
 // operation is one request, decoded, and the method that answers it.

@@ -239,6 +239,9 @@ func (h *handler) Edit(ctx context.Context, call *control.Call, req *control.Edi
 	if err != nil {
 		return nil, err
 	}
+	if f, err = v.keep(o, f, req); err != nil {
+		return nil, err
+	}
 	meta, err := v.edited(o, f, req)
 	if err != nil {
 		return nil, err
@@ -255,6 +258,26 @@ func (h *handler) Edit(ctx context.Context, call *control.Call, req *control.Edi
 	}
 	key, err := v.item(o, f.item)
 	return &control.EditReply{Saved: control.Saved{Pending: pending}, Key: key}, err
+}
+
+// keep settles which of several heads an edit goes on from. Nothing is decided
+// for the user: without a choice, it's refused.
+func (v *vault) keep(o *openVault, f *fact, req *control.EditRequest) (*fact, error) {
+	heads := v.heads(o, f.item)
+	if len(heads) == 1 && req.Keep == "" {
+		return f, nil
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var names []string
+	for _, h := range heads {
+		names = append(names, h.String())
+		if len(req.Keep) >= minIDPrefix && strings.HasPrefix(h.String(), req.Keep) {
+			return o.facts[h], nil
+		}
+	}
+	return nil, control.Errorf(control.CodeAmbiguous, "`vigilctl show` shows them. Choose one with --keep REVISION.",
+		"key %q was edited on two devices and has %d revisions: %s", f.meta.Name, len(heads), strings.Join(names, ", "))
 }
 
 // heads are the revisions that an edit replaces: all there are of the item.

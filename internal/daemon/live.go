@@ -19,6 +19,10 @@ import (
 // suspend, and a refresh is due right after it.
 const tick = 15 * time.Second
 
+// clockEvery is how often an open vault notes the time, which bounds what setting
+// the clock back without network gains.
+const clockEvery = 10 * time.Minute
+
 // live keeps an unlocked vault up to date until its keeper ends: it follows the
 // vault file, fetches the keyring from time to time, and proves access to the
 // master key. It's the only goroutine of an open vault that does so unasked.
@@ -39,7 +43,8 @@ func (v *vault) live(ctx context.Context, o *openVault) {
 	clocks := time.NewTicker(tick)
 	defer clocks.Stop()
 	last := time.Now().Round(0) // wall time only: the monotonic clock stops in suspend
-	v.followFile(ctx, o)        // it may have changed while it was being unlocked
+	noted := last
+	v.followFile(ctx, o) // it may have changed while it was being unlocked
 	for {
 		select {
 		case <-o.keeper.Done():
@@ -58,7 +63,10 @@ func (v *vault) live(ctx context.Context, o *openVault) {
 			if now.Sub(last) > 2*tick { // it was suspended
 				v.tidyRefresh(ctx, o)
 			}
-			last = now
+			if last = now; now.Sub(noted) > clockEvery {
+				v.noteClock(ctx, v.d.state.Vault(o.id))
+				noted = now
+			}
 			continue
 		case <-timer.C:
 			v.tidyRefresh(ctx, o)
@@ -164,7 +172,10 @@ func (v *vault) fetch(ctx context.Context, o *openVault, check bool, ask opener.
 			return 0, err
 		}
 	}
-	return v.pushPending(ctx, session, o)
+	if pushed, err = v.pushPending(ctx, session, o); err != nil {
+		return pushed, err
+	}
+	return pushed, v.collect(ctx, session, o)
 }
 
 // proveAccess makes one KMS call.

@@ -1,9 +1,8 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
-	"errors"
-	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -83,6 +82,7 @@ func resident(pid int) int64 {
 
 // status is the state of one vault.
 func (v *vault) status(context.Context) control.VaultStatus {
+	_, _, fileErr := v.readFile() // before v.mu, as it's I/O
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	s := control.VaultStatus{
@@ -91,34 +91,42 @@ func (v *vault) status(context.Context) control.VaultStatus {
 	if time.Now().Before(v.slow.until) {
 		s.RetryAfter = &v.slow.until
 	}
-	o := v.open
-	if o == nil {
-		_, err := os.Stat(v.cfg.Path)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			s.State, s.Next = control.VaultMissing, "Make it: vigilctl up."
-		case err != nil:
-			s.State, s.Problem = control.VaultDamaged, err.Error()
-		case v.problem != nil && (v.problem.Code == control.CodeRevoked || v.problem.Code == control.CodeRefused):
-			s.State, s.Problem, s.Next = control.VaultRevoked, v.problem.Message, v.problem.Next
-		case v.problem != nil:
-			s.State, s.Problem, s.Next = control.VaultDamaged, v.problem.Message, v.problem.Next
-		}
-		return s
+	if p := cmp.Or(control.AsError(fileErr), v.problem); p != nil {
+		s.Problem, s.Next = p.Message, p.Next
+		s.State = stateFor(p.Code, v.open != nil)
 	}
+	if v.open != nil {
+		v.open.describe(&s)
+	}
+	return s
+}
+
+// stateFor is the state of a vault that has a problem.
+func stateFor(code control.Code, open bool) control.VaultState {
+	switch {
+	case open:
+		return control.VaultUnlocked
+	case code == control.CodeNotFound:
+		return control.VaultMissing
+	case code == control.CodeDamaged:
+		return control.VaultDamaged
+	case code == control.CodeRevoked, code == control.CodeRefused:
+		return control.VaultRevoked
+	}
+	return control.VaultLocked
+}
+
+// describe fills in what is known of an unlocked vault.
+func (o *openVault) describe(s *control.VaultStatus) {
 	since, leaseEnds, refreshed := o.since, o.leaseEnds, o.refreshed
-	s.LeaseEnds, s.LastRefresh, s.Offline = &leaseEnds, &refreshed, o.offline
-	if v.problem != nil {
-		s.Problem, s.Next = v.problem.Message, v.problem.Next
-	}
 	s.State, s.ID, s.Identity, s.UnlockedAt = control.VaultUnlocked, o.id.String(), o.identity.String(), &since
-	s.Pending = o.pending
-	s.Keys, s.Waiting, s.Epoch, s.KEKVersion = len(o.keys), o.waiting, o.loaded.Pins.Deks.Epoch, o.loaded.KEK
+	s.LeaseEnds, s.LastRefresh, s.Offline = &leaseEnds, &refreshed, o.offline
+	s.Keys, s.Waiting, s.Pending = len(o.keys), o.waiting, o.pending
+	s.Epoch, s.KEKVersion = o.loaded.Pins.Deks.Epoch, o.loaded.KEK
 	s.Keeper, s.Damaged = o.keeper.PID(), o.damaged
 	for _, f := range o.keys {
 		if f.problem != "" {
 			s.Damaged = append(s.Damaged, f.problem)
 		}
 	}
-	return s
 }

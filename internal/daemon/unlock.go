@@ -86,6 +86,7 @@ func (v *vault) openWith(ctx context.Context, passphrase *os.File, ask opener.As
 		return nil, keeperError(v.name, err)
 	}
 	o := v.newOpen(k, vaultID)
+	v.noteClock(ctx, st)
 	unlocked, err := v.handOver(ctx, k, opener.Unlock{
 		Place: v.place(vaultID, identity), Offline: off, KeepOffline: v.keepOffline(),
 	}, passphrase, ask)
@@ -101,8 +102,6 @@ func (v *vault) openWith(ctx context.Context, passphrase *os.File, ask opener.As
 		if unlocked.Why != nil {
 			o.offlineWhy = unlocked.Why.Message
 		}
-	} else {
-		v.noteClock(ctx, st)
 	}
 	if err := v.rememberShare(ctx, st, unlocked); err != nil {
 		v.d.log.Warn("no share is kept for the time without network", "vault", v.name, "err", err)
@@ -285,14 +284,15 @@ func (v *vault) install(ctx context.Context, o *openVault) error {
 	v.d.watch.Go(func() {
 		<-o.keeper.Done()
 		v.mu.Lock()
-		byItself := v.open == o
+		byItself, problem := v.open == o, v.problem
 		if byItself {
 			v.open = nil
 		}
 		v.mu.Unlock()
 		if byItself {
-			v.d.log.Warn("vault locked: its keeper ended", "vault", v.name, "err", o.keeper.Exit())
-			v.d.why.note(control.Refusal{What: "keep", Vault: v.name, Reason: "the process that held the keys ended, so the vault is locked", Next: "Unlock it: vigilctl unlock --vault " + v.name})
+			r := v.ended(o, problem)
+			v.d.log.Warn("vault locked: its keeper ended", "vault", v.name, "why", r.Reason, "err", o.keeper.Exit())
+			v.d.why.note(r)
 			v.showLocked()
 		}
 	})
@@ -331,6 +331,7 @@ func (v *vault) lock() bool {
 		return false
 	}
 	o.keeper.Close()
+	v.setProblem(nil) // what stood in the way of a refresh; unlocking looks anew
 	v.showLocked()
 	return true
 }

@@ -51,6 +51,7 @@ type openVault struct {
 
 	refreshed  time.Time // when master key and backend were reached last
 	checked    time.Time // when the master key was
+	collected  time.Time // when DEKs that may go were looked for
 	leaseEnds  time.Time
 	offline    bool // unlocked from what the device keeps
 	offlineWhy string
@@ -222,7 +223,7 @@ func (o *openVault) take(l *keeper.Loaded, keyring opener.Fetched, f *vaultfile.
 	})
 	l.Items = nil
 	o.loaded, o.keyring, o.facts, o.keys = l, keyring, facts, keys
-	o.waiting = max(0, len(f.Revisions())-len(keys))
+	o.waiting = l.Waiting
 	o.pending = len(w.Add) + len(w.Remove)
 	for _, e := range w.Add {
 		if f := facts[e.Revision]; f != nil {

@@ -53,6 +53,8 @@ type Loaded struct {
 	Pins  Pins // of the keyring that is in use now
 	KEK   uint64
 	Items []Item
+	// Waiting is how many lines of the vault file have no DEK yet.
+	Waiting int
 }
 
 // Waiting are changes that the backend doesn't have yet.
@@ -69,7 +71,7 @@ func (c *Client) Load(ctx context.Context, pins Pins, members, deks, file []byte
 		return nil, err
 	}
 	r := wire.NewReader(reply)
-	l := &Loaded{Pins: readPins(&r), KEK: r.Uint64()}
+	l := &Loaded{Pins: readPins(&r), KEK: r.Uint64(), Waiting: int(r.Uint32())}
 	for n := r.Uint32(); n > 0 && r.Err() == nil; n-- {
 		it := Item{Key: r.Uint64()}
 		copy(it.Item[:], r.Bytes(len(it.Item)))

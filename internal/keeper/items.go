@@ -28,16 +28,20 @@ func (v *vault) loadItems(parsed *vaultfile.File, out []byte) []byte {
 		return it != nil && it.problem == ""
 	})
 	var use []*item
+	waiting := uint32(0)
 	kept := make(map[id.Revision]*item, len(tried))
 	for i, line := range parsed.Revisions() {
 		switch states[i] {
 		case vaultfile.Ready:
 			kept[line.Revision] = tried[line.Revision]
 			use = append(use, tried[line.Revision])
+		case vaultfile.WaitingForKey:
+			waiting++
 		case vaultfile.Unusable:
 			use = append(use, tried[line.Revision])
 		}
 	}
+	out = wire.AppendUint32(out, waiting)
 	out = wire.AppendUint32(out, uint32(len(use)))
 	for _, it := range use {
 		out = v.offer(it, out)

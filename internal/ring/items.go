@@ -6,6 +6,7 @@ import (
 
 	"vigil/internal/envelope"
 	"vigil/internal/guard"
+	"vigil/internal/id"
 	"vigil/internal/keyring"
 	"vigil/internal/vaultfile"
 )
@@ -109,6 +110,20 @@ func (r *Ring) Apply(u keyring.Update, now uint64) (object []byte, deleted []key
 	}
 	object, err = next.Encode(r.MAC)
 	return object, deleted, err
+}
+
+// Collect returns the manifest without the DEKs that were superseded more than
+// 30 days before now and whose successor held says this device's own file has,
+// or nil when there are none.
+func (r *Ring) Collect(held func(id.Item, id.Revision) bool, now uint64) ([]byte, error) {
+	if r.deks == nil {
+		return nil, ErrEmpty
+	}
+	next, collected := r.deks.Collect(r.members, now, held)
+	if len(collected) == 0 {
+		return nil, nil
+	}
+	return next.Encode(r.MAC)
 }
 
 // rewrapTo wraps a DEK by another KEK version, if it isn't yet.

@@ -1,0 +1,336 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"vigil/internal/control"
+	"vigil/internal/durable"
+	"vigil/internal/id"
+	"vigil/internal/vaultfile"
+)
+
+func (a *app) vaultCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "vault COMMAND",
+		Short: "Check, merge and restore the vault file",
+		Args:  knownCommand,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(a.vaultVerify(), a.vaultStats(), a.vaultHistory(), a.vaultRestore(), a.vaultResolve(), a.vaultMerge(), a.vaultMergeDriver())
+	for _, c := range cmd.Commands() {
+		a.ready(c)
+	}
+	return cmd
+}
+
+func (a *app) vaultVerify() *cobra.Command {
+	var req control.VerifyRequest
+	cmd := &cobra.Command{
+		Use:   "verify [--vault NAME]",
+		Short: "Check every layer and every item",
+		Long: `Check an unlocked vault: the signed chain of members, the manifest and its MAC, every
+line of the vault file, and that each item's metadata and private key open and
+belong together. It needs no network. Exit status 1 when anything is wrong.`,
+		Example: `  vigilctl vault verify`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r, err := call(cmd.Context(), a, &req)
+			if err != nil {
+				return err
+			}
+			if err := a.print(r, func(w io.Writer) { printVerified(w, r) }); err != nil {
+				return err
+			}
+			if len(r.Problems) > 0 {
+				return control.Errorf(control.CodeDamaged, "Earlier contents of the file: vigilctl vault history.", "vault %s: %s", r.Vault, plural(len(r.Problems), "problem"))
+			}
+			return nil
+		},
+	}
+	vaultFlag(cmd, &req.Vault, "the default one")
+	return cmd
+}
+
+func printVerified(w io.Writer, r *control.VerifyReply) {
+	for _, p := range r.Problems {
+		fmt.Fprintf(w, "wrong: %s\n", printable(p))
+	}
+	fmt.Fprintf(w, "vault %s: %s in %s checked, %s, epoch %d, KEK %d\n", r.Vault,
+		plural(r.Items, "item"), plural(r.Heads+r.Superseded, "revision"), plural(r.Identities, "identity"), r.Epoch, r.KEK)
+	if r.WaitingForLine > 0 {
+		fmt.Fprintf(w, "%s newer than this file: their lines haven't arrived yet\n", plural(r.WaitingForLine, "revision"))
+	}
+	if r.WaitingForKey > 0 {
+		fmt.Fprintf(w, "%s without a key in the keyring yet\n", plural(r.WaitingForKey, "line"))
+	}
+}
+
+func (a *app) vaultStats() *cobra.Command {
+	var req control.VerifyRequest
+	cmd := &cobra.Command{
+		Use:     "stats [--vault NAME]",
+		Short:   "Count what the vault holds",
+		Example: `  vigilctl vault stats --json`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r, err := call(cmd.Context(), a, &req)
+			if err != nil {
+				return err
+			}
+			return a.print(r, func(w io.Writer) {
+				for _, row := range []struct {
+					what string
+					n    int
+				}{
+					{"items", r.Items},
+					{"revisions in use", r.Heads},
+					{"superseded lines", r.Superseded},
+					{"lines waiting for their key", r.WaitingForKey},
+					{"revisions waiting for their line", r.WaitingForLine},
+					{"removed items", r.Deleted},
+					{"changes on this device only", r.Pending},
+					{"identities", r.Identities},
+					{"records of members", r.Records},
+					{"earlier contents kept", r.Generations},
+					{"bytes of the vault file", r.FileBytes},
+					{"bytes of members", r.MembersBytes},
+					{"bytes of deks", r.DeksBytes},
+				} {
+					fmt.Fprintf(w, "%10d  %s\n", row.n, row.what)
+				}
+			})
+		},
+	}
+	vaultFlag(cmd, &req.Vault, "the default one")
+	return cmd
+}
+
+func (a *app) vaultHistory() *cobra.Command {
+	var req control.HistoryRequest
+	cmd := &cobra.Command{
+		Use:   "history [KEY] [--vault NAME]",
+		Short: "List the earlier contents of the vault file",
+		Long: `List the contents that the vault file had before, kept in .history/ beside it: the 10
+newest, then one a day for 30 days. With KEY, also the revisions of that key and
+which of them "vigilctl vault restore" can bring back.`,
+		Example:           `  vigilctl vault history laptop`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: a.completeKey,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				req.Key = args[0]
+			}
+			r, err := call(cmd.Context(), a, &req)
+			if err != nil {
+				return err
+			}
+			return a.print(r, func(w io.Writer) { printHistory(w, r) })
+		},
+	}
+	vaultFlag(cmd, &req.Vault, "the default one")
+	return cmd
+}
+
+func printHistory(w io.Writer, r *control.HistoryReply) {
+	for _, g := range r.Generations {
+		items := plural(g.Items, "line")
+		if g.Items < 0 {
+			items = "can't be read"
+		}
+		fmt.Fprintf(w, "%s  %s  %s, %d bytes\n", g.Time.Local().Format("2006-01-02 15:04:05"), g.Name, items, g.Bytes)
+	}
+	for _, v := range r.Revisions {
+		state := "its key is gone"
+		switch {
+		case v.Current:
+			state = "in use"
+		case v.Restorable:
+			state = "can be restored"
+		}
+		fmt.Fprintf(w, "revision %s  %s\n", v.Revision, state)
+	}
+}
+
+func (a *app) vaultRestore() *cobra.Command {
+	var req control.RestoreRequest
+	cmd := &cobra.Command{
+		Use:   "restore KEY --revision REVISION [--vault NAME]",
+		Short: "Bring a superseded revision of a key back, as a new one",
+		Long: `Bring a superseded revision of a key back, as a new one that replaces what is there.
+"vigilctl vault history KEY" lists them. A removed key can't come back: its keys to
+the ciphertext are destroyed.`,
+		Example:           `  vigilctl vault restore laptop --revision Y3gjZoUd`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeKey,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			req.Key = args[0]
+			r, err := call(cmd.Context(), a, &req)
+			if err != nil {
+				return err
+			}
+			a.saved(r.Saved)
+			return a.print(r, func(w io.Writer) { fmt.Fprintf(w, "restored %s\n", keyLine(r.Key)) })
+		},
+	}
+	cmd.Flags().StringVar(&req.Revision, "revision", "", "the `REVISION`, or its first characters")
+	_ = cmd.MarkFlagRequired("revision")
+	vaultFlag(cmd, &req.Vault, "any")
+	return cmd
+}
+
+func (a *app) vaultResolve() *cobra.Command {
+	var req control.EditRequest
+	cmd := &cobra.Command{
+		Use:   "resolve KEY --keep REVISION [--vault NAME]",
+		Short: "Settle a key that was edited on two devices",
+		Long: `Settle a key that was edited on two devices: one of its revisions stays, the others
+are superseded and can be restored for 30 days. "vigilctl show KEY" shows them.`,
+		Example:           `  vigilctl vault resolve laptop --keep Y3gjZoUd`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeKey,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			req.Key = args[0]
+			r, err := call(cmd.Context(), a, &req)
+			if err != nil {
+				return err
+			}
+			a.saved(r.Saved)
+			return a.print(r, func(w io.Writer) { fmt.Fprintf(w, "kept %s\n", keyLine(r.Key)) })
+		},
+	}
+	cmd.Flags().StringVar(&req.Keep, "keep", "", "the `REVISION` to keep, or its first characters")
+	_ = cmd.MarkFlagRequired("keep")
+	vaultFlag(cmd, &req.Vault, "any")
+	return cmd
+}
+
+func (a *app) vaultMerge() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "merge FILE FILE... [--output FILE]",
+		Short: "Merge vault files: every line of each",
+		Long: `Merge files of one vault into one that has every line of each, sorted. It needs no
+daemon and no passphrase. Without --output it goes to standard output.
+
+As a git merge driver, for repositories where "merge=union" isn't enough:
+  git config merge.vigil.driver "vigilctl vault merge-driver %O %A %B"
+  echo 'vault.jsonl merge=vigil' >> .gitattributes`,
+		Example: `  vigilctl vault merge laptop.jsonl desktop.jsonl --output vault.jsonl`,
+		Args:    cobra.MinimumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			merged, err := mergeFiles(args)
+			if err != nil {
+				return err
+			}
+			if output == "" {
+				_, err = a.stdout.Write(merged)
+				return err
+			}
+			path, err := filepath.Abs(output)
+			if err != nil {
+				return err
+			}
+			return durable.Replace(path, merged, durable.Options{Keep: true})
+		},
+	}
+	cmd.Flags().StringVar(&output, "output", "", "`FILE` to write; what it had is kept in .history/")
+	return cmd
+}
+
+func (a *app) vaultMergeDriver() *cobra.Command {
+	return &cobra.Command{
+		Use:    "merge-driver BASE OURS THEIRS",
+		Short:  "Merge as git asks a merge driver to: into OURS",
+		Hidden: true,
+		Args:   cobra.ExactArgs(3),
+		RunE: func(_ *cobra.Command, args []string) error {
+			merged, err := mergeFiles(args[1:])
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(args[1], merged, 0o600)
+		},
+	}
+}
+
+// mergeFiles returns the union of vault files. One with lines that can't be
+// read is refused: merged, they would seem to be good.
+func mergeFiles(paths []string) ([]byte, error) {
+	var merged *vaultfile.File
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		f, err := vaultfile.Parse(data, id.Vault{})
+		if err == nil && len(f.Damaged()) > 0 {
+			err = &f.Damaged()[0]
+		}
+		if err == nil && merged != nil {
+			f, err = vaultfile.Merge(merged, f)
+		}
+		if err != nil {
+			return nil, control.Errorf(control.CodeDamaged, "Nothing was written.", "merge %s: %v", path, err)
+		}
+		merged = f
+	}
+	return merged.EncodeAll(), nil
+}
+
+func (a *app) keyringCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "keyring COMMAND",
+		Short: "Settle a keyring that was rolled back",
+		Args:  knownCommand,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(a.keyringRestore())
+	for _, c := range cmd.Commands() {
+		a.ready(c)
+	}
+	return cmd
+}
+
+func (a *app) keyringRestore() *cobra.Command {
+	var req control.KeyringRestoreRequest
+	pass := vaultPassphrase()
+	cmd := &cobra.Command{
+		Use:   "restore [--accept] [--vault NAME] [--passphrase-file FILE]",
+		Short: "Put this device's last good keyring back into the backend",
+		Long: `Settle a keyring in the backend that this device refuses, because it is older than, or
+another than, what it has seen. Without --accept this device's last good keyring is
+put back there. With --accept the backend's is taken as it is: keys that it lacks
+can't be opened any more, and people it still lists get in again.
+
+It locks the vault and asks for the passphrase anew.`,
+		Example: `  vigilctl keyring restore`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			v, err := a.vaultStatus(cmd.Context(), req.Vault)
+			if err != nil {
+				return err
+			}
+			req.Vault = v.Name
+			var r *control.KeyringRestoreReply
+			err = a.withPassphrase(cmd.Context(), pass, fmt.Sprintf("Passphrase of vault %s: ", v.Name), control.CodeWrongPassphrase, func(f *os.File) (err error) {
+				req.Passphrase = f
+				r, err = call(cmd.Context(), a, &req)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			a.notices(r.Notices)
+			return a.print(r, func(w io.Writer) { fmt.Fprintf(w, "vault %s: epoch %d in use\n", r.Vault.Name, r.Vault.Epoch) })
+		},
+	}
+	cmd.Flags().BoolVar(&req.Accept, "accept", false, "take the backend's keyring as it is")
+	pass.flags(cmd)
+	vaultFlag(cmd, &req.Vault, "the default one")
+	return cmd
+}

@@ -1,0 +1,122 @@
+package control
+
+import (
+	"os"
+	"time"
+)
+
+// Operations on a vault as a whole: what it holds, whether all of it is good,
+// and what of its past can be brought back.
+const (
+	OpVerify         Op = "vault_verify"
+	OpHistory        Op = "vault_history"
+	OpRestore        Op = "vault_restore"
+	OpKeyringRestore Op = "keyring_restore"
+)
+
+// VerifyRequest has every layer and every item of an unlocked vault checked,
+// private keys too. It needs no network.
+type VerifyRequest struct {
+	Vault string `json:"vault,omitempty"`
+}
+
+// VerifyReply says what was checked and what is wrong. Problems empty: nothing is.
+type VerifyReply struct {
+	Vault    string   `json:"vault"`
+	Problems []string `json:"problems,omitempty"`
+
+	Items          int    `json:"items"`
+	Heads          int    `json:"heads"`            // more than Items: some were edited on two devices
+	Superseded     int    `json:"superseded"`       // lines of the file that were replaced
+	WaitingForKey  int    `json:"waiting_for_key"`  // lines without a DEK
+	WaitingForLine int    `json:"waiting_for_line"` // DEKs without a line
+	Deleted        int    `json:"deleted"`          // items with a tombstone
+	Pending        int    `json:"pending"`
+	Identities     int    `json:"identities"`
+	Records        int    `json:"records"` // of members
+	Epoch          uint64 `json:"epoch"`
+	KEK            uint64 `json:"kek"`
+	FileBytes      int    `json:"file_bytes"`
+	MembersBytes   int    `json:"members_bytes"`
+	DeksBytes      int    `json:"deks_bytes"`
+	Generations    int    `json:"generations"`
+}
+
+// HistoryRequest lists the earlier contents of the vault file on this device
+// and, with Key, the revisions of one key among them that can be restored.
+type HistoryRequest struct {
+	Vault string `json:"vault,omitempty"`
+	Key   string `json:"key,omitempty"`
+}
+
+// HistoryReply lists the newest first.
+type HistoryReply struct {
+	Generations []Generation      `json:"generations"`
+	Revisions   []HistoryRevision `json:"revisions,omitempty"`
+}
+
+// Generation is an earlier content of the vault file.
+type Generation struct {
+	Name  string    `json:"name"`
+	Time  time.Time `json:"time"` // when it was replaced
+	Items int       `json:"items"`
+	Bytes int64     `json:"bytes"`
+}
+
+// HistoryRevision is a revision of one key.
+type HistoryRevision struct {
+	Revision   string     `json:"revision"`
+	Generation string     `json:"generation,omitempty"` // the newest that has it; empty: the file as it is
+	Current    bool       `json:"current,omitempty"`
+	Superseded *time.Time `json:"superseded,omitempty"`
+	// Restorable: its key is still in the keyring.
+	Restorable bool `json:"restorable"`
+}
+
+// RestoreRequest brings a superseded revision back, as a new one.
+type RestoreRequest struct {
+	Vault    string `json:"vault,omitempty"`
+	Key      string `json:"key"`
+	Revision string `json:"revision"` // or a prefix of it
+}
+
+// RestoreReply is the key as it is now.
+type RestoreReply struct {
+	Saved
+	Key Key `json:"key"`
+}
+
+// KeyringRestoreRequest settles a keyring that this device refuses because it is
+// older than, or a fork of, what it has seen. It asks for the passphrase anew.
+type KeyringRestoreRequest struct {
+	Vault string `json:"vault,omitempty"`
+	// Accept takes the backend's keyring as it is, with the loss of what it
+	// lacks. Without it this device's last good one is put back there.
+	Accept bool `json:"accept,omitempty"`
+
+	Passphrase *os.File `json:"-"` // required
+}
+
+// KeyringRestoreReply says what the vault is now.
+type KeyringRestoreReply struct {
+	Saved
+	Vault VaultStatus `json:"vault"`
+}
+
+func (*VerifyRequest) op() Op         { return OpVerify }
+func (*HistoryRequest) op() Op        { return OpHistory }
+func (*RestoreRequest) op() Op        { return OpRestore }
+func (*KeyringRestoreRequest) op() Op { return OpKeyringRestore }
+
+func (*VerifyRequest) reply() *VerifyReply                 { return new(VerifyReply) }
+func (*HistoryRequest) reply() *HistoryReply               { return new(HistoryReply) }
+func (*RestoreRequest) reply() *RestoreReply               { return new(RestoreReply) }
+func (*KeyringRestoreRequest) reply() *KeyringRestoreReply { return new(KeyringRestoreReply) }
+
+func (*VerifyRequest) files() []fileSlot  { return nil }
+func (*HistoryRequest) files() []fileSlot { return nil }
+func (*RestoreRequest) files() []fileSlot { return nil }
+
+func (r *KeyringRestoreRequest) files() []fileSlot {
+	return []fileSlot{required("passphrase", &r.Passphrase)}
+}
