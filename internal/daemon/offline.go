@@ -77,6 +77,9 @@ func (v *vault) rememberShare(ctx context.Context, st *state.Vault, u *opener.Un
 		if err != nil {
 			return err
 		}
+		// Its end was counted from the clock as it is now, so that clock counts,
+		// also when it was ahead of it before.
+		v.setClock(ctx, st, time.Now().Unix())
 		return st.SetBlob(ctx, shareBlob, blob)
 	case v.keepOffline() == 0:
 		return st.DropBlob(ctx, shareBlob)
@@ -103,10 +106,13 @@ func latest(st *state.Vault) int64 {
 // noteClock remembers the time, so that a clock that is set back later doesn't
 // make a kept share good for longer.
 func (v *vault) noteClock(ctx context.Context, st *state.Vault) {
-	now := time.Now().Unix()
-	if now > latest(st) {
-		v.keepBlob(ctx, st, clockBlob, binary.BigEndian.AppendUint64(nil, uint64(now)))
+	if now := time.Now().Unix(); now > latest(st) {
+		v.setClock(ctx, st, now)
 	}
+}
+
+func (v *vault) setClock(ctx context.Context, st *state.Vault, now int64) {
+	v.keepBlob(ctx, st, clockBlob, binary.BigEndian.AppendUint64(nil, uint64(now)))
 }
 
 // keepBlob keeps what is good to have; a failure is logged.
@@ -116,7 +122,10 @@ func (v *vault) keepBlob(ctx context.Context, st *state.Vault, name string, data
 	}
 }
 
-// offlineLease is how long a vault that was unlocked without network stays so.
+// offlineLease is how long a vault that was unlocked without network stays so:
+// until the share expires, by the latest time that the device has seen. It isn't
+// zero, which would be no limit at all.
 func offlineLease(off *opener.Offline) time.Duration {
-	return time.Until(time.Unix(off.Share.Expires, 0))
+	left := time.Duration(off.Share.Expires-max(time.Now().Unix(), off.Latest)) * time.Second
+	return max(left, time.Second)
 }
