@@ -29,7 +29,6 @@ func (s *server) add(body []byte, bound bool, out []byte) ([]byte, error) {
 		key.Free()
 		return out, fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
-	s.sweeper.Touch()
 	number := s.keys.add(e)
 	if !e.expires.isZero() {
 		s.wakeWatch()
@@ -104,7 +103,6 @@ func (h *hidden) hide(s *server, body []byte) error {
 	b := check.Bytes()
 	rand.Read(b[:saltLen])
 	guard.Do(func() { tag(b[saltLen:], b[:saltLen], pass) })
-	s.sweeper.Touch()
 	h.check = check
 	h.active.Store(true)
 	return nil

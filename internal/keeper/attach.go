@@ -102,7 +102,6 @@ func (s *server) takeIdentity(conn fdConn) (id.Identity, error) {
 	if tellErr := handover.Verdict(conn, err); err == nil {
 		err = tellErr
 	}
-	s.sweeper.Touch()
 	return identity, err
 }
 
@@ -120,7 +119,6 @@ func (s *server) takeDraft(conn fdConn) (number uint64, d *draft, err error) {
 	if tellErr := handover.Verdict(conn, err); err == nil {
 		err = tellErr
 	}
-	s.sweeper.Touch()
 	return number, d, err
 }
 

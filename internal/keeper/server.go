@@ -148,6 +148,9 @@ func (w *worker) answer(o op, body []byte) error {
 	s.busy.RLock()
 	defer s.busy.RUnlock()
 	out, err := w.handle(o, body, w.header())
+	if s.sweeper != nil {
+		s.sweeper.Touch() // whatever came of it: what fails halfway leaves as much
+	}
 	if o.secret() {
 		guard.Wipe(body)
 	}
@@ -284,7 +287,6 @@ func (s *server) sign(r *wire.Reader, out []byte) ([]byte, error) {
 			return out, err
 		}
 		signed, err := key.AppendSign(out, r.Rest(), flags, s.signing.Load() == 1)
-		s.sweeper.Touch()
 		switch {
 		case errors.Is(err, signer.ErrFreed): // evicted or removed since it was acquired
 			continue

@@ -66,7 +66,6 @@ func (s *server) withVault(f func(v *vault) error) error {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	defer s.sweeper.Touch()
 	return ringError(f(v))
 }
 
