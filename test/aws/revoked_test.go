@@ -1,0 +1,242 @@
+package aws
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"vigil/internal/awsfake"
+	"vigil/internal/control"
+	"vigil/internal/kmsfake"
+)
+
+// quick are settings under which everything that happens by itself happens soon.
+var quick = []string{`refresh = "1s"`, `check = "1s"`}
+
+// noDecrypt is a policy that allows the keyring, and of KMS nothing.
+const onlyS3 = `{"Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}`
+
+// two makes a vault on one laptop, with a key, and unlocks it on another, too.
+func (w *world) two(settings ...string) (first, second *laptop) {
+	w.Helper()
+	first = w.laptop(w.alice, settings...)
+	first.ok(first.initArgs("--unlock")...)
+	first.addKey("shared")
+	second = w.newHome(w.alice, settings...)
+	second.copyVault(first)
+	second.start()
+	second.unlock()
+	second.signs("shared")
+	return first, second
+}
+
+// TestTwoLaptopsShareAVault: what one adds and removes the other has after one
+// refresh, and the removed item's ciphertext can't be opened by anyone.
+func TestTwoLaptopsShareAVault(t *testing.T) {
+	w := newWorld(t)
+	first, second := w.two()
+	first.addKey("later")
+	second.copyFile(first, "data/vigil/vaults/default/vault.jsonl")
+	second.ok("refresh")
+	if got := second.listed(); !slices.Equal(got, []string{"later", "shared"}) {
+		t.Errorf("the second laptop lists %q", got)
+	}
+	second.signs("later")
+
+	before := second.steal() // a copy of everything, as a backup has it
+	first.ok("rm", "--yes", "later")
+	second.ok("refresh") // with the old file: the keyring alone takes the key away
+	if got := second.listed(); !slices.Equal(got, []string{"shared"}) {
+		t.Errorf("after the removal the second laptop lists %q", got)
+	}
+	if err := second.sign("later"); err == nil {
+		t.Error("a removed key signs")
+	}
+	// Promise 6: with both factors, the newest keyring and the old vault file.
+	now := second.steal()
+	now.vault = before.vault
+	if o, err := now.open(); err == nil || !strings.Contains(err.Error(), "an item has no DEK") {
+		t.Errorf("the removed item: %v, %d items", err, len(o.items))
+	}
+	if _, err := before.open(); err != nil {
+		t.Errorf("the old keyring opens the old file, or this test shows nothing: %v", err)
+	}
+}
+
+// TestAddedKeysArriveByThemselves: the watcher and the timer, without a command.
+func TestAddedKeysArriveByThemselves(t *testing.T) {
+	w := newWorld(t)
+	first, second := w.two(quick...)
+	first.addKey("later")
+	second.copyFile(first, "data/vigil/vaults/default/vault.jsonl")
+	w.eventually("the key arrives", func() error {
+		if got := second.listed(); !slices.Equal(got, []string{"later", "shared"}) {
+			return fmt.Errorf("listed: %q", got)
+		}
+		return nil
+	})
+	second.signs("later")
+	first.ok("rm", "--yes", "shared")
+	w.eventually("the key goes", func() error {
+		if got := second.listed(); !slices.Equal(got, []string{"later"}) {
+			return fmt.Errorf("listed: %q", got)
+		}
+		return nil
+	})
+}
+
+// gone says that a laptop has no key of the vault, can't unlock it, and tells why.
+func (l *laptop) gone(status int, texts ...string) {
+	l.w.Helper()
+	if err := l.sign("shared"); err == nil {
+		l.w.Error("a key of a vault that was taken away signs")
+	}
+	for _, p := range l.status().Processes {
+		if p.Role == "keeper" && p.Vault != "" {
+			l.w.Errorf("a keeper is left: %+v", p)
+		}
+	}
+	l.fails(status, texts, l.unlockArgs()...)
+}
+
+// TestDisabledKeyLocks: promise 5, for a key that is disabled or pending deletion.
+func TestDisabledKeyLocks(t *testing.T) {
+	for state, code := range map[string]string{kmsfake.Disabled: "DisabledException", kmsfake.PendingDeletion: "pending deletion"} {
+		t.Run(state, func(t *testing.T) {
+			w := newWorld(t)
+			first, second := w.two(quick...)
+			w.kms.SetState(w.arn, state)
+			for _, l := range []*laptop{first, second} {
+				v := l.becomes(control.VaultRevoked)
+				if !strings.Contains(v.Problem, code) || !strings.Contains(v.Problem, "request id") || v.Next == "" {
+					t.Errorf("status says %q, next %q", v.Problem, v.Next)
+				}
+				why := l.ok("why").out
+				if !strings.Contains(why, code) {
+					t.Errorf("why says %s", why)
+				}
+				l.gone(statusRefused, code)
+			}
+			// The offline share is wiped: no network doesn't help.
+			end := w.faults("", awsfake.Fault{Drop: true})
+			first.gone(statusUnreachable)
+			end()
+			w.kms.SetState(w.arn, kmsfake.Enabled)
+			first.unlock()
+			first.signs("shared")
+		})
+	}
+}
+
+// TestRefreshLocksAtOnce: `vigilctl refresh` finds out before any timer does.
+func TestRefreshLocksAtOnce(t *testing.T) {
+	w := newWorld(t)
+	l := w.laptop(w.alice)
+	l.ok(l.initArgs("--unlock")...)
+	l.addKey("shared")
+	w.kms.SetState(w.arn, kmsfake.Disabled)
+	r := l.fails(statusRefused, []string{"DisabledException"}, "refresh")
+	if !strings.Contains(r.err, "enabled") {
+		t.Errorf("it doesn't say what to do: %s", r)
+	}
+	l.gone(statusRefused, "DisabledException")
+}
+
+// TestDeniedTwiceForgets: a refusal locks; only when it repeats under the same
+// caller is the offline share wiped.
+func TestDeniedTwiceForgets(t *testing.T) {
+	w := newWorld(t)
+	l := w.laptop(w.alice)
+	l.init()
+	l.unlock()
+	l.addKey("shared")
+	bob := w.cloud.AddUser("bob", onlyS3)
+	carol := w.cloud.AddUser("carol", onlyS3)
+
+	l.signInAs(bob) // a wrong profile
+	l.fails(statusRefused, []string{"user/bob", "AccessDenied"}, "refresh")
+	if err := l.sign("shared"); err == nil {
+		t.Error("a denied vault signs")
+	}
+	offline := func() result {
+		defer w.faults("", awsfake.Fault{Drop: true})()
+		defer l.ctl("lock")
+		return l.ctl(l.unlockArgs()...)
+	}
+	if r := offline(); r.status != statusDone {
+		t.Errorf("one refusal took the offline share: %s", r)
+	}
+	l.signInAs(carol) // another one
+	l.fails(statusRefused, []string{"user/carol"}, l.unlockArgs()...)
+	if r := offline(); r.status != statusDone {
+		t.Errorf("refusals of two callers took the offline share: %s", r)
+	}
+	l.fails(statusRefused, []string{"user/carol"}, l.unlockArgs()...)
+	if r := offline(); r.status != statusUnreachable {
+		t.Errorf("a repeated refusal left the offline share: %s", r)
+	}
+	l.signInAs(w.alice)
+	l.unlock()
+	l.signs("shared")
+}
+
+// TestRemovedAccessKey: an access key that is deactivated is a refusal too.
+func TestRemovedAccessKey(t *testing.T) {
+	w := newWorld(t)
+	l := w.laptop(w.alice, quick...)
+	l.ok(l.initArgs("--unlock")...)
+	l.addKey("shared")
+	w.cloud.Remove(w.alice)
+	v := l.becomes(control.VaultRevoked)
+	if !strings.Contains(v.Problem, "security token") && !strings.Contains(v.Problem, "InvalidAccessKeyId") {
+		t.Errorf("status says %q", v.Problem)
+	}
+	l.gone(statusRefused)
+}
+
+// TestLeaseEnds: a vault that can reach neither KMS nor backend goes on until
+// its lease is over, and then its keys are gone.
+func TestLeaseEnds(t *testing.T) {
+	for _, cut := range []string{"kms:", "s3:"} {
+		t.Run(cut, func(t *testing.T) {
+			w := newWorld(t)
+			l := w.laptop(w.alice, append(quick, `lease = "6s"`, `offline = "0"`)...)
+			l.ok(l.initArgs("--unlock")...)
+			l.addKey("shared")
+			end := w.faults(cut, awsfake.Fault{Status: 503, Code: "ServiceUnavailable", Message: "come again"})
+			defer end()
+			w.eventually("status says that it can't be reached", func() error {
+				if v := l.vault(); !strings.Contains(v.Problem, "unreachable") {
+					return fmt.Errorf("problem %q", v.Problem)
+				}
+				return nil
+			})
+			l.signs("shared") // still
+			v := l.becomes(control.VaultLocked)
+			if !strings.Contains(v.Problem+l.ok("why").out, "lease") {
+				t.Errorf("neither status nor why says that the lease ended: %q\n%s", v.Problem, l.ok("why").out)
+			}
+			l.gone(statusUnreachable, "unreachable")
+			end()
+			l.unlock()
+			l.signs("shared")
+		})
+	}
+}
+
+// TestLeaseIsRenewed: it isn't noticed while both answer.
+func TestLeaseIsRenewed(t *testing.T) {
+	w := newWorld(t)
+	l := w.laptop(w.alice, append(quick, `lease = "4s"`)...)
+	l.ok(l.initArgs("--unlock")...)
+	l.addKey("shared")
+	first := *l.vault().LeaseEnds
+	w.eventually("the lease is renewed beyond its first end", func() error {
+		if v := l.vault(); v.State != control.VaultUnlocked || !v.LastRefresh.After(first) {
+			return fmt.Errorf("vault is %s, refreshed %v, first lease until %v", v.State, v.LastRefresh, first)
+		}
+		return nil
+	})
+	l.signs("shared")
+}
