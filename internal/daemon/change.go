@@ -314,12 +314,12 @@ func (v *vault) edited(o *openVault, f *fact, req *control.EditRequest) ([]byte,
 		m.Policy.Confirm = *req.Confirm
 	}
 	if req.Destinations != nil {
-		m.Policy.Destinations = agentproto.AppendDestinations(nil, constraints(*req.Destinations))
-		if len(*req.Destinations) == 0 {
-			m.Policy.Destinations = nil
-		}
-		if _, err := agentproto.ParseDestinations(m.Policy.Destinations); err != nil {
-			return nil, control.Errorf(control.CodeUsage, "See `vigilctl edit --help`.", "destinations: %v", err)
+		m.Policy.Destinations = nil
+		if len(*req.Destinations) > 0 {
+			m.Policy.Destinations = agentproto.AppendDestinations(nil, constraints(*req.Destinations))
+			if _, err := agentproto.ParseDestinations(m.Policy.Destinations); err != nil {
+				return nil, control.Errorf(control.CodeUsage, "See `vigilctl edit --help`.", "destinations: %v", err)
+			}
 		}
 	}
 	if req.DropCertificate {

@@ -29,10 +29,10 @@ func (v *vault) create(ctx context.Context, req *control.InitRequest, ask opener
 		return nil, err
 	}
 	defer done()
-	v.configure(req)
 	if err := v.unfinished(); err != nil {
 		return nil, err
 	}
+	v.configure(req)
 	pair, err := newPair()
 	if err != nil {
 		return nil, err
@@ -47,7 +47,7 @@ func (v *vault) create(ctx context.Context, req *control.InitRequest, ask opener
 	reply, err := c.Do(ctx, opener.Request{Create: &opener.Create{
 		Place: place, Passphrase: 1,
 		MemoryKiB: int(req.KDF.MemoryMiB) << 10, Time: int(req.KDF.Time), Lanes: int(req.KDF.Parallelism),
-	}}, nil)
+	}}, ask)
 	if err != nil {
 		return nil, openerError(v.name, err)
 	}
