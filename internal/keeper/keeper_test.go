@@ -60,10 +60,32 @@ func bindLockLimit() error {
 // and the race detector it takes longer. No test waits for it to be right.
 const patience = 20 * time.Second
 
+// exe returns what to start a keeper with: this binary.
 func exe(t testing.TB) string {
+	t.Helper()
+	if raceBuild {
+		// The race detector would sleep for a second at the end of the process.
+		return script(t, "GORACE=atexit_sleep_ms=0")
+	}
+	return selfPath(t)
+}
+
+func selfPath(t testing.TB) string {
 	t.Helper()
 	path, err := os.Executable()
 	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// script starts this binary with variables in its environment, which a keeper
+// otherwise has none of.
+func script(t testing.TB, variables string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "vigild")
+	text := fmt.Sprintf("#!/bin/sh\n%s exec '%s' \"$@\"\n", variables, selfPath(t))
+	if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -88,12 +110,12 @@ func startAs(t testing.TB, o Options) *Client {
 // bytes of guarded memory.
 func startSmall(t testing.TB, vault []byte, limit int) *Client {
 	t.Helper()
-	script := filepath.Join(t.TempDir(), "vigild")
-	text := fmt.Sprintf("#!/bin/sh\n%s=%d exec '%s' \"$@\"\n", memlockVariable, limit, exe(t))
-	if err := os.WriteFile(script, []byte(text), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	return startAs(t, Options{Exe: script, Vault: vault})
+	return startAs(t, smallOptions(t, vault, limit))
+}
+
+func smallOptions(t testing.TB, vault []byte, limit int) Options {
+	t.Helper()
+	return Options{Exe: script(t, fmt.Sprintf("GORACE=atexit_sleep_ms=0 %s=%d", memlockVariable, limit)), Vault: vault}
 }
 
 // sample is a private key as an agent's add message carries it.

@@ -1,0 +1,123 @@
+package keeper
+
+import (
+	"bytes"
+	"errors"
+	"runtime"
+	"sync"
+	"testing"
+
+	"vigil/internal/wire"
+)
+
+// smallLimit leaves room for the workers' buffers and some tens of keys.
+const smallLimit = 256 << 10
+
+// TestGuardedMemoryFullOfVaultKeys: those used longest ago make room, and open
+// again at their next use.
+func TestGuardedMemoryFullOfVaultKeys(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the lock limit is per user elsewhere")
+	}
+	rsa := generate(t, "rsa", 2048)
+	keys := make([]sample, 400)
+	for i := range keys {
+		keys[i] = rsa // of the most that one needs; which is which shows in the numbers
+	}
+	w := newWorld(t, keys...)
+	vault := w.Vault()
+	c := startSmall(t, vault[:], smallLimit)
+	if err := handIdentity(t, c, vault, w.Owner); err != nil {
+		t.Fatal(err)
+	}
+	l := load(t, c, w)
+	for range 2 { // the second time, all that were opened first are evicted
+		for _, it := range l.Items {
+			if _, err := c.Sign(t.Context(), it.Key, []byte("x"), 2, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s, err := c.Stats(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Keys != len(keys) || s.Open == len(keys) || s.Open == 0 || s.Mapped > smallLimit {
+		t.Fatalf("%d keys, %d of them open, in %d bytes: nothing was evicted", s.Keys, s.Open, s.Mapped)
+	}
+	var wg sync.WaitGroup
+	for worker := range 8 {
+		wg.Go(func() {
+			for i := range 40 {
+				if _, err := c.Sign(t.Context(), l.Items[(worker*50+i)%len(keys)].Key, []byte("x"), 2, nil); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	load(t, c, w)
+}
+
+// TestGuardedMemoryFullOfAddedKeys: nothing can make room, so the next one is
+// refused, and room comes back with what is removed.
+func TestGuardedMemoryFullOfAddedKeys(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the lock limit is per user elsewhere")
+	}
+	c := startSmall(t, nil, smallLimit)
+	s := generate(t, "rsa", 2048)
+	body := guarded(t, addBody(s, "comment"))
+	var added []Added
+	for {
+		a, err := c.Add(t.Context(), body, false)
+		if errors.Is(err, ErrFull) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if added = append(added, a); len(added) > 10_000 {
+			t.Fatal("there is no limit")
+		}
+	}
+	if len(added) < 10 {
+		t.Fatalf("%d keys filled it", len(added))
+	}
+	// Neither a key too large for a connection's buffer ends the keeper, nor what comes after it.
+	large := guarded(t, addBody(s, string(bytes.Repeat([]byte("c"), 200<<10))))
+	for range 3 {
+		_, err := c.Add(t.Context(), large, false)
+		wantErr(t, err, ErrFull)
+	}
+	for _, a := range added {
+		if _, err := c.Sign(t.Context(), a.Key, []byte("x"), 2, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Lock(t.Context(), guarded(t, wire.AppendString(nil, "secret"))); err != nil && !errors.Is(err, ErrFull) {
+		t.Fatal(err)
+	} else if err == nil {
+		if err := c.Unlock(t.Context(), guarded(t, wire.AppendString(nil, "secret"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.RemoveAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range added {
+		if _, err := c.Add(t.Context(), body, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestALockLimitTooLow: the keeper says so instead of ending without a word.
+func TestALockLimitTooLow(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the lock limit is per user elsewhere")
+	}
+	_, err := Start(t.Context(), smallOptions(t, nil, 4096))
+	wantErr(t, err, ErrFull)
+}

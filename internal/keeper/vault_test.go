@@ -1,0 +1,529 @@
+package keeper
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"vigil/internal/handover"
+	"vigil/internal/id"
+	"vigil/internal/keyring"
+	"vigil/internal/ring/ringtest"
+	"vigil/internal/unixsock"
+	"vigil/internal/vaultfile"
+)
+
+// world is a vault of one owner with an item for each of keys.
+type world struct {
+	*ringtest.World
+	keys  []sample
+	items []ringtest.Written
+}
+
+func newWorld(t testing.TB, keys ...sample) *world {
+	t.Helper()
+	w := &world{World: ringtest.New(t), keys: keys}
+	for _, k := range keys {
+		w.items = append(w.items, w.Seal(id.NewItem(), k.name, k.public, k.encoding))
+	}
+	w.Push(w.items...)
+	return w
+}
+
+// unlocked starts a keeper and hands it a person's private halves.
+func unlocked(t testing.TB, w *world, p *ringtest.Person) *Client {
+	t.Helper()
+	vault := w.Vault()
+	c := start(t, vault[:])
+	if err := handIdentity(t, c, vault, p); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// opened is unlocked, with the vault loaded.
+func opened(t testing.TB, w *world) (*Client, *Loaded) {
+	t.Helper()
+	c := unlocked(t, w, w.Owner)
+	return c, load(t, c, w)
+}
+
+// betweenPair runs what an opener does at one end of a socketpair, and what the
+// front has the keeper do at the other.
+func betweenPair(t testing.TB, opener func(io.ReadWriter) error, attach func(end *os.File) error) (openerErr, attachErr error) {
+	t.Helper()
+	a, b, err := unixsock.SocketPair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := os.NewFile(uintptr(a), "opener"), os.NewFile(uintptr(b), "keeper")
+	done := make(chan error, 1)
+	go func() {
+		done <- opener(ours)
+		_ = ours.Close()
+	}()
+	attachErr = attach(theirs)
+	_ = theirs.Close()
+	return <-done, attachErr
+}
+
+func handIdentity(t testing.TB, c *Client, vault id.Vault, p *ringtest.Person) error {
+	t.Helper()
+	openerErr, err := betweenPair(t,
+		func(rw io.ReadWriter) error { return handover.Identity(rw, vault, p.Identity.ID, p.Seeds) },
+		func(end *os.File) error {
+			got, err := c.AttachIdentity(t.Context(), end)
+			if err == nil && got != p.Identity.ID {
+				t.Errorf("the keeper has identity %v, want %v", got, p.Identity.ID)
+			}
+			return err
+		})
+	return errors.Join(err, openerErr)
+}
+
+func handKey(t testing.TB, c *Client, vault id.Vault, encoding []byte) (d Draft, openerErr, err error) {
+	t.Helper()
+	openerErr, err = betweenPair(t,
+		func(rw io.ReadWriter) error { return handover.Key(rw, vault, encoding) },
+		func(end *os.File) (err error) {
+			d, err = c.AttachKey(t.Context(), end)
+			return err
+		})
+	return d, openerErr, err
+}
+
+func load(t testing.TB, c *Client, w *world) *Loaded {
+	t.Helper()
+	l, err := loadObjects(t, c, Pins{}, w.Objects())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func loadObjects(t testing.TB, c *Client, pins Pins, o ringtest.Objects) (*Loaded, error) {
+	t.Helper()
+	return c.Load(t.Context(), pins, o.Members, o.Deks, o.File, Waiting{})
+}
+
+// number returns the key number of a revision.
+func number(t testing.TB, l *Loaded, revision id.Revision) uint64 {
+	t.Helper()
+	for _, it := range l.Items {
+		if it.Revision == revision && it.Problem == "" {
+			return it.Key
+		}
+	}
+	t.Fatalf("revision %v isn't among the %d items that were loaded", revision, len(l.Items))
+	return 0
+}
+
+// signsWith checks that a key signs, and that it's the one it should be.
+func signsWith(t testing.TB, c *Client, key uint64, s sample) {
+	t.Helper()
+	sig, err := c.Sign(t.Context(), key, []byte("data"), s.flags[0], nil)
+	if err == nil {
+		err = verify(s.public, []byte("data"), sig)
+	}
+	if err != nil {
+		t.Fatalf("sign with %s: %v", s.name, err)
+	}
+}
+
+func TestVaultKeysOfEveryTypeSign(t *testing.T) {
+	w := newWorld(t, samples(t)...)
+	c, l := opened(t, w)
+	if len(l.Items) != len(w.keys) || l.KEK != 1 || l.Pins != w.Pins() {
+		t.Fatalf("loaded %d items, KEK %d", len(l.Items), l.KEK)
+	}
+	stats := func() Stats {
+		t.Helper()
+		s, err := c.Stats(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	if s := stats(); s.Keys != len(w.keys) || s.Open != 0 {
+		t.Fatalf("%d keys, %d of them open before their first use", s.Keys, s.Open)
+	}
+	for i, s := range w.keys {
+		signsWith(t, c, number(t, l, w.items[i].Line.Revision), s)
+		if got := stats().Open; got != i+1 {
+			t.Fatalf("%d keys are open after %d were used", got, i+1)
+		}
+	}
+	for _, it := range l.Items {
+		if m, err := vaultfile.ParseMeta(it.Meta); err != nil || m.Created != ringtest.Now {
+			t.Fatalf("metadata %q: %v", it.Meta, err)
+		}
+	}
+}
+
+func TestEveryMemberLoadsTheVault(t *testing.T) {
+	w := newWorld(t, ed25519Key(t))
+	member := ringtest.NewPerson(t, keyring.Member)
+	w.Admit(member)
+	c := unlocked(t, w, member)
+	signsWith(t, c, number(t, load(t, c, w), w.items[0].Line.Revision), w.keys[0])
+}
+
+func TestHandoverThatIsRefused(t *testing.T) {
+	w := newWorld(t, ed25519Key(t))
+	vault := w.Vault()
+	t.Run("identity of another vault", func(t *testing.T) {
+		c := start(t, vault[:])
+		if err := handIdentity(t, c, id.Vault{1}, w.Owner); !errors.Is(err, handover.ErrMismatch) {
+			t.Fatalf("got %v", err)
+		}
+		_, err := loadObjects(t, c, Pins{}, w.Objects())
+		wantErr(t, err, ErrRefused)
+	})
+	t.Run("an opener that ends in the middle", func(t *testing.T) {
+		c := start(t, vault[:])
+		_, err := betweenPair(t,
+			func(rw io.ReadWriter) error { _, err := rw.Write([]byte{0, 0, 0}); return err },
+			func(end *os.File) error { _, err := c.AttachIdentity(t.Context(), end); return err })
+		if err == nil || errors.Is(err, ErrGone) {
+			t.Fatalf("got %v", err)
+		}
+		if err := handIdentity(t, c, vault, w.Owner); err != nil {
+			t.Fatalf("the next one: %v", err)
+		}
+	})
+	t.Run("an identity that isn't a member", func(t *testing.T) {
+		c := unlocked(t, w, ringtest.NewPerson(t, keyring.Owner))
+		_, err := loadObjects(t, c, Pins{}, w.Objects())
+		wantErr(t, err, ErrNoIdentity)
+	})
+	t.Run("a member's identity with other keys", func(t *testing.T) {
+		other := ringtest.NewPerson(t, keyring.Owner)
+		other.Identity.ID = w.Owner.Identity.ID
+		c := unlocked(t, w, other)
+		_, err := loadObjects(t, c, Pins{}, w.Objects())
+		wantErr(t, err, ErrNoIdentity)
+	})
+	t.Run("a key that isn't one", func(t *testing.T) {
+		c, _ := opened(t, w)
+		s := w.keys[0]
+		for name, encoding := range map[string][]byte{
+			"nothing": nil, "cut": s.encoding[:40], "bytes after it": append(bytes.Clone(s.encoding), 0),
+		} {
+			_, openerErr, err := handKey(t, c, vault, encoding)
+			if err == nil || openerErr == nil {
+				t.Fatalf("%s: front hears %v, opener %v", name, err, openerErr)
+			}
+		}
+	})
+}
+
+// TestSealedKeysComeBack: generate or import, then what every device reads.
+func TestSealedKeysComeBack(t *testing.T) {
+	w := newWorld(t)
+	c, _ := opened(t, w)
+	s := generate(t, "ecdsa", 384)
+	d, openerErr, err := handKey(t, c, w.Vault(), s.encoding)
+	if err := errors.Join(openerErr, err); err != nil {
+		t.Fatal(err)
+	}
+	if d.Type != s.name || !bytes.Equal(d.Public, s.public) {
+		t.Fatalf("draft is %+v", d)
+	}
+	item := id.NewItem()
+	meta := must((&vaultfile.Meta{Name: "work", Public: s.public}).Encode())(t)
+	sealed, err := c.SealDraft(t.Context(), d.Number, item, meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.SealDraft(t.Context(), d.Number, item, meta); !errors.Is(err, ErrNoKey) {
+		t.Fatalf("a draft was sealed twice: %v", err)
+	}
+	push(t, c, w, sealed)
+	l := load(t, c, w)
+	revision := sealed.DEK.Revision
+	signsWith(t, c, number(t, l, revision), s)
+
+	// Another device, which only has what is stored.
+	other, l := opened(t, w)
+	signsWith(t, other, number(t, l, revision), s)
+
+	edited, err := c.SealEdited(t.Context(), revision, item, []id.Revision{revision}, must((&vaultfile.Meta{Name: "home", Public: s.public}).Encode())(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	push(t, c, w, edited)
+	l = load(t, other, w)
+	signsWith(t, other, number(t, l, edited.DEK.Revision), s)
+	if m, err := vaultfile.ParseMeta(l.Items[0].Meta); len(l.Items) != 1 || err != nil || m.Name != "home" {
+		t.Fatalf("%d items, %+v, %v", len(l.Items), m, err)
+	}
+}
+
+// push does what the front does with a sealed revision.
+func push(t testing.TB, c *Client, w *world, s Sealed) {
+	t.Helper()
+	object, deleted, err := c.Deks(t.Context(), keyring.Update{Add: []keyring.DEK{s.DEK}}, time.Unix(ringtest.Now, 0))
+	if err != nil || len(deleted) > 0 {
+		t.Fatalf("%v, %d deleted elsewhere", err, len(deleted))
+	}
+	w.Deks = must(keyring.ParseDeks(object, w.Vault()))(t)
+	if err := w.Deks.Verify(w.Members, w.MAC); err != nil {
+		t.Fatal(err)
+	}
+	w.File = w.File.Add(must(vaultfile.ParseLine(s.Line))(t))
+}
+
+func TestRemovedItemsStopSigning(t *testing.T) {
+	w := newWorld(t, ed25519Key(t), ed25519Key(t))
+	c, l := opened(t, w)
+	gone, stays := number(t, l, w.items[0].Line.Revision), number(t, l, w.items[1].Line.Revision)
+	signsWith(t, c, gone, w.keys[0])
+	object, _, err := c.Deks(t.Context(), keyring.Update{Remove: []id.Item{w.items[0].Line.Item}}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := w.Objects()
+	o.Deks = object
+	if l, err = loadObjects(t, c, Pins{}, o); err != nil || len(l.Items) != 1 {
+		t.Fatalf("%d items, %v", len(l.Items), err)
+	}
+	wantErr(t, sign(t, c, gone), ErrNoKey)
+	if got := number(t, l, w.items[1].Line.Revision); got != stays {
+		t.Fatalf("the other key's number changed from %d to %d", stays, got)
+	}
+	signsWith(t, c, stays, w.keys[1])
+	// What was removed stays removed.
+	_, deleted, err := c.Deks(t.Context(), keyring.Update{Add: []keyring.DEK{w.items[0].DEK}}, time.Now())
+	if err != nil || len(deleted) != 1 {
+		t.Fatalf("%d deleted elsewhere, %v", len(deleted), err)
+	}
+}
+
+func TestDrafts(t *testing.T) {
+	w := newWorld(t)
+	c, _ := opened(t, w)
+	s := ed25519Key(t)
+	var drafts []Draft
+	for range maxDrafts {
+		d, openerErr, err := handKey(t, c, w.Vault(), s.encoding)
+		if err := errors.Join(openerErr, err); err != nil {
+			t.Fatal(err)
+		}
+		drafts = append(drafts, d)
+	}
+	_, openerErr, err := handKey(t, c, w.Vault(), s.encoding)
+	wantErr(t, err, ErrRefused)
+	if openerErr == nil {
+		t.Fatal("the opener wasn't told")
+	}
+	for _, d := range drafts {
+		if err := c.DropDraft(t.Context(), d.Number); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantErr(t, c.DropDraft(t.Context(), drafts[0].Number), ErrNoKey)
+	if _, openerErr, err = handKey(t, c, w.Vault(), s.encoding); errors.Join(openerErr, err) != nil {
+		t.Fatal(openerErr, err)
+	}
+}
+
+func TestRotation(t *testing.T) {
+	w := newWorld(t, ed25519Key(t))
+	c, l := opened(t, w)
+	key := number(t, l, w.items[0].Line.Revision)
+	o := w.Objects()
+	for _, step := range []RotationStep{StepNewKEK, StepRewrap, StepRetire} {
+		object, err := c.Rotation(t.Context(), step)
+		if err != nil || object == nil {
+			t.Fatalf("step %d: %d bytes, %v", step, len(object), err)
+		}
+		if step == StepRewrap {
+			o.Deks = object
+		} else {
+			o.Members = object
+		}
+		if l, err = loadObjects(t, c, Pins{}, o); err != nil {
+			t.Fatalf("after step %d: %v", step, err)
+		}
+		signsWith(t, c, key, w.keys[0])
+	}
+	if l.KEK != 2 {
+		t.Fatalf("KEK %d", l.KEK)
+	}
+	for _, step := range []RotationStep{StepRewrap, StepRetire} {
+		if object, err := c.Rotation(t.Context(), step); object != nil || err != nil {
+			t.Fatalf("step %d a second time: %d bytes, %v", step, len(object), err)
+		}
+	}
+	_, err := c.Rotation(t.Context(), 99)
+	wantErr(t, err, ErrBadRequest)
+	// A key that nobody used before the rotation opens under the new KEK.
+	fresh := unlocked(t, w, w.Owner)
+	if l, err = loadObjects(t, fresh, Pins{}, o); err != nil {
+		t.Fatal(err)
+	}
+	signsWith(t, fresh, number(t, l, w.items[0].Line.Revision), w.keys[0])
+}
+
+// TestADamagedItemIsNamedAndTheOthersLoad.
+func TestADamagedItemIsNamedAndTheOthersLoad(t *testing.T) {
+	w := newWorld(t, ed25519Key(t), ed25519Key(t), ed25519Key(t))
+	lines := ringtest.Lines(w.Objects().File)
+	// The second item's metadata and the third one's private key are damaged.
+	bad := func(i int, field func(*vaultfile.Revision) []byte) (id.Item, []byte) {
+		r := must(vaultfile.ParseLine(lines[i]))(t)
+		field(&r)[70] ^= 1
+		return r.Item, r.Line()
+	}
+	noMeta, line2 := bad(2, func(r *vaultfile.Revision) []byte { return r.Meta })
+	noKey, line3 := bad(3, func(r *vaultfile.Revision) []byte { return r.Secret })
+	o := w.Objects()
+	o.File = slices.Concat(lines[0], lines[1], line2, line3, []byte("not a line\n"))
+	c := unlocked(t, w, w.Owner)
+	l, err := loadObjects(t, c, Pins{}, o)
+	if err != nil || len(l.Items) != 3 {
+		t.Fatalf("%d items, %v", len(l.Items), err)
+	}
+	for _, it := range l.Items {
+		switch it.Item {
+		case noMeta:
+			if !strings.Contains(it.Problem, noMeta.String()) || it.Key != 0 {
+				t.Fatalf("key %d, problem %q", it.Key, it.Problem)
+			}
+		case noKey:
+			err := sign(t, c, it.Key) // shows at its first use
+			wantErr(t, err, ErrDamaged)
+			if !strings.Contains(err.Error(), noKey.String()) {
+				t.Fatalf("error doesn't name the item: %v", err)
+			}
+		default:
+			if err := sign(t, c, it.Key); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	// The good file heals both.
+	l = load(t, c, w)
+	for i, s := range w.keys {
+		signsWith(t, c, number(t, l, w.items[i].Line.Revision), s)
+	}
+}
+
+// TestAnItemThatIsSomethingElseInside: its seal is right, but what it seals
+// isn't one private key.
+func TestAnItemThatIsSomethingElseInside(t *testing.T) {
+	s := ed25519Key(t)
+	for name, encoding := range map[string][]byte{
+		"nothing":        nil,
+		"no key":         []byte("private key"),
+		"bytes after it": append(bytes.Clone(s.encoding), 0),
+		"cut":            s.encoding[:len(s.encoding)-1],
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, sample{name: "work", public: s.public, encoding: encoding}, s)
+			c, l := opened(t, w)
+			before, err := c.Stats(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				if err := sign(t, c, number(t, l, w.items[0].Line.Revision)); err == nil || errors.Is(err, ErrGone) {
+					t.Fatalf("got %v", err)
+				}
+			}
+			if after, err := c.Stats(t.Context()); err != nil || after.Used != before.Used {
+				t.Fatalf("%d bytes of guarded memory in use, %d before; %v", after.Used, before.Used, err)
+			}
+			signsWith(t, c, number(t, l, w.items[1].Line.Revision), s)
+		})
+	}
+}
+
+// TestLoadWhileKeysOpen: first uses of keys and reloads that replace them come
+// at once; nothing waits for ever.
+func TestLoadWhileKeysOpen(t *testing.T) {
+	keys := make([]sample, 40)
+	for i := range keys {
+		keys[i] = ed25519Key(t)
+	}
+	w := newWorld(t, keys...)
+	c, l := opened(t, w)
+	all, half := w.Objects(), w.Objects()
+	half.File = bytes.Join(ringtest.Lines(all.File)[:1+len(keys)/2], nil)
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	var mu sync.Mutex
+	numbers := make([]uint64, 0, len(keys))
+	take := func(l *Loaded) {
+		mu.Lock()
+		defer mu.Unlock()
+		numbers = numbers[:0]
+		for _, it := range l.Items {
+			numbers = append(numbers, it.Key)
+		}
+	}
+	take(l)
+	for range 8 {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				mu.Lock()
+				n := numbers[i%len(numbers)]
+				mu.Unlock()
+				if _, err := c.Sign(context.Background(), n, []byte("x"), 0, nil); err != nil && !errors.Is(err, ErrNoKey) {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for i := range 60 {
+		o := all
+		if i%2 == 0 {
+			o = half
+		}
+		l, err := loadObjects(t, c, Pins{}, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		take(l)
+	}
+	close(stop)
+	wg.Wait()
+}
+
+func TestASecondIdentityReplacesTheFirst(t *testing.T) {
+	w := newWorld(t, ed25519Key(t))
+	member := ringtest.NewPerson(t, keyring.Member)
+	w.Admit(member)
+	c, l := opened(t, w)
+	old := number(t, l, w.items[0].Line.Revision)
+	signsWith(t, c, old, w.keys[0])
+	if err := handIdentity(t, c, w.Vault(), member); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, sign(t, c, old), ErrNoKey)
+	signsWith(t, c, number(t, load(t, c, w), w.items[0].Line.Revision), w.keys[0])
+}
+
+// must reads as: the value, or the test fails.
+func must[T any](v T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
