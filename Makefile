@@ -62,6 +62,18 @@ race: deps-for-tests ## the same tests with the race detector in tests and binar
 	CGO_ENABLED=1 go test -race $$(go list ./... | grep -v '^vigil/test')
 	CGO_ENABLED=1 go test -race -count=1 -timeout 30m ./test/...
 
+# Real clients and a real server, none written here: sops and the AWS command line
+# hold the KMS emulator to AWS's behaviour, versitygw is S3 with compare-and-swap.
+.PHONY: test-aws
+test-aws: deps-for-tests ## what needs sops, the AWS command line and a real S3 server
+	@sh tools/deps.sh aws bin/tools
+	PATH="$(CURDIR)/bin/tools:$$PATH" VIGIL_TEST_AWS=1 go test -count=1 -timeout 20m \
+		./internal/kmsfake ./internal/awsauth ./internal/backend/s3 ./internal/master/awskms ./test/aws
+
+.PHONY: residue
+residue: deps-for-tests ## search every process's memory for secrets (as root, on Linux)
+	VIGIL_RESIDUE=1 go test -count=1 -timeout 20m -v ./test/residue
+
 .PHONY: check
 check: ## gofumpt, vet and staticcheck for Linux and macOS, go mod tidy
 	@sh tools/check.sh

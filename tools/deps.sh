@@ -3,6 +3,8 @@
 #
 #   tools/deps.sh install   through the system's package manager (needs root)
 #   tools/deps.sh check     lists what is missing and how to get it; status 1 if anything is
+#   tools/deps.sh aws DIR   what make test-aws needs: sops and versitygw, built into DIR,
+#                           and the AWS command line
 #
 # The tests drive real programs: OpenSSH's client, agent and server, git,
 # PuTTY's key converter, a debugger and a tracer; and Node runs the second reader of
@@ -119,8 +121,23 @@ check)
 	fi
 	exit 1
 	;;
+aws)
+	mkdir -p "$2"
+	dir=$(cd "$2" && pwd)
+	# They are built as their authors build them: without this tree's experiment.
+	for tool in sops:github.com/getsops/sops/v3/cmd/sops@v3.13.3 versitygw:github.com/versity/versitygw/cmd/versitygw@v1.8.0; do
+		[ -x "$dir/${tool%%:*}" ] || (cd "$dir" && GOEXPERIMENT='' GOBIN=$dir CGO_ENABLED=0 go install "${tool#*:}")
+	done
+	if ! command -v aws >/dev/null 2>&1; then
+		[ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 || {
+			echo "the AWS command line is missing: install awscli (sudo apt-get install awscli, brew install awscli)" >&2
+			exit 1
+		}
+		install_apt awscli >&2
+	fi
+	;;
 *)
-	echo "usage: tools/deps.sh install | check" >&2
+	echo "usage: tools/deps.sh install | check | aws DIR" >&2
 	exit 2
 	;;
 esac
