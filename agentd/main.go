@@ -1,16 +1,32 @@
 // Command vigild is the SSH agent: the front that listens, and, when it starts
-// itself again in that role, a keeper that holds keys.
+// itself again in that role, a keeper that holds keys. Called as ssh-agent it
+// takes that program's command line.
 package main
 
 import (
+	"fmt"
 	"os"
 
+	"vigil/internal/agentcmd"
 	"vigil/internal/keeper"
 )
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == keeper.Role {
+	switch {
+	case len(os.Args) > 1 && os.Args[1] == keeper.Role:
 		os.Exit(keeper.Main(os.Args[2:]))
+	case agentcmd.Called(os.Args):
+		os.Exit(sshAgent())
 	}
 	os.Exit(front(os.Args, os.Environ(), os.Stderr))
+}
+
+// sshAgent runs as ssh-agent would, and returns the exit status.
+func sshAgent() int {
+	self, _, err := binaries()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return agentcmd.Program{Args: os.Args, Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr, Exe: self}.Run()
 }

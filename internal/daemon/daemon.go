@@ -39,7 +39,9 @@ const frontMemory = 64 << 10
 
 // Options are what a daemon works with.
 type Options struct {
-	Paths  paths.Paths
+	Paths paths.Paths
+	// Config names the vaults. Nil: there are none, nothing is read from Paths or
+	// written there, and refusals go to the log, there being no vigilctl to ask why.
 	Config *config.Config
 	Log    *slog.Logger
 	// Exe starts a keeper: /proc/self/exe on Linux.
@@ -48,6 +50,8 @@ type Options struct {
 	Opener string
 	// Prompter asks before a key is used that says so; nil: it is refused.
 	Prompter sshagent.Prompter
+	// Lifetime is that of keys added without one; 0: unlimited.
+	Lifetime time.Duration
 	// LogFile is where the log goes, for status; empty for standard error.
 	LogFile string
 	// Hardening is what the front did for itself, for status.
@@ -77,25 +81,33 @@ type Daemon struct {
 
 // New makes a daemon that serves nothing yet. Close it when Run wasn't called.
 func New(o Options) (*Daemon, error) {
-	store, err := state.Open(o.Paths.State)
-	if err != nil {
-		return nil, err
+	why := newRefusals()
+	var store *state.Store
+	var vaults []config.Vault
+	if o.Config == nil {
+		why.log = o.Log
+	} else {
+		var err error
+		if store, err = state.Open(o.Paths.State); err != nil {
+			return nil, err
+		}
+		vaults = o.Config.Vaults
 	}
 	slab, err := guard.NewSlab(frontMemory)
 	if err != nil {
 		return nil, fmt.Errorf("set up guarded memory: %w", err)
 	}
-	d := &Daemon{o: o, log: o.Log, state: store, slab: slab, why: newRefusals(), started: time.Now()}
+	d := &Daemon{o: o, log: o.Log, state: store, slab: slab, why: why, started: time.Now()}
 	d.added = &addedKeeper{d: d}
-	names := make([]string, 0, len(o.Config.Vaults))
-	for _, v := range o.Config.Vaults {
+	names := make([]string, 0, len(vaults))
+	for _, v := range vaults {
 		names = append(names, v.Name)
 	}
 	d.agent = sshagent.New(sshagent.Options{
 		Keeper: d.added, Bodies: slab, Prompter: o.Prompter, Refusals: d.why, Vaults: names,
-		ProgramOf: programOf, Log: o.Log,
+		DefaultLifetime: o.Lifetime, ProgramOf: programOf, Log: o.Log,
 	})
-	for _, c := range o.Config.Vaults {
+	for _, c := range vaults {
 		d.vaults = append(d.vaults, newVault(d, c))
 	}
 	return d, nil
@@ -113,8 +125,8 @@ func (d *Daemon) Close() {
 }
 
 // Run serves the sockets until ctx ends or vigilctl asks to stop, then locks
-// everything and returns once every goroutine has ended. ready is called when
-// both sockets answer.
+// everything and returns once every goroutine has ended. control may be nil.
+// ready is called when the sockets answer.
 func (d *Daemon) Run(ctx context.Context, agent, control *unixsock.Listener, ready func()) error {
 	ctx, d.cancel = context.WithCancel(ctx)
 	defer d.cancel()
@@ -128,10 +140,12 @@ func (d *Daemon) Run(ctx context.Context, agent, control *unixsock.Listener, rea
 		defer d.cancel()
 		errs[0] = d.serveAgent(ctx, agent)
 	})
-	serving.Go(func() {
-		defer d.cancel()
-		errs[1] = d.serveControl(ctx, control)
-	})
+	if control != nil {
+		serving.Go(func() {
+			defer d.cancel()
+			errs[1] = d.serveControl(ctx, control)
+		})
+	}
 	ready()
 	serving.Wait()
 	d.conns.Wait()

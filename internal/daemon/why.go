@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"log/slog"
 	"sync"
 	"time"
 
@@ -15,6 +16,8 @@ const maxRefusals = 100
 // refusals is a ring of the newest refusals. They hold no secrets and are kept
 // in memory only.
 type refusals struct {
+	log *slog.Logger // nil: whoever wants to know asks
+
 	mu   sync.Mutex
 	ring []control.Refusal
 	next int
@@ -25,6 +28,9 @@ func newRefusals() *refusals { return &refusals{ring: make([]control.Refusal, 0,
 func (r *refusals) note(e control.Refusal) {
 	if e.Time.IsZero() {
 		e.Time = time.Now()
+	}
+	if r.log != nil {
+		r.log.Info("refused", "request", e.What, "key", e.Fingerprint, "pid", e.PID, "program", e.Program, "reason", e.Reason)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
