@@ -61,35 +61,51 @@ func Binary(t testing.TB, name string) string {
 
 // outer makes the world, runs the test program in it and returns its status.
 func outer(binaries []string) (status int, err error) {
-	world, err := os.MkdirTemp("/tmp", "vt")
+	world, account, err := makeWorld(binaries)
 	if err != nil {
 		return 0, err
 	}
 	defer os.RemoveAll(world)
-	if err := os.Chmod(world, 0o755); err != nil {
-		return 0, err
+	return runInside(account, innerArguments(os.Args), innerEnvironment(world, account))
+}
+
+// makeWorld makes the directory of a test run with the binaries in it. Whoever
+// calls it removes the directory.
+func makeWorld(binaries []string) (world string, a account, err error) {
+	if world, err = os.MkdirTemp("/tmp", "vt"); err != nil {
+		return "", a, err
 	}
-	account, err := lookUpAccount()
-	if err != nil {
-		return 0, err
+	if a, err = fillWorld(world, binaries); err != nil {
+		_ = os.RemoveAll(world)
+		return "", a, err
+	}
+	return world, a, nil
+}
+
+func fillWorld(world string, binaries []string) (a account, err error) {
+	if err := os.Chmod(world, 0o755); err != nil {
+		return a, err
+	}
+	if a, err = lookUpAccount(); err != nil {
+		return a, err
 	}
 	bin := filepath.Join(world, "bin")
 	if err := os.Mkdir(bin, 0o755); err != nil {
-		return 0, err
+		return a, err
 	}
 	if err := buildAll(bin, binaries); err != nil {
-		return 0, err
+		return a, err
 	}
 	for _, name := range []string{"home", "tmp", "w"} {
 		dir := filepath.Join(world, name)
 		if err := os.Mkdir(dir, 0o700); err != nil {
-			return 0, err
+			return a, err
 		}
-		if err := account.own(dir); err != nil {
-			return 0, err
+		if err := a.own(dir); err != nil {
+			return a, err
 		}
 	}
-	return runInside(account, innerArguments(os.Args), innerEnvironment(world, account))
+	return a, nil
 }
 
 // innerArguments drops the flags that name files of `go test` which only its own
