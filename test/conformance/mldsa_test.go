@@ -6,6 +6,7 @@ import (
 	"crypto/sha512"
 	"encoding/pem"
 	"errors"
+	"io"
 	"os"
 
 	"filippo.io/mldsa"
@@ -57,6 +58,55 @@ func (k compositeKey) Verify(data []byte, sig *ssh.Signature) error {
 	return nil
 }
 
+// compositeSigner signs with both halves, as a host does.
+type compositeSigner struct {
+	compositeKey
+	seeds []byte
+}
+
+func (s compositeSigner) PublicKey() ssh.PublicKey { return s.compositeKey }
+
+func (s compositeSigner) Sign(_ io.Reader, data []byte) (*ssh.Signature, error) {
+	const label = "COMPSIG-MLDSA44-Ed25519-SHA512"
+	digest := sha512.Sum512(data)
+	message := append([]byte("CompositeAlgorithmSignatures2025"+label+"\x00"), digest[:]...)
+	lattice, err := mldsa.NewPrivateKey(mldsa.MLDSA44(), s.seeds[:mldsa.PrivateKeySize])
+	if err != nil {
+		return nil, err
+	}
+	sig, err := lattice.Sign(nil, message, &mldsa.Options{Context: label})
+	if err != nil {
+		return nil, err
+	}
+	classical := ed25519.NewKeyFromSeed(s.seeds[mldsa.PrivateKeySize:])
+	return &ssh.Signature{Format: s.name, Blob: append(sig, ed25519.Sign(classical, message)...)}, nil
+}
+
+func (s compositeSigner) SignWithAlgorithm(random io.Reader, data []byte, _ string) (*ssh.Signature, error) {
+	return s.Sign(random, data)
+}
+
+// compositeCertificate returns the key with a certificate in force, whose type
+// is not made of the key's as others are.
+func (r *run) compositeCertificate(k *key, certType string, kind uint32, principal string, ca *key) *key {
+	r.t.Helper()
+	m := wire.NewReader(k.public)
+	m.String()
+	cert := wire.AppendString(nil, certType)
+	cert = wire.AppendString(cert, "a nonce of 32 bytes for the test")
+	cert = append(cert, m.Rest()...)
+	cert = wire.AppendUint32(wire.AppendUint64(cert, 1), kind)
+	cert = wire.AppendString(cert, k.name)
+	cert = wire.AppendString(cert, wire.AppendString(nil, principal))
+	cert = wire.AppendUint64(wire.AppendUint64(cert, 0), uint64(forever.Unix()))
+	cert = wire.AppendString(wire.AppendString(wire.AppendString(cert, ""), ""), "")
+	cert = wire.AppendString(cert, ca.public)
+	cert = wire.AppendString(cert, hostSignature(r.t, ca, cert, ca.plain.Type()))
+	seeds := k.signer.(compositeSigner).seeds
+	body := wire.AppendString(wire.AppendString(wire.AppendString(nil, certType), cert), seeds)
+	return r.know(&key{name: k.name + " certificate", signer: k.signer, public: cert, body: body, plain: k.plain})
+}
+
 // composite returns the key that ssh-keygen 10.6 made, under one of its names.
 func (r *run) composite(name string) *key {
 	r.t.Helper()
@@ -84,7 +134,7 @@ func (r *run) composite(name string) *key {
 	}
 	plain := compositeKey{name, public}
 	body := wire.AppendString(plain.Marshal(), seeds)
-	return r.know(&key{name: name, public: plain.Marshal(), body: body, plain: plain})
+	return r.know(&key{name: name, signer: compositeSigner{plain, seeds}, public: plain.Marshal(), body: body, plain: plain})
 }
 
 // compositeCases are kept by themselves: before 10.4 there is no such key.
@@ -103,6 +153,29 @@ var compositeCases = []testCase{
 		broken.body[len(broken.body)-1] ^= 1
 		broken.body[len(broken.body)-33] ^= 1 // in the ML-DSA seed
 		c.do("add with other halves that don't belong together", add(&broken))
+	}},
+	{name: "post-quantum user certificate", do: func(r *run) {
+		c, k := r.dial(), r.composite(compositeType)
+		cert := r.compositeCertificate(k, "ssh-mldsa44-ed25519-cert", ssh.UserCert, "user", r.key("ed25519 user ca"))
+		c.do("add", add(cert))
+		c.do("list", list())
+		c.doSign("sign", cert, []byte("data"), 0)
+	}},
+	{name: "post-quantum host keys", do: func(r *run) {
+		c, host, k, ca := r.dial(), r.composite(compositeType), r.key("ed25519"), r.key("ed25519 host ca")
+		c.must(add(k, restrict(hop{}, hop{host: "host", keys: []*key{ca}, cas: []*key{ca}})))
+		c.do("bind", bind(r.t, host, sid(1), authentication))
+		flipped := bytes.Clone(bind(r.t, host, sid(1), authentication))
+		flipped[len(flipped)-2] ^= 1
+		r.dial().do("bind with a flipped bit", flipped)
+		cert := r.compositeCertificate(host, "ssh-mldsa44-ed25519-cert", ssh.HostCert, "host", ca)
+		certified := r.dial()
+		certified.do("bind to a certificate", bind(r.t, cert, sid(1), authentication))
+		certified.do("list: the CA's hosts may be logged in to", list())
+		certified.doSign("log in", k, login(sid(1), "user", k, cert).encode(), 0)
+	}},
+	{name: "post-quantum host key by its first name", do: func(r *run) {
+		r.dial().do("bind", bind(r.t, r.composite(compositeVendor), sid(1), authentication))
 	}},
 	{name: "post-quantum key by its first name", do: func(r *run) {
 		c, k := r.dial(), r.composite(compositeVendor)

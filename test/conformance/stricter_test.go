@@ -50,6 +50,8 @@ var stricter = map[string]difference{
 	"post-quantum key by its first name: list":                           {"1 keys [ssh-mldsa44-ed25519@openssh.com]", firstName},
 	"post-quantum key by its first name: sign":                           {"signature ssh-mldsa44-ed25519@openssh.com, right", firstName},
 
+	"post-quantum host key by its first name: bind": {"success", firstName},
+
 	"session ids: 0 bytes":   {"extension failure", "no key exchange has an empty session id"},
 	"session ids: 129 bytes": {"extension failure", "OpenSSH doesn't record it either, but says that it did"},
 
