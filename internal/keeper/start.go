@@ -51,11 +51,13 @@ type Options struct {
 func Start(ctx context.Context, o Options) (*Client, error) {
 	workers := min(max(minWorkers, runtime.NumCPU()), mostWorkers)
 	var theirs []*os.File
-	defer func() {
+	closeTheirs := func() {
 		for _, f := range theirs {
 			_ = f.Close()
 		}
-	}()
+		theirs = nil
+	}
+	defer closeTheirs()
 	c := &Client{free: make(chan struct{}, workers), done: make(chan struct{})}
 	for range workers {
 		ours, other, err := connPair()
@@ -70,12 +72,15 @@ func Start(ctx context.Context, o Options) (*Client, error) {
 		c.closeConns()
 		return nil, fmt.Errorf("start keeper: %w", err)
 	}
+	closeTheirs() // while we hold them, a keeper that dies before its greeting is never noticed
 	c.idle = append(c.idle, c.conns...)
 	for range workers {
 		c.free <- struct{}{}
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
+	stop := context.AfterFunc(ctx, func() { _ = c.cmd.Process.Kill() })
+	defer stop()
 	if err := c.greet(ctx, o.Vault); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("start keeper: %w", err)

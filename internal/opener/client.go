@@ -40,14 +40,15 @@ func Start(ctx context.Context, exe string, vault id.Vault, files ...*os.File) (
 	if err != nil {
 		return nil, fmt.Errorf("start opener: %w", err)
 	}
-	defer theirs.Close()
 	cmd := exec.Command(exe)
 	cmd.Args[0] = "vigil-opener"
 	cmd.Env = append(os.Environ(), "GOTRACEBACK=none")
 	cmd.ExtraFiles = append([]*os.File{theirs}, files...)
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
+	err = cmd.Start()
+	_ = theirs.Close() // before the greeting: while we hold it, an opener that dies is never noticed
+	if err != nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("start opener %q: %w", exe, err)
 	}

@@ -1,0 +1,20 @@
+package opener
+
+import (
+	"os/exec"
+	"testing"
+
+	"vigil/internal/id"
+)
+
+// An opener that ends before it greets is an error, not a wait without end.
+func TestStartOfOneThatEnds(t *testing.T) {
+	exe, err := exec.LookPath("true")
+	if err != nil {
+		t.Skip(err)
+	}
+	if c, err := Start(t.Context(), exe, id.Vault{}); err == nil {
+		c.Close()
+		t.Error("a program that says nothing was taken for an opener")
+	}
+}
