@@ -74,10 +74,6 @@ test-aws: deps-for-tests ## what needs sops, the AWS command line and a real S3 
 residue: deps-for-tests ## search every process's memory for secrets (as root, on Linux)
 	VIGIL_RESIDUE=1 go test -count=1 -timeout 20m -v ./test/residue
 
-.PHONY: residue
-residue: deps-for-tests ## look for secrets in the memory of every process of Vigil (as root)
-	VIGIL_RESIDUE=1 go test -count=1 -timeout 20m ./test/residue
-
 .PHONY: check
 check: ## gofumpt, vet and staticcheck for Linux and macOS, go mod tidy
 	@sh tools/check.sh
