@@ -105,13 +105,17 @@ func keyLabel(k control.Key) string {
 // typeName is a key type as ssh-add -l names it.
 func typeName(k control.Key) string {
 	name, certificate := strings.CutSuffix(k.Type, "-cert-v01@openssh.com")
+	if !certificate {
+		name, certificate = strings.CutSuffix(k.Type, "-cert") // registered names end so
+	}
 	short, known := map[string]string{
 		"ssh-ed25519":                     "ED25519",
 		"ssh-rsa":                         "RSA",
 		"ecdsa-sha2-nistp256":             "ECDSA",
 		"ecdsa-sha2-nistp384":             "ECDSA",
 		"ecdsa-sha2-nistp521":             "ECDSA",
-		"ssh-mldsa44-ed25519@openssh.com": "MLDSA44-ED25519",
+		"ssh-mldsa44-ed25519":             "MLDSA44-ED25519", // since OpenSSH 10.6
+		"ssh-mldsa44-ed25519@openssh.com": "MLDSA44-ED25519", // before
 	}[name]
 	if !known {
 		return printable(k.Type)

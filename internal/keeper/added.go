@@ -1,10 +1,12 @@
 package keeper
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -40,11 +42,16 @@ func (s *server) add(body []byte, bound bool, out []byte) ([]byte, error) {
 	return wire.AppendString(out, constraints), nil
 }
 
+var errComment = errors.New("the comment has a zero byte")
+
 // tail reads what follows the key. The keeper keeps the lifetime itself: a key
 // is gone when it ends, whatever the front does.
 func (e *entry) tail(rest []byte, bound bool) (comment, constraints []byte, err error) {
 	r := wire.NewReader(rest)
 	comment = r.String()
+	if bytes.IndexByte(comment, 0) >= 0 {
+		return nil, nil, errComment // as OpenSSH's sshbuf_get_cstring
+	}
 	if !bound {
 		return comment, nil, r.End()
 	}

@@ -70,19 +70,32 @@ var publicFields = map[string]int{
 	"ecdsa-sha2-nistp384":                2,
 	"ecdsa-sha2-nistp521":                2,
 	"ssh-ed25519":                        1,
-	"ssh-mldsa44-ed25519":                1, // since OpenSSH 10.6
+	registered:                           1, // since OpenSSH 10.6
 	"ssh-mldsa44-ed25519@openssh.com":    1,
 	"sk-ssh-ed25519@openssh.com":         2, // key, application
 	"sk-ecdsa-sha2-nistp256@openssh.com": 3, // curve, point, application
 }
 
+// registered and its certificates are called by names that IANA registered, not
+// by OpenSSH's scheme of names (since 10.6; before, the key had a name within it).
+const (
+	registered            = "ssh-mldsa44-ed25519"
+	registeredCertificate = "ssh-mldsa44-ed25519-cert"
+)
+
 // certType returns the type of certificates for keys of type t.
 func certType(t string) string {
+	if t == registered {
+		return registeredCertificate
+	}
 	return strings.TrimSuffix(t, "@openssh.com") + certSuffix
 }
 
 // plainType returns the type of the key in a certificate of the given type.
 func plainType(certificate string) (string, bool) {
+	if certificate == registeredCertificate {
+		return registered, true
+	}
 	stem, ok := strings.CutSuffix(certificate, certSuffix)
 	if !ok {
 		return "", false

@@ -15,6 +15,7 @@ const (
 	// typeMLDSARegistered is what OpenSSH calls the same key from 10.6 on.
 	typeMLDSARegistered = "ssh-mldsa44-ed25519"
 	certMLDSA           = "ssh-mldsa44-ed25519-cert-v01@openssh.com"
+	certMLDSARegistered = "ssh-mldsa44-ed25519-cert"
 
 	// compositePublicSize and compositeSigSize: the ML-DSA-44 part, then Ed25519's.
 	compositePublicSize = mldsa.MLDSA44PublicKeySize + pointSize

@@ -100,6 +100,8 @@ func lookup(name string) (parse parseFunc, certificate bool) {
 		return parseMLDSARegistered, false
 	case certMLDSA:
 		return parseMLDSA, true
+	case certMLDSARegistered:
+		return parseMLDSARegistered, true
 	}
 	for i := range curves {
 		c := &curves[i]

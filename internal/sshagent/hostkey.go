@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"strings"
 
 	"filippo.io/mldsa"
 	"golang.org/x/crypto/ssh"
@@ -57,9 +58,13 @@ func verify(blob, data, signature []byte) error {
 	if err != nil {
 		return err
 	}
+	// Only security keys sign more than the signature itself: flags and a counter.
+	if len(rest) != 0 && !strings.HasPrefix(key.Type, "sk-") {
+		return wire.ErrTrailing
+	}
 	switch key.Type {
-	case mldsa44Ed25519:
-		if len(rest) != 0 || format != mldsa44Ed25519 {
+	case mldsa44Ed25519, mldsa44Ed25519First:
+		if format != key.Type {
 			return errAlgorithm
 		}
 		return verifyComposite(blob, data, sig)
@@ -91,8 +96,12 @@ func rsaBits(blob []byte) int {
 
 // mldsa44Ed25519 is OpenSSH's post-quantum key type: ML-DSA-44 and Ed25519, both
 // of which must verify (draft-ietf-sshm-composite-sigs,
-// draft-ietf-lamps-pq-composite-sigs).
-const mldsa44Ed25519 = "ssh-mldsa44-ed25519@openssh.com"
+// draft-ietf-lamps-pq-composite-sigs). It has a registered name since 10.6; the
+// first is that of 10.4 and 10.5.
+const (
+	mldsa44Ed25519      = "ssh-mldsa44-ed25519"
+	mldsa44Ed25519First = "ssh-mldsa44-ed25519@openssh.com"
+)
 
 const (
 	compositePrefix = "CompositeAlgorithmSignatures2025"
