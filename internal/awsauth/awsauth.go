@@ -68,7 +68,8 @@ type Account struct {
 	// Config is for the service clients' NewFromConfig.
 	Config aws.Config
 
-	kept *keptSession // nil when sessions aren't kept
+	kept  *keptSession // nil when sessions aren't kept
+	clock *clock
 }
 
 // Load reads the AWS configuration. It opens no connection. The context lives
@@ -76,6 +77,7 @@ type Account struct {
 // Errors are *Fault.
 func Load(ctx context.Context, o Options) (*Account, error) {
 	mfa := &mfaPrompt{ctx: ctx, ask: o.MFA}
+	seen := &clock{}
 	metadata := imds.ClientDisabled
 	if o.IMDS {
 		metadata = imds.ClientEnabled
@@ -88,7 +90,7 @@ func Load(ctx context.Context, o Options) (*Account, error) {
 				s.MaxAttempts, s.Backoff = maxAttempts, retry.BackoffDelayerFunc(backoff)
 			})
 		}),
-		config.WithAPIOptions([]func(*middleware.Stack) error{onlyEncrypted}),
+		config.WithAPIOptions([]func(*middleware.Stack) error{onlyEncrypted, seen.read}),
 		config.WithAssumeRoleCredentialOptions(func(a *stscreds.AssumeRoleOptions) {
 			a.TokenProvider = mfa.code
 			if a.RoleSessionName == "" {
@@ -109,7 +111,7 @@ func Load(ctx context.Context, o Options) (*Account, error) {
 	if cfg.Credentials == nil {
 		return nil, sortSignIn(errors.New("no AWS credentials are configured"))
 	}
-	a := &Account{Config: cfg}
+	a := &Account{Config: cfg, clock: seen}
 	if name, ok := mfaSession(cfg, o.Profile); ok && o.Sessions != nil {
 		a.kept = &keptSession{name: name, sessions: o.Sessions, fresh: cfg.Credentials}
 		a.Config.Credentials = aws.NewCredentialsCache(a.kept)

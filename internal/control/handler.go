@@ -18,6 +18,7 @@ type Handler interface {
 	Stop(context.Context, *Call, *StopRequest) (*StopReply, error)
 	Lock(context.Context, *Call, *LockRequest) (*LockReply, error)
 	Status(context.Context, *Call, *StatusRequest) (*StatusReply, error)
+	Doctor(context.Context, *Call, *DoctorRequest) (*DoctorReply, error)
 	List(context.Context, *Call, *ListRequest) (*ListReply, error)
 	Show(context.Context, *Call, *ShowRequest) (*ShowReply, error)
 	Init(context.Context, *Call, *InitRequest) (*InitReply, error)
@@ -53,6 +54,7 @@ var dispatch = map[Op]func() operation{
 	OpStop:     op(Handler.Stop),
 	OpLock:     op(Handler.Lock),
 	OpStatus:   op(Handler.Status),
+	OpDoctor:   op(Handler.Doctor),
 	OpList:     op(Handler.List),
 	OpShow:     op(Handler.Show),
 	OpInit:     op(Handler.Init),

@@ -5,6 +5,7 @@ import (
 
 	"vigil/internal/control"
 	"vigil/internal/master"
+	"vigil/internal/opener"
 )
 
 // kmsCalls counts what openers asked of key management services.
@@ -25,6 +26,14 @@ func (c *kmsCalls) created(m master.Calls) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.n.GenerateDataKey += int64(m.Operations)
+}
+
+// diagnosed counts the calls of a diagnosis: Decrypts, and else DescribeKey.
+func (c *kmsCalls) diagnosed(d *opener.Diagnosis) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n.Decrypt += d.Decrypts
+	c.n.DescribeKey += int64(d.Calls.Operations) - d.Decrypts
 }
 
 func (c *kmsCalls) get() control.KMSCalls {

@@ -112,6 +112,16 @@ func (d *Device) key(ctx context.Context, create bool) (*guard.Buffer, string, e
 	return key, where, nil
 }
 
+// Where says where the device key is, or ErrNoKey.
+func (d *Device) Where(ctx context.Context) (string, error) {
+	key, where, err := d.key(ctx, false)
+	if err != nil {
+		return "", err
+	}
+	key.Free()
+	return where, nil
+}
+
 func (d *Device) path() string { return filepath.Join(d.dir, fileName) }
 
 func (d *Device) read(ctx context.Context, key []byte) (where string, err error) {

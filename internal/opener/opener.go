@@ -73,6 +73,7 @@ type Request struct {
 	Unlock   *Unlock   `json:"unlock,omitempty"`
 	Fetch    *Fetch    `json:"fetch,omitempty"`
 	Check    *Check    `json:"check,omitempty"`
+	Diagnose *Diagnose `json:"diagnose,omitempty"`
 	Put      *Put      `json:"put,omitempty"`
 	Import   *Import   `json:"import,omitempty"`
 	Generate *Generate `json:"generate,omitempty"`
@@ -92,6 +93,8 @@ func (r *Request) VaultID() (vault id.Vault) {
 		return r.Export.Place.Vault
 	case r.Check != nil:
 		return r.Check.Place.Vault
+	case r.Diagnose != nil:
+		return r.Diagnose.Place.Vault
 	}
 	return vault
 }
@@ -99,18 +102,19 @@ func (r *Request) VaultID() (vault id.Vault) {
 // Reply answers a Request: Error, or the member of the request's name. With Ask
 // it isn't the answer yet: an Answer goes back first.
 type Reply struct {
-	Ask      *Ask      `json:"ask,omitempty"`
-	Error    *Error    `json:"error,omitempty"`
-	Create   *Created  `json:"create,omitempty"`
-	Found    *Fetched  `json:"found,omitempty"`
-	Enter    *Entered  `json:"enter,omitempty"`
-	Unlock   *Unlocked `json:"unlock,omitempty"`
-	Fetch    *Fetched  `json:"fetch,omitempty"`
-	Check    *Checked  `json:"check,omitempty"`
-	Put      *Stored   `json:"put,omitempty"`
-	Import   *Key      `json:"import,omitempty"`
-	Generate *Key      `json:"generate,omitempty"`
-	Export   *Exported `json:"export,omitempty"`
+	Ask      *Ask       `json:"ask,omitempty"`
+	Error    *Error     `json:"error,omitempty"`
+	Create   *Created   `json:"create,omitempty"`
+	Found    *Fetched   `json:"found,omitempty"`
+	Enter    *Entered   `json:"enter,omitempty"`
+	Unlock   *Unlocked  `json:"unlock,omitempty"`
+	Fetch    *Fetched   `json:"fetch,omitempty"`
+	Check    *Checked   `json:"check,omitempty"`
+	Diagnose *Diagnosis `json:"diagnose,omitempty"`
+	Put      *Stored    `json:"put,omitempty"`
+	Import   *Key       `json:"import,omitempty"`
+	Generate *Key       `json:"generate,omitempty"`
+	Export   *Exported  `json:"export,omitempty"`
 }
 
 // Create makes a new vault's keyring with a first identity, an owner, and stores

@@ -91,6 +91,10 @@ func Open(ctx context.Context, uri backend.URI, o awsauth.Options) (*Store, erro
 	return &Store{uri: uri, account: account, client: client}, nil
 }
 
+// Skew returns how far the store's clock is ahead of this machine's, as its
+// last answer said.
+func (s *Store) Skew() (ahead time.Duration, ok bool) { return s.account.Skew() }
+
 // do makes one request: credentials, then deadline, then the call.
 func (s *Store) do(ctx context.Context, op string, object backend.Object, call func(context.Context) error) error {
 	if err := ctx.Err(); err != nil {

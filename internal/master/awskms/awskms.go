@@ -99,6 +99,10 @@ func (k *Key) Calls() master.Calls {
 	return master.Calls{Operations: k.operations.Load(), Attempts: k.attempts.Load()}
 }
 
+// Skew returns how far AWS's clock is ahead of this machine's, as the last
+// answer of KMS said.
+func (k *Key) Skew() (ahead time.Duration, ok bool) { return k.account.Skew() }
+
 // SignIn gets AWS credentials without a request to KMS, asking for an MFA code
 // where one is needed. Every call does this by itself; a job that signs in
 // first can tell the user what it waits for.

@@ -110,6 +110,8 @@ func (j *job) do(ctx context.Context, req *opener.Request, reply *opener.Reply) 
 		reply.Enter, err = j.enter(req.Enter)
 	case req.Check != nil:
 		reply.Check, err = j.check(ctx, req.Check)
+	case req.Diagnose != nil:
+		reply.Diagnose = j.diagnose(ctx, req.Diagnose)
 	case req.Found != nil:
 		reply.Found, err = j.found(ctx, req.Found)
 	case req.Import != nil:

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"vigil/internal/checkup"
+	"vigil/internal/control"
+	"vigil/internal/doctor"
+)
+
+func (a *app) doctorCommand() *cobra.Command {
+	var vault string
+	cmd := &cobra.Command{
+		Use:   "doctor [--vault NAME]",
+		Short: "Check everything, and say what to do",
+		Long: `Check the configuration, the modes of files and programs, sockets, who else claims
+SSH_AUTH_SOCK, the kernel, and through the daemon: the lock limit, each vault's file,
+lease, offline share and clock, whether its backend answers and keeps
+compare-and-swap, what it keeps of old keyrings, and the master key.
+
+Each line says what was looked at, how it is, and what to do about it. The exit
+status is 0 when nothing fails; warnings don't count. Without a daemon it checks what
+can be seen without one. For a master key in a KMS it makes one DescribeKey and one
+Decrypt a vault; the backend gets an object of its own, "probe".`,
+		Example: `  vigilctl doctor
+  vigilctl doctor --json | jq -r '.checks[] | select(.result != "ok") | .next'`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkVault(vault); err != nil {
+				return err
+			}
+			reply, err := a.examine(cmd.Context(), vault)
+			if err != nil {
+				return err
+			}
+			if err := a.print(reply, func(w io.Writer) { printChecks(w, reply.Checks) }); err != nil {
+				return err
+			}
+			if checkup.Failed(reply.Checks) {
+				return errFailedCheck
+			}
+			return nil
+		},
+	}
+	vaultFlag(cmd, &vault, "all")
+	return cmd
+}
+
+// errFailedCheck ends doctor with status 1. What failed has been printed.
+var errFailedCheck = control.Errorf(control.CodeFailed, "", "a check failed")
+
+// examine does the checks of this process, then the daemon's.
+func (a *app) examine(ctx context.Context, vault string) (*control.DoctorReply, error) {
+	reply := &control.DoctorReply{}
+	program, err := a.vigild()
+	if err != nil {
+		return nil, err
+	}
+	reply.Checks = doctor.Local(doctor.Place{Paths: a.paths, Getenv: a.env, Programs: filepath.Dir(program)})
+	daemons, err := call(ctx, a, &control.DoctorRequest{Vault: vault})
+	var e *control.Error
+	switch {
+	case err == nil:
+		reply.Checks = append(reply.Checks, daemons.Checks...)
+	case errors.As(err, &e) && (e.Code == control.CodeNoDaemon || e.Code == control.CodeOtherBuild):
+		reply.Checks = append(reply.Checks, checkup.Failure("daemon", e.Next,
+			"%s; not checked without it: lock limit, vault files, leases, backends, master keys", e.Message))
+	default:
+		return nil, err
+	}
+	return reply, nil
+}
+
+// printChecks writes a line for each check, and what to do under those that
+// aren't ok.
+func printChecks(w io.Writer, checks []checkup.Check) {
+	wide := 0
+	for _, c := range checks {
+		wide = max(wide, len(c.What))
+	}
+	about := ""
+	counts := map[checkup.Result]int{}
+	for _, c := range checks {
+		counts[c.Result]++
+		if c.Vault != about {
+			about = c.Vault
+			fmt.Fprintf(w, "vault %s:\n", printable(about))
+		}
+		detail := strings.ReplaceAll(printable(c.Detail), "\n", " ")
+		fmt.Fprintf(w, "%-4s  %-*s  %s\n", c.Result, wide, c.What, detail)
+		if c.Next != "" && c.Result != checkup.OK {
+			fmt.Fprintf(w, "%*s  → %s\n", wide+6, "", printable(c.Next))
+		}
+	}
+	fmt.Fprintf(w, "%d ok, %s, %d failed\n", counts[checkup.OK], plural(counts[checkup.Warn], "warning"), counts[checkup.Fail])
+}

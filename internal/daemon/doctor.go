@@ -1,0 +1,193 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"vigil/internal/buildid"
+	"vigil/internal/checkup"
+	"vigil/internal/config"
+	"vigil/internal/control"
+	"vigil/internal/guard"
+	"vigil/internal/id"
+	"vigil/internal/keeper"
+	"vigil/internal/opener"
+	"vigil/internal/state"
+)
+
+// wantLocked is the lock limit in bytes below which a keeper can't hold a
+// thousand keys: what an ordinary login has is 8 MiB.
+const wantLocked = 1 << 20
+
+// Doctor looks at the daemon, its vaults, and what is behind a network.
+func (h *handler) Doctor(ctx context.Context, call *control.Call, req *control.DoctorRequest) (*control.DoctorReply, error) {
+	vaults := h.d.all()
+	if req.Vault != "" {
+		v, err := h.d.find(req.Vault)
+		if err != nil {
+			return nil, err
+		}
+		vaults = []*vault{v}
+	}
+	r := &control.DoctorReply{Checks: h.d.examine()}
+	for _, v := range vaults {
+		r.Checks = append(r.Checks, checkup.Of(v.name, v.examine(ctx, asker(call))...)...)
+	}
+	return r, nil
+}
+
+// examine looks at the daemon itself.
+func (d *Daemon) examine() []checkup.Check {
+	list := []checkup.Check{checkup.Fine("daemon", "pid %d, build %s, up %v", os.Getpid(), buildid.ID(), time.Since(d.started).Round(time.Second))}
+	if !d.o.Hardening.Undumpable || !d.o.Hardening.NoCore {
+		list = append(list, checkup.Failure("hardening", "Read the daemon's log; docs/security.md says what each system offers.", "the daemon can be read by other programs of its user"))
+	} else if !d.o.Hardening.FromStart {
+		list = append(list, checkup.Warning("hardening", "Install vigild with mode 0111 (make build does), then restart it.", "the daemon could be read by other programs of its user until it had started"))
+	}
+	if err := guard.CheckLockLimit(wantLocked); err != nil {
+		list = append(list, checkup.Failure("lock limit", "Raise it for the daemon: ulimit -l, LimitMEMLOCK= in the systemd unit, memlock in /etc/security/limits.conf.", "%v", err))
+	} else {
+		list = append(list, checkup.Fine("lock limit", "keepers may lock %d KiB and more", wantLocked>>10))
+	}
+	if _, err := config.Load(d.o.Paths); err != nil {
+		list = append(list, checkup.Failure("config", "Correct the line: the daemon goes on with what it read at its start, and doesn't start again.", "%v", err))
+	}
+	return list
+}
+
+// examine looks at one vault, from its file to its master key.
+func (v *vault) examine(ctx context.Context, ask opener.Asker) []checkup.Check {
+	_, f, err := v.readFile()
+	if err != nil {
+		e := control.AsError(err)
+		return []checkup.Check{checkup.Failure("vault file", e.Next, "%s", e.Message)}
+	}
+	var list []checkup.Check
+	if n := len(f.Damaged()); n > 0 {
+		list = append(list, checkup.Warning("vault file", "vigilctl vault verify says which; earlier files are in .history/ beside it.", "%d lines of %s can't be read", n, v.cfg.Path))
+	} else {
+		list = append(list, checkup.Fine("vault file", "%d lines in %s", len(f.Revisions()), v.cfg.Path))
+	}
+	st := v.d.state.Vault(f.Vault())
+	list = append(list, v.examineAccess(st)...)
+	list = append(list, v.examineOffline(st), v.examineClock(st))
+	identity, err := v.identityOf(st)
+	if err != nil {
+		return append(list, checkup.Failure("device state", "Put this device's state folder back.", "%v", err))
+	}
+	return append(list, v.diagnose(ctx, f.Vault(), identity, ask)...)
+}
+
+// examineAccess looks at the lease and the keeper of an unlocked vault, and at
+// what happened to a locked one.
+func (v *vault) examineAccess(st *state.Vault) []checkup.Check {
+	v.mu.Lock()
+	o, problem := v.open, v.problem
+	var leaseEnds, refreshed time.Time
+	var pending, waiting int
+	var offline bool
+	if o != nil {
+		leaseEnds, refreshed, offline, waiting = o.leaseEnds, o.refreshed, o.offline, o.waiting
+	}
+	v.mu.Unlock()
+	if list, err := st.Pending(); err == nil {
+		pending = len(list)
+	}
+	var list []checkup.Check
+	switch {
+	case o == nil && problem != nil:
+		list = append(list, checkup.Warning("lease", problem.Next, "locked: %s", problem.Message))
+	case o == nil:
+		list = append(list, checkup.Fine("lease", "locked"))
+	case problem != nil:
+		list = append(list, checkup.Warning("lease", problem.Next, "unlocked until %s at most: %s", leaseEnds.Format(time.DateTime), problem.Message))
+	case offline:
+		list = append(list, checkup.Warning("lease", "vigilctl refresh, once there is a network.", "unlocked without network, until %s at most", leaseEnds.Format(time.DateTime)))
+	default:
+		list = append(list, checkup.Fine("lease", "unlocked until %s at least; master key and backend answered at %s", leaseEnds.Format(time.DateTime), refreshed.Format(time.DateTime)))
+	}
+	if o != nil {
+		list = append(list, examineKeeper(o.keeper))
+	}
+	if pending > 0 {
+		list = append(list, checkup.Warning("changes", "vigilctl refresh pushes them, once there is a network.", "%d are saved on this device only", pending))
+	}
+	if waiting > 0 {
+		list = append(list, checkup.Warning("items", "Sync the vault file and run vigilctl refresh; vigilctl vault verify says more.", "%d wait for their other half", waiting))
+	}
+	return list
+}
+
+func examineKeeper(k *keeper.Client) checkup.Check {
+	r := k.Report()
+	switch {
+	case !r.Undumpable:
+		return checkup.Failure("keeper", "Lock the vault and read the daemon's log.", "the process that holds the keys can be read by other programs of its user")
+	case len(r.Missing) > 0:
+		return checkup.Warning("keeper", "Nothing to do but a newer kernel; docs/security.md says what is weaker.", "pid %d runs without %s", k.PID(), strings.Join(r.Missing, ", "))
+	}
+	return checkup.Fine("keeper", "pid %d, shut in by %s", k.PID(), strings.Join(slices.Compact(r.Holds), ", "))
+}
+
+// examineOffline looks at what would unlock the vault without network.
+func (v *vault) examineOffline(st *state.Vault) checkup.Check {
+	const what = "offline unlock"
+	if !v.remote() {
+		return checkup.Fine(what, "needs no network")
+	}
+	blob, err := st.Blob(shareBlob)
+	var k opener.KeptShare
+	if err == nil {
+		err = json.Unmarshal(blob, &k)
+	}
+	expires := time.Unix(k.Expires, 0)
+	switch {
+	case v.cfg.Offline == 0 && errors.Is(err, state.ErrNone):
+		return checkup.Fine(what, `switched off (offline = "0")`)
+	case v.cfg.Offline == 0:
+		return checkup.Warning(what, "vigilctl unlock drops it.", "switched off, but an earlier share is still kept; it isn't used")
+	case errors.Is(err, state.ErrNone):
+		return checkup.Warning(what, "vigilctl unlock with network keeps a share for "+v.cfg.Offline.String()+".", "not possible: no share is kept")
+	case err != nil:
+		return checkup.Failure(what, "vigilctl unlock with network replaces it.", "the kept share can't be read: %v", err)
+	case max(time.Now().Unix(), latest(st)) >= k.Expires:
+		return checkup.Warning(what, "vigilctl unlock with network keeps a new one.", "the kept share expired at %s", expires.Format(time.DateTime))
+	}
+	return checkup.Fine(what, "possible until %s", expires.Format(time.DateTime))
+}
+
+// examineClock compares the clock with the latest time that was seen.
+func (v *vault) examineClock(st *state.Vault) checkup.Check {
+	const slack = 5 * time.Minute
+	now := time.Now()
+	if seen := time.Unix(latest(st), 0); seen.After(now.Add(slack)) {
+		return checkup.Warning("clock", "Set this machine's clock; the next unlock with network takes it as it is.", "it shows %s, and showed %s before: it was set back", now.Format(time.DateTime), seen.Format(time.DateTime))
+	}
+	return checkup.Fine("clock", "not before what it showed last")
+}
+
+// diagnose has an opener try backend and master key.
+func (v *vault) diagnose(ctx context.Context, vaultID id.Vault, identity id.Identity, ask opener.Asker) []checkup.Check {
+	session, err := opener.Start(ctx, v.d.o.Opener, vaultID)
+	if err != nil {
+		e := control.AsError(openerError(v.name, err))
+		return []checkup.Check{checkup.Failure("opener", e.Next, "%s", e.Message)}
+	}
+	defer session.Close()
+	reply, err := session.Do(ctx, opener.Request{Diagnose: &opener.Diagnose{Place: v.place(vaultID, identity), Identity: identity}}, ask)
+	if err == nil && reply.Diagnose == nil {
+		err = fmt.Errorf("vault %q: the opener gave no answer", v.name)
+	}
+	if err != nil {
+		e := control.AsError(openerError(v.name, err))
+		return []checkup.Check{checkup.Failure("opener", e.Next, "%s", e.Message)}
+	}
+	v.d.calls.diagnosed(reply.Diagnose)
+	return reply.Diagnose.Checks
+}

@@ -1,0 +1,104 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"vigil/internal/checkup"
+	"vigil/internal/config"
+	"vigil/internal/paths"
+)
+
+// programs looks at the daemon's two binaries. One that its user can read could
+// be dumped by any program of theirs from its start until it shut itself off.
+func programs(dir string) []checkup.Check {
+	const what = "programs"
+	var list []checkup.Check
+	for _, name := range []string{"vigild", "vigil-opener"} {
+		path := filepath.Join(dir, name)
+		info, err := os.Lstat(path)
+		install := "Install Vigil again, or build it anew with `make build`."
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			list = append(list, checkup.Failure(what, install, "there is no %s", path))
+		case err != nil:
+			list = append(list, checkup.Failure(what, install, "%v", err))
+		case !info.Mode().IsRegular():
+			list = append(list, checkup.Failure(what, install, "%s is no regular file", path))
+		case foreign(info) || writable(info):
+			list = append(list, checkup.Failure(what, install, "%s belongs to, or can be written by, another user", path))
+		case folderWritable(dir):
+			list = append(list, checkup.Failure(what, fmt.Sprintf("`chmod go-w %s`", dir), "%s can be replaced by another user: %s", path, dir))
+		case info.Mode().Perm()&0o400 != 0 && owner(info) != 0 || info.Mode().Perm()&0o044 != 0:
+			list = append(list, checkup.Warning(what, fmt.Sprintf("`chmod 0111 %s`, or install it as root with mode 0711.", path),
+				"%s can be read by its user, so other programs may look into it while it starts", path))
+		default:
+			list = append(list, checkup.Fine(what, "%s (%04o)", path, info.Mode().Perm()))
+		}
+	}
+	return list
+}
+
+// permissions looks at every folder and file of Vigil's: they are for their
+// user alone.
+func permissions(p paths.Paths, c *config.Config) []checkup.Check {
+	const what = "permissions"
+	places := []string{
+		p.Config, p.ConfigFile(), p.VaultConfigDir(), p.Data, p.Device(), p.State, p.Runtime,
+		p.AgentSocket(), p.ControlSocket(), p.Log(), p.AuditLog(),
+	}
+	for _, v := range c.Vaults {
+		places = append(places, p.VaultConfig(v.Name), filepath.Dir(v.Path), v.Path, p.Keyring(v.Name))
+	}
+	for _, dir := range []string{p.Device(), p.Keyring(config.DefaultVault)} {
+		entries, _ := os.ReadDir(dir)
+		for _, e := range entries {
+			places = append(places, filepath.Join(dir, e.Name()))
+		}
+	}
+	var wrong []string
+	secret := false
+	for _, path := range places {
+		info, err := os.Lstat(path)
+		if err != nil {
+			continue // those that must be there are missed elsewhere
+		}
+		if mode := info.Mode().Perm(); foreign(info) || mode&0o022 != 0 {
+			secret = true
+			wrong = append(wrong, fmt.Sprintf("%s (uid %d, %04o)", path, owner(info), mode))
+		} else if mode&0o077 != 0 && filepath.Dir(path) != p.Config && path != p.Config {
+			secret = secret || strings.HasPrefix(path, p.Device())
+			wrong = append(wrong, fmt.Sprintf("%s (%04o)", path, mode))
+		}
+	}
+	switch {
+	case len(wrong) == 0:
+		return []checkup.Check{checkup.Fine(what, "files and folders are their user's alone")}
+	case secret:
+		return []checkup.Check{checkup.Failure(what, "`chmod go-rwx` them, and `chown` what isn't yours.", "other users can change, or read what opens a vault: %s", strings.Join(wrong, ", "))}
+	}
+	return []checkup.Check{checkup.Warning(what, "`chmod go-rwx` them.", "other users can read: %s", strings.Join(wrong, ", "))}
+}
+
+// foreign reports a file that is neither this user's nor root's.
+func foreign(info fs.FileInfo) bool { return owner(info) != 0 && owner(info) != os.Geteuid() }
+
+func writable(info fs.FileInfo) bool { return info.Mode().Perm()&0o022 != 0 }
+
+// folderWritable reports a folder in which others can replace files.
+func folderWritable(dir string) bool {
+	info, err := os.Stat(dir)
+	return err == nil && (foreign(info) || writable(info) && info.Mode()&fs.ModeSticky == 0)
+}
+
+func owner(info fs.FileInfo) int {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int(st.Uid)
+	}
+	return -1
+}
