@@ -27,13 +27,14 @@ func TestHelp(t *testing.T) {
 	var visit func(*cobra.Command)
 	visit = func(c *cobra.Command) {
 		if c.Name() != "help" {
-			t.Run(c.Name(), func(t *testing.T) {
+			name := strings.ReplaceAll(strings.TrimPrefix(c.CommandPath(), "vigilctl "), " ", "-")
+			t.Run(name, func(t *testing.T) {
 				if c.Short == "" || c.Long == "" || c.Example == "" {
 					t.Error("short text, long text or example is missing")
 				}
 				args := append(strings.Fields(c.CommandPath())[1:], "--help")
 				got := b.ok(args...).out
-				golden := filepath.Join("testdata", "help", c.Name()+".txt")
+				golden := filepath.Join("testdata", "help", name+".txt")
 				if *update {
 					if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
 						t.Fatal(err)

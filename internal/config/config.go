@@ -35,6 +35,9 @@ const (
 	DefaultCheck = Duration(30 * time.Minute)
 	// DefaultRefresh is the time between two conditional fetches of the keyring.
 	DefaultRefresh = Duration(5 * time.Minute)
+	// DefaultRotate is how long a KEK is in use before an owner's daemon makes
+	// the next one.
+	DefaultRotate = Duration(90 * Day)
 	// DefaultIdle leaves a vault unlocked however long it isn't used.
 	DefaultIdle = Duration(0)
 )
@@ -87,6 +90,8 @@ type VaultConfig struct {
 	Check Duration `toml:"check"`
 	// Refresh is the time between conditional fetches of the keyring.
 	Refresh Duration `toml:"refresh"`
+	// Rotate is how long a KEK is in use before an owner's daemon replaces it; 0 never.
+	Rotate Duration `toml:"rotate"`
 	// Idle locks a vault that hasn't been used for so long; 0 never.
 	Idle Duration `toml:"idle"`
 	// Locked is what a signature meets while the vault is locked.

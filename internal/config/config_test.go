@@ -64,7 +64,7 @@ func TestDefaults(t *testing.T) {
 		Master:  "local",
 		Backend: "file",
 		Offline: config.Duration(7 * 24 * time.Hour), Lease: config.Duration(12 * time.Hour),
-		Check: config.Duration(30 * time.Minute), Refresh: config.Duration(5 * time.Minute),
+		Check: config.Duration(30 * time.Minute), Refresh: config.Duration(5 * time.Minute), Rotate: config.Duration(90 * config.Day),
 		Idle: 0, Locked: "refuse", PublicCache: true,
 	}
 	if got := c.Vaults[0].VaultConfig; got != want {
@@ -80,6 +80,7 @@ offline = "0"
 lease = "1d12h"
 check = "1h"
 refresh = "90s"
+rotate = "30d"
 idle = "15m"
 locked = "refuse"
 public_cache = false
@@ -99,7 +100,7 @@ public_cache = false
 			want := config.VaultConfig{
 				Path: filepath.Join(p.Home, "sync/vault.jsonl"), Master: "awskms:///alias/vigil?region=eu-central-1",
 				Backend: "s3://team-keys/work", Offline: 0, Lease: config.Duration(36 * time.Hour),
-				Check: config.Duration(time.Hour), Refresh: config.Duration(90 * time.Second),
+				Check: config.Duration(time.Hour), Refresh: config.Duration(90 * time.Second), Rotate: config.Duration(30 * config.Day),
 				Idle: config.Duration(15 * time.Minute), Locked: config.LockedRefuse, PublicCache: false,
 			}
 			if err != nil || v.VaultConfig != want {
@@ -341,7 +342,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 	}
 	d := config.Defaults(paths.Paths{}, "x")
 	for key, value := range map[string]fmt.Stringer{
-		"offline": d.Offline, "lease": d.Lease, "check": d.Check, "refresh": d.Refresh, "idle": d.Idle,
+		"offline": d.Offline, "lease": d.Lease, "check": d.Check, "refresh": d.Refresh, "rotate": d.Rotate, "idle": d.Idle,
 	} {
 		if !strings.Contains(string(page), fmt.Sprintf("| `%s` | `\"%s\"` |", key, value)) {
 			t.Errorf("docs/config.md has another default of %s than %q", key, value)

@@ -56,6 +56,7 @@ func Defaults(p paths.Paths, name string) VaultConfig {
 		Lease:       DefaultLease,
 		Check:       DefaultCheck,
 		Refresh:     DefaultRefresh,
+		Rotate:      DefaultRotate,
 		Idle:        DefaultIdle,
 		Locked:      LockedRefuse,
 		PublicCache: true,
@@ -279,45 +280,8 @@ func (e *SetElsewhereError) Error() string {
 // sets too is a *SetElsewhereError, and nothing is written; where v has the
 // value that config.toml gives, the key is left out instead.
 func WriteVault(ctx context.Context, p paths.Paths, name string, v VaultConfig) error {
-	if err := paths.CheckName(name); err != nil {
-		return err
-	}
-	user, err := read(p.ConfigFile())
+	text, err := render(p, name, v)
 	if err != nil {
-		return err
-	}
-	var top userFile
-	if err := user.decode(&top); err != nil {
-		return err
-	}
-	set := Defaults(p, name)
-	if table, ok := top.Vault[name]; ok {
-		if err := user.meta.PrimitiveDecode(table, &set); err != nil {
-			return user.wrap(err)
-		}
-		if err := set.complete(p, user, "vault", name); err != nil {
-			return err
-		}
-	}
-	var out bytes.Buffer
-	fmt.Fprintf(&out, "# Written by vigil; settings of your own go here or into [vault.%s] of %s.\n", name, p.ConfigFile())
-	for _, key := range vaultKeys {
-		here, there := key.get(&v), key.get(&set)
-		line := key.name + " = " + here + "\n"
-		switch {
-		case user.meta.IsDefined("vault", name, key.name):
-			if here != there {
-				return &SetElsewhereError{File: user.name, Line: user.line("vault", name, key.name), Key: key.name}
-			}
-		case key.always || here != there:
-			out.WriteString(line)
-		}
-	}
-	check := file{name: p.VaultConfig(name), text: out.String()}
-	if err := check.decode(new(VaultConfig)); err != nil {
-		return err
-	}
-	if err := v.complete(p, &check); err != nil {
 		return err
 	}
 	if err := durable.MkdirAll(p.VaultConfigDir(), 0o700); err != nil {
@@ -328,5 +292,58 @@ func WriteVault(ctx context.Context, p paths.Paths, name string, v VaultConfig) 
 		return err
 	}
 	defer lock.Release()
-	return durable.Replace(p.VaultConfig(name), out.Bytes(), durable.Options{Mode: 0o600})
+	return durable.Replace(p.VaultConfig(name), text, durable.Options{Mode: 0o600})
+}
+
+// CheckVault returns the error that WriteVault would, and writes nothing: for a
+// command that does more than write it.
+func CheckVault(p paths.Paths, name string, v VaultConfig) error {
+	_, err := render(p, name, v)
+	return err
+}
+
+// render makes the text of vaults.d/NAME.toml.
+func render(p paths.Paths, name string, v VaultConfig) ([]byte, error) {
+	if err := paths.CheckName(name); err != nil {
+		return nil, err
+	}
+	user, err := read(p.ConfigFile())
+	if err != nil {
+		return nil, err
+	}
+	var top userFile
+	if err := user.decode(&top); err != nil {
+		return nil, err
+	}
+	set := Defaults(p, name)
+	if table, ok := top.Vault[name]; ok {
+		if err := user.meta.PrimitiveDecode(table, &set); err != nil {
+			return nil, user.wrap(err)
+		}
+		if err := set.complete(p, user, "vault", name); err != nil {
+			return nil, err
+		}
+	}
+	var out bytes.Buffer
+	fmt.Fprintf(&out, "# Written by vigil; settings of your own go here or into [vault.%s] of %s.\n", name, p.ConfigFile())
+	for _, key := range vaultKeys {
+		here, there := key.get(&v), key.get(&set)
+		line := key.name + " = " + here + "\n"
+		switch {
+		case user.meta.IsDefined("vault", name, key.name):
+			if here != there {
+				return nil, &SetElsewhereError{File: user.name, Line: user.line("vault", name, key.name), Key: key.name}
+			}
+		case key.always || here != there:
+			out.WriteString(line)
+		}
+	}
+	check := file{name: p.VaultConfig(name), text: out.String()}
+	if err := check.decode(new(VaultConfig)); err != nil {
+		return nil, err
+	}
+	if err := v.complete(p, &check); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
 }

@@ -31,6 +31,7 @@ type Handler interface {
 	Why(context.Context, *Call, *WhyRequest) (*WhyReply, error)
 	Reload(context.Context, *Call, *ReloadRequest) (*ReloadReply, error)
 	Refresh(context.Context, *Call, *RefreshRequest) (*RefreshReply, error)
+	MembershipHandler
 	Verify(context.Context, *Call, *VerifyRequest) (*VerifyReply, error)
 	History(context.Context, *Call, *HistoryRequest) (*HistoryReply, error)
 	Restore(context.Context, *Call, *RestoreRequest) (*RestoreReply, error)
@@ -67,6 +68,16 @@ var dispatch = map[Op]func() operation{
 	OpWhy:      op(Handler.Why),
 	OpReload:   op(Handler.Reload),
 	OpRefresh:  op(Handler.Refresh),
+
+	OpRotate:          op(Handler.Rotate),
+	OpIdentityRequest: op(Handler.IdentityRequest),
+	OpIdentityRead:    op(Handler.IdentityRead),
+	OpIdentityAdmit:   op(Handler.IdentityAdmit),
+	OpIdentityList:    op(Handler.IdentityList),
+	OpIdentityRemove:  op(Handler.IdentityRemove),
+	OpPassphrase:      op(Handler.Passphrase),
+	OpMasterSet:       op(Handler.MasterSet),
+	OpBackendSet:      op(Handler.BackendSet),
 
 	OpVerify:         op(Handler.Verify),
 	OpHistory:        op(Handler.History),

@@ -19,6 +19,8 @@ var codes = map[opener.Kind]control.Code{
 	opener.Exists:          control.CodeExists,
 	opener.Damaged:         control.CodeDamaged,
 	opener.NotAMember:      control.CodeRevoked,
+	opener.NotAdmitted:     control.CodeRefused,
+	opener.NotOwner:        control.CodeRefused,
 	opener.Revoked:         control.CodeRevoked,
 	opener.Denied:          control.CodeRefused,
 	opener.Unreachable:     control.CodeUnreachable,

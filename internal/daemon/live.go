@@ -123,6 +123,9 @@ func (v *vault) tidyRefresh(ctx context.Context, o *openVault) {
 	defer done()
 	_, err = v.fetch(ctx, o, time.Since(o.checked) >= time.Duration(v.cfg.Check), nil)
 	v.settle(ctx, o, err)
+	if err == nil {
+		v.tidyRotation(ctx, o)
+	}
 }
 
 // refresh fetches the keyring, proves access to the master key and reads the

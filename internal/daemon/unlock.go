@@ -93,7 +93,7 @@ func (v *vault) openWith(ctx context.Context, passphrase *os.File, ask opener.As
 	if err != nil {
 		k.Close()
 		v.deniedAtUnlock(ctx, st, err)
-		return nil, err
+		return nil, v.movedMaster(st, err)
 	}
 	o.identity = unlocked.Identity
 	v.d.calls.add(unlocked.Calls)

@@ -38,6 +38,8 @@ type vault struct {
 	problem *control.Error
 	listed  []state.PublicKey // while locked
 
+	unfinishedKEK uint64 // the KEK whose rotation the last refresh found unfinished; by who has the job turn
+
 	fileProblem string // why the vault file can't be used, as it was said last
 }
 

@@ -152,16 +152,22 @@ func (u *UnlockBlock) line() []byte {
 
 func parseUnlock(line []byte) (u UnlockBlock, err error) {
 	r := canon.NewReader(line)
+	readUnlock(&r, &u)
+	return u, r.End()
+}
+
+// readUnlock reads an unlock block's line, wherever it stands.
+func readUnlock(r *canon.Reader, u *UnlockBlock) {
 	r.Literal(`{"unlock":{"identity":`)
 	r.Fixed(u.Identity[:])
 	r.Literal(`,"kdf":{"name":`)
 	u.KDF.Name = r.Token(MaxMaster)
 	r.Literal(`,"memory":`)
-	u.KDF.Memory = uint32(bounded(&r, 1<<32-1))
+	u.KDF.Memory = uint32(bounded(r, 1<<32-1))
 	r.Literal(`,"time":`)
-	u.KDF.Time = uint32(bounded(&r, 1<<32-1))
+	u.KDF.Time = uint32(bounded(r, 1<<32-1))
 	r.Literal(`,"lanes":`)
-	u.KDF.Lanes = uint8(bounded(&r, 1<<8-1))
+	u.KDF.Lanes = uint8(bounded(r, 1<<8-1))
 	r.Literal(`,"salt":`)
 	r.Fixed(u.KDF.Salt[:])
 	r.Literal(`},"master":`)
@@ -171,7 +177,6 @@ func parseUnlock(line []byte) (u UnlockBlock, err error) {
 	r.Literal(`,"halves":`)
 	r.Fixed(u.Halves[:])
 	r.Literal(`}}`)
-	return u, r.End()
 }
 
 func bounded(r *canon.Reader, limit uint64) uint64 {

@@ -78,6 +78,13 @@ type Request struct {
 	Import   *Import   `json:"import,omitempty"`
 	Generate *Generate `json:"generate,omitempty"`
 	Export   *Export   `json:"export,omitempty"`
+
+	Enrol       *Enrol       `json:"enrol,omitempty"`
+	Admit       *Admit       `json:"admit,omitempty"`
+	Expel       *Expel       `json:"expel,omitempty"`
+	Rekey       *Rekey       `json:"rekey,omitempty"`
+	MoveMaster  *MoveMaster  `json:"move_master,omitempty"`
+	MoveBackend *MoveBackend `json:"move_backend,omitempty"`
 }
 
 // VaultID is the vault that the request is about; zero for one that makes it.
@@ -95,6 +102,8 @@ func (r *Request) VaultID() (vault id.Vault) {
 		return r.Check.Place.Vault
 	case r.Diagnose != nil:
 		return r.Diagnose.Place.Vault
+	case r.Rekey != nil:
+		return r.Rekey.Place.Vault
 	}
 	return vault
 }
@@ -115,6 +124,9 @@ type Reply struct {
 	Import   *Key       `json:"import,omitempty"`
 	Generate *Key       `json:"generate,omitempty"`
 	Export   *Exported  `json:"export,omitempty"`
+	Enrol    *Enrolled  `json:"enrol,omitempty"`
+	// Changed answers every request that changes members, or moves them.
+	Changed *Changed `json:"changed,omitempty"`
 }
 
 // Create makes a new vault's keyring with a first identity, an owner, and stores
@@ -300,6 +312,8 @@ const (
 	Conflict        Kind = "conflict"       // another writer was first
 	NotModified     Kind = "not_modified"
 	NotAMember      Kind = "not_a_member"
+	NotAdmitted     Kind = "not_admitted" // the identity never was a member
+	NotOwner        Kind = "not_owner"    // only an owner may do it
 	Revoked         Kind = "revoked"
 	Denied          Kind = "denied"
 	Unreachable     Kind = "unreachable"

@@ -37,6 +37,9 @@ type job struct {
 	start   error     // why it can do nothing
 	made    *identity // of the vault that this process made, until it was handed over
 
+	// given are passphrases that a job uses more than once; nil: none is kept.
+	given map[opener.File]*guard.Buffer
+
 	interactive bool       // a person waits for the request under way
 	asking      sync.Mutex // one question at a time
 }
@@ -120,10 +123,29 @@ func (j *job) do(ctx context.Context, req *opener.Request, reply *opener.Reply) 
 		reply.Generate, err = j.generate(req.Generate)
 	case req.Export != nil:
 		reply.Export, err = j.export(ctx, req.Export)
+	case req.Enrol != nil:
+		reply.Enrol, err = j.enrol(ctx, req.Enrol)
 	default:
-		err = errors.New("request asks for nothing this opener knows")
+		reply.Changed, err = j.changeMembers(ctx, req)
 	}
 	return err
+}
+
+// changeMembers does the jobs that change who opens the vault, and how.
+func (j *job) changeMembers(ctx context.Context, req *opener.Request) (*opener.Changed, error) {
+	switch {
+	case req.Admit != nil:
+		return j.admit(ctx, req.Admit)
+	case req.Expel != nil:
+		return j.expel(ctx, req.Expel)
+	case req.Rekey != nil:
+		return j.rekey(ctx, req.Rekey)
+	case req.MoveMaster != nil:
+		return j.moveMaster(ctx, req.MoveMaster)
+	case req.MoveBackend != nil:
+		return j.moveBackend(ctx, req.MoveBackend)
+	}
+	return nil, errors.New("request asks for nothing this opener knows")
 }
 
 // ask asks the person who waits for the job. While it waits for the answer
@@ -190,7 +212,7 @@ func (j *job) read(f opener.File, limit int) (b *guard.Buffer, n int, err error)
 // passphrase reads a passphrase and removes one trailing line end. The caller
 // frees the buffer.
 func (j *job) passphrase(f opener.File) (*guard.Buffer, []byte, error) {
-	b, n, err := j.read(f, passphrase.MaxSize+len("\r\n"))
+	b, n, err := j.readOnce(f, passphrase.MaxSize+len("\r\n"))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -200,4 +222,29 @@ func (j *job) passphrase(f opener.File) (*guard.Buffer, []byte, error) {
 		return nil, nil, passphrase.ErrEmpty
 	}
 	return b, p, nil
+}
+
+// keepPassphrases lets this process's one job use a passphrase more than once:
+// what it came from may be a pipe. The copies are wiped when the process ends.
+func (j *job) keepPassphrases() { j.given = map[opener.File]*guard.Buffer{} }
+
+// readOnce is read, or a copy of what it read before.
+func (j *job) readOnce(f opener.File, limit int) (b *guard.Buffer, n int, err error) {
+	kept := j.given[f]
+	if kept == nil {
+		if b, n, err = j.read(f, limit); err != nil || j.given == nil {
+			return b, n, err
+		}
+		if kept, err = j.slab.Alloc(max(n, 1)); err != nil {
+			b.Free()
+			return nil, 0, err
+		}
+		copy(kept.Bytes(), b.Bytes()[:n])
+		j.given[f] = kept
+		return b, n, nil
+	}
+	if b, err = j.slab.Alloc(limit + 1); err != nil {
+		return nil, 0, err
+	}
+	return b, copy(b.Bytes(), kept.Bytes()), nil
 }

@@ -66,12 +66,36 @@ func fetchAll(ctx context.Context, s backend.Store) (opener.Fetched, error) {
 	return fetchNewer(ctx, s, "", "")
 }
 
-// fetchNewer reads the objects that are not at the versions the front has.
+// maxFetches is how often both objects are read again because one changed in
+// between.
+const maxFetches = 8
+
+// fetchNewer reads the objects that are not at the versions the front has. The
+// two belong together: a rotation between the two reads would leave a deks under
+// a KEK that the members read before don't have, so members are looked at again.
 func fetchNewer(ctx context.Context, s backend.Store, members, deks backend.Version) (f opener.Fetched, err error) {
-	f.Members, f.MembersVersion, err = getNewer(ctx, s, backend.Members, members)
-	if err != nil {
-		return f, err
+	f.MembersVersion, f.DeksVersion = members, deks
+	for range maxFetches {
+		if _, err := fetchInto(ctx, s, backend.Members, &f.Members, &f.MembersVersion); err != nil {
+			return f, err
+		}
+		changed, err := fetchInto(ctx, s, backend.Deks, &f.Deks, &f.DeksVersion)
+		if err != nil || !changed {
+			return f, err
+		}
+		if changed, err = fetchInto(ctx, s, backend.Members, &f.Members, &f.MembersVersion); err != nil || !changed {
+			return f, err
+		}
 	}
-	f.Deks, f.DeksVersion, err = getNewer(ctx, s, backend.Deks, deks)
-	return f, err
+	return f, nil // whoever verifies them says what doesn't fit
+}
+
+// fetchInto reads an object unless it is at its version, and tells whether it wasn't.
+func fetchInto(ctx context.Context, s backend.Store, o backend.Object, into *[]byte, at *backend.Version) (changed bool, err error) {
+	data, version, err := getNewer(ctx, s, o, *at)
+	if err != nil || data == nil {
+		return false, err
+	}
+	*into, *at = data, version
+	return true, nil
 }

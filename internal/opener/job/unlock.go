@@ -122,17 +122,27 @@ func findIdentity(members *keyring.Members, want id.Identity) (me keyring.Identi
 		want = all[0].ID
 	}
 	me, ok := members.Identity(want)
+	if !ok && !members.Removed(want) {
+		return me, block, &opener.Error{
+			Kind: opener.NotAdmitted, Message: fmt.Sprintf("identity %v of this device is not admitted to the vault yet", want),
+			Next: "Have an owner admit its request (vigilctl identity admit); vigilctl identity request makes another one.",
+		}
+	}
 	if !ok {
 		return me, block, &opener.Error{
-			Kind: opener.NotAMember, Message: fmt.Sprintf("identity %v is not a member of the vault", want),
+			Kind: opener.NotAMember, Message: fmt.Sprintf("identity %v was removed from the vault", want),
 			Next: "Ask an owner of the vault to admit this device again.",
 		}
 	}
 	block, ok = members.Unlock(want)
 	if !ok {
-		return me, block, &opener.Error{Kind: opener.Damaged, Message: fmt.Sprintf("the keyring has no unlock block for identity %v", want)}
+		return me, block, errNoBlock(want)
 	}
 	return me, block, nil
+}
+
+func errNoBlock(identity id.Identity) error {
+	return &opener.Error{Kind: opener.Damaged, Message: fmt.Sprintf("the keyring has no unlock block for identity %v", identity)}
 }
 
 func (j *job) openHalves(ctx context.Context, o *opened, p opener.Place, f factors, me keyring.Identity, block keyring.UnlockBlock) error {

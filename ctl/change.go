@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"vigil/internal/control"
+)
+
+// newVaultPassphrase is where a new passphrase of the vault comes from.
+func newVaultPassphrase() *source {
+	return &source{name: "new-passphrase", what: "the new passphrase", fd: -1}
+}
+
+func (a *app) passphraseCommand() *cobra.Command {
+	var req control.PassphraseRequest
+	old, next := vaultPassphrase(), newVaultPassphrase()
+	cmd := &cobra.Command{
+		Use:   "passphrase [--vault NAME] [flags]",
+		Short: "Change your passphrase of a vault",
+		Long: `Change the passphrase of this device's identity. It gets a new share from the master
+key and new key pairs, and the vault a new KEK: an old copy of the keyring with the
+old passphrase opens nothing that is written from now on. Other devices and people
+keep their own passphrases.`,
+		Example: `  vigilctl passphrase
+  vigilctl passphrase --vault work --kdf-memory 1024`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkVault(req.Vault); err != nil {
+				return err
+			}
+			if old.stdin(a) && next.stdin(a) {
+				return control.Errorf(control.CodeUsage, "Give one of them as a file.", "standard input can't be both passphrases")
+			}
+			old.once = next.fd >= 0 || next.file == "-" // can't be read again
+			reply, err := a.changePassphrase(cmd.Context(), req, old, next)
+			if err != nil {
+				return err
+			}
+			a.saved(reply.Saved)
+			return a.print(reply, func(w io.Writer) {
+				fmt.Fprintf(w, "vault %s: passphrase changed, KEK %d\n", printable(reply.Vault), reply.KEK)
+			})
+		},
+	}
+	kdfFlags(cmd, &req.KDF, "as before")
+	old.flags(cmd)
+	next.flags(cmd)
+	vaultFlag(cmd, &req.Vault, "the default one")
+	return cmd
+}
+
+func (a *app) changePassphrase(ctx context.Context, req control.PassphraseRequest, old, next *source) (reply *control.PassphraseReply, err error) {
+	var fresh *newPassphrase
+	defer func() { fresh.wipe() }()
+	err = a.withPassphrase(ctx, old, "Old passphrase of the vault: ", control.CodeWrongPassphrase, func(pass *os.File) error {
+		if fresh == nil {
+			if fresh, err = a.askNew(ctx, next, "New passphrase of the vault: "); err != nil {
+				return err
+			}
+		}
+		f, err := fresh.open(a)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		req.Passphrase, req.NewPassphrase = pass, f
+		reply, err = call(ctx, a, &req)
+		return err
+	})
+	return reply, err
+}
+
+func (a *app) masterCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "master COMMAND",
+		Short: "Move to another master key",
+		Long: `Move this device's identity to another master key: the key above all others, which
+never leaves where it is.`,
+		Example: `  vigilctl master set 'awskms:///alias/vigil?region=eu-central-1'`,
+		Args:    knownCommand,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	return a.under(cmd, a.masterSetCommand())
+}
+
+func (a *app) masterSetCommand() *cobra.Command {
+	var req control.MasterSetRequest
+	pass := vaultPassphrase()
+	cmd := &cobra.Command{
+		Use:   "set URL [--vault NAME]",
+		Short: "Move this device's identity to another master key",
+		Long: `Move this device's identity to another master key: "local", a file on this device, or
+"awskms:///KEY?region=REGION". From one key of AWS KMS to another the share moves
+inside KMS; otherwise the identity gets a new one. It is opened with the new master
+key before the old one is let go, and can be run again when it was interrupted.
+
+It asks for your passphrase, unlocked or not. Other identities move by themselves.`,
+		Example: `  vigilctl master set 'awskms:///alias/vigil?region=eu-central-1'`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkVault(req.Vault); err != nil {
+				return err
+			}
+			req.Master = args[0]
+			var reply *control.MasterSetReply
+			err := a.withPassphrase(cmd.Context(), pass, "Your passphrase of the vault: ", control.CodeWrongPassphrase, func(f *os.File) (err error) {
+				req.Passphrase = f
+				reply, err = call(cmd.Context(), a, &req)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			a.saved(reply.Saved)
+			return a.print(reply, func(w io.Writer) {
+				fmt.Fprintf(w, "vault %s: master key %s\n", printable(reply.Vault), printable(reply.Master))
+			})
+		},
+	}
+	pass.flags(cmd)
+	vaultFlag(cmd, &req.Vault, "the default one")
+	return cmd
+}
+
+func (a *app) backendCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "backend COMMAND",
+		Short: "Move to another place of the wrapped keys",
+		Long: `Move the keyring, that is the list of who may open a vault and the wrapped keys of its
+items, to another place.`,
+		Example: `  vigilctl backend set s3://bucket/vigil`,
+		Args:    knownCommand,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	return a.under(cmd, a.backendSetCommand())
+}
+
+func (a *app) backendSetCommand() *cobra.Command {
+	var req control.BackendSetRequest
+	pass := vaultPassphrase()
+	cmd := &cobra.Command{
+		Use:   "set URL [--vault NAME]",
+		Short: "Move the wrapped keys of a vault to another place",
+		Long: `Copy the wrapped keys to another place: "file", a folder on this device,
+"file:///FOLDER", or "s3://BUCKET/PREFIX". The copy is read back and verified before
+the configuration names it, the old place is left as it is, and an interrupted move
+can be run again. Where another device has moved the vault there already, this one
+follows.
+
+It asks for your passphrase, unlocked or not.`,
+		Example: `  vigilctl backend set s3://bucket/vigil`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkVault(req.Vault); err != nil {
+				return err
+			}
+			req.Backend = args[0]
+			var reply *control.BackendSetReply
+			err := a.withPassphrase(cmd.Context(), pass, "Your passphrase of the vault: ", control.CodeWrongPassphrase, func(f *os.File) (err error) {
+				req.Passphrase = f
+				reply, err = call(cmd.Context(), a, &req)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			a.saved(reply.Saved)
+			return a.print(reply, func(w io.Writer) {
+				how := "copied to"
+				if !reply.Copied {
+					how = "already at"
+				}
+				fmt.Fprintf(w, "vault %s: keyring %s %s\n", printable(reply.Vault), how, printable(reply.Backend))
+			})
+		},
+	}
+	pass.flags(cmd)
+	vaultFlag(cmd, &req.Vault, "the default one")
+	return cmd
+}

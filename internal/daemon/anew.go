@@ -1,0 +1,105 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"vigil/internal/control"
+	"vigil/internal/id"
+	"vigil/internal/keyring"
+	"vigil/internal/opener"
+	"vigil/internal/state"
+)
+
+// A job that widens or changes who can read a vault takes the passphrase anew,
+// unlocked or not: an opener opens the identity with both factors, makes the
+// change and stores it. The keeper has no part in it and reads the result.
+
+// anew is a vault as such a job finds it.
+type anew struct {
+	vault    id.Vault
+	identity id.Identity
+	seen     opener.Seen
+	state    *state.Vault
+}
+
+// anew reads what this device knows of the vault.
+func (v *vault) anew() (a anew, err error) {
+	_, f, err := v.readFile()
+	if err != nil {
+		return a, err
+	}
+	a.vault, a.state = f.Vault(), v.d.state.Vault(f.Vault())
+	pins, err := a.state.Pins()
+	if err != nil {
+		return a, err
+	}
+	a.seen = opener.Seen(pins)
+	a.identity, err = v.identityOf(a.state)
+	return a, err
+}
+
+// runAnew runs such a job: request's files are the passphrases. A wrong one
+// slows down the next.
+func (v *vault) runAnew(ctx context.Context, a anew, what string, req opener.Request, ask opener.Asker, files ...*os.File) (opener.Reply, error) {
+	if err := v.slowDown(ctx); err != nil {
+		return opener.Reply{}, err
+	}
+	c, err := opener.Start(ctx, v.d.o.Opener, a.vault, files...)
+	if err != nil {
+		return opener.Reply{}, openerError(v.name, err)
+	}
+	defer c.Close()
+	reply, err := c.Do(ctx, req, ask)
+	return reply, v.judged(what, err)
+}
+
+// judged notes how a job that took a passphrase ended.
+func (v *vault) judged(what string, err error) error {
+	v.noteAttempt(err)
+	if err == nil {
+		return nil
+	}
+	err = openerError(v.name, err)
+	v.d.why.note(control.Refusal{What: what, Vault: v.name, Reason: err.Error(), Next: control.AsError(err).Next, UID: os.Getuid()})
+	return err
+}
+
+// takeChanged goes on with the keyring that a job stored: the keeper gets it, or
+// while the vault is locked the device state does. It is what the job has read
+// back; that it can't be taken now is for the next refresh or unlock.
+func (v *vault) takeChanged(ctx context.Context, a anew, c *opener.Changed) error {
+	if c == nil {
+		return errors.New("the opener gave no answer")
+	}
+	v.d.calls.add(c.Calls)
+	if o, err := v.current(); err == nil {
+		return v.reload(ctx, o, c.Keyring)
+	}
+	members, err := keyring.ParseMembers(c.Keyring.Members, a.vault)
+	if err != nil {
+		return err
+	}
+	deks, err := keyring.ParseDeks(c.Keyring.Deks, a.vault)
+	if err != nil {
+		return err
+	}
+	err = a.state.SetKeyring(ctx, state.Keyring{
+		Members: c.Keyring.Members, Deks: c.Keyring.Deks, Fetched: time.Now(),
+		MembersVersion: string(c.Keyring.MembersVersion), DeksVersion: string(c.Keyring.DeksVersion),
+	})
+	if err != nil {
+		return err
+	}
+	return a.state.Advance(ctx, state.Pins{Members: members.Pin(), Deks: deks.Pin()})
+}
+
+// unfinishedNotice says that a rotation goes on later.
+func unfinishedNotice(c *opener.Changed) []string {
+	if c.Unfinished == nil {
+		return nil
+	}
+	return []string{"It is done, but the rotation of the KEK that belongs to it stopped (" + c.Unfinished.Message + "). `vigilctl rotate` finishes it, and so does the daemon of any owner."}
+}

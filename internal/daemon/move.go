@@ -1,0 +1,163 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"vigil/internal/backend"
+	"vigil/internal/config"
+	"vigil/internal/control"
+	"vigil/internal/master"
+	"vigil/internal/opener"
+	"vigil/internal/state"
+)
+
+// moveBlob is the state blob with the master key that an identity is being moved
+// to, for the time in which keyring and configuration may name different ones.
+const moveBlob = "moving-to"
+
+// MasterSet moves this device's identity to another master key: first the unlock
+// block in the keyring, verified with the new key, then the configuration.
+func (h *handler) MasterSet(ctx context.Context, call *control.Call, req *control.MasterSetRequest) (*control.MasterSetReply, error) {
+	v, err := h.d.find(req.Vault)
+	if err != nil {
+		return nil, err
+	}
+	ctx, done, err := v.beginJob(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	uri, err := master.ParseURI(req.Master)
+	if err != nil {
+		return nil, control.Errorf(control.CodeUsage, "See `vigilctl master set --help`.", "%v", err)
+	}
+	from, next := v.cfg.Master, v.cfg.VaultConfig
+	next.Master = uri.String()
+	if from == next.Master {
+		return nil, control.Errorf(control.CodeExists, "", "the master key of vault %q is %s already", v.name, from)
+	}
+	if err := config.CheckVault(h.d.o.Paths, v.name, next); err != nil {
+		return nil, err
+	}
+	a, err := v.anew()
+	if err != nil {
+		return nil, err
+	}
+	if err := a.state.SetBlob(ctx, moveBlob, []byte(next.Master)); err != nil {
+		return nil, err
+	}
+	job := &opener.MoveMaster{Place: v.place(a.vault, a.identity), Seen: a.seen, Passphrase: 1, To: next.Master}
+	reply, err := v.runAnew(ctx, a, "master set", opener.Request{MoveMaster: job}, asker(call), req.Passphrase)
+	if err != nil {
+		return nil, err
+	}
+	if reply.Changed == nil {
+		return nil, errors.New("move to another master key: the opener gave no answer")
+	}
+	after := context.WithoutCancel(ctx) // the keyring names the new key: so must the configuration
+	if err := v.adopt(after, next); err != nil {
+		return nil, err
+	}
+	if err := a.state.DropBlob(after, moveBlob); err != nil {
+		return nil, err
+	}
+	r := &control.MasterSetReply{Vault: v.name, Master: next.Master, NewShare: reply.Changed.NewShare}
+	if r.NewShare || !v.remote() {
+		v.forgetOffline(after, a.state) // it is of the old share, and is kept anew at the next unlock
+	}
+	if from == master.SchemeLocal {
+		r.Notices = append(r.Notices, "This device's own master key stays in "+h.d.o.Paths.Device()+": other vaults may need it. Remove it when none does.")
+	} else {
+		r.Notices = append(r.Notices, "Other devices and people have their own shares: each moves by itself. Disable the old key only when none uses it any more (`vigilctl identity list`).")
+	}
+	return r, v.takeChanged(after, a, reply.Changed)
+}
+
+// BackendSet moves this device to another place of the keyring: first a verified
+// copy, then the configuration. The old place stays as it is.
+func (h *handler) BackendSet(ctx context.Context, call *control.Call, req *control.BackendSetRequest) (*control.BackendSetReply, error) {
+	v, err := h.d.find(req.Vault)
+	if err != nil {
+		return nil, err
+	}
+	ctx, done, err := v.beginJob(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	uri, err := backend.ParseURI(req.Backend)
+	if err != nil {
+		return nil, control.Errorf(control.CodeUsage, "See `vigilctl backend set --help`.", "%v", err)
+	}
+	from, next := v.cfg.Backend, v.cfg.VaultConfig
+	next.Backend = uri.String()
+	if from == next.Backend {
+		return nil, control.Errorf(control.CodeExists, "", "the backend of vault %q is %s already", v.name, from)
+	}
+	if err := config.CheckVault(h.d.o.Paths, v.name, next); err != nil {
+		return nil, err
+	}
+	a, err := v.anew()
+	if err != nil {
+		return nil, err
+	}
+	job := &opener.MoveBackend{Place: v.place(a.vault, a.identity), Seen: a.seen, Passphrase: 1, To: next.Backend}
+	reply, err := v.runAnew(ctx, a, "backend set", opener.Request{MoveBackend: job}, asker(call), req.Passphrase)
+	if err != nil {
+		return nil, err
+	}
+	if reply.Changed == nil {
+		return nil, errors.New("move to another backend: the opener gave no answer")
+	}
+	after := context.WithoutCancel(ctx)
+	if err := v.adopt(after, next); err != nil {
+		return nil, err
+	}
+	r := &control.BackendSetReply{Vault: v.name, Backend: next.Backend, Copied: !reply.Changed.Already}
+	r.Notices = []string{
+		"Every other device of this vault moves with the same command, and nobody may write at the old place meanwhile: what is written there after the copy isn't at the new one.",
+		"The old place was left as it is. When no device uses it any more, remove " + v.oldPlace(from) + ".",
+	}
+	return r, v.takeChanged(after, a, reply.Changed)
+}
+
+// oldPlace names the objects that a move left behind.
+func (v *vault) oldPlace(uri string) string {
+	u, err := backend.ParseURI(uri)
+	switch {
+	case err != nil:
+		return uri
+	case u.Scheme == backend.SchemeFile && u.Path == "":
+		return "the folder " + v.d.o.Paths.Keyring(v.name)
+	case u.Scheme == backend.SchemeFile:
+		return "the folder " + u.Path
+	}
+	return fmt.Sprintf("s3://%s/%s and s3://%s/%s with all their versions", u.Bucket, u.Key(backend.Members), u.Bucket, u.Key(backend.Deks))
+}
+
+// adopt writes the configuration and goes on with it.
+func (v *vault) adopt(ctx context.Context, next config.VaultConfig) error {
+	if err := config.WriteVault(ctx, v.d.o.Paths, v.name, next); err != nil {
+		return fmt.Errorf("the keyring has moved, and the configuration can't be written: run the command again: %w", err)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.cfg.VaultConfig = next
+	return nil
+}
+
+// movedMaster explains a failed unlock by a move that was interrupted between
+// keyring and configuration.
+func (v *vault) movedMaster(st *state.Vault, err error) error {
+	if k := opener.KindOf(err); err == nil || k != opener.Misconfigured && k != opener.Damaged {
+		return err
+	}
+	to, blobErr := st.Blob(moveBlob)
+	if blobErr != nil || string(to) == v.cfg.Master {
+		return err
+	}
+	e := control.AsError(err)
+	return &failure{control.Errorf(e.Code, fmt.Sprintf("A move to another master key was interrupted. Finish it: vigilctl master set --vault %s '%s'", v.name, to), "%s", e.Message), err}
+}

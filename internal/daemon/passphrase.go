@@ -1,0 +1,98 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"vigil/internal/control"
+	"vigil/internal/opener"
+)
+
+// Passphrase changes the passphrase of this device's identity.
+func (h *handler) Passphrase(ctx context.Context, call *control.Call, req *control.PassphraseRequest) (*control.PassphraseReply, error) {
+	v, err := h.d.find(req.Vault)
+	if err != nil {
+		return nil, err
+	}
+	ctx, done, err := v.beginJob(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	a, err := v.anew()
+	if err != nil {
+		return nil, err
+	}
+	if err := v.nothingWaits(a); err != nil {
+		return nil, err
+	}
+	job := &opener.Rekey{
+		Place: v.place(a.vault, a.identity), Seen: a.seen, Passphrase: 1, NewPassphrase: 2,
+		MemoryKiB: int(req.KDF.MemoryMiB) << 10, Time: int(req.KDF.Time), Lanes: int(req.KDF.Parallelism),
+	}
+	changed, err := v.rekey(ctx, a, job, asker(call), []*os.File{req.Passphrase, req.NewPassphrase})
+	if err != nil {
+		return nil, err
+	}
+	// The share is another one: what this device keeps of the old one opens
+	// nothing any more, and is kept anew at the next unlock.
+	v.forgetOffline(ctx, a.state)
+	r := &control.PassphraseReply{Vault: v.name, KEK: changed.KEK}
+	r.Notices = unfinishedNotice(changed)
+	_, lockedErr := v.current()
+	wasUnlocked := lockedErr == nil
+	if err := v.takeRekeyed(ctx, a, changed); err != nil {
+		v.d.log.Warn("vault locked: its keeper can't go on after the change of passphrase", "vault", v.name, "err", err)
+		r.Locked = v.lock()
+		r.Notices = append(r.Notices, "The passphrase is changed, and the vault was locked. Unlock it with the new one.")
+	}
+	r.Locked = r.Locked && wasUnlocked
+	return r, nil
+}
+
+// nothingWaits refuses while changes wait for the backend: they are sealed to
+// the keys that this change replaces.
+func (v *vault) nothingWaits(a anew) error {
+	list, err := a.state.Pending()
+	if err != nil {
+		return fmt.Errorf("read changes that wait: %w", err)
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	return control.Errorf(control.CodeRefused, "Nothing was changed. Have them pushed first: vigilctl refresh --vault "+v.name+".",
+		"%d changes of vault %q are saved on this device only, and could not be read after a change of passphrase", len(list), v.name)
+}
+
+// rekey runs the job, with the keeper listening where the vault is unlocked.
+func (v *vault) rekey(ctx context.Context, a anew, job *opener.Rekey, ask opener.Asker, files []*os.File) (*opener.Changed, error) {
+	if err := v.slowDown(ctx); err != nil {
+		return nil, err
+	}
+	o, lockedErr := v.current()
+	if lockedErr != nil {
+		reply, err := v.runAnew(ctx, a, "passphrase", opener.Request{Rekey: job}, ask, files...)
+		return reply.Changed, err
+	}
+	job.Keeper = opener.File(len(files) + 1)
+	attach := func(ctx context.Context, end *os.File) error {
+		_, err := o.keeper.AttachIdentity(ctx, end)
+		return err
+	}
+	var reply opener.Reply
+	err := v.between(ctx, attach, files, opener.Request{Rekey: job}, &reply, ask)
+	if reply.Changed != nil {
+		return reply.Changed, v.judged("passphrase", nil) // whatever became of the handover
+	}
+	return nil, v.judged("passphrase", err)
+}
+
+// takeRekeyed goes on with the new keys, or says that the keeper hasn't got them.
+func (v *vault) takeRekeyed(ctx context.Context, a anew, c *opener.Changed) error {
+	if _, err := v.current(); err == nil && !c.HandedOver {
+		v.d.calls.add(c.Calls)
+		return fmt.Errorf("the keeper of vault %q was not handed the new keys", v.name)
+	}
+	return v.takeChanged(ctx, a, c)
+}

@@ -1,0 +1,264 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"vigil/internal/backend"
+	"vigil/internal/control"
+	"vigil/internal/id"
+	"vigil/internal/keeper"
+	"vigil/internal/keyring"
+	"vigil/internal/opener"
+	"vigil/internal/state"
+)
+
+// kekBlob is the state blob that says since when this device knows the newest KEK.
+const kekBlob = "kek"
+
+// kekSeen is its content. Records have no time, so each device counts for itself.
+type kekSeen struct {
+	KEK   uint64 `json:"kek"`
+	Since int64  `json:"since"` // Unix seconds
+}
+
+// Rotate replaces the KEK, and with it every DEK if asked to.
+func (h *handler) Rotate(ctx context.Context, call *control.Call, req *control.RotateRequest) (*control.RotateReply, error) {
+	v, err := h.d.find(req.Vault)
+	if err != nil {
+		return nil, err
+	}
+	ctx, done, err := v.beginJob(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	o, err := v.current()
+	if err != nil {
+		return nil, err
+	}
+	if err := v.rotate(ctx, o, asker(call)); err != nil {
+		return nil, err
+	}
+	r := &control.RotateReply{Vault: v.name, KEK: o.loaded.KEK}
+	if req.Deks {
+		r.Renewed, r.Left, r.Pending, err = v.renewDEKs(ctx, o, asker(call))
+	}
+	return r, err
+}
+
+// rotation is what the front needs of a keyring to go on with a rotation.
+type rotation struct {
+	members *keyring.Members
+	newest  uint64 // the newest KEK
+	inUse   uint64 // the KEK that deks is written under
+	owner   bool
+	// mayRetire: this identity may retire older KEKs.
+	mayRetire bool
+}
+
+func (o *openVault) rotation() (r rotation, err error) {
+	if r.members, err = keyring.ParseMembers(o.keyring.Members, o.id); err != nil {
+		return r, fmt.Errorf("read keyring: %w", err)
+	}
+	r.newest, r.inUse = r.members.KEK(), o.loaded.KEK
+	me, ok := r.members.Identity(o.identity)
+	r.owner = ok && me.Role == keyring.Owner
+	by, _, _ := r.members.KEKMadeBy(r.newest)
+	r.mayRetire = r.owner || by == o.identity
+	return r, nil
+}
+
+// unfinished tells whether an earlier rotation, or a change of membership, left
+// steps for this identity to do.
+func (r *rotation) unfinished() bool {
+	return r.inUse < r.newest || len(r.members.KEKs()) > 1 && r.mayRetire
+}
+
+// rotate makes a new KEK, wraps every DEK by it and retires the older ones, each
+// by compare-and-swap. Whatever interrupts it, every device goes on, and the
+// next call finishes it; when another device rotates at the same time, the two
+// do one rotation. The caller has the job turn.
+func (v *vault) rotate(ctx context.Context, o *openVault, ask opener.Asker) error {
+	session, err := opener.Start(ctx, v.d.o.Opener, o.id)
+	if err != nil {
+		return openerError(v.name, err)
+	}
+	defer session.Close()
+	if err := v.catchUp(ctx, session, o, ask); err != nil {
+		return err
+	}
+	before, err := o.rotation()
+	if err != nil {
+		return err
+	}
+	if before.inUse == before.newest || before.members.RotationDue() {
+		if !before.owner {
+			return control.Errorf(control.CodeRefused, "An owner of the vault can do it.", "this device's identity is a member of vault %q, and only owners make a new KEK", v.name)
+		}
+		err := v.step(ctx, session, o, keeper.StepNewKEK, func(now rotation) bool { return now.newest == before.newest })
+		if err != nil {
+			return err
+		}
+	}
+	return v.finishRotation(ctx, session, o)
+}
+
+// finishRotation does what is left after the new KEK was made.
+func (v *vault) finishRotation(ctx context.Context, session *opener.Client, o *openVault) error {
+	always := func(rotation) bool { return true }
+	if err := v.step(ctx, session, o, keeper.StepRewrap, always); err != nil {
+		return err
+	}
+	return v.step(ctx, session, o, keeper.StepRetire, func(now rotation) bool { return now.mayRetire })
+}
+
+// step does one write of a rotation, and does it again on top of what others
+// wrote meanwhile, while it is still called for.
+func (v *vault) step(ctx context.Context, session *opener.Client, o *openVault, step keeper.RotationStep, due func(rotation) bool) error {
+	for range maxRaces {
+		now, err := o.rotation()
+		if err != nil || !due(now) {
+			return err
+		}
+		object, err := o.keeper.Rotation(ctx, step)
+		if err != nil {
+			return keeperError(v.name, err)
+		}
+		if object == nil {
+			return nil
+		}
+		next, err := v.putStep(ctx, session, o, step, object)
+		if err == nil {
+			return v.reload(ctx, o, next)
+		}
+		if !errors.Is(err, &opener.Error{Kind: opener.Conflict}) {
+			return openerError(v.name, err)
+		}
+		if err := v.catchUp(ctx, session, o, nil); err != nil {
+			return err
+		}
+	}
+	return control.Errorf(control.CodeUnreachable, "Try again: it goes on where it stopped.", "vault %q: other writers were first %d times", v.name, maxRaces)
+}
+
+// putStep stores what a step made and returns the keyring with it.
+func (v *vault) putStep(ctx context.Context, session *opener.Client, o *openVault, step keeper.RotationStep, data []byte) (next opener.Fetched, err error) {
+	next = o.keyring
+	put := &opener.Put{Place: v.place(o.id, o.identity), Object: backend.Members, Data: data, Expect: next.MembersVersion}
+	if step == keeper.StepRewrap {
+		put.Object, put.Expect = backend.Deks, next.DeksVersion
+	}
+	reply, err := session.Do(ctx, opener.Request{Put: put}, nil)
+	switch {
+	case err != nil:
+		return next, err
+	case reply.Put == nil:
+		return next, errors.New("store keyring: the opener gave no answer")
+	case step == keeper.StepRewrap:
+		next.Deks, next.DeksVersion = data, reply.Put.Version
+	default:
+		next.Members, next.MembersVersion = data, reply.Put.Version
+	}
+	return next, nil
+}
+
+// renewDEKs makes a new revision of every item, under a new DEK, in one write.
+// An item with several heads keeps them. left names what can't be read.
+func (v *vault) renewDEKs(ctx context.Context, o *openVault, ask opener.Asker) (renewed int, left []string, pending bool, err error) {
+	seal := func(ctx context.Context, o *openVault) (list []keeper.Sealed, err error) {
+		left = nil
+		for _, f := range v.facts(o) {
+			if f.key == 0 || len(f.meta.Public) == 0 {
+				left = append(left, f.item.String())
+				continue
+			}
+			meta, err := f.meta.Encode()
+			if err != nil {
+				return nil, err
+			}
+			s, err := o.keeper.SealEdited(ctx, f.revision, f.item, []id.Revision{f.revision}, meta)
+			if err != nil {
+				return nil, keeperError(v.name, err)
+			}
+			list = append(list, s)
+		}
+		renewed = len(list)
+		return list, nil
+	}
+	if len(v.facts(o)) == 0 {
+		return 0, nil, false, nil
+	}
+	pending, err = v.write(ctx, o, change{ask: ask, seal: seal})
+	return renewed, left, pending, err
+}
+
+func (v *vault) facts(o *openVault) []*fact {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return append([]*fact(nil), o.keys...)
+}
+
+// tidyRotation finishes, after a refresh, a rotation that stayed unfinished over
+// two of them (somebody may be in the middle of it), and begins one when the KEK
+// is older than the configuration wants. Nobody waits for it.
+func (v *vault) tidyRotation(ctx context.Context, o *openVault) {
+	now, err := o.rotation()
+	if err != nil {
+		v.d.log.Error("rotation can't be looked at", "vault", v.name, "err", err)
+		return
+	}
+	waited := v.unfinishedKEK == now.newest
+	v.unfinishedKEK = 0
+	if now.unfinished() {
+		v.unfinishedKEK = now.newest
+	}
+	due := v.rotationDue(ctx, o, now.newest) || now.members.RotationDue()
+	due = due && now.owner
+	if !due && !(now.unfinished() && waited) {
+		return
+	}
+	began := now.inUse
+	if err := v.tidyRotate(ctx, o, due); err != nil {
+		v.d.log.Warn("KEK can't be rotated; the next refresh tries again", "vault", v.name, "err", err)
+		return
+	}
+	v.d.log.Info("KEK rotated", "vault", v.name, "from", began, "to", o.loaded.KEK)
+}
+
+func (v *vault) tidyRotate(ctx context.Context, o *openVault, due bool) error {
+	if due {
+		return v.rotate(ctx, o, nil)
+	}
+	session, err := opener.Start(ctx, v.d.o.Opener, o.id)
+	if err != nil {
+		return openerError(v.name, err)
+	}
+	defer session.Close()
+	return v.finishRotation(ctx, session, o)
+}
+
+// rotationDue tells whether this device has known the newest KEK for as long as
+// a KEK may live.
+func (v *vault) rotationDue(ctx context.Context, o *openVault, newest uint64) bool {
+	st, now := v.d.state.Vault(o.id), time.Now().Unix()
+	var seen kekSeen
+	blob, err := st.Blob(kekBlob)
+	if err == nil {
+		err = json.Unmarshal(blob, &seen)
+	}
+	if err != nil && !errors.Is(err, state.ErrNone) {
+		v.d.log.Warn("age of the KEK can't be read; it counts from now", "vault", v.name, "err", err)
+	}
+	if err != nil || seen.KEK != newest {
+		if blob, err = json.Marshal(kekSeen{KEK: newest, Since: now}); err == nil {
+			v.keepBlob(ctx, st, kekBlob, blob)
+		}
+		return false
+	}
+	every := int64(time.Duration(v.cfg.Rotate) / time.Second)
+	return every > 0 && now-seen.Since >= every
+}

@@ -1,0 +1,145 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"vigil/internal/backend"
+	"vigil/internal/envelope"
+	"vigil/internal/id"
+	"vigil/internal/keyring"
+	"vigil/internal/master/local"
+	"vigil/internal/opener"
+	"vigil/internal/ring"
+)
+
+// enrol makes the key pairs and the unlock block of an identity that asks to be
+// admitted. It needs no keyring, and stores nothing but a local master's key.
+func (j *job) enrol(ctx context.Context, req *opener.Enrol) (*opener.Enrolled, error) {
+	key, err := j.masterKey(ctx, req.Place)
+	if err != nil {
+		return nil, err
+	}
+	if l, ok := key.(*local.Key); ok {
+		if err := l.Create(); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+	}
+	seeds, err := j.slab.Alloc(envelope.HalvesSize)
+	if err != nil {
+		return nil, err
+	}
+	defer seeds.Free()
+	halves, err := envelope.GenerateHalves(id.NewIdentity(), seeds.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	public, err := halves.Public()
+	if err != nil {
+		return nil, err
+	}
+	block, err := j.sealIdentity(ctx, &opener.Create{
+		Place: req.Place, Passphrase: req.Passphrase, MemoryKiB: req.MemoryKiB, Time: req.Time, Lanes: req.Lanes,
+	}, key, halves, req.Place.Vault)
+	if err != nil {
+		return nil, err
+	}
+	request := keyring.Request{Vault: req.Place.Vault, Name: req.Name, Public: public, Block: block}
+	text, err := request.Sign(halves)
+	if err != nil {
+		return nil, err
+	}
+	return &opener.Enrolled{Identity: halves.Identity(), Text: text, Calls: key.Calls()}, nil
+}
+
+// admit lets an identity in: its records, and every live KEK sealed to it, in
+// one write.
+func (j *job) admit(ctx context.Context, req *opener.Admit) (*opener.Changed, error) {
+	request, err := keyring.ParseRequest(req.Text, req.Place.Vault)
+	if err != nil {
+		return nil, &opener.Error{Kind: opener.BadInput, Message: err.Error(), Next: "Nothing was changed. Have the request sent again, whole."}
+	}
+	s, err := j.begin(ctx, req.Place, req.Passphrase, req.Seen)
+	if err != nil {
+		return nil, err
+	}
+	defer s.ring.Close()
+	if err := s.owner(); err != nil {
+		return nil, err
+	}
+	who := keyring.Identity{ID: request.Identity(), Role: req.Role, Public: request.Public}
+	already := false
+	err = s.amend(ctx, backend.Members, func(r *ring.Ring) ([]byte, error) {
+		there, ok := r.Members().Identity(who.ID)
+		switch {
+		case ok && there.Public == who.Public:
+			already = true // by a job that was interrupted, or another owner
+			return nil, nil
+		case ok || r.Members().Removed(who.ID):
+			return nil, &opener.Error{
+				Kind: opener.Exists, Message: fmt.Sprintf("identity %v is, or was, in the vault already", who.ID),
+				Next: "Nothing was changed. Have the other device make a new request.",
+			}
+		}
+		return r.Admit(who, request.Block)
+	})
+	if err != nil {
+		return nil, err
+	}
+	c := s.changed(nil)
+	c.Already = already
+	return c, nil
+}
+
+// expel shuts an identity out, makes a KEK that it never saw, and wraps every
+// DEK by it.
+func (j *job) expel(ctx context.Context, req *opener.Expel) (*opener.Changed, error) {
+	s, err := j.begin(ctx, req.Place, req.Passphrase, req.Seen)
+	if err != nil {
+		return nil, err
+	}
+	defer s.ring.Close()
+	if err := s.owner(); err != nil {
+		return nil, err
+	}
+	if req.Identity == s.identity {
+		return nil, &opener.Error{
+			Kind: opener.BadInput, Message: "an identity can't shut itself out",
+			Next: "Nothing was changed. Another owner can remove this one.",
+		}
+	}
+	already := false
+	err = s.amend(ctx, backend.Members, func(r *ring.Ring) ([]byte, error) {
+		if _, ok := r.Members().Identity(req.Identity); ok {
+			return r.Expel(req.Identity)
+		}
+		if !r.Members().Removed(req.Identity) {
+			return nil, &opener.Error{Kind: opener.Missing, Message: fmt.Sprintf("identity %v is not in the vault", req.Identity)}
+		}
+		already = true
+		if r.Members().RotationDue() { // a writer that left it at the removal
+			return r.NewKEK()
+		}
+		return nil, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	c := s.changed(s.finishRotation(ctx))
+	c.Already = already
+	return c, nil
+}
+
+// owner refuses what only an owner may do.
+func (s *session) owner() error {
+	me, ok := s.ring.Members().Identity(s.identity)
+	if ok && me.Role == keyring.Owner {
+		return nil
+	}
+	return &opener.Error{
+		Kind: opener.NotOwner, Message: fmt.Sprintf("identity %v is a member of the vault, not an owner", s.identity),
+		Next: "Nothing was changed. An owner of the vault can do it.",
+	}
+}

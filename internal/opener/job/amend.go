@@ -1,0 +1,129 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"vigil/internal/backend"
+	"vigil/internal/opener"
+	"vigil/internal/ring"
+)
+
+// maxRaces is how often a change starts again after another writer was first.
+const maxRaces = 64
+
+// session is one change of the keyring by an identity whose passphrase was
+// given anew: the opened identity, and where the keyring is.
+type session struct {
+	*opened
+	store backend.Store
+	seen  ring.Pins
+}
+
+// begin opens the place's identity with both factors, and the keyring with it.
+// The caller closes the ring.
+func (j *job) begin(ctx context.Context, p opener.Place, pass opener.File, seen opener.Seen) (*session, error) {
+	o, err := j.openIdentity(ctx, p, pass, nil, 0)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{opened: o, seen: ring.Pins(seen)}
+	if s.store, err = j.store(ctx, p); err == nil {
+		err = s.load()
+	}
+	if err != nil {
+		o.ring.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *session) load() error {
+	return s.ring.Load(s.keyring.Members, s.keyring.Deks, s.seen, ring.Waiting{})
+}
+
+// catchUp reads what others stored meanwhile.
+func (s *session) catchUp(ctx context.Context) error {
+	f, err := fetchNewer(ctx, s.store, s.keyring.MembersVersion, s.keyring.DeksVersion)
+	if err != nil {
+		return err
+	}
+	if f.Members != nil {
+		s.keyring.Members, s.keyring.MembersVersion = f.Members, f.MembersVersion
+	}
+	if f.Deks != nil {
+		s.keyring.Deks, s.keyring.DeksVersion = f.Deks, f.DeksVersion
+	}
+	return s.load()
+}
+
+// put stores an object by compare-and-swap. An answer that got lost is looked
+// for in the store: what is there then says whether it was written.
+func (s *session) put(ctx context.Context, object backend.Object, data []byte) error {
+	at, version := &s.keyring.Deks, &s.keyring.DeksVersion
+	if object == backend.Members {
+		at, version = &s.keyring.Members, &s.keyring.MembersVersion
+	}
+	stored, err := s.store.Put(ctx, object, data, *version)
+	if err != nil && !errors.Is(err, backend.ErrConflict) {
+		found, there, again := s.store.Get(ctx, object, "")
+		if again != nil || string(found) != string(data) {
+			return err
+		}
+		stored = there
+	} else if err != nil {
+		return err
+	}
+	*at, *version = data, stored
+	return nil
+}
+
+// amend makes a change to one object of the keyring and stores it; when another
+// writer was first, again on top of that. A change that makes nothing has
+// nothing to do.
+func (s *session) amend(ctx context.Context, object backend.Object, change func(*ring.Ring) ([]byte, error)) error {
+	for range maxRaces {
+		data, err := change(s.ring)
+		if err != nil || data == nil {
+			return err
+		}
+		err = s.put(ctx, object, data)
+		if err == nil {
+			return s.load()
+		}
+		if !errors.Is(err, backend.ErrConflict) {
+			return err
+		}
+		if err := s.catchUp(ctx); err != nil {
+			return err
+		}
+	}
+	return errRaces()
+}
+
+func errRaces() error {
+	return &opener.Error{Kind: opener.Unreachable, Message: fmt.Sprintf("other writers were first %d times", maxRaces), Next: "Try again."}
+}
+
+// finishRotation does the steps of a rotation that follow the new KEK (see
+// package ring). Interrupted, it is gone on with by the next rotation.
+func (s *session) finishRotation(ctx context.Context) error {
+	if err := s.amend(ctx, backend.Deks, (*ring.Ring).Rewrap); err != nil {
+		return fmt.Errorf("rewrap keys: %w", err)
+	}
+	if err := s.amend(ctx, backend.Members, (*ring.Ring).Retire); err != nil {
+		return fmt.Errorf("retire KEKs: %w", err)
+	}
+	return nil
+}
+
+// changed is the reply of a job that has made its change. unfinished is why the
+// rotation that belongs to it isn't done.
+func (s *session) changed(unfinished error) *opener.Changed {
+	c := &opener.Changed{Keyring: s.keyring, KEK: s.ring.Deks().KEK(), Calls: s.calls}
+	if unfinished != nil {
+		c.Unfinished = sorted(unfinished)
+	}
+	return c
+}

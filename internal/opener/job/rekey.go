@@ -1,0 +1,124 @@
+package job
+
+import (
+	"context"
+	"errors"
+
+	"vigil/internal/backend"
+	"vigil/internal/envelope"
+	"vigil/internal/guard"
+	"vigil/internal/handover"
+	"vigil/internal/keyring"
+	"vigil/internal/opener"
+	"vigil/internal/ring"
+)
+
+// rekey changes the passphrase of an identity, in one write of members: a new
+// share, new key pairs, and a KEK that the old ones never saw. The rotation
+// follows. A crash before that write changes nothing; after it the new
+// passphrase counts, and the next rotation finishes what is left.
+func (j *job) rekey(ctx context.Context, req *opener.Rekey) (*opener.Changed, error) {
+	s, err := j.begin(ctx, req.Place, req.Passphrase, req.Seen)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { s.ring.Close() }()
+	next, seeds, err := j.nextHalves(ctx, req, s)
+	if err != nil {
+		return nil, err
+	}
+	fresh, err := ring.New(s.ring.Vault(), s.identity, seeds, j.slab.Alloc)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.replaceKeys(ctx, next, fresh); err != nil {
+		fresh.Close()
+		return nil, err
+	}
+	s.seeds = seeds
+	c := s.changed(s.finishRotation(ctx))
+	if req.Keeper != 0 {
+		c.HandedOver = j.handOverIdentity(req.Keeper, s) == nil
+	}
+	return c, nil
+}
+
+// rekeyed is an identity's new keys.
+type rekeyed struct {
+	halves *envelope.Halves
+	block  keyring.UnlockBlock
+}
+
+// nextHalves makes new key pairs, and seals them with the new passphrase and a
+// new share. The caller frees the seeds.
+func (j *job) nextHalves(ctx context.Context, req *opener.Rekey, s *session) (*rekeyed, *guard.Buffer, error) {
+	old, ok := s.ring.Members().Unlock(s.identity)
+	if !ok {
+		return nil, nil, errNoBlock(s.identity)
+	}
+	key, err := j.masterKey(ctx, req.Place)
+	if err != nil {
+		return nil, nil, err
+	}
+	seeds, err := j.slab.Alloc(envelope.HalvesSize)
+	if err != nil {
+		return nil, nil, err
+	}
+	next := &rekeyed{}
+	if next.halves, err = envelope.GenerateHalves(s.identity, seeds.Bytes()); err == nil {
+		next.block, err = j.sealIdentity(ctx, &opener.Create{
+			Place: req.Place, Passphrase: req.NewPassphrase,
+			MemoryKiB: or(req.MemoryKiB, int(old.KDF.Memory)), Time: or(req.Time, int(old.KDF.Time)), Lanes: or(req.Lanes, int(old.KDF.Lanes)),
+		}, key, next.halves, req.Place.Vault)
+	}
+	if err != nil {
+		seeds.Free()
+		return nil, nil, err
+	}
+	s.calls.Operations += key.Calls().Operations
+	s.calls.Attempts += key.Calls().Attempts
+	return next, seeds, nil
+}
+
+func or(n, otherwise int) int {
+	if n != 0 {
+		return n
+	}
+	return otherwise
+}
+
+// replaceKeys stores members with the new keys and goes on with fresh, a ring of
+// theirs: the old one can make this change, and not read it.
+func (s *session) replaceKeys(ctx context.Context, next *rekeyed, fresh *ring.Ring) error {
+	for range maxRaces {
+		data, err := s.ring.Rekey(next.halves, next.block)
+		if err != nil {
+			return err
+		}
+		err = s.put(ctx, backend.Members, data)
+		if err == nil {
+			s.ring.Close()
+			s.ring = fresh
+			return s.load()
+		}
+		if !errors.Is(err, backend.ErrConflict) {
+			e := sorted(err)
+			e.Next = "Unlock with the new passphrase, and with the old one if that is refused: the answer of the backend was lost. Nothing else was changed."
+			return e
+		}
+		if err := s.catchUp(ctx); err != nil {
+			return err
+		}
+	}
+	return errRaces()
+}
+
+// handOverIdentity gives the identity's new private halves to the keeper.
+func (j *job) handOverIdentity(to opener.File, s *session) error {
+	keeper, err := handed(to)
+	if err != nil {
+		return err
+	}
+	defer keeper.Close()
+	return handover.Identity(keeper, j.vault, s.identity, s.seeds.Bytes())
+}

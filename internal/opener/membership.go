@@ -1,0 +1,95 @@
+package opener
+
+import (
+	"vigil/internal/id"
+	"vigil/internal/keyring"
+	"vigil/internal/master"
+)
+
+// Seen are the newest states of both keyring objects that this device has
+// accepted: a job that changes the keyring refuses older ones, and forks.
+type Seen struct {
+	Members keyring.MembersPin `json:"members"`
+	Deks    keyring.DeksPin    `json:"deks"`
+}
+
+// Enrol makes an identity that isn't a member yet: its private halves leave the
+// opener only within the request, sealed by passphrase and master key.
+type Enrol struct {
+	Place      Place  `json:"place"`
+	Passphrase File   `json:"passphrase"`
+	Name       string `json:"name"`
+	MemoryKiB  int    `json:"memory_kib"` // Argon2id's cost; zeros: the defaults
+	Time       int    `json:"time"`
+	Lanes      int    `json:"lanes"`
+}
+
+// Enrolled is the request to be admitted (package admission).
+type Enrolled struct {
+	Identity id.Identity  `json:"identity"`
+	Text     string       `json:"text"`
+	Calls    master.Calls `json:"calls"`
+}
+
+// Admit lets an identity in that asked for it. The place's identity is an owner.
+type Admit struct {
+	Place      Place        `json:"place"`
+	Seen       Seen         `json:"seen"`
+	Passphrase File         `json:"passphrase"`
+	Text       string       `json:"text"`
+	Role       keyring.Role `json:"role"`
+}
+
+// Expel shuts an identity out and rotates the KEK. The place's identity is an owner.
+type Expel struct {
+	Place      Place       `json:"place"`
+	Seen       Seen        `json:"seen"`
+	Passphrase File        `json:"passphrase"`
+	Identity   id.Identity `json:"identity"`
+}
+
+// Rekey changes the passphrase of the place's identity: it gets a new share,
+// new key pairs, and the vault a new KEK.
+type Rekey struct {
+	Place         Place `json:"place"`
+	Seen          Seen  `json:"seen"`
+	Passphrase    File  `json:"passphrase"`
+	NewPassphrase File  `json:"new_passphrase"`
+	// Keeper is handed the new private halves; 0: the vault is locked.
+	Keeper    File `json:"keeper"`
+	MemoryKiB int  `json:"memory_kib"` // zeros: as before
+	Time      int  `json:"time"`
+	Lanes     int  `json:"lanes"`
+}
+
+// MoveMaster moves the place's identity to another master key.
+type MoveMaster struct {
+	Place      Place  `json:"place"`
+	Seen       Seen   `json:"seen"`
+	Passphrase File   `json:"passphrase"`
+	To         string `json:"to"` // URI
+}
+
+// MoveBackend copies the keyring to another place, which is vacant or has it already.
+type MoveBackend struct {
+	Place      Place  `json:"place"`
+	Seen       Seen   `json:"seen"`
+	Passphrase File   `json:"passphrase"`
+	To         string `json:"to"` // URI
+}
+
+// Changed is the keyring after a change of membership.
+type Changed struct {
+	Keyring Fetched      `json:"keyring"`
+	KEK     uint64       `json:"kek"`
+	Calls   master.Calls `json:"calls"`
+	// Unfinished says why a rotation that belongs to the change isn't done yet;
+	// the change itself is.
+	Unfinished *Error `json:"unfinished,omitempty"`
+	// NewShare: MoveMaster made a new share.
+	NewShare bool `json:"new_share,omitempty"`
+	// Already: there was nothing left to do.
+	Already bool `json:"already,omitempty"`
+	// HandedOver: the keeper has the new private halves.
+	HandedOver bool `json:"handed_over,omitempty"`
+}

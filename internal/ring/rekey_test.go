@@ -1,0 +1,63 @@
+package ring_test
+
+import (
+	"errors"
+	"testing"
+
+	"vigil/internal/id"
+	"vigil/internal/keyring"
+	"vigil/internal/ring"
+	"vigil/internal/ring/ringtest"
+)
+
+// TestRekey changes the keys of an owner and of a member, and finishes the
+// rotation that belongs to it.
+func TestRekey(t *testing.T) {
+	for _, role := range []keyring.Role{keyring.Owner, keyring.Member} {
+		t.Run(string(role), func(t *testing.T) {
+			w := ringtest.New(t)
+			p := ringtest.NewPerson(t, role)
+			w.Admit(p)
+			written := w.Add(id.NewItem(), "work", []byte("public"), []byte("private"))
+			old, _ := newRing(t, w, p)
+			load(t, old, w)
+
+			fresh := p.Rekeyed(t)
+			members, err := old.Rekey(fresh.Halves, fresh.Block())
+			if err != nil {
+				t.Fatal(err)
+			}
+			o := w.Objects()
+			if err := old.Load(members, o.Deks, ring.Pins{}, ring.Waiting{}); !errors.Is(err, ring.ErrNotAMember) {
+				t.Fatalf("the old keys still load: %v", err)
+			}
+			next, _ := newRing(t, w, fresh)
+			steps := []struct {
+				name string
+				make func() ([]byte, error)
+				into *[]byte
+			}{
+				{"rekeyed", func() ([]byte, error) { return members, nil }, &o.Members},
+				{"rewrapped", next.Rewrap, &o.Deks},
+				{"retired", next.Retire, &o.Members},
+			}
+			for _, s := range steps {
+				object, err := s.make()
+				if err != nil || object == nil {
+					t.Fatalf("%s: nothing to write: %v", s.name, err)
+				}
+				*s.into = object
+				if err := next.Load(o.Members, o.Deks, ring.Pins{}, ring.Waiting{}); err != nil {
+					t.Fatalf("%s: %v", s.name, err)
+				}
+				dek, _ := next.Deks().Lookup(written.DEK.Revision)
+				if err := next.WithSecret(&written.Line, &dek, func([]byte) error { return nil }); err != nil {
+					t.Fatalf("%s: %v", s.name, err)
+				}
+			}
+			if got := next.Members().KEKs(); len(got) != 1 || got[0] != 2 {
+				t.Fatalf("live KEKs are %v", got)
+			}
+		})
+	}
+}
