@@ -54,13 +54,17 @@ deps-for-tests:
 # on, so their results are never taken from its cache.
 .PHONY: test
 test: deps-for-tests ## all tests: units, and the real binaries with real ssh, git and sshd
-	go test $$(go list ./... | grep -v '^vigil/test')
-	go test -count=1 -timeout 10m ./test/...
+	@status=0; \
+	go test $$(go list ./... | grep -v '^vigil/test') || status=1; \
+	go test -count=1 -timeout 10m ./test/... || status=1; \
+	exit $$status
 
 .PHONY: race
 race: deps-for-tests ## the same tests with the race detector in tests and binaries
-	CGO_ENABLED=1 go test -race $$(go list ./... | grep -v '^vigil/test')
-	CGO_ENABLED=1 go test -race -count=1 -timeout 30m ./test/...
+	@status=0; export CGO_ENABLED=1; \
+	go test -race -timeout 20m $$(go list ./... | grep -v '^vigil/test') || status=1; \
+	go test -race -count=1 -timeout 30m ./test/... || status=1; \
+	exit $$status
 
 # Real clients and a real server, none written here: sops and the AWS command line
 # hold the KMS emulator to AWS's behaviour, versitygw is S3 with compare-and-swap.
