@@ -23,19 +23,15 @@ const tick = 15 * time.Second
 // the clock back without network gains.
 const clockEvery = 10 * time.Minute
 
-// live keeps an unlocked vault up to date until its keeper ends: it follows the
+// live keeps an unlocked vault up to date until ctx ends, with its keeper: it follows the
 // vault file, fetches the keyring from time to time, and proves access to the
 // master key. It's the only goroutine of an open vault that does so unasked.
 func (v *vault) live(ctx context.Context, o *openVault) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	var changes <-chan watch.Change
 	w, err := watch.Watch(ctx, v.cfg.Path, watch.Options{Match: v.isConflictCopy})
 	if err != nil {
 		v.d.log.Error("vault file can't be watched", "vault", v.name, "err", err)
-		w = nil
-	}
-	var changes <-chan watch.Change
-	if w != nil {
+	} else {
 		changes = w.Changes()
 	}
 	timer := time.NewTimer(refresh.Next(time.Duration(v.cfg.Refresh)))
@@ -47,9 +43,12 @@ func (v *vault) live(ctx context.Context, o *openVault) {
 	v.followFile(ctx, o) // it may have changed while it was being unlocked
 	for {
 		select {
-		case <-o.keeper.Done():
-			cancel()
-			for range changes { // until the watcher has let go
+		case <-ctx.Done():
+			v.rememberStale(context.WithoutCancel(ctx), o)
+			for changes != nil { // until the watcher has let go
+				if _, ok := <-changes; !ok {
+					changes = nil
+				}
 			}
 			return
 		case _, ok := <-changes:
@@ -58,6 +57,9 @@ func (v *vault) live(ctx context.Context, o *openVault) {
 				continue
 			}
 			v.followFile(ctx, o)
+		case <-o.stale:
+			v.rememberKeys(ctx, o)
+			continue
 		case <-clocks.C:
 			now := time.Now().Round(0)
 			if now.Sub(last) > 2*tick { // it was suspended
@@ -75,6 +77,15 @@ func (v *vault) live(ctx context.Context, o *openVault) {
 	}
 }
 
+// rememberStale keeps the keys to list while locked, if that is still to do.
+func (v *vault) rememberStale(ctx context.Context, o *openVault) {
+	select {
+	case <-o.stale:
+		v.rememberKeys(ctx, o)
+	default:
+	}
+}
+
 // followFile takes the vault file as it is now, and fetches the keyring, as a
 // new line's key may be there.
 func (v *vault) followFile(ctx context.Context, o *openVault) {
@@ -86,8 +97,11 @@ func (v *vault) followFile(ctx context.Context, o *openVault) {
 	if v.takeConflictCopies(ctx, o) != nil {
 		v.d.log.Warn("conflict copies can't be taken in", "vault", v.name)
 	}
-	err = v.reload(ctx, o, o.keyring)
+	changed, err := v.reloadIfChanged(ctx, o)
 	v.noteFile(err)
+	if !changed && err == nil {
+		return
+	}
 	if err == nil && o.waiting > 0 {
 		_, err = v.fetch(ctx, o, false, nil)
 		v.settle(ctx, o, err)

@@ -202,7 +202,7 @@ func (v *vault) meet(ctx context.Context, c *opener.Client, p *pair, attach func
 // newOpen is an open vault, fresh from master key and backend.
 func (v *vault) newOpen(k *keeper.Client, vaultID id.Vault) *openVault {
 	now := time.Now()
-	return &openVault{keeper: k, id: vaultID, since: now, checked: now, refreshed: now, leaseEnds: now.Add(time.Duration(v.cfg.Lease))}
+	return &openVault{keeper: k, id: vaultID, stale: make(chan struct{}, 1), since: now, checked: now, refreshed: now, leaseEnds: now.Add(time.Duration(v.cfg.Lease))}
 }
 
 // load gives keyring and vault file to the keeper, and remembers what it accepted.
@@ -215,9 +215,19 @@ func (v *vault) load(ctx context.Context, o *openVault, pins keeper.Pins, keyrin
 	if err != nil {
 		return keeperError(v.name, err)
 	}
+	known := o.loaded != nil && o.loaded.Pins == l.Pins
 	v.mu.Lock()
-	o.take(l, keyring, f, waiting)
+	if o.take(l, keyring, f, waiting) {
+		select {
+		case o.stale <- struct{}{}:
+		default:
+		}
+	}
 	v.mu.Unlock()
+	o.file = id.HashOf(data)
+	if known {
+		return nil // the same keyring: only the vault file changed
+	}
 	return v.remember(ctx, o)
 }
 
@@ -237,7 +247,6 @@ func (v *vault) remember(ctx context.Context, o *openVault) error {
 		},
 		func() error { return st.Advance(ctx, state.Pins(o.loaded.Pins)) },
 		func() error { return st.SetBlob(ctx, identityBlob, o.identity[:]) },
-		func() error { return v.rememberKeys(ctx, st, o) },
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -247,12 +256,28 @@ func (v *vault) remember(ctx context.Context, o *openVault) error {
 	return nil
 }
 
-// rememberKeys keeps the public keys to list while locked.
-func (v *vault) rememberKeys(ctx context.Context, st *state.Vault, o *openVault) error {
-	if !v.cfg.PublicCache {
-		return st.DropPublicKeys(ctx)
+// rememberKeys keeps the public keys to list while locked. They're a cache, so
+// nobody waits for this.
+func (v *vault) rememberKeys(ctx context.Context, o *openVault) {
+	st := v.d.state.Vault(o.id)
+	var err error
+	if v.cfg.PublicCache {
+		err = st.SetPublicKeys(ctx, v.publicKeys(o))
+	} else {
+		err = st.DropPublicKeys(ctx)
 	}
-	var keys []state.PublicKey
+	if err != nil {
+		v.d.log.Warn("public keys to list while locked can't be kept", "vault", v.name, "err", err)
+	}
+}
+
+// publicKeys is what is listed of an open vault once it's locked.
+func (v *vault) publicKeys(o *openVault) (keys []state.PublicKey) {
+	if !v.cfg.PublicCache {
+		return nil
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	for _, f := range o.keys {
 		if len(f.meta.Public) > 0 {
 			keys = append(keys, state.PublicKey{
@@ -262,7 +287,7 @@ func (v *vault) rememberKeys(ctx context.Context, st *state.Vault, o *openVault)
 			})
 		}
 	}
-	return st.SetPublicKeys(ctx, keys)
+	return keys
 }
 
 // install makes an open vault the current one and watches its keeper.
@@ -280,9 +305,11 @@ func (v *vault) install(ctx context.Context, o *openVault) error {
 	v.open, v.problem = o, nil
 	v.mu.Unlock()
 	v.show(o)
-	v.d.watch.Go(func() { v.live(context.WithoutCancel(ctx), o) })
+	alive, ended := context.WithCancel(context.WithoutCancel(ctx))
+	v.d.watch.Go(func() { v.live(alive, o) })
 	v.d.watch.Go(func() {
 		<-o.keeper.Done()
+		ended() // and with it a refresh under way
 		v.mu.Lock()
 		byItself, problem := v.open == o, v.problem
 		if byItself {
@@ -293,7 +320,7 @@ func (v *vault) install(ctx context.Context, o *openVault) error {
 			r := v.ended(o, problem)
 			v.d.log.Warn("vault locked: its keeper ended", "vault", v.name, "why", r.Reason, "err", o.keeper.Exit())
 			v.d.why.note(r)
-			v.showLocked()
+			v.listLocked(v.publicKeys(o))
 		}
 	})
 	return nil
@@ -332,6 +359,6 @@ func (v *vault) lock() bool {
 	}
 	o.keeper.Close()
 	v.setProblem(nil) // what stood in the way of a refresh; unlocking looks anew
-	v.showLocked()
+	v.listLocked(v.publicKeys(o))
 	return true
 }

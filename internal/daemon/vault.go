@@ -58,6 +58,8 @@ type openVault struct {
 	offline    bool // unlocked from what the device keeps
 	offlineWhy string
 
+	stale   chan struct{} // holds a token while the keys to list when locked aren't kept yet
+	file    id.Hash       // of the vault file as it was loaded
 	keyring opener.Fetched
 	loaded  *keeper.Loaded
 	facts   map[id.Revision]*fact
@@ -172,6 +174,11 @@ func (v *vault) showLocked() {
 	if err != nil && !errors.Is(err, state.ErrNone) {
 		v.d.log.Warn("public keys of a locked vault can't be listed", "vault", v.name, "err", err)
 	}
+	v.listLocked(keys)
+}
+
+// listLocked makes the agent list public keys that can't sign now.
+func (v *vault) listLocked(keys []state.PublicKey) {
 	v.mu.Lock()
 	v.listed = keys
 	v.mu.Unlock()
@@ -179,9 +186,11 @@ func (v *vault) showLocked() {
 	for _, k := range keys {
 		vk := sshagent.VaultKey{Blob: k.Public, Comment: cmp.Or(k.Comment, k.Name), Confirm: k.Confirm}
 		if len(k.Destinations) > 0 {
-			if vk.To, err = agentproto.ParseDestinations(k.Destinations); err != nil {
+			to, err := agentproto.ParseDestinations(k.Destinations)
+			if err != nil {
 				continue // a cache that can't be understood shows nothing
 			}
+			vk.To = to
 		}
 		if len(k.Certificate) > 0 {
 			vk.Certificate = k.Certificate
@@ -206,15 +215,16 @@ func (v *vault) remembered() ([]state.PublicKey, error) {
 	return v.d.state.Vault(vaultID).PublicKeys()
 }
 
-// take makes facts of what the keeper loaded, keeping those it knows.
-func (o *openVault) take(l *keeper.Loaded, keyring opener.Fetched, f *vaultfile.File, w keeper.Waiting) {
+// take makes facts of what the keeper loaded, keeping those it knows, and
+// reports whether there are others than before.
+func (o *openVault) take(l *keeper.Loaded, keyring opener.Fetched, f *vaultfile.File, w keeper.Waiting) (changed bool) {
 	facts := make(map[id.Revision]*fact, len(l.Items))
 	keys := make([]*fact, 0, len(l.Items))
 	for i := range l.Items {
 		it := &l.Items[i]
 		known := o.facts[it.Revision]
 		if known == nil || it.Meta != nil || it.Problem != known.problem {
-			known = newFact(it)
+			known, changed = newFact(it), true
 		}
 		known.key, known.pending = it.Key, false
 		facts[it.Revision] = known
@@ -223,6 +233,7 @@ func (o *openVault) take(l *keeper.Loaded, keyring opener.Fetched, f *vaultfile.
 	slices.SortFunc(keys, func(a, b *fact) int {
 		return cmp.Or(strings.Compare(a.meta.Name, b.meta.Name), strings.Compare(a.revision.String(), b.revision.String()))
 	})
+	changed = changed || len(facts) != len(o.facts)
 	l.Items = nil
 	o.loaded, o.keyring, o.facts, o.keys = l, keyring, facts, keys
 	o.waiting = l.Waiting
@@ -236,6 +247,7 @@ func (o *openVault) take(l *keeper.Loaded, keyring opener.Fetched, f *vaultfile.
 	for i := range f.Damaged() {
 		o.damaged = append(o.damaged, f.Damaged()[i].Error())
 	}
+	return changed
 }
 
 // newFact reads an item's metadata. What can't be read or isn't understood

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"vigil/internal/backend"
@@ -126,6 +127,20 @@ func (v *vault) reload(ctx context.Context, o *openVault, keyring opener.Fetched
 	if err != nil {
 		return err
 	}
+	return v.reloadWith(ctx, o, keyring, data, f)
+}
+
+// reloadIfChanged is reload for a vault file that may be as it was: this
+// daemon's own writes are seen by its watcher, too.
+func (v *vault) reloadIfChanged(ctx context.Context, o *openVault) (changed bool, err error) {
+	data, err := os.ReadFile(v.cfg.Path)
+	if err == nil && id.HashOf(data) == o.file {
+		return false, nil
+	}
+	return true, v.reload(ctx, o, o.keyring)
+}
+
+func (v *vault) reloadWith(ctx context.Context, o *openVault, keyring opener.Fetched, data []byte, f *vaultfile.File) error {
 	if err := v.load(ctx, o, o.loaded.Pins, keyring, data, f); err != nil {
 		return err
 	}
@@ -169,15 +184,19 @@ func (v *vault) writeFile(ctx context.Context, o *openVault, keyrings opener.Fet
 		f := o.facts[r.Revision]
 		return fresh[r.Revision] || f != nil && f.problem == ""
 	}
+	var written *vaultfile.File
+	var data []byte
 	err = durable.Update(ctx, v.cfg.Path, durable.Options{Keep: true}, func(old []byte) ([]byte, error) {
 		f, err := vaultfile.Parse(old, o.id)
 		if err != nil {
 			return nil, fileError(v, err)
 		}
-		return f.Add(lines...).Prune(manifest, opens).EncodeAll(), nil
+		written = f.Add(lines...).Prune(manifest, opens)
+		data = written.EncodeAll()
+		return data, nil
 	})
 	if err != nil {
 		return fmt.Errorf("write vault %q: %w", v.name, err)
 	}
-	return v.reload(ctx, o, keyrings)
+	return v.reloadWith(ctx, o, keyrings, data, written)
 }

@@ -1,6 +1,9 @@
 package keeper
 
 import (
+	"runtime"
+	"sync"
+
 	"vigil/internal/id"
 	"vigil/internal/keyring"
 	"vigil/internal/signer"
@@ -17,12 +20,7 @@ func (v *vault) loadItems(parsed *vaultfile.File, out []byte) []byte {
 	out = wire.AppendUint64(out, v.ring.Deks().KEK())
 	// Every line that has a DEK is opened first: only one that is genuine may
 	// take the place of the revisions it replaces.
-	tried := make(map[id.Revision]*item, len(v.items))
-	for _, line := range parsed.Revisions() {
-		if dek, ok := manifest.Lookup(line.Revision); ok && dek.Item == line.Item {
-			tried[line.Revision] = v.tryItem(line, dek)
-		}
-	}
+	tried := v.tryAll(parsed, manifest)
 	states := parsed.States(manifest, func(line *vaultfile.Revision) bool {
 		it := tried[line.Revision]
 		return it != nil && it.problem == ""
@@ -54,6 +52,36 @@ func (v *vault) loadItems(parsed *vaultfile.File, out []byte) []byte {
 	v.items = kept
 	return out
 }
+
+// tryAll tries every line that has a DEK, on all cores: at an unlock they are
+// all new.
+func (v *vault) tryAll(parsed *vaultfile.File, manifest *keyring.Pending) map[id.Revision]*item {
+	lines := parsed.Revisions()
+	items := make([]*item, len(lines))
+	var workers sync.WaitGroup
+	share := max(minShare, (len(lines)+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0))
+	for start := 0; start < len(lines); start += share {
+		end := min(start+share, len(lines))
+		workers.Go(func() {
+			for i := start; i < end; i++ {
+				if dek, ok := manifest.Lookup(lines[i].Revision); ok && dek.Item == lines[i].Item {
+					items[i] = v.tryItem(lines[i], dek)
+				}
+			}
+		})
+	}
+	workers.Wait()
+	tried := make(map[id.Revision]*item, len(lines))
+	for i, it := range items {
+		if it != nil {
+			tried[lines[i].Revision] = it
+		}
+	}
+	return tried
+}
+
+// minShare is the least number of lines that are worth a goroutine.
+const minShare = 256
 
 // tryItem opens the metadata of a revision, unless it's known already.
 func (v *vault) tryItem(line vaultfile.Revision, dek keyring.DEK) *item {

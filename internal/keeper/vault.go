@@ -90,7 +90,9 @@ func ringError(err error) error {
 // the vault file. On an error the old state stays.
 func (s *server) load(r *wire.Reader, out []byte) ([]byte, error) {
 	pins := readPins(r)
-	members, deks, file := bytes.Clone(r.String()), bytes.Clone(r.String()), bytes.Clone(r.String())
+	// What is parsed of the keyring aliases it, and a worker's buffer is used again;
+	// what is parsed of the file shares nothing with it.
+	members, deks, file := bytes.Clone(r.String()), bytes.Clone(r.String()), r.String()
 	waiting, err := readWaiting(r)
 	if err != nil {
 		return out, err

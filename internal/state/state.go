@@ -4,7 +4,8 @@
 //
 //	names.json                       vault name → vault id
 //	vaults/ID/pins.json              last members record and manifest accepted
-//	vaults/ID/keyring.json           last good members and deks
+//	vaults/ID/keyring.json           last good members and deks: their hashes
+//	vaults/ID/{members,deks}-HASH    and the objects themselves
 //	vaults/ID/public.json            public keys and names, listed while locked
 //	vaults/ID/kdf.json               dearest Argon2id parameters accepted
 //	vaults/ID/pending/…              changes the backend doesn't have yet

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"vigil/internal/durable"
 	"vigil/internal/id"
@@ -106,32 +105,6 @@ func back(old, now uint64, oldHash, nowHash id.Hash) bool {
 func (v *Vault) Reset(ctx context.Context, p Pins) error {
 	return v.locked(ctx, func() error { return write(v.file("pins.json"), "pins", p) })
 }
-
-// Keyring is the last good pair of keyring objects, as the backend stores
-// them, with the backend's versions of them.
-type Keyring struct {
-	Members        []byte    `json:"members"`
-	Deks           []byte    `json:"deks"`
-	MembersVersion string    `json:"members_version"`
-	DeksVersion    string    `json:"deks_version"`
-	Fetched        time.Time `json:"fetched"` // when the backend last confirmed them
-}
-
-// Keyring returns what SetKeyring kept; ErrNone when nothing was.
-func (v *Vault) Keyring() (Keyring, error) {
-	var k Keyring
-	err := read(v.file("keyring.json"), "keyring", &k)
-	return k, err
-}
-
-// SetKeyring keeps k. The caller has verified it, and calls Advance after
-// this: a crash in between leaves a good keyring newer than the pins.
-func (v *Vault) SetKeyring(ctx context.Context, k Keyring) error {
-	return v.locked(ctx, func() error { return write(v.file("keyring.json"), "keyring", k) })
-}
-
-// DropKeyring forgets the kept keyring.
-func (v *Vault) DropKeyring(ctx context.Context) error { return v.drop(ctx, "keyring.json") }
 
 // PublicKey is what is listed of a key while its vault is locked.
 type PublicKey struct {
