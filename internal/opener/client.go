@@ -151,7 +151,12 @@ func checkBinary(exe string) error {
 		if err := unix.Lstat(path, &st); err != nil {
 			return &Error{Kind: Failed, Message: fmt.Sprintf("look at opener %q: %v", path, err), Next: next}
 		}
-		if st.Uid != 0 && int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0 && st.Mode&unix.S_ISVTX == 0 {
+		if path == exe && st.Mode&unix.S_IFMT != unix.S_IFREG {
+			return &Error{Kind: Failed, Message: fmt.Sprintf("opener %q is not a file, but a folder, a symbolic link or the like", path), Next: next}
+		}
+		// In a folder with the sticky bit others can make files, but not replace this one.
+		sticky := path != exe && st.Mode&unix.S_ISVTX != 0
+		if st.Uid != 0 && int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0 && !sticky {
 			return &Error{Kind: Failed, Message: fmt.Sprintf("%q belongs to, or can be written by, another user", path), Next: next}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 
 	"vigil/internal/backend"
 	"vigil/internal/envelope"
@@ -181,14 +182,15 @@ func newKDF(req *opener.Create) (keyring.KDF, error) {
 	var salt [keyring.KDFSaltSize]byte
 	rand.Read(salt[:])
 	k := keyring.DefaultKDF(salt)
+	// What doesn't fit its field becomes the field's largest value, out of range too.
 	if req.MemoryKiB != 0 {
-		k.Memory = uint32(req.MemoryKiB)
+		k.Memory = uint32(min(uint64(req.MemoryKiB), math.MaxUint32))
 	}
 	if req.Time != 0 {
-		k.Time = uint32(req.Time)
+		k.Time = uint32(min(uint64(req.Time), math.MaxUint32))
 	}
 	if req.Lanes != 0 {
-		k.Lanes = uint8(min(req.Lanes, 255))
+		k.Lanes = uint8(min(uint64(req.Lanes), math.MaxUint8))
 	}
 	if err := k.Check(); err != nil {
 		return k, &opener.Error{Kind: opener.BadInput, Message: err.Error(), Next: "Choose other parameters, or none for the defaults."}

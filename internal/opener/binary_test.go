@@ -1,0 +1,76 @@
+package opener_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"vigil/internal/id"
+	"vigil/internal/opener"
+)
+
+// TestBinariesThatAreNotStarted: an opener sees passphrases, so it must be what
+// was installed.
+func TestBinariesThatAreNotStarted(t *testing.T) {
+	mode := func(path string, m os.FileMode) {
+		t.Helper()
+		if err := os.Chmod(path, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		name  string
+		spoil func(path string) string
+		want  string
+	}{
+		{"named by a relative path", func(string) string { return "vigil-opener" }, "absolute"},
+		{"missing", func(path string) string { return path + "x" }, "no such file"},
+		{"its group may write to it", func(path string) string { mode(path, 0o720); return path }, "another user"},
+		{"everybody may write to it", func(path string) string { mode(path, 0o702); return path }, "another user"},
+		{"its folder may be written by its group", func(path string) string { mode(filepath.Dir(path), 0o770); return path }, "another user"},
+		{"a sticky bit makes no file safe", func(path string) string { mode(path, 0o777|os.ModeSticky); return path }, "another user"},
+		{"a symbolic link", func(path string) string {
+			link := path + "-link"
+			if err := os.Symlink(path, link); err != nil {
+				t.Fatal(err)
+			}
+			return link
+		}, "symbolic link"},
+		{"a folder", func(path string) string { return filepath.Dir(path) }, "not a file"},
+		{"another user's", func(path string) string {
+			if err := os.Chown(path, 12345, 12345); err != nil {
+				t.Skip("needs root")
+			}
+			return path
+		}, "another user"},
+		{"in another user's folder", func(path string) string {
+			if err := os.Chown(filepath.Dir(path), 12345, 12345); err != nil {
+				t.Skip("needs root")
+			}
+			return path
+		}, "another user"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "bin")
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			ran := filepath.Join(t.TempDir(), "ran")
+			path := filepath.Join(dir, "vigil-opener")
+			if err := os.WriteFile(path, []byte("#!/bin/sh\n: > '"+ran+"'\n"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			_, err := opener.Start(context.Background(), tt.spoil(path), id.Vault{})
+			var e *opener.Error
+			if !errors.As(err, &e) || !strings.Contains(e.Message, tt.want) || e.Next == "" {
+				t.Fatalf("got %v, want one with %q", err, tt.want)
+			}
+			if _, err := os.Stat(ran); err == nil {
+				t.Fatal("it ran")
+			}
+		})
+	}
+}

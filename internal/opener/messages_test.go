@@ -1,0 +1,129 @@
+package opener_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"runtime"
+	"testing"
+	"testing/iotest"
+
+	"vigil/internal/backend"
+	"vigil/internal/id"
+	"vigil/internal/opener"
+)
+
+func TestMessagesReadBackAsWritten(t *testing.T) {
+	for _, m := range []any{
+		&opener.Hello{Build: "b", Role: opener.RoleFront, Vault: id.Vault{1}},
+		&opener.Request{Interactive: true, Unlock: &opener.Unlock{Place: opener.Place{Name: "n", Vault: id.Vault{2}}, Passphrase: 1, Keeper: 2}},
+		&opener.Reply{Fetch: &opener.Fetched{Members: bytes.Repeat([]byte{0, 255}, 100_000), MembersVersion: "1"}},
+		&opener.Reply{Error: &opener.Error{Kind: opener.Revoked, Message: "gone", Next: "ask", RequestID: "r"}},
+		&opener.Request{Put: &opener.Put{Object: backend.Deks, Data: []byte{}, Expect: "v"}},
+	} {
+		var b bytes.Buffer
+		if err := opener.WriteMessage(&b, m); err != nil {
+			t.Fatal(err)
+		}
+		got := reflect.New(reflect.TypeOf(m).Elem()).Interface()
+		if err := opener.ReadMessage(iotest.OneByteReader(&b), got); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, m) {
+			t.Fatalf("read %+v, wrote %+v", got, m)
+		}
+	}
+}
+
+func TestMessagesThatAreRefused(t *testing.T) {
+	frame := func(n uint32, body string) []byte { return append(binary.BigEndian.AppendUint32(nil, n), body...) }
+	for name, b := range map[string][]byte{
+		"nothing":              {},
+		"half a length":        {0, 0},
+		"too long":             frame(1<<32-1, "{}"),
+		"cut":                  frame(100, `{"build":"x"}`),
+		"not JSON":             frame(3, "abc"),
+		"empty":                frame(0, ""),
+		"two values":           frame(4, "{}{}"),
+		"a number for a text":  frame(11, `{"build":1}`),
+		"a vault id too short": frame(14, `{"vault":"AA"}`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			var h opener.Hello
+			if err := opener.ReadMessage(bytes.NewReader(b), &h); err == nil {
+				t.Fatalf("read %+v", h)
+			}
+		})
+	}
+}
+
+// TestAnAnnouncedLengthTakesNoMemory: it is taken as bytes arrive.
+func TestAnAnnouncedLengthTakesNoMemory(t *testing.T) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range 100 {
+		var h opener.Hello
+		if err := opener.ReadMessage(bytes.NewReader([]byte{0x01, 0, 0, 0, '{'}), &h); !errors.Is(err, io.EOF) {
+			t.Fatalf("got %v", err)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if took := (after.TotalAlloc - before.TotalAlloc) / 100; took > 1<<20 {
+		t.Fatalf("%d bytes for a message of which one byte came", took)
+	}
+}
+
+func TestErrorKinds(t *testing.T) {
+	err := fmt.Errorf("unlock: %w", &opener.Error{Kind: opener.Revoked, Message: "gone"})
+	if opener.KindOf(err) != opener.Revoked || opener.KindOf(errors.New("x")) != opener.Failed || opener.KindOf(nil) != "" {
+		t.Fatal("wrong kinds")
+	}
+	if !errors.Is(err, &opener.Error{Kind: opener.Revoked}) || errors.Is(err, &opener.Error{Kind: opener.Denied}) {
+		t.Fatal("errors.Is doesn't compare kinds")
+	}
+}
+
+func FuzzReadMessage(f *testing.F) {
+	for _, m := range []any{
+		opener.Hello{Build: "b", Role: opener.RoleOpener, Vault: id.Vault{1}},
+		opener.Reply{Fetch: &opener.Fetched{Members: []byte("m"), DeksVersion: "1"}},
+		opener.Reply{Error: &opener.Error{Kind: opener.Damaged, Message: "m"}},
+		opener.Request{Unlock: &opener.Unlock{Passphrase: 1, Keeper: 2}},
+		opener.Request{Export: &opener.Export{Line: []byte("l")}},
+	} {
+		var b bytes.Buffer
+		if err := opener.WriteMessage(&b, m); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b.Bytes())
+	}
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff})
+	f.Add([]byte{0, 0, 0, 2, '{'})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var req opener.Request
+		if opener.ReadMessage(bytes.NewReader(b), &req) == nil {
+			req.VaultID()
+			again(t, req)
+		}
+		var reply opener.Reply
+		if opener.ReadMessage(bytes.NewReader(b), &reply) == nil {
+			again(t, reply)
+		}
+	})
+}
+
+// again writes what was read and reads it back.
+func again[T any](t *testing.T, v T) {
+	t.Helper()
+	var b bytes.Buffer
+	if err := opener.WriteMessage(&b, v); err != nil {
+		t.Fatal(err)
+	}
+	var got T
+	if err := opener.ReadMessage(&b, &got); err != nil {
+		t.Fatalf("what was read can't be read again: %v", err)
+	}
+}
