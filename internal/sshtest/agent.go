@@ -33,7 +33,16 @@ func StartOpenSSHAgent(dir string, command ...string) (*Agent, error) {
 // keys that ssh-add brings. Settings are added to its environment.
 func StartVigild(dir, binary string, settings ...string) (*Agent, error) {
 	env := append(VigilEnvironment(dir), settings...)
-	return startAgent(dir, filepath.Join(dir, "run", "vigil", "agent.sock"), env, []string{binary})
+	run := filepath.Join(dir, "run", "vigil")
+	a, err := startAgent(dir, filepath.Join(run, "agent.sock"), env, []string{binary})
+	if err != nil {
+		return nil, err
+	}
+	if err := a.waitUntilServing(filepath.Join(run, "control.sock")); err != nil {
+		_ = a.Close()
+		return nil, err
+	}
+	return a, nil
 }
 
 // VigilEnvironment makes the directories of a home at dir and returns the
@@ -71,7 +80,7 @@ func startAgent(dir, socket string, env, command []string) (*Agent, error) {
 		_ = cmd.Wait() // its log says how it went
 		close(a.done)
 	}()
-	if err := a.waitUntilServing(); err != nil {
+	if err := a.waitUntilServing(a.Socket); err != nil {
 		_ = a.Close()
 		text, _ := os.ReadFile(a.LogFile)
 		return nil, fmt.Errorf("%s: %w\n%s", command[0], err, text)
@@ -79,18 +88,18 @@ func startAgent(dir, socket string, env, command []string) (*Agent, error) {
 	return a, nil
 }
 
-// waitUntilServing returns once the socket takes a connection.
-func (a *Agent) waitUntilServing() error {
+// waitUntilServing returns once a socket takes connections.
+func (a *Agent) waitUntilServing(socket string) error {
 	deadline := time.After(startDeadline)
 	for {
-		if conn, err := net.Dial("unix", a.Socket); err == nil {
+		if conn, err := net.Dial("unix", socket); err == nil {
 			return conn.Close()
 		}
 		select {
 		case <-a.done:
-			return fmt.Errorf("ended before it served %s", a.Socket)
+			return fmt.Errorf("ended before it served %s", socket)
 		case <-deadline:
-			return fmt.Errorf("did not serve %s within %v", a.Socket, startDeadline)
+			return fmt.Errorf("did not serve %s within %v", socket, startDeadline)
 		case <-time.After(2 * time.Millisecond):
 		}
 	}
