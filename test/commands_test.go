@@ -27,13 +27,6 @@ func commands(p provider) map[string]func(ts *testscript.TestScript, neg bool, a
 			usage(ts, !neg && len(args) == 0, "agent")
 			p.start(ts)
 		},
-		// agent-by program: start vigild by a script of its own.
-		"agent-by": func(ts *testscript.TestScript, neg bool, args []string) {
-			usage(ts, !neg && len(args) == 1, "agent-by program")
-			a, err := sshtest.StartVigild(ts.Getenv("HOME"), ts.MkAbs(args[0]), "PATH="+ts.Getenv("PATH"))
-			ts.Check(err)
-			serveBy(ts, a)
-		},
 		// load [option...] file...: put private keys into the agent. Options are
 		// ssh-add's; a vault knows -h and -H.
 		"load": func(ts *testscript.TestScript, neg bool, args []string) {
