@@ -13,26 +13,35 @@ import (
 	"vigil/internal/id"
 	"vigil/internal/keeper"
 	"vigil/internal/opener"
-	"vigil/internal/vaultfile"
 )
 
 // gitAttributes lets git merge two vault files by taking the lines of both.
 const gitAttributes = "vault.jsonl -text merge=union\n"
 
 // create makes the vault: its keyring by an opener, then the vault file, then
-// the keyring in the backend, then this device's state. Interrupted before the
-// keyring is stored, it leaves a vault file without items, which the next call
-// replaces: nothing was ever sealed for it.
+// the keyring in the backend, then this device's state. One that was interrupted
+// goes on when its keyring is stored. Before that it begins anew and replaces
+// the vault file, which is without items: nothing was ever sealed for it.
 func (v *vault) create(ctx context.Context, req *control.InitRequest, ask opener.Asker) (notices []string, err error) {
 	ctx, done, err := v.beginJob(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	if err := v.unfinished(); err != nil {
+	begun, err := v.vacant()
+	if err != nil {
 		return nil, err
 	}
 	v.configure(req)
+	if !begun.IsZero() {
+		whole, err := v.resume(ctx, req, begun, ask)
+		if err != nil {
+			return nil, err
+		}
+		if whole {
+			return v.notices(), nil
+		}
+	}
 	pair, err := newPair()
 	if err != nil {
 		return nil, err
@@ -56,8 +65,16 @@ func (v *vault) create(ctx context.Context, req *control.InitRequest, ask opener
 		return nil, errors.New("create vault: the opener gave no answer")
 	}
 	v.d.calls.created(created.Calls)
+	if err := v.begin(ctx, created.Vault); err != nil {
+		return nil, err
+	}
 	if err := v.writeNew(created.Header); err != nil {
 		return nil, err
+	}
+	if !begun.IsZero() {
+		if err := v.d.state.Vault(begun).Forget(ctx); err != nil { // replaced
+			return nil, err
+		}
 	}
 	reply, err = c.Do(ctx, opener.Request{Found: &opener.Found{Place: place, Keyring: created.Keyring}}, ask)
 	if err != nil {
@@ -74,10 +91,15 @@ func (v *vault) create(ctx context.Context, req *control.InitRequest, ask opener
 			return nil, err
 		}
 	}
+	return v.notices(), nil
+}
+
+// notices say what to do about a new vault.
+func (v *vault) notices() (notices []string) {
 	if v.cfg.Master == config.DefaultMaster {
 		notices = append(notices, "The local master key is in "+v.d.o.Paths.Device()+": back it up. Without it the vault can't be opened.")
 	}
-	return notices, nil
+	return notices
 }
 
 // enter unlocks the vault that was just made: its opener still has the identity.
@@ -117,31 +139,6 @@ func (v *vault) configure(req *control.InitRequest) {
 	}
 }
 
-// unfinished makes sure that no vault is overwritten: one may be there that an
-// earlier create was interrupted in, without items.
-func (v *vault) unfinished() error {
-	data, err := os.ReadFile(v.cfg.Path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return control.Errorf(control.CodeFailed, "Nothing was changed.", "look at %s: %v", v.cfg.Path, err)
-	}
-	exists := control.Errorf(control.CodeExists, "Use it: vigilctl unlock --vault "+v.name+".", "vault %q is there already: %s", v.name, v.cfg.Path)
-	f, err := vaultfile.Parse(data, id.Vault{})
-	if err != nil || len(f.Revisions()) > 0 || len(f.Damaged()) > 0 {
-		return exists
-	}
-	names, err := v.d.state.Names()
-	if err != nil {
-		return err
-	}
-	if _, finished := names[v.name]; finished {
-		return exists
-	}
-	return nil // the opener refuses when the backend has a keyring
-}
-
 // writeNew writes the vault file, and what tells git how to merge it.
 func (v *vault) writeNew(header []byte) error {
 	dir := filepath.Dir(v.cfg.Path)
@@ -164,5 +161,8 @@ func (v *vault) finish(ctx context.Context, created *opener.Created) error {
 	if err := st.SetBlob(ctx, identityBlob, created.Identity[:]); err != nil {
 		return err
 	}
-	return v.d.state.Bind(ctx, v.name, created.Vault)
+	if err := v.d.state.Bind(ctx, v.name, created.Vault); err != nil {
+		return err
+	}
+	return st.DropBlob(ctx, begunBlob)
 }

@@ -82,7 +82,11 @@ func resident(pid int) int64 {
 
 // status is the state of one vault.
 func (v *vault) status(context.Context) control.VaultStatus {
-	_, _, fileErr := v.readFile() // before v.mu, as it's I/O
+	_, file, fileErr := v.readFile() // before v.mu, as it's I/O
+	begun := false
+	if fileErr == nil {
+		begun, fileErr = v.begun(file)
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	s := control.VaultStatus{
@@ -94,6 +98,10 @@ func (v *vault) status(context.Context) control.VaultStatus {
 	if p := cmp.Or(control.AsError(fileErr), v.problem); p != nil {
 		s.Problem, s.Next = p.Message, p.Next
 		s.State = stateFor(p.Code, v.open != nil)
+	}
+	if begun && v.open == nil {
+		s.State = control.VaultMissing
+		s.Problem, s.Next = "its making was interrupted", "Go on: vigilctl up (or vigilctl init)."
 	}
 	if v.open != nil {
 		v.open.describe(&s)

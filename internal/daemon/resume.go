@@ -1,0 +1,112 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+
+	"vigil/internal/config"
+	"vigil/internal/control"
+	"vigil/internal/id"
+	"vigil/internal/keyring"
+	"vigil/internal/opener"
+	"vigil/internal/state"
+	"vigil/internal/vaultfile"
+)
+
+// begunBlob is the state blob that says that this device has begun to make the
+// vault, under the name that it holds.
+const begunBlob = "begun"
+
+// begin writes that down, before there is anything of the vault.
+func (v *vault) begin(ctx context.Context, vaultID id.Vault) error {
+	return v.d.state.Vault(vaultID).SetBlob(ctx, begunBlob, []byte(v.name))
+}
+
+// begun reports whether f is the file of a vault that this device has begun to
+// make and has not ended making. An empty file that came from elsewhere isn't.
+func (v *vault) begun(f *vaultfile.File) (bool, error) {
+	if len(f.Revisions()) > 0 || len(f.Damaged()) > 0 {
+		return false, nil
+	}
+	names, err := v.d.state.Names()
+	if err != nil {
+		return false, err
+	}
+	if _, ended := names[v.name]; ended {
+		return false, nil
+	}
+	name, err := v.d.state.Vault(f.Vault()).Blob(begunBlob)
+	if errors.Is(err, state.ErrNone) {
+		return false, nil
+	}
+	return string(name) == v.name, err
+}
+
+// vacant makes sure that no vault is overwritten. It returns the id of one that
+// was begun, zero when there is none.
+func (v *vault) vacant() (begun id.Vault, err error) {
+	data, err := os.ReadFile(v.cfg.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return begun, nil
+	}
+	if err != nil {
+		return begun, control.Errorf(control.CodeFailed, "Nothing was changed.", "look at %s: %v", v.cfg.Path, err)
+	}
+	f, err := vaultfile.Parse(data, id.Vault{})
+	if err == nil {
+		ours, err := v.begun(f)
+		if err != nil {
+			return begun, err
+		}
+		if ours {
+			return f.Vault(), nil
+		}
+	}
+	return begun, control.Errorf(control.CodeExists, "Use it: vigilctl unlock --vault "+v.name+".", "vault %q is there already: %s", v.name, v.cfg.Path)
+}
+
+// resume ends the creation of a vault whose keyring is stored already; without
+// one it does nothing and reports that. The passphrase must be the one of the
+// interrupted creation.
+func (v *vault) resume(ctx context.Context, req *control.InitRequest, begun id.Vault, ask opener.Asker) (whole bool, err error) {
+	c, err := opener.Start(ctx, v.d.o.Opener, begun)
+	if err != nil {
+		return false, openerError(v.name, err)
+	}
+	defer c.Close()
+	reply, err := c.Do(ctx, opener.Request{Fetch: &opener.Fetch{Place: v.place(begun, id.Identity{})}}, ask)
+	if errors.Is(err, &opener.Error{Kind: opener.Missing}) {
+		return false, nil
+	}
+	if err != nil {
+		return false, openerError(v.name, err)
+	}
+	if reply.Fetch == nil {
+		return false, errors.New("fetch keyring: the opener gave no answer")
+	}
+	if _, err := keyring.ParseMembers(reply.Fetch.Members, begun); err != nil {
+		return false, nil // another vault's: the opener refuses to replace it
+	}
+	if err := config.WriteVault(ctx, v.d.o.Paths, v.name, v.cfg.VaultConfig); err != nil {
+		return false, err
+	}
+	if err := v.slowDown(ctx); err != nil {
+		return false, err
+	}
+	o, err := v.openWith(ctx, req.Passphrase, ask)
+	v.noteAttempt(err)
+	if err != nil {
+		return false, err
+	}
+	if err := v.d.state.Vault(begun).DropBlob(ctx, begunBlob); err != nil {
+		o.keeper.Close()
+		return false, err
+	}
+	if !req.Unlock {
+		o.keeper.Close()
+		return true, nil
+	}
+	return true, v.install(ctx, o)
+}
