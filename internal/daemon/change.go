@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -80,15 +81,17 @@ func (d *Daemon) newKey(ctx context.Context, ask opener.Asker, vaultName string,
 		return key, saved, err
 	}
 	draft, parsed, err := v.draft(ctx, o, files, request(o))
+	// Sealing takes it; otherwise it would lie in the keeper until the vault is locked.
+	defer func() { _ = o.keeper.DropDraft(context.WithoutCancel(ctx), draft.Number) }()
 	if err != nil {
 		return key, saved, err
 	}
 	if err := v.complete(o, &meta, draft, parsed); err != nil {
-		return key, saved, errors.Join(err, o.keeper.DropDraft(ctx, draft.Number))
+		return key, saved, err
 	}
 	encoded, err := meta.Encode()
 	if err != nil {
-		return key, saved, errors.Join(err, o.keeper.DropDraft(ctx, draft.Number))
+		return key, saved, err
 	}
 	item := id.NewItem()
 	saved.Pending, err = v.write(ctx, o, change{ask: ask, seal: func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
@@ -121,7 +124,7 @@ func (v *vault) draft(ctx context.Context, o *openVault, files []*os.File, req o
 		parsed = reply.Generate
 	}
 	if parsed == nil || !bytes.Equal(parsed.Public, draft.Public) {
-		return draft, nil, errors.Join(errors.New("the opener and the keeper speak of different keys"), o.keeper.DropDraft(ctx, draft.Number))
+		return draft, nil, errors.New("the opener and the keeper speak of different keys")
 	}
 	return draft, parsed, nil
 }
@@ -246,8 +249,14 @@ func (h *handler) Edit(ctx context.Context, call *control.Call, req *control.Edi
 	if err != nil {
 		return nil, err
 	}
+	seen := v.heads(o, f.item)
 	pending, err := v.write(ctx, o, change{ask: asker(call), seal: func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
-		s, err := o.keeper.SealEdited(ctx, f.revision, f.item, v.heads(o, f.item), meta)
+		if !slices.Contains(v.heads(o, f.item), f.revision) {
+			return nil, control.Errorf(control.CodeExists, "Look at it, and try again.", "key %q was changed elsewhere meanwhile; nothing was changed here", f.meta.Name)
+		}
+		// Only what was there to see is replaced: an edit made elsewhere
+		// meanwhile stays, as a second head.
+		s, err := o.keeper.SealEdited(ctx, f.revision, f.item, seen, meta)
 		if err != nil {
 			return nil, keeperError(v.name, err)
 		}
@@ -264,11 +273,14 @@ func (h *handler) Edit(ctx context.Context, call *control.Call, req *control.Edi
 // for the user: without a choice, it's refused.
 func (v *vault) keep(o *openVault, f *fact, req *control.EditRequest) (*fact, error) {
 	heads := v.heads(o, f.item)
-	if len(heads) == 1 && req.Keep == "" {
-		return f, nil
-	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	switch {
+	case len(heads) == 0:
+		return nil, control.NoSuchKey(f.meta.Name, v.name) // removed while this waited for its turn
+	case len(heads) == 1 && req.Keep == "":
+		return o.facts[heads[0]], nil
+	}
 	var names []string
 	for _, h := range heads {
 		names = append(names, h.String())

@@ -113,13 +113,19 @@ func New(o Options) (*Daemon, error) {
 	return d, nil
 }
 
-// Close forgets everything.
-func (d *Daemon) Close() {
+// endKeepers ends every keeper.
+func (d *Daemon) endKeepers() {
 	for _, v := range d.all() {
 		v.close()
 	}
-	d.agent.Close()
 	d.added.close()
+}
+
+// Close forgets everything.
+func (d *Daemon) Close() {
+	d.endKeepers()
+	d.agent.Close()
+	d.added.close() // one that was started meanwhile
 	d.watch.Wait()
 	_ = d.slab.Close()
 }
@@ -134,6 +140,9 @@ func (d *Daemon) Run(ctx context.Context, agent, control *unixsock.Listener, rea
 	for _, v := range d.all() {
 		v.showLocked()
 	}
+	// At once, not when everybody has been served: a keeper that has stopped
+	// would keep its clients, and with them the daemon.
+	defer context.AfterFunc(ctx, d.endKeepers)()
 	var serving sync.WaitGroup
 	var errs [2]error
 	serving.Go(func() {
@@ -217,6 +226,11 @@ func (d *Daemon) findOrAdd(name string) (*vault, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	for _, v := range d.vaults { // somebody else may have been first
+		if v.name == name {
+			return v, nil
+		}
+	}
 	v := newVault(d, config.Vault{Name: name, VaultConfig: config.Defaults(d.o.Paths, name)})
 	d.vaults = append(d.vaults, v)
 	return v, nil

@@ -23,12 +23,12 @@ func (h *handler) Version(context.Context, *control.Call, *control.VersionReques
 // Stop locks everything and ends the daemon.
 func (h *handler) Stop(ctx context.Context, _ *control.Call, _ *control.StopRequest) (*control.StopReply, error) {
 	r := &control.StopReply{PID: os.Getpid()}
+	defer h.d.cancel() // whatever happens: the end locks too
 	locked, err := h.lockAll(ctx)
 	if err != nil {
 		return nil, err
 	}
 	r.Locked = locked.Locked
-	h.d.cancel()
 	return r, nil
 }
 
@@ -42,7 +42,7 @@ func (h *handler) Lock(ctx context.Context, _ *control.Call, req *control.LockRe
 		return nil, err
 	}
 	r := &control.LockReply{}
-	if v.lock() {
+	if v.lockAndWait(ctx) {
 		r.Locked = []string{v.name}
 	}
 	return r, nil
@@ -51,7 +51,7 @@ func (h *handler) Lock(ctx context.Context, _ *control.Call, req *control.LockRe
 func (h *handler) lockAll(ctx context.Context) (*control.LockReply, error) {
 	r := &control.LockReply{}
 	for _, v := range h.d.all() {
-		if v.lock() {
+		if v.lockAndWait(ctx) {
 			r.Locked = append(r.Locked, v.name)
 		}
 	}

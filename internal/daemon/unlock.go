@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,21 +45,38 @@ func (v *vault) unlock(ctx context.Context, passphrase *os.File, ask opener.Aske
 	return false, v.install(ctx, o)
 }
 
-// beginJob waits for the vault's turn. Locking ends the job's context.
+// job is one that has the vault's turn or waits for it.
+type job struct {
+	stop  context.CancelFunc
+	ended chan struct{} // closed when it's over
+}
+
+// beginJob waits for the vault's turn. Locking ends the job's context, also
+// while it waits: what was asked for before a lock doesn't undo it.
 func (v *vault) beginJob(ctx context.Context) (_ context.Context, done func(), err error) {
-	if err := v.job.take(ctx); err != nil {
-		return nil, nil, err
-	}
+	asked := ctx
 	ctx, cancel := context.WithCancel(ctx)
+	j := &job{stop: cancel, ended: make(chan struct{})}
 	v.mu.Lock()
-	v.stopJob = cancel
+	v.jobs[j] = true
 	v.mu.Unlock()
-	return ctx, func() {
+	end := func() {
 		cancel()
 		v.mu.Lock()
-		v.stopJob = nil
+		delete(v.jobs, j)
 		v.mu.Unlock()
+		close(j.ended)
+	}
+	if err := v.job.take(ctx); err != nil {
+		end()
+		if asked.Err() == nil {
+			err = control.Errorf(control.CodeLocked, "Unlock it: vigilctl unlock --vault "+v.name, "vault %q was locked meanwhile", v.name)
+		}
+		return nil, nil, err
+	}
+	return ctx, func() {
 		v.job.give()
+		end()
 	}, nil
 }
 
@@ -85,6 +104,8 @@ func (v *vault) openWith(ctx context.Context, passphrase *os.File, ask opener.As
 	if err != nil {
 		return nil, keeperError(v.name, err)
 	}
+	// A lock doesn't wait for a keeper that has stopped.
+	defer context.AfterFunc(ctx, k.Close)()
 	o := v.newOpen(k, vaultID)
 	v.noteClock(ctx, st)
 	unlocked, err := v.handOver(ctx, k, opener.Unlock{
@@ -215,7 +236,6 @@ func (v *vault) load(ctx context.Context, o *openVault, pins keeper.Pins, keyrin
 	if err != nil {
 		return keeperError(v.name, err)
 	}
-	known := o.loaded != nil && o.loaded.Pins == l.Pins
 	v.mu.Lock()
 	if o.take(l, keyring, f, waiting) {
 		select {
@@ -225,7 +245,7 @@ func (v *vault) load(ctx context.Context, o *openVault, pins keeper.Pins, keyrin
 	}
 	v.mu.Unlock()
 	o.file = id.HashOf(data)
-	if known {
+	if o.noted == l.Pins {
 		return nil // the same keyring: only the vault file changed
 	}
 	return v.remember(ctx, o)
@@ -253,6 +273,7 @@ func (v *vault) remember(ctx context.Context, o *openVault) error {
 			return fmt.Errorf("remember vault %q: %w", v.name, err)
 		}
 	}
+	o.noted = o.loaded.Pins
 	return nil
 }
 
@@ -292,7 +313,10 @@ func (v *vault) publicKeys(o *openVault) (keys []state.PublicKey) {
 
 // install makes an open vault the current one and watches its keeper.
 func (v *vault) install(ctx context.Context, o *openVault) error {
-	if err := o.keeper.SetDeadlines(ctx, time.Duration(v.cfg.Idle), time.Until(o.leaseEnds)); err != nil {
+	defer context.AfterFunc(ctx, o.keeper.Close)()
+	// A lease that has ended meanwhile is one that ends at once; 0 would be none.
+	lease := max(time.Until(o.leaseEnds), time.Nanosecond)
+	if err := o.keeper.SetDeadlines(ctx, time.Duration(v.cfg.Idle), lease); err != nil {
 		o.keeper.Close()
 		return keeperError(v.name, err)
 	}
@@ -350,8 +374,8 @@ func (v *vault) lock() bool {
 	v.mu.Lock()
 	o := v.open
 	v.open = nil
-	if v.stopJob != nil {
-		v.stopJob()
+	for j := range v.jobs {
+		j.stop()
 	}
 	v.mu.Unlock()
 	if o == nil {
@@ -361,4 +385,21 @@ func (v *vault) lock() bool {
 	v.setProblem(nil) // what stood in the way of a refresh; unlocking looks anew
 	v.listLocked(v.publicKeys(o))
 	return true
+}
+
+// lockAndWait is lock for whoever isn't a job of the vault. When it returns, the
+// jobs that were under way are over too: their openers and keepers have ended,
+// so no process has a secret of the vault any more.
+func (v *vault) lockAndWait(ctx context.Context) bool {
+	v.mu.Lock()
+	jobs := slices.Collect(maps.Keys(v.jobs))
+	v.mu.Unlock()
+	locked := v.lock()
+	for _, j := range jobs {
+		select {
+		case <-j.ended:
+		case <-ctx.Done():
+		}
+	}
+	return locked
 }

@@ -31,9 +31,11 @@ type vault struct {
 
 	job turn // unlock, refresh and writes: one at a time
 
-	mu      sync.Mutex // guards what follows; never held across I/O
-	open    *openVault // nil while locked
-	stopJob context.CancelFunc
+	showing sync.Mutex // held while the agent is told what the vault lists; taken before mu
+
+	mu      sync.Mutex    // guards what follows; never held across I/O
+	open    *openVault    // nil while locked
+	jobs    map[*job]bool // under way, or waiting for their turn
 	slow    slowdown
 	problem *control.Error
 	listed  []state.PublicKey // while locked
@@ -62,6 +64,7 @@ type openVault struct {
 	file    id.Hash       // of the vault file as it was loaded
 	keyring opener.Fetched
 	loaded  *keeper.Loaded
+	noted   keeper.Pins // the newest that the device state has
 	facts   map[id.Revision]*fact
 	keys    []*fact // those in use, sorted by name
 	waiting int
@@ -80,7 +83,9 @@ type fact struct {
 	pending  bool   // the backend doesn't have it yet
 }
 
-func newVault(d *Daemon, c config.Vault) *vault { return &vault{d: d, name: c.Name, cfg: c} }
+func newVault(d *Daemon, c config.Vault) *vault {
+	return &vault{d: d, name: c.Name, cfg: c, jobs: map[*job]bool{}}
+}
 
 // current returns the unlocked vault, or the error that says that it's locked.
 func (v *vault) current() (*openVault, error) {
@@ -135,8 +140,13 @@ func fileError(v *vault, err error) *control.Error {
 	return control.Errorf(control.CodeDamaged, next, "vault %q can't be read: %v", v.name, err)
 }
 
-// show makes the agent list what is loaded.
+// show makes the agent list what is loaded, unless it was locked meanwhile.
 func (v *vault) show(o *openVault) {
+	v.showing.Lock()
+	defer v.showing.Unlock()
+	if now, err := v.current(); err != nil || now != o {
+		return
+	}
 	keys := make([]sshagent.VaultKey, 0, len(o.keys))
 	for _, f := range o.keys {
 		if len(f.meta.Public) == 0 {
@@ -177,11 +187,18 @@ func (v *vault) showLocked() {
 	v.listLocked(keys)
 }
 
-// listLocked makes the agent list public keys that can't sign now.
+// listLocked makes the agent list public keys that can't sign now, unless the
+// vault was unlocked meanwhile.
 func (v *vault) listLocked(keys []state.PublicKey) {
+	v.showing.Lock()
+	defer v.showing.Unlock()
 	v.mu.Lock()
 	v.listed = keys
+	unlocked := v.open != nil
 	v.mu.Unlock()
+	if unlocked {
+		return
+	}
 	list := make([]sshagent.VaultKey, 0, len(keys))
 	for _, k := range keys {
 		vk := sshagent.VaultKey{Blob: k.Public, Comment: cmp.Or(k.Comment, k.Name), Confirm: k.Confirm}

@@ -141,11 +141,9 @@ func (v *vault) reloadIfChanged(ctx context.Context, o *openVault) (changed bool
 }
 
 func (v *vault) reloadWith(ctx context.Context, o *openVault, keyring opener.Fetched, data []byte, f *vaultfile.File) error {
-	if err := v.load(ctx, o, o.loaded.Pins, keyring, data, f); err != nil {
-		return err
-	}
-	v.show(o)
-	return nil
+	err := v.load(ctx, o, o.loaded.Pins, keyring, data, f)
+	v.show(o) // what the keeper has taken in serves, even when this device can't note it down
+	return err
 }
 
 // pushDeks stores the manifest with the update, and returns it as stored.
