@@ -194,6 +194,11 @@ func (v *vault) writeFile(ctx context.Context, o *openVault, keyrings opener.Fet
 		return data, nil
 	})
 	if err != nil {
+		// The manifest is stored, and the file may be in place although the write
+		// failed at its last step: what is there serves.
+		if again := v.reload(ctx, o, keyrings); again != nil {
+			v.d.log.Warn("vault can't be read after a failed write", "vault", v.name, "err", again)
+		}
 		return fmt.Errorf("write vault %q: %w", v.name, err)
 	}
 	return v.reloadWith(ctx, o, keyrings, data, written)
