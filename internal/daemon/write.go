@@ -156,6 +156,7 @@ func (v *vault) pushDeks(ctx context.Context, session *opener.Client, o *openVau
 	}
 	reply, err := session.Do(ctx, opener.Request{Put: &opener.Put{
 		Place: v.place(o.id, o.identity), Object: backend.Deks, Data: object, Expect: o.keyring.DeksVersion,
+		DropPrevious: len(u.Remove) > 0,
 	}}, nil)
 	if err != nil {
 		return next, nil, openerError(v.name, err)

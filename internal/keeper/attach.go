@@ -9,6 +9,7 @@ import (
 	"vigil/internal/guard"
 	"vigil/internal/handover"
 	"vigil/internal/id"
+	"vigil/internal/ring"
 	"vigil/internal/unixsock"
 	"vigil/internal/wire"
 )
@@ -91,18 +92,32 @@ func (s *server) takeIdentity(conn fdConn) (id.Identity, error) {
 	if err != nil {
 		return identity, err
 	}
-	v, err := newVault(s, identity, seeds)
-	if err == nil {
-		s.mu.Lock()
-		old := s.vault
-		s.vault = v
-		s.mu.Unlock()
-		old.close()
-	}
+	err = s.takeSeeds(identity, seeds)
 	if tellErr := handover.Verdict(conn, err); err == nil {
 		err = tellErr
 	}
 	return identity, err
+}
+
+// takeSeeds makes the vault of an identity, or gives the one there is the
+// identity's new private halves: its keys go on signing.
+func (s *server) takeSeeds(identity id.Identity, seeds *guard.Buffer) error {
+	r, err := ring.New(s.id(), identity, seeds, s.alloc)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	old := s.vault
+	if old == nil || old.identity != identity {
+		s.vault = newVault(s, identity, r)
+	}
+	s.mu.Unlock()
+	if old != nil && old.identity == identity {
+		old.rekey(r)
+		return nil
+	}
+	old.close()
+	return nil
 }
 
 // takeDraft receives one private key, checks that its halves belong together

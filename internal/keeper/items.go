@@ -44,13 +44,28 @@ func (v *vault) loadItems(parsed *vaultfile.File, out []byte) []byte {
 	for _, it := range use {
 		out = v.offer(it, out)
 	}
+	v.keep(kept)
+	return out
+}
+
+// keep forgets the items that aren't among kept. The key of a removed item stops
+// signing at once, that of a superseded revision at the next load.
+func (v *vault) keep(kept map[id.Revision]*item) {
+	v.dropStale()
+	there := make(map[id.Item]bool, len(kept))
+	for _, it := range kept {
+		there[it.line.Item] = true
+	}
 	for revision, it := range v.items {
-		if kept[revision] != it {
+		switch {
+		case kept[revision] == it:
+		case there[it.line.Item]:
+			v.stale = append(v.stale, it.number)
+		default:
 			v.server.keys.remove(it.number)
 		}
 	}
 	v.items = kept
-	return out
 }
 
 // tryAll tries every line that has a DEK, on all cores: at an unlock they are

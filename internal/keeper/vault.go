@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"sync"
 
-	"vigil/internal/guard"
 	"vigil/internal/id"
 	"vigil/internal/keyring"
 	"vigil/internal/ring"
@@ -17,11 +16,17 @@ import (
 
 // vault is an unlocked vault: the ring that opens it, and its items.
 type vault struct {
-	server *server
+	server   *server
+	identity id.Identity
 
 	mu    sync.Mutex // one load, seal or change at a time; signing with an open key doesn't take it
 	ring  *ring.Ring
+	next  *ring.Ring // takes over at the next load: the identity's keys were replaced
 	items map[id.Revision]*item
+	// stale are the numbers of superseded revisions of items that are there still.
+	// The front lists their successors once it has the reply to the load that
+	// dropped them; until the next one they sign on.
+	stale []uint64
 }
 
 // item is a revision that has a DEK.
@@ -34,13 +39,33 @@ type item struct {
 	problem string
 }
 
-// newVault takes over seeds, also when it fails.
-func newVault(s *server, identity id.Identity, seeds *guard.Buffer) (*vault, error) {
-	r, err := ring.New(s.id(), identity, seeds, s.alloc)
-	if err != nil {
-		return nil, err
+// newVault takes over the ring.
+func newVault(s *server, identity id.Identity, r *ring.Ring) *vault {
+	return &vault{server: s, identity: identity, ring: r, items: map[id.Revision]*item{}}
+}
+
+// rekey takes over a ring of the identity's new private halves, for the keyring
+// that is loaded next. Until then the old one goes on.
+func (v *vault) rekey(next *ring.Ring) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.next != nil {
+		v.next.Close()
 	}
-	return &vault{server: s, ring: r, items: map[id.Revision]*item{}}, nil
+	v.next = next
+}
+
+// loadKeyring loads a keyring into the ring that it is for.
+func (v *vault) loadKeyring(members, deks []byte, pins ring.Pins, w ring.Waiting) error {
+	if v.next == nil {
+		return v.ring.Load(members, deks, pins, w)
+	}
+	if err := v.next.Load(members, deks, pins, w); err != nil {
+		return err
+	}
+	v.ring.Close()
+	v.ring, v.next = v.next, nil
+	return nil
 }
 
 // close wipes what opens the vault, and its keys.
@@ -51,9 +76,20 @@ func (v *vault) close() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.ring.Close()
+	if v.next != nil {
+		v.next.Close()
+	}
 	for _, it := range v.items {
 		v.server.keys.remove(it.number)
 	}
+	v.dropStale()
+}
+
+func (v *vault) dropStale() {
+	for _, number := range v.stale {
+		v.server.keys.remove(number)
+	}
+	v.stale = nil
 }
 
 // withVault runs f on the unlocked vault, one f at a time.
@@ -102,7 +138,7 @@ func (s *server) load(r *wire.Reader, out []byte) ([]byte, error) {
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
-		if err := v.ring.Load(members, deks, pins, waiting); err != nil {
+		if err := v.loadKeyring(members, deks, pins, waiting); err != nil {
 			return err
 		}
 		out = v.loadItems(parsed, out)

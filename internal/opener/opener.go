@@ -250,6 +250,9 @@ type Put struct {
 	Object backend.Object  `json:"object"`
 	Data   []byte          `json:"data"`
 	Expect backend.Version `json:"expect"`
+	// DropPrevious deletes what the backend itself keeps of earlier contents:
+	// they have the DEKs of items that the new one has removed.
+	DropPrevious bool `json:"drop_previous,omitempty"`
 }
 
 // Stored is the object's new version.

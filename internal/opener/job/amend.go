@@ -1,6 +1,7 @@
 package job
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -58,22 +59,21 @@ func (s *session) catchUp(ctx context.Context) error {
 	return s.load()
 }
 
-// put stores an object by compare-and-swap. An answer that got lost is looked
-// for in the store: what is there then says whether it was written.
+// put stores an object by compare-and-swap. Whatever error there is, what the
+// store then has says whether it was written: an answer can get lost, and a
+// request that is sent again for that looks like another writer's.
 func (s *session) put(ctx context.Context, object backend.Object, data []byte) error {
 	at, version := &s.keyring.Deks, &s.keyring.DeksVersion
 	if object == backend.Members {
 		at, version = &s.keyring.Members, &s.keyring.MembersVersion
 	}
 	stored, err := s.store.Put(ctx, object, data, *version)
-	if err != nil && !errors.Is(err, backend.ErrConflict) {
+	if err != nil {
 		found, there, again := s.store.Get(ctx, object, "")
-		if again != nil || string(found) != string(data) {
+		if again != nil || !bytes.Equal(found, data) {
 			return err
 		}
 		stored = there
-	} else if err != nil {
-		return err
 	}
 	*at, *version = data, stored
 	return nil

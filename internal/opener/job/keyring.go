@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"vigil/internal/backend"
+	"vigil/internal/backend/file"
 	"vigil/internal/opener"
 )
 
@@ -39,6 +40,11 @@ func (j *job) put(ctx context.Context, req *opener.Put) (*opener.Stored, error) 
 	version, err := s.Put(ctx, req.Object, req.Data, req.Expect)
 	if err != nil {
 		return nil, err
+	}
+	if f, ok := s.(*file.Store); ok && req.DropPrevious {
+		if err := f.DropPrevious(ctx, req.Object); err != nil {
+			return nil, err
+		}
 	}
 	return &opener.Stored{Version: version}, nil
 }

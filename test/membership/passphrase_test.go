@@ -1,0 +1,169 @@
+package membership
+
+import (
+	"strings"
+	"testing"
+
+	"vigil/internal/control"
+	"vigil/internal/envelope"
+	"vigil/internal/guard"
+	"vigil/internal/id"
+	"vigil/internal/keyring"
+	"vigil/internal/master"
+	"vigil/internal/master/local"
+	"vigil/internal/passphrase"
+	"vigil/internal/vaultfile"
+)
+
+func TestPassphrase(t *testing.T) {
+	for _, role := range []string{"owner", "member"} {
+		t.Run(role, func(t *testing.T) {
+			owner, other, dir := two(t, role)
+			next := other.write("next", nextPassphrase)
+			other.fails(statusWrong, "wrong passphrase", "passphrase", "--passphrase-file", next, "--new-passphrase-file", next)
+			before := other.steal(dir)
+
+			// Unlocked: the keeper is handed the new keys and goes on.
+			var r control.PassphraseReply
+			keeper := other.vault().Keeper
+			other.json(&r, other.by("passphrase", "--new-passphrase-file", next)...)
+			if v := other.vault(); r.KEK != 2 || r.Locked || v.State != control.VaultUnlocked || v.Keeper != keeper {
+				t.Errorf("after the change: %+v, vault %+v", r, v)
+			}
+			other.signs("shared")
+			other.addKey("later")
+			owner.takeFile(other)
+			owner.ok("refresh")
+			owner.signs("shared", "later")
+
+			other.ok("lock")
+			other.fails(statusWrong, "wrong passphrase", other.by("unlock")...)
+			other.ok("unlock", "--passphrase-file", next)
+			other.signs("shared", "later")
+
+			// Locked: back again.
+			other.ok("lock")
+			other.ok("passphrase", "--passphrase-file", next, "--new-passphrase-file", other.pass)
+			other.unlock()
+			other.signs("shared", "later")
+			owner.ok("refresh")
+			owner.signs("shared", "later")
+			owner.ok("lock")
+			owner.unlock()
+
+			// An old copy of the keyring with the old passphrase, the device's own
+			// master key, and everything that is public now.
+			old, now := before, other.steal(dir)
+			old.deks, old.vault = now.deks, now.vault
+			if opened := old.open(t, other, memberPassphrase); len(opened) != 0 {
+				t.Errorf("the old keyring and the old passphrase open %q", opened)
+			}
+			if opened := before.open(t, other, memberPassphrase); len(opened) != 1 {
+				t.Errorf("what was there before opens to %q: this test shows nothing", opened)
+			}
+		})
+	}
+}
+
+// parts are what somebody has who copied a keyring and a vault file.
+type parts struct{ members, deks, vault []byte }
+
+func (h *home) steal(dir string) parts {
+	h.Helper()
+	return parts{h.read(dir + "/members"), h.read(dir + "/deks"), h.read(h.vaultFile())}
+}
+
+// open goes down the hierarchy with an identity's passphrase and its device's
+// master key, checks nothing that an attacker would skip, and returns the names
+// of the items that open.
+func (p parts) open(t *testing.T, h *home, pass string) (names []string) {
+	t.Helper()
+	file, err := vaultfile.Parse(p.vault, id.Vault{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	members, err := keyring.ParseMembers(p.members, file.Vault())
+	if err != nil {
+		t.Fatal(err)
+	}
+	me := members.Identities()[0]
+	for _, i := range members.Identities() {
+		if i.AddedBy != i.ID {
+			me = i
+		}
+	}
+	halves := p.halves(t, h, members, me, pass)
+	deks, err := keyring.ParseDeks(p.deks, file.Vault())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, version := range members.KEKs() {
+		seal, _ := members.Seal(version, me.ID)
+		kek := make([]byte, envelope.KeySize)
+		if err := halves.OpenKEK(kek, seal, file.Vault()); err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range file.Revisions() {
+			entry, ok := deks.Lookup(line.Revision)
+			dek := make([]byte, envelope.KeySize)
+			if !ok || envelope.UnwrapDEK(dek, kek, file.Vault(), entry) != nil {
+				continue
+			}
+			meta := make([]byte, envelope.OpenSize(line.Meta))
+			b := envelope.Binding{Vault: file.Vault(), Item: line.Item, Revision: line.Revision, Parents: line.Parents, Epoch: line.Epoch}
+			if n, err := envelope.OpenMeta(meta, dek, b, line.Meta); err == nil {
+				m, err := vaultfile.ParseMeta(meta[:n])
+				if err != nil {
+					t.Fatal(err)
+				}
+				names = append(names, m.Name)
+			}
+		}
+	}
+	return names
+}
+
+// halves opens an identity with both factors.
+func (p parts) halves(t *testing.T, h *home, members *keyring.Members, me keyring.Identity, pass string) *envelope.Halves {
+	t.Helper()
+	slab, err := guard.NewSlab(16 << 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = slab.Close() })
+	block, _ := members.Unlock(me.ID)
+	share, stretched, key := make([]byte, 32), make([]byte, 32), make([]byte, 32)
+	c := master.Context{Vault: members.Vault(), Identity: me.ID, Purpose: master.PurposeUnlock}
+	if err := local.New(h.path("data/vigil/device"), slab).Decrypt(t.Context(), share, block.Share, c); err != nil {
+		t.Fatal(err)
+	}
+	var d passphrase.Deriver
+	if err := d.Derive(stretched, []byte(pass), block.KDF); err != nil {
+		t.Fatal(err)
+	}
+	if err := envelope.UnlockKey(key, share, stretched, members.Vault(), me.ID, block.KDF); err != nil {
+		t.Fatal(err)
+	}
+	halves, err := envelope.OpenHalves(make([]byte, envelope.HalvesSize), key, &block.Halves, members.Vault(), me.ID, me.Public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return halves
+}
+
+// An empty new passphrase changes nothing.
+func TestPassphraseIsRefusedWithoutANewOne(t *testing.T) {
+	t.Parallel()
+	owner := newHome(t, ownerPassphrase)
+	owner.start()
+	owner.found("", "")
+	owner.addKey("work")
+	owner.fails(2, "passphrase", owner.by("passphrase", "--new-passphrase-file", owner.write("empty", "\n"))...)
+	owner.signs("work")
+	owner.ok("lock")
+	owner.unlock()
+	owner.ok("rotate")
+	if v := owner.vault(); v.KEKVersion != 2 || strings.Contains(v.Problem, "damaged") {
+		t.Errorf("status says %+v", v)
+	}
+}
