@@ -148,6 +148,16 @@ func (l *laptop) start() {
 		l.w.Fatal(err)
 	}
 	l.vigi = a
+	l.w.eventually("the control socket answers", func() error { // it comes after the agent's
+		c, err := control.Dial(l.w.Context(), filepath.Join(l.home, "run", "vigil", "control.sock"))
+		if c != nil {
+			c.Close()
+		}
+		if e := control.AsError(err); e != nil && e.Code == control.CodeNoDaemon {
+			return e // of another build it is an answer, too
+		}
+		return nil
+	})
 	l.w.Cleanup(func() {
 		if err := a.Close(); err != nil {
 			l.w.Error(err)
