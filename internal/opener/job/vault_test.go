@@ -11,6 +11,7 @@ import (
 	"vigil/internal/backend"
 	"vigil/internal/handover"
 	"vigil/internal/id"
+	"vigil/internal/keyfile"
 	"vigil/internal/keyring"
 	"vigil/internal/opener"
 	"vigil/internal/vaultfile"
@@ -298,4 +299,51 @@ func TestFetchAndPut(t *testing.T) {
 	wantKind(t, err, opener.Missing)
 	_, err = h.ask(opener.Request{})
 	wantKind(t, err, opener.Failed)
+}
+
+// TestRemovalForgetsEarlierKeyrings is promise 6 for the backend that keeps
+// what was replaced: once an item is removed, no copy of its DEK is left there.
+func TestRemovalForgetsEarlierKeyrings(t *testing.T) {
+	h := newHome(t)
+	h.founded()
+	line, err := vaultfile.ParseLine(h.item(newKey(t, keyfile.KindEd25519, 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	earlier := func() []string {
+		files, err := filepath.Glob(filepath.Join(h.place.KeyringDir, ".history", "deks.*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return files
+	}
+	put := func(u keyring.Update) {
+		t.Helper()
+		_, version, err := h.store.Get(t.Context(), backend.Deks, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		object, _, err := h.ring().Apply(u, 1_700_000_001)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = h.ask(opener.Request{Put: &opener.Put{
+			Place: h.place, Object: backend.Deks, Data: object, Expect: version, DropPrevious: len(u.Remove) > 0,
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(keyring.Update{})
+	if len(earlier()) == 0 {
+		t.Fatal("no earlier keyring is kept: there is nothing to forget")
+	}
+	put(keyring.Update{Remove: []id.Item{line.Item}})
+	if left := earlier(); len(left) > 0 {
+		t.Errorf("kept after a removal: %q", left)
+	}
+	put(keyring.Update{})
+	if len(earlier()) != 1 {
+		t.Errorf("the keyring after a removal isn't kept: %q", earlier())
+	}
 }
