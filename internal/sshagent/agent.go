@@ -33,6 +33,7 @@ type Agent struct {
 	o       Options
 	current atomic.Pointer[snapshot]
 	scratch sync.Pool // of *scratch
+	verbose bool      // whether requests are logged
 
 	bodies chan struct{} // slots of MaxSecretBodies
 	// changing is held by who changes what the keeper holds, so that keeper and
@@ -87,6 +88,7 @@ func New(o Options) *Agent {
 		changing: newTurn(),
 		guessing: newTurn(),
 		vaults:   make(map[string][]*identity),
+		verbose:  o.Log.Enabled(context.Background(), slog.LevelDebug),
 		order:    slices.Clone(o.Vaults),
 	}
 	a.scratch.New = func() any { return newScratch() }

@@ -75,6 +75,9 @@ func (s *session) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if s.agent.verbose {
+			s.agent.o.Log.Debug("request", "number", number, "size", size, "pid", s.peer.PID)
+		}
 		if agentproto.Secret(number) {
 			err = s.answerSecret(ctx, number, size)
 		} else {
