@@ -101,7 +101,7 @@ func TestEveryCommandThatNeedsADaemonExitsWith5WithoutOne(t *testing.T) {
 	for _, args := range []string{
 		"unlock --passphrase-file " + pass, "lock", "status", "list", "show k", "add " + key, "generate k",
 		"edit k --name n", "rm k --yes", "export k --output " + filepath.Join(b.home, "out") + " --no-passphrase --passphrase-file " + pass,
-		"init --passphrase-file " + pass, "refresh", "why", "reload",
+		"refresh", "why", "reload",
 	} {
 		b.fails(5, "vigild is not running", strings.Fields(args)...)
 	}

@@ -58,6 +58,23 @@ func checkProgram(path string) error {
 	return nil
 }
 
+// ensureDaemon starts the daemon when none runs, for a command with which
+// somebody may begin; pass is the passphrase that it takes.
+func (a *app) ensureDaemon(ctx context.Context, pass *source) error {
+	c, err := a.dial(ctx)
+	if err == nil {
+		c.Close()
+		return nil
+	}
+	if codeOf(err) != control.CodeNoDaemon {
+		return err
+	}
+	if err := a.canAsk(pass); err != nil {
+		return err
+	}
+	return a.startDaemon(ctx)
+}
+
 // startDaemon starts vigild in the background and returns once it serves.
 func (a *app) startDaemon(ctx context.Context) error {
 	program, err := a.vigild()

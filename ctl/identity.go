@@ -64,7 +64,8 @@ func (a *app) identityRequestCommand() *cobra.Command {
 		Short: "Ask to be let into a vault, on a new device",
 		Long: `Make an identity for this device and print a request to admit it. The vault file has
 to be there first, under the vault's name; --master and --backend say where the
-master key and the wrapped keys are, as on the other devices.
+master key and the wrapped keys are, as on the other devices. The daemon is started
+if none runs.
 
 The request holds public keys, and the private ones sealed by your passphrase and
 the master key. It is no secret, but nobody must change it on its way: the words
@@ -78,6 +79,9 @@ say whether somebody did.`,
 			}
 			if req.Name == "" {
 				req.Name, _ = os.Hostname() // only a proposal
+			}
+			if err := a.ensureDaemon(cmd.Context(), pass); err != nil {
+				return err
 			}
 			reply, err := a.identityRequest(cmd.Context(), req, pass)
 			if err != nil {

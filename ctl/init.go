@@ -17,7 +17,7 @@ func (a *app) initCommand() *cobra.Command {
 		Use:   "init [--vault NAME] [--master URL] [--backend URL] [flags]",
 		Short: "Make a vault",
 		Long: `Make a new, empty vault with a passphrase of its own. It never replaces one that is
-there.
+there. The daemon is started if none runs.
 
 --master says where the master key is: "local", a file on this device, or
 "awskms:///KEY?region=REGION". --backend says where the wrapped keys are kept:
@@ -29,6 +29,9 @@ The flags --kdf-… set what a guess at the passphrase costs (Argon2id).`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkVault(req.Vault); err != nil {
+				return err
+			}
+			if err := a.ensureDaemon(cmd.Context(), pass); err != nil {
 				return err
 			}
 			reply, err := a.initVault(cmd.Context(), req, pass)

@@ -128,7 +128,7 @@ func (u *up) daemon(ctx context.Context) (*control.VaultStatus, error) {
 		return nil, err
 	}
 	// From here on the vault will be locked: see first that it can be unlocked.
-	if err := u.canAsk(); err != nil {
+	if err := u.canAsk(u.pass); err != nil {
 		return nil, err
 	}
 	if c != nil {
@@ -145,16 +145,16 @@ func (u *up) daemon(ctx context.Context) (*control.VaultStatus, error) {
 }
 
 // canAsk reports whether a passphrase can be had.
-func (u *up) canAsk() error {
-	if u.pass.given() {
-		f, err := u.pass.open(u.app)
+func (a *app) canAsk(pass *source) error {
+	if pass.given() {
+		f, err := pass.open(a)
 		if err != nil {
 			return err
 		}
 		return f.Close()
 	}
-	if !u.hasTerminal() {
-		return noTerminal(u.pass)
+	if !a.hasTerminal() {
+		return noTerminal(pass)
 	}
 	return nil
 }
@@ -164,7 +164,7 @@ func (u *up) open(ctx context.Context, v *control.VaultStatus) (*control.VaultSt
 	if v.State == control.VaultUnlocked {
 		return v, nil
 	}
-	if err := u.canAsk(); err != nil {
+	if err := u.canAsk(u.pass); err != nil {
 		return nil, err
 	}
 	if v.State == control.VaultMissing {

@@ -67,6 +67,16 @@ func TestUpWithoutATerminalOrAPassphraseChangesNothing(t *testing.T) {
 	}
 }
 
+func TestInitStartsTheDaemon(t *testing.T) {
+	b := newBench(t)
+	b.fails(2, "no terminal", "init")
+	b.fails(5, "not running", "status")
+	b.ok("init", "--passphrase-file", b.file("pass", "correct horse\n"))
+	if r := b.ok("status"); !strings.Contains(r.out, "vault default") {
+		t.Error(r.out)
+	}
+}
+
 func TestUpFirstRunWithoutATerminal(t *testing.T) {
 	b := newBench(t)
 	b.file(".ssh/id_a", "-----BEGIN RSA PRIVATE KEY-----\nMII")

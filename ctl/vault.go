@@ -18,8 +18,13 @@ func (a *app) vaultCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "vault COMMAND",
 		Short: "Check, merge and restore the vault file",
-		Args:  knownCommand,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Long: `The vault file holds ciphertext only, and may be synced by any means. Vigil takes in
+what comes, also from the copies that sync tools leave beside it, and keeps earlier
+contents in .history/. These commands are for when something went wrong.`,
+		Example: `  vigilctl vault verify
+  vigilctl vault history`,
+		Args: knownCommand,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(a.vaultVerify(), a.vaultStats(), a.vaultHistory(), a.vaultRestore(), a.vaultResolve(), a.vaultMerge(), a.vaultMergeDriver())
 	for _, c := range cmd.Commands() {
@@ -73,8 +78,10 @@ func printVerified(w io.Writer, r *control.VerifyReply) {
 func (a *app) vaultStats() *cobra.Command {
 	var req control.VerifyRequest
 	cmd := &cobra.Command{
-		Use:     "stats [--vault NAME]",
-		Short:   "Count what the vault holds",
+		Use:   "stats [--vault NAME]",
+		Short: "Count what the vault holds",
+		Long: `Count what an unlocked vault holds, what waits for its key or its line, and the sizes
+of its file and its keyring. All of it is checked as "vigilctl vault verify" does.`,
 		Example: `  vigilctl vault stats --json`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -244,10 +251,14 @@ As a git merge driver, for repositories where "merge=union" isn't enough:
 
 func (a *app) vaultMergeDriver() *cobra.Command {
 	return &cobra.Command{
-		Use:    "merge-driver BASE OURS THEIRS",
-		Short:  "Merge as git asks a merge driver to: into OURS",
-		Hidden: true,
-		Args:   cobra.ExactArgs(3),
+		Use:   "merge-driver BASE OURS THEIRS",
+		Short: "Merge as git asks a merge driver to: into OURS",
+		Long: `Merge the vault files OURS and THEIRS into OURS: every line of each. A file with a
+line that can't be read is refused. The .gitattributes beside a vault file has git
+merge by union, which does the same for good files and needs no driver.`,
+		Example: `  git config merge.vigil.driver 'vigilctl vault merge-driver %O %A %B'`,
+		Hidden:  true,
+		Args:    cobra.ExactArgs(3),
 		RunE: func(_ *cobra.Command, args []string) error {
 			merged, err := mergeFiles(args[1:])
 			if err != nil {
@@ -286,8 +297,12 @@ func (a *app) keyringCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "keyring COMMAND",
 		Short: "Settle a keyring that was rolled back",
-		Args:  knownCommand,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Long: `A device refuses a keyring that is older than what it has seen, or that took another
+turn: somebody may have put a copy back to undo a removal. Whether it was meant is
+for a person to say.`,
+		Example: `  vigilctl keyring restore`,
+		Args:    knownCommand,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(a.keyringRestore())
 	for _, c := range cmd.Commands() {
