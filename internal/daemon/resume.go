@@ -64,7 +64,11 @@ func (v *vault) vacant() (begun id.Vault, err error) {
 			return f.Vault(), nil
 		}
 	}
-	return begun, control.Errorf(control.CodeExists, "Use it: vigilctl unlock --vault "+v.name+".", "vault %q is there already: %s", v.name, v.cfg.Path)
+	next := "Use it: vigilctl unlock --vault " + v.name + "."
+	if names, err := v.d.state.Names(); err == nil && names[v.name] == (id.Vault{}) {
+		next = "To open another device's vault here, ask to be let in: vigilctl identity request --help."
+	}
+	return begun, control.Errorf(control.CodeExists, next, "vault %q is there already: %s", v.name, v.cfg.Path)
 }
 
 // resume ends the creation of a vault whose keyring is stored already; without
