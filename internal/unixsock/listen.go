@@ -43,6 +43,11 @@ const (
 	// other, so running out costs neither the daemon nor a core.
 	acceptPause    = 5 * time.Millisecond
 	acceptPauseMax = time.Second
+	// lockPatience is how long a held lock is waited for, by lockRetry: a
+	// process that was killed leaves it, for a moment, to children of its that
+	// are between fork and exec.
+	lockPatience = 500 * time.Millisecond
+	lockRetry    = 5 * time.Millisecond
 )
 
 // Options say where a socket may lie.
@@ -187,7 +192,8 @@ func (l *Listener) Close() error {
 // may remove it, so what is locked is checked to be what lies at path still.
 func takeLock(path string) (*os.File, error) {
 	const tries = 100
-	for range tries {
+	patience := time.Now().Add(lockPatience)
+	for n := 0; n < tries; {
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, socketMode)
 		if errors.Is(err, syscall.ELOOP) {
 			return nil, fmt.Errorf("lock file %q is a symbolic link: %w", path, ErrUnsafe)
@@ -207,7 +213,11 @@ func takeLock(path string) (*os.File, error) {
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			f.Close()
-			return nil, ErrServing
+			if time.Now().After(patience) {
+				return nil, ErrServing
+			}
+			time.Sleep(lockRetry)
+			continue
 		}
 		if err != nil {
 			f.Close()
@@ -217,6 +227,7 @@ func takeLock(path string) (*os.File, error) {
 			return f, nil
 		}
 		f.Close()
+		n++
 	}
 	return nil, fmt.Errorf("lock %q: replaced each time", path)
 }
