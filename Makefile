@@ -98,6 +98,10 @@ fuzz: ## run every fuzz target for FUZZTIME (30s)
 bench: build ## vigild beside the system's ssh-agent: medians and ratios
 	@go run ./bench
 
+.PHONY: bench-kms
+bench-kms: build ## KMS calls and time of vaults of 10, 1,000 and 10,000 keys
+	@go run ./bench/kms
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf bin
