@@ -68,12 +68,12 @@ func pendingDEK(p *state.Pending) keyring.DEK {
 // writePending keeps a change on this device and writes its lines to the vault
 // file. Lines of removed items stay there until the backend knows of the removal.
 func (v *vault) writePending(ctx context.Context, o *openVault, w *writing) error {
-	if err := w.sealOnce(ctx, o); err != nil {
+	if err := v.sealOnce(ctx, o, w); err != nil {
 		return err
 	}
-	seals, err := v.sealLines(o, w.update)
-	if err != nil {
-		return err
+	var seals [][]byte
+	for i := range w.seals {
+		seals = append(seals, w.seals[i].Line())
 	}
 	st, now := v.d.state.Vault(o.id), time.Now()
 	for i := range w.update.Add {
@@ -103,18 +103,20 @@ func (v *vault) writePending(ctx context.Context, o *openVault, w *writing) erro
 	return v.reload(ctx, o, o.keyring)
 }
 
-// sealLines are this identity's seals of the KEKs that wrap the additions.
-func (v *vault) sealLines(o *openVault, u keyring.Update) (lines [][]byte, err error) {
+// sealsOf are this identity's seals of the KEKs that wrap the additions.
+func (v *vault) sealsOf(o *openVault, u keyring.Update) (seals []keyring.Seal, err error) {
 	members, err := keyring.ParseMembers(o.keyring.Members, o.id)
 	if err != nil {
 		return nil, fmt.Errorf("read keyring: %w", err)
 	}
+	seen := map[uint64]bool{}
 	for _, e := range u.Add {
-		if seal, ok := members.Seal(e.KEK, o.identity); ok && len(lines) == 0 {
-			lines = append(lines, seal.Line())
+		if seal, ok := members.Seal(e.KEK, o.identity); ok && !seen[e.KEK] {
+			seen[e.KEK] = true
+			seals = append(seals, seal)
 		}
 	}
-	return lines, nil
+	return seals, nil
 }
 
 // pushPending stores the changes that wait for the backend, and returns how many.

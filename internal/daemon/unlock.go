@@ -232,6 +232,7 @@ func (v *vault) load(ctx context.Context, o *openVault, pins keeper.Pins, keyrin
 	if err != nil {
 		return err
 	}
+	waiting.Seals = append(waiting.Seals, o.sealing...)
 	l, err := o.keeper.Load(ctx, pins, keyring.Members, keyring.Deks, data, waiting)
 	if err != nil {
 		return keeperError(v.name, err)

@@ -17,6 +17,7 @@ import (
 	"vigil/internal/control"
 	"vigil/internal/id"
 	"vigil/internal/keeper"
+	"vigil/internal/keyring"
 	"vigil/internal/opener"
 	"vigil/internal/sshagent"
 	"vigil/internal/state"
@@ -60,8 +61,9 @@ type openVault struct {
 	offline    bool // unlocked from what the device keeps
 	offlineWhy string
 
-	stale   chan struct{} // holds a token while the keys to list when locked aren't kept yet
-	file    id.Hash       // of the vault file as it was loaded
+	stale   chan struct{}  // holds a token while the keys to list when locked aren't kept yet
+	sealing []keyring.Seal // of the KEK that the write under way wraps by
+	file    id.Hash        // of the vault file as it was loaded
 	keyring opener.Fetched
 	loaded  *keeper.Loaded
 	noted   keeper.Pins // the newest that the device state has

@@ -39,6 +39,7 @@ func (v *vault) write(ctx context.Context, o *openVault, c change) (pending bool
 	}
 	defer session.Close()
 	w := &writing{change: c, update: keyring.Update{Remove: c.remove}}
+	defer func() { o.sealing = nil }()
 	for range maxRaces {
 		deks, err := v.writeOnce(ctx, session, o, w)
 		switch {
@@ -59,13 +60,20 @@ type writing struct {
 	change
 	update keyring.Update
 	lines  []vaultfile.Revision
+	seals  []keyring.Seal // of the KEK that wraps the additions
 }
 
-func (w *writing) sealOnce(ctx context.Context, o *openVault) (err error) {
+// sealOnce makes the new revisions. Until the write is over, the keeper keeps
+// the KEK that wraps them: a rotation may retire it meanwhile.
+func (v *vault) sealOnce(ctx context.Context, o *openVault, w *writing) (err error) {
 	if w.seal == nil || w.update.Add != nil {
 		return nil
 	}
-	w.lines, w.update.Add, err = sealed(w.seal(ctx, o))
+	if w.lines, w.update.Add, err = sealed(w.seal(ctx, o)); err != nil {
+		return err
+	}
+	w.seals, err = v.sealsOf(o, w.update)
+	o.sealing = w.seals
 	return err
 }
 
@@ -74,7 +82,7 @@ func (v *vault) writeOnce(ctx context.Context, session *opener.Client, o *openVa
 	if err := v.catchUp(ctx, session, o, w.ask); err != nil {
 		return opener.Fetched{}, err
 	}
-	if err := w.sealOnce(ctx, o); err != nil {
+	if err := v.sealOnce(ctx, o, w); err != nil {
 		return opener.Fetched{}, err
 	}
 	next, deleted, err := v.pushDeks(ctx, session, o, w.update)

@@ -8,6 +8,7 @@ import (
 	"vigil/internal/keyring"
 	"vigil/internal/ring"
 	"vigil/internal/ring/ringtest"
+	"vigil/internal/vaultfile"
 )
 
 // TestRekey changes the keys of an owner and of a member, and finishes the
@@ -59,5 +60,46 @@ func TestRekey(t *testing.T) {
 				t.Fatalf("live KEKs are %v", got)
 			}
 		})
+	}
+}
+
+// TestWriteThroughARotation: a write that was sealed before a whole rotation and
+// is stored after it needs the retired KEK, and nobody needs it later.
+func TestWriteThroughARotation(t *testing.T) {
+	w := ringtest.New(t)
+	r, slab := newRing(t, w, w.Owner)
+	load(t, r, w)
+	used := slab.Usage().Used
+	line := vaultfile.Revision{Item: id.NewItem(), Revision: id.NewRevision()}
+	added, err := r.Seal(&line, []byte("meta"), []byte("secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seal, _ := r.Members().Seal(added.KEK, w.Owner.Identity.ID)
+	underWay := ring.Waiting{Seals: []keyring.Seal{seal}}
+	o := w.Objects()
+	for _, step := range []struct {
+		make func() ([]byte, error)
+		into *[]byte
+	}{
+		{func() ([]byte, error) { return r.NewKEK() }, &o.Members}, {r.Rewrap, &o.Deks}, {r.Retire, &o.Members},
+	} {
+		object, err := step.make()
+		if err != nil {
+			t.Fatal(err)
+		}
+		*step.into = object
+		if err := r.Load(o.Members, o.Deks, ring.Pins{}, underWay); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := r.Apply(keyring.Update{Add: []keyring.DEK{added}}, ringtest.Now); err != nil {
+		t.Errorf("store what was sealed before the rotation: %v", err)
+	}
+	if err := r.Load(o.Members, o.Deks, ring.Pins{}, ring.Waiting{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := slab.Usage().Used; got != used {
+		t.Errorf("%d bytes of guarded memory in use after the write, %d before: a retired KEK is kept", got, used)
 	}
 }

@@ -230,6 +230,9 @@ func (r *Ring) dropRetired(w Waiting) {
 	for _, e := range w.Add {
 		live[e.KEK] = true
 	}
+	for _, seal := range w.Seals {
+		live[seal.KEK] = true
+	}
 	for _, version := range r.members.KEKs() {
 		live[version] = true
 	}
