@@ -400,6 +400,31 @@ func TestRefreshReportsEveryVaultAndFailsWithTheFirstFailure(t *testing.T) {
 	}
 }
 
+func TestRefreshFailure(t *testing.T) {
+	good := control.RefreshResult{Vault: "a"}
+	locked := control.RefreshResult{Vault: "b", Error: control.Errorf(control.CodeLocked, "", "vault %q is locked", "b")}
+	down := control.RefreshResult{Vault: "c", Error: control.Errorf(control.CodeUnreachable, "", "no answer")}
+	for name, tt := range map[string]struct {
+		results []control.RefreshResult
+		want    string
+	}{
+		"all is well":                    {[]control.RefreshResult{good}, ""},
+		"locked beside one that is open": {[]control.RefreshResult{locked, good}, ""},
+		"all locked":                     {[]control.RefreshResult{locked}, `vault "b" is locked`},
+		"locked and unreachable":         {[]control.RefreshResult{locked, down, good}, "vault c: no answer"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := ""
+			if e := refreshFailure(tt.results); e != nil {
+				got = e.Message
+			}
+			if got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
 func TestVersionWithAndWithoutADaemon(t *testing.T) {
 	b := newBench(t)
 	if out := b.ok("version").out; !strings.Contains(out, "vigild is not running") {

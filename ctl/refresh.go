@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -27,13 +28,10 @@ few minutes.`,
 			if err != nil {
 				return err
 			}
-			var failed *control.Error
 			for _, v := range reply.Vaults {
-				if v.Error != nil && failed == nil {
-					failed = control.Errorf(v.Error.Code, v.Error.Next, "vault %s: %s", v.Vault, v.Error.Message)
-				}
 				a.notices(v.Notices)
 			}
+			failed := refreshFailure(reply.Vaults)
 			err = a.print(reply, func(w io.Writer) {
 				for _, v := range reply.Vaults {
 					printRefresh(w, v)
@@ -49,8 +47,32 @@ few minutes.`,
 	return cmd
 }
 
+// refreshFailure is the exit of a refresh: the first failure. That a vault is
+// locked is one only when no vault is open.
+func refreshFailure(results []control.RefreshResult) *control.Error {
+	var failed *control.Error
+	open := false
+	for _, v := range results {
+		switch {
+		case v.Error == nil:
+			open = true
+		case failed == nil || failed.Code == control.CodeLocked && v.Error.Code != control.CodeLocked:
+			failed = v.Error
+			if !strings.HasPrefix(failed.Message, "vault ") {
+				failed = control.Errorf(failed.Code, failed.Next, "vault %s: %s", v.Vault, failed.Message)
+			}
+		}
+	}
+	if open && failed != nil && failed.Code == control.CodeLocked {
+		return nil
+	}
+	return failed
+}
+
 func printRefresh(w io.Writer, v control.RefreshResult) {
 	switch {
+	case v.Error != nil && v.Error.Code == control.CodeLocked:
+		fmt.Fprintf(w, "vault %s: locked\n", v.Vault)
 	case v.Error != nil:
 		fmt.Fprintf(w, "vault %s: not refreshed\n", v.Vault)
 	case !v.Changed && v.Pushed == 0:
