@@ -110,7 +110,7 @@ func sealed(list []keeper.Sealed, err error) (lines []vaultfile.Revision, deks [
 func (v *vault) catchUp(ctx context.Context, session *opener.Client, o *openVault, ask opener.Asker) error {
 	reply, err := session.Do(ctx, opener.Request{Fetch: &opener.Fetch{
 		Place: v.place(o.id, o.identity), HaveMembers: o.keyring.MembersVersion, HaveDeks: o.keyring.DeksVersion,
-	}}, nil)
+	}}, ask)
 	if err != nil {
 		return openerError(v.name, err)
 	}

@@ -222,18 +222,3 @@ func TestExpiredSSO(t *testing.T) {
 		`{"accessToken":"x","expiresAt":"2020-01-01T00:00:00Z","region":"eu-central-1","startUrl":"https://corp.example.com/start"}`)
 	l.fails(statusUnreachable, texts, l.unlockArgs()...)
 }
-
-// TestMFA: a role that wants a code. Without a terminal nobody can be asked.
-func TestMFA(t *testing.T) {
-	w := newWorld(t)
-	l := w.laptop(w.alice, `offline = "0"`)
-	l.init()
-	const device = "arn:aws:iam::" + awsfake.Account + ":mfa/alice"
-	role := w.sts.AddRole("member", device, time.Hour)
-	l.write("aws-config", "[default]\nregion = "+awsfake.Region+"\nrole_arn = "+role+"\nsource_profile = base\nmfa_serial = "+device+"\n[profile base]\nregion = "+awsfake.Region+"\n")
-	l.write("aws-credentials", "[base]\naws_access_key_id = "+w.alice.AccessKeyID+"\naws_secret_access_key = "+w.alice.SecretAccessKey+"\n")
-	l.fails(statusUnreachable, []string{"sign in needed"}, l.unlockArgs()...)
-	if n := w.cloud.Count("sts:AssumeRole"); n != 0 {
-		t.Errorf("%d sessions were asked for without a code", n)
-	}
-}
