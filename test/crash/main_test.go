@@ -1,0 +1,57 @@
+//go:build linux && amd64
+
+package crash
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+
+	"vigil/internal/sshtest"
+)
+
+var (
+	kills  = flag.Int("kills", 6, "how many kills at random moments")
+	every  = flag.Int("every", 40, "of the steps of a change, one in how many is made to fail")
+	setups = flag.Int("setups", 60, "of the steps of init and up, one in how many is made to fail")
+	only   = flag.String("only", "", "the one kind of change to look at")
+	seed   = flag.Uint64("seed", uint64(time.Now().UnixNano()), "seed of all random choices")
+)
+
+// smallDisk names the directory of a tmpfs in the tests' environment. Only root
+// can make one.
+const smallDisk = "CRASH_SMALL_DISK"
+
+// smallDiskSize is room for a home and a few hundred writes of small vaults.
+const smallDiskSize = "3m"
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if os.Getuid() == 0 && os.Getenv(smallDisk) == "" {
+		if err := mountSmallDisk(); err != nil {
+			fmt.Fprintln(os.Stderr, "crash: no small disk:", err)
+		}
+	}
+	sshtest.Main(m, "vigild", "vigil-opener", "vigilctl")
+}
+
+// mountSmallDisk mounts a tmpfs that only this process and its children see,
+// and that is gone when they are.
+func mountSmallDisk() error {
+	runtime.LockOSThread() // the tests are started from this thread
+	if err := syscall.Unshare(syscall.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("unshare: %w", err)
+	}
+	if err := syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	const dir = "/mnt"
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "mode=1777,size="+smallDiskSize); err != nil {
+		return fmt.Errorf("mount tmpfs: %w", err)
+	}
+	return os.Setenv(smallDisk, dir)
+}

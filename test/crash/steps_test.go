@@ -1,0 +1,145 @@
+//go:build linux && amd64
+
+package crash
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// operation is one change; n makes its names differ.
+type operation struct {
+	name string
+	run  func(h *home, n int) result
+}
+
+// operations follow one another on the same key, so that a run leaves nothing.
+var operations = []operation{
+	{"generate", func(h *home, n int) result { return h.generate(fmt.Sprintf("k-%d", n)) }},
+	{"edit", func(h *home, n int) result { return h.edit(h.fresh(n), fmt.Sprintf("comment %d", n)) }},
+	{"rm", func(h *home, n int) result { return h.remove(h.fresh(n)) }},
+	{"rotate", func(h *home, _ int) result { return h.run("rotate") }},
+	{"rotate --deks", func(h *home, _ int) result { return h.run("rotate", "--deks") }},
+	{"passphrase", func(h *home, _ int) result { return h.changePassphrase() }},
+}
+
+// fresh returns a key that is there for certain, made when there is none.
+func (h *home) fresh(n int) string {
+	if names := h.ledger.known("k-"); len(names) > 0 {
+		return names[0]
+	}
+	name := fmt.Sprintf("k-%d-made", n)
+	if r := h.generate(name); r.code != 0 {
+		h.t.Fatal(r)
+	}
+	return name
+}
+
+// TestKillAtEveryStep kills the process that makes a step, at each step of
+// each kind of change in turn.
+func TestKillAtEveryStep(t *testing.T) {
+	t.Parallel()
+	eachStep(t, 0, func(h *home, s shot, r result) {
+		if r.code == 0 && s.hit != "" {
+			// Whoever was killed had nothing left to do for it.
+			t.Logf("%v: reported as saved", &s)
+		}
+		h.restart(true)
+		if strings.HasPrefix(s.op, "rotate") && r.code != 0 {
+			h.must("rotate") // goes on where that one stopped
+			h.verify(false)
+		}
+	})
+}
+
+// TestErrorAtEveryStep has each step fail as full, read-only and broken disks
+// make it fail.
+func TestErrorAtEveryStep(t *testing.T) {
+	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EROFS, syscall.EIO} {
+		t.Run(errno.Error(), func(t *testing.T) {
+			t.Parallel()
+			swallowed := 0
+			eachStep(t, errno, func(h *home, s shot, r result) {
+				switch {
+				case s.hit == "":
+				case r.code == 0:
+					swallowed++
+					t.Logf("%v: reported as saved", &s)
+					h.restart(true)
+				case r.errors == "":
+					t.Errorf("%v: nothing is shown", &s)
+				default:
+					h.reopen()
+					h.verify(false)
+				}
+				later := fmt.Sprintf("l-%d", h.ledger.size())
+				if r := h.generate(later); r.code != 0 {
+					t.Fatalf("after %v: %v", &s, r)
+				}
+				if r := h.remove(later); r.code != 0 {
+					t.Fatalf("after %v: %v", &s, r)
+				}
+			})
+		})
+	}
+}
+
+// eachStep runs each operation as often as it has steps, with the one more
+// failing each time, and calls after.
+func eachStep(t *testing.T, errno syscall.Errno, after func(h *home, s shot, r result)) {
+	t.Logf("every %d, seed %d", *every, *seed)
+	h := newHome(t, worlds())
+	h.start(true)
+	h.init()
+	hits := 0
+	for _, op := range operations {
+		if *only != "" && op.name != *only {
+			continue
+		}
+		h.daemon.tracer.arm(0, 0)
+		n := h.ledger.size()
+		if op.name != "generate" {
+			h.fresh(n) // not counted
+			h.daemon.tracer.arm(0, 0)
+		}
+		if r := op.run(h, n); r.code != 0 {
+			t.Fatal(r)
+		}
+		total := h.daemon.tracer.disarm().seen
+		h.reopen()
+		t.Logf("%s has %d steps", op.name, total)
+		for nth := 1 + int(*seed%uint64(*every)); nth <= total; nth += *every {
+			n := h.ledger.size()
+			if op.name != "generate" {
+				h.fresh(n)
+			}
+			h.daemon.tracer.arm(nth, errno)
+			r := op.run(h, n)
+			s := h.daemon.tracer.disarm()
+			s.op = op.name
+			if s.hit != "" {
+				hits++
+			}
+			h.event = fmt.Sprintf("%v; %v", &s, r)
+			after(h, s, r)
+			if t.Failed() {
+				t.Fatalf("after %s", h.event)
+			}
+		}
+	}
+	h.restart(false)
+	t.Logf("%d steps hit", hits)
+	if hits == 0 {
+		t.Error("no step was hit")
+	}
+	for _, dir := range []string{h.path("data", "vigil", "vaults", "default"), h.path("data", "vigil", "keyrings", "default")} {
+		if r := h.generate("last-" + fmt.Sprint(len(dir))); r.code != 0 {
+			t.Fatal(r)
+		}
+		if left := leftovers(dir); len(left) > 0 {
+			t.Errorf("a later write left the temporary files of killed ones: %q", left)
+		}
+	}
+}
