@@ -11,7 +11,7 @@ import (
 const parentInterval = 10 * time.Second
 
 // pollParent returns a channel that is closed when pid isn't this process's
-// parent any more: an orphan gets another one.
+// parent any more (an orphan gets another one), or when ctx ends.
 func pollParent(ctx context.Context, pid int) <-chan struct{} {
 	gone := make(chan struct{})
 	go func() {

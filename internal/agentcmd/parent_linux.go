@@ -8,8 +8,8 @@ import (
 )
 
 // parentGone returns a channel that is closed when the process pid, this one's
-// parent, has ended; nil for pid 0. Linux says at once; before Linux 5.10 it
-// is noticed as elsewhere.
+// parent, has ended, or ctx has; nil for pid 0. Linux says at once; before Linux
+// 5.10 it is noticed as elsewhere.
 func parentGone(ctx context.Context, pid int) <-chan struct{} {
 	if pid == 0 {
 		return nil

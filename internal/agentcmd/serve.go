@@ -148,7 +148,6 @@ func (a *agent) serve() (int, error) {
 		return statusFailure, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
 	signals := a.notify()
 	defer signal.Stop(signals)
 	var readyErr error
@@ -161,6 +160,13 @@ func (a *agent) serve() (int, error) {
 		})
 	}()
 	gone := parentGone(ctx, a.parent)
+	defer func() {
+		cancel()
+		if gone != nil {
+			<-gone
+		}
+	}()
+	orphaned := gone
 	status := statusEnded
 	for {
 		select {
@@ -175,9 +181,11 @@ func (a *agent) serve() (int, error) {
 				status = statusDone
 			}
 			cancel()
-		case <-gone:
-			a.log.Info("exiting: the parent has ended")
-			gone = nil
+		case <-orphaned:
+			orphaned = nil
+			if ctx.Err() == nil {
+				a.log.Info("exiting: the parent has ended")
+			}
 			cancel()
 		case err := <-served:
 			if err = errors.Join(err, readyErr); err != nil {
