@@ -83,6 +83,7 @@ func printVault(w io.Writer, v control.VaultStatus) {
 		{"id", v.ID},
 		{"idle", until(v.IdleEnds)},
 		{"lease", until(v.LeaseEnds)},
+		{"offline", offlineUntil(v)},
 		{"slowed", until(v.RetryAfter)},
 		{"damaged", strings.Join(v.Damaged, ", ")},
 		{"problem", v.Problem},
@@ -95,6 +96,15 @@ func printVault(w io.Writer, v control.VaultStatus) {
 	if v.LastRefresh != nil {
 		fmt.Fprintf(w, "  keyring  epoch %d, KEK %d, refreshed %s\n", v.Epoch, v.KEKVersion, stamp(*v.LastRefresh))
 	}
+}
+
+// offlineUntil says how long the vault can be unlocked without network, and
+// where the key to that is.
+func offlineUntil(v control.VaultStatus) string {
+	if v.OfflineUntil == nil || v.DeviceKey == "" {
+		return until(v.OfflineUntil)
+	}
+	return until(v.OfflineUntil) + ", device key in: " + v.DeviceKey
 }
 
 func until(t *time.Time) string {

@@ -41,28 +41,32 @@ const (
 
 // VaultStatus is the state of one vault.
 type VaultStatus struct {
-	Name        string     `json:"name"`
-	ID          string     `json:"id,omitempty"` // base64url
-	State       VaultState `json:"state"`
-	Path        string     `json:"path"`
-	Backend     string     `json:"backend,omitempty"`
-	Master      string     `json:"master,omitempty"`
-	Identity    string     `json:"identity,omitempty"` // this device's identity id
-	Keys        int        `json:"keys"`
-	Waiting     int        `json:"waiting,omitempty"` // lines without a DEK and DEKs without a line
-	Pending     int        `json:"pending,omitempty"` // changes saved on this device only
-	Epoch       uint64     `json:"epoch,omitempty"`
-	KEKVersion  uint64     `json:"kek_version,omitempty"`
-	Keeper      int        `json:"keeper,omitempty"` // pid
-	UnlockedAt  *time.Time `json:"unlocked_at,omitempty"`
-	Offline     bool       `json:"offline,omitempty"` // unlocked from the device's cached share
-	IdleEnds    *time.Time `json:"idle_ends,omitempty"`
-	LeaseEnds   *time.Time `json:"lease_ends,omitempty"`
-	LastRefresh *time.Time `json:"last_refresh,omitempty"`
-	RetryAfter  *time.Time `json:"retry_after,omitempty"` // unlock attempts are slowed down until then
-	Problem     string     `json:"problem,omitempty"`
-	Next        string     `json:"next,omitempty"` // what to do about Problem
-	Damaged     []string   `json:"damaged,omitempty"`
+	Name       string     `json:"name"`
+	ID         string     `json:"id,omitempty"` // base64url
+	State      VaultState `json:"state"`
+	Path       string     `json:"path"`
+	Backend    string     `json:"backend,omitempty"`
+	Master     string     `json:"master,omitempty"`
+	Identity   string     `json:"identity,omitempty"` // this device's identity id
+	Keys       int        `json:"keys"`
+	Waiting    int        `json:"waiting,omitempty"` // lines without a DEK and DEKs without a line
+	Pending    int        `json:"pending,omitempty"` // changes saved on this device only
+	Epoch      uint64     `json:"epoch,omitempty"`
+	KEKVersion uint64     `json:"kek_version,omitempty"`
+	Keeper     int        `json:"keeper,omitempty"` // pid
+	UnlockedAt *time.Time `json:"unlocked_at,omitempty"`
+	Offline    bool       `json:"offline,omitempty"` // unlocked from the device's cached share
+	// OfflineUntil is when the share that this device keeps expires; nil: none is
+	// kept. DeviceKey says where the key is that it's sealed under.
+	OfflineUntil *time.Time `json:"offline_until,omitempty"`
+	DeviceKey    string     `json:"device_key,omitempty"`
+	IdleEnds     *time.Time `json:"idle_ends,omitempty"`
+	LeaseEnds    *time.Time `json:"lease_ends,omitempty"`
+	LastRefresh  *time.Time `json:"last_refresh,omitempty"`
+	RetryAfter   *time.Time `json:"retry_after,omitempty"` // unlock attempts are slowed down until then
+	Problem      string     `json:"problem,omitempty"`
+	Next         string     `json:"next,omitempty"` // what to do about Problem
+	Damaged      []string   `json:"damaged,omitempty"`
 }
 
 // ProcessStatus is one process of Vigil.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"vigil/internal/backend"
+	"vigil/internal/id"
 	"vigil/internal/master"
 	"vigil/internal/opener"
 	"vigil/internal/state"
@@ -58,6 +59,16 @@ func (v *vault) offline(st *state.Vault) (*opener.Offline, error) {
 		return nil, &state.CorruptError{File: shareBlob, Err: err}
 	}
 	return off, nil
+}
+
+// kept is the share that this device keeps for the time without network, or a
+// zero one. It's for showing only.
+func (v *vault) kept(vaultID id.Vault) (k opener.KeptShare) {
+	blob, err := v.d.state.Vault(vaultID).Blob(shareBlob)
+	if err != nil || v.cfg.Offline == 0 || json.Unmarshal(blob, &k) != nil {
+		return opener.KeptShare{}
+	}
+	return k
 }
 
 // keepOffline is how many seconds a share may be kept for; 0: none.

@@ -11,6 +11,7 @@ import (
 	"vigil/internal/buildid"
 	"vigil/internal/control"
 	"vigil/internal/keeper"
+	"vigil/internal/opener"
 )
 
 // Status shows the state of everything.
@@ -84,7 +85,9 @@ func resident(pid int) int64 {
 func (v *vault) status(context.Context) control.VaultStatus {
 	_, file, fileErr := v.readFile() // before v.mu, as it's I/O
 	begun := false
+	var kept opener.KeptShare
 	if fileErr == nil {
+		kept = v.kept(file.Vault())
 		begun, fileErr = v.begun(file)
 	}
 	v.mu.Lock()
@@ -94,6 +97,10 @@ func (v *vault) status(context.Context) control.VaultStatus {
 	}
 	if time.Now().Before(v.slow.until) {
 		s.RetryAfter = &v.slow.until
+	}
+	if kept.Expires != 0 {
+		until := time.Unix(kept.Expires, 0)
+		s.OfflineUntil, s.DeviceKey = &until, kept.Where
 	}
 	if p := cmp.Or(control.AsError(fileErr), v.problem); p != nil {
 		s.Problem, s.Next = p.Message, p.Next

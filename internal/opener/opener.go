@@ -199,6 +199,8 @@ type Offline struct {
 type KeptShare struct {
 	Expires int64  `json:"expires"` // Unix seconds
 	Sealed  []byte `json:"sealed"`
+	// Where says where the device key is: "file", or the system's store.
+	Where string `json:"where,omitempty"`
 }
 
 // Unlocked says which identity the keeper now has, and gives the keyring it was

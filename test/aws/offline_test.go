@@ -56,6 +56,12 @@ func TestOfflineUnlock(t *testing.T) {
 		t.Errorf("the lease ends in %v, want 7 days", left)
 	}
 	l.signs("work")
+	if v.DeviceKey != "file" || v.OfflineUntil == nil || v.OfflineUntil.Unix() != keptShare(t, l).Expires {
+		t.Errorf("status says of the kept share: until %v, device key in %q", v.OfflineUntil, v.DeviceKey)
+	}
+	if out := l.ok("status").out; !strings.Contains(out, "device key in: file") {
+		t.Errorf("status doesn't say where the device key is: %s", out)
+	}
 	decrypts := 0
 	for _, e := range w.cloud.Exchanges() {
 		if e.Action == "kms:Decrypt" && e.Status == 200 {

@@ -31,7 +31,7 @@ func (j *job) keepShare(ctx context.Context, o *opened, p opener.Place, share []
 	if err != nil {
 		return err
 	}
-	o.keep = k
+	o.keep, k.Where = k, o.deviceKey
 	return nil
 }
 
