@@ -23,7 +23,7 @@ version = $(shell git describe --tags --always --dirty 2>/dev/null || echo unkno
 
 .PHONY: help
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: build ## build, set up a vault on the first run, start the daemon and unlock
@@ -110,6 +110,10 @@ bench: build ## vigild beside the system's ssh-agent: medians and ratios
 .PHONY: bench-kms
 bench-kms: build ## KMS calls and time of vaults of 10, 1,000 and 10,000 keys
 	@go run ./bench/kms
+
+.PHONY: bench-vault
+bench-vault: build ## what a vault costs as it grows, up to 10,000 keys
+	@go run ./bench/vault
 
 .PHONY: clean
 clean: ## remove what was built

@@ -1,0 +1,75 @@
+// Vault measures what a vault costs as it grows: to unlock, to list, to lock, to
+// add one key, and the memory of each key, with the local master and the file
+// backend. Vaults are filled behind vigilctl's back, as adding keys one by one
+// would take longer than anything measured here.
+//
+//	make bench-vault
+//	go run ./bench/vault -keys 100,10000 -runs 3
+//
+// Nothing here passes or fails; docs/performance.md keeps the figures.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+)
+
+func main() {
+	sizes := flag.String("keys", "1,100,1000,10000", "numbers of keys")
+	runs := flag.Int("runs", 7, "how often each is measured")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, *sizes, *runs); err != nil {
+		fmt.Fprintln(os.Stderr, "bench/vault:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, sizes string, runs int) error {
+	var rows []row
+	for text := range strings.SplitSeq(sizes, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return errors.New("-keys: numbers of keys, with commas between them")
+		}
+		fmt.Fprintf(os.Stderr, "%d keys …\n", n)
+		r, err := measure(ctx, n, runs)
+		if err != nil {
+			return fmt.Errorf("%d keys: %w", n, err)
+		}
+		rows = append(rows, r)
+	}
+	report(rows, runs)
+	return nil
+}
+
+// report prints the table, as Markdown.
+func report(rows []row, runs int) {
+	fmt.Printf("%d cores, %s/%s, %s, %s; medians of %d.\n\n", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH,
+		runtime.Version(), time.Now().UTC().Format(time.DateOnly), runs)
+	fmt.Println("| keys | unlock¹ | lock | `vigilctl list` | ssh lists | first signature | add one key | front | keeper |")
+	fmt.Println("|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
+	for _, r := range rows {
+		fmt.Printf("| %d | %s | %s | %s | %s | %s | %s | %s | %s |\n", r.keys, ms(r.unlock), ms(r.lock), ms(r.list),
+			ms(r.agentList), ms(r.sign), ms(r.add), mib(r.front), mib(r.keeper))
+	}
+	fmt.Println("\n¹ `vigilctl unlock`, less the time that Argon2id takes alone.")
+	first, last := rows[0], rows[len(rows)-1]
+	if n := int64(last.keys - first.keys); n > 0 {
+		fmt.Printf("\nOne more key costs %d bytes in the front and %d in the keeper, resident.\n",
+			(last.front-first.front)/n, (last.keeper-first.keeper)/n)
+	}
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000) }
+
+func mib(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
