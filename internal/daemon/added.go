@@ -130,7 +130,8 @@ func (k *addedKeeper) Lock(ctx context.Context, body *guard.Buffer) error {
 func (k *addedKeeper) Unlock(ctx context.Context, body *guard.Buffer) error {
 	c := k.running()
 	if c == nil {
-		return errors.New("the agent is not locked")
+		// Its passphrase is gone, and whoever can kill a process must not unlock.
+		return errors.New("the process that checks the passphrase has ended: restart vigild")
 	}
 	return c.Unlock(ctx, body)
 }

@@ -1,0 +1,125 @@
+package daemon
+
+import (
+	"crypto/ed25519"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/crypto/ssh/agent"
+
+	"vigil/internal/control"
+)
+
+func newPrivate(t *testing.T) *ed25519.PrivateKey {
+	t.Helper()
+	_, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &private
+}
+
+// TestWithoutAVaultItIsASSHAgent.
+func TestWithoutAVaultItIsASSHAgent(t *testing.T) {
+	dev := newDevice(t)
+	a := dev.agent()
+	wantChildren(t, 0, 0) // a keeper is there only when it has something to keep
+	for _, comment := range []string{"one", "two"} {
+		if err := a.Add(agent.AddedKey{PrivateKey: newPrivate(t), Comment: comment}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantChildren(t, 1, 0)
+	keys := dev.listed()
+	if len(keys) != 2 || keys[0].Comment != "one" || sign(a, keys[0]) != nil || sign(a, keys[1]) != nil {
+		t.Fatalf("listed %v", keys)
+	}
+	if r := must(dev, &control.StatusRequest{}); r.AddedKeys != 2 {
+		t.Fatalf("status says %d added keys", r.AddedKeys)
+	}
+	if err := a.Remove(keys[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := sign(a, keys[0]); err == nil {
+		t.Fatal("a removed key signed")
+	}
+	if err := a.RemoveAll(); err != nil {
+		t.Fatal(err)
+	}
+	wantChildren(t, 0, 0)
+	if len(dev.listed()) != 0 {
+		t.Fatal("keys are left")
+	}
+}
+
+func TestTheKeeperOfAddedKeysMayDie(t *testing.T) {
+	dev := newDevice(t)
+	a := dev.agent()
+	add := func() {
+		t.Helper()
+		if err := a.Add(agent.AddedKey{PrivateKey: newPrivate(t)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kill := func() {
+		t.Helper()
+		keepers, _ := children(t)
+		if err := syscall.Kill(keepers[0], syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "its keys to be gone", func() bool { return len(dev.listed()) == 0 })
+	}
+	add()
+	kill()
+	add()
+	if keys := dev.listed(); len(keys) != 1 || sign(a, keys[0]) != nil {
+		t.Fatalf("afterwards %v", keys)
+	}
+	// Locked with ssh-add -x: its passphrase went with the keeper. It stays
+	// locked, as anything else would let whoever can kill a process unlock it.
+	if err := a.Lock([]byte("secret")); err != nil {
+		t.Fatal(err)
+	}
+	keepers, _ := children(t)
+	if err := syscall.Kill(keepers[0], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the keeper to be gone", func() bool { k, _ := children(t); return len(k) == 0 })
+	for _, pass := range []string{"secret", "other", ""} {
+		if err := a.Unlock([]byte(pass)); err == nil {
+			t.Fatalf("unlocked with %q", pass)
+		}
+	}
+	if !slices.ContainsFunc(dev.why(), func(r string) bool { return strings.Contains(r, "restart") }) {
+		t.Fatalf("why doesn't say what to do: %q", dev.why())
+	}
+}
+
+// TestLockedBySSHAddHidesVaultsToo.
+func TestLockedBySSHAddHidesVaultsToo(t *testing.T) {
+	dev := newDevice(t)
+	dev.init("")
+	dev.generate("work")
+	a := dev.agent()
+	keys := dev.listed()
+	if err := a.Lock([]byte("secret")); err != nil {
+		t.Fatal(err)
+	}
+	if len(dev.listed()) != 0 || sign(a, keys[0]) == nil {
+		t.Fatal("a vault's key is there")
+	}
+	// vigilctl lock drops the added keys; only ssh-add -X undoes ssh-add -x.
+	dev.lock()
+	dev.unlock()
+	if len(dev.listed()) != 0 {
+		t.Fatal("vigilctl undid ssh-add -x")
+	}
+	if err := a.Unlock([]byte("secret")); err != nil {
+		t.Fatal(err)
+	}
+	if err := sign(a, dev.listed()[0]); err != nil {
+		t.Fatal(err)
+	}
+}

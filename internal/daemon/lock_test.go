@@ -1,0 +1,334 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/crypto/ssh/agent"
+
+	"vigil/internal/config"
+	"vigil/internal/control"
+	"vigil/internal/opener"
+)
+
+// TestSlowDown: 0.1 s after the first wrong passphrase, doubling to 10 s, gone
+// after a right one; other failures don't count.
+func TestSlowDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVault(nil, config.Vault{Name: "default"})
+		wrong := openerError("default", &opener.Error{Kind: opener.WrongPassphrase, Message: "wrong"})
+		waits := func() time.Duration {
+			begin := time.Now()
+			if err := v.slowDown(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			return time.Since(begin)
+		}
+		if got := waits(); got != 0 {
+			t.Fatalf("the first attempt waits for %v", got)
+		}
+		for i, want := range []time.Duration{
+			100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond, 800 * time.Millisecond, 1600 * time.Millisecond,
+			3200 * time.Millisecond, 6400 * time.Millisecond, 10 * time.Second, 10 * time.Second,
+		} {
+			v.noteAttempt(wrong)
+			v.noteAttempt(openerError("default", &opener.Error{Kind: opener.Unreachable}))
+			if got := waits(); got != want {
+				t.Fatalf("after %d failures it waits for %v, want %v", i+1, got, want)
+			}
+		}
+		v.noteAttempt(wrong)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := v.slowDown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("a waiting attempt outlives its context: %v", err)
+		}
+		v.noteAttempt(nil)
+		if got := waits(); got != 0 {
+			t.Fatalf("after a success it waits for %v", got)
+		}
+		v.noteAttempt(wrong)
+		if got := waits(); got != 100*time.Millisecond {
+			t.Fatalf("after a success and a failure it waits for %v", got)
+		}
+	})
+}
+
+func TestWrongPassphrasesAreCounted(t *testing.T) {
+	dev := newDevice(t)
+	dev.init("")
+	dev.lock()
+	for range 2 {
+		wantCode(t, dev.unlockWith("wrong"), control.CodeWrongPassphrase)
+	}
+	s := dev.status()
+	if s.RetryAfter == nil || s.State != control.VaultLocked {
+		t.Fatalf("status doesn't say that attempts are slowed down: %+v", s)
+	}
+	wantChildren(t, 0, 0)
+	dev.unlock()
+	if s := dev.status(); s.RetryAfter != nil {
+		t.Fatal("still slowed down after a right one")
+	}
+	if r := dev.why(); len(r) != 2 || !strings.Contains(r[0], "wrong passphrase") {
+		t.Fatalf("why says %q", r)
+	}
+}
+
+// unlocking has the daemon wait for a passphrase, and returns what comes of it.
+func (dev *device) unlocking() <-chan error {
+	dev.t.Helper()
+	result := make(chan error, 1)
+	pass := withheld(dev.t)
+	go func() {
+		_, err := ask(dev, &control.UnlockRequest{Passphrase: pass})
+		result <- err
+	}()
+	return result
+}
+
+func received(t *testing.T, what string, c <-chan error) error {
+	t.Helper()
+	select {
+	case err := <-c:
+		return err
+	case <-time.After(patience):
+		t.Fatalf("%s takes more than %v", what, patience)
+		return nil
+	}
+}
+
+// TestLockDuringUnlock: when lock has answered, no process is left that could
+// know a secret, and nothing that was asked for before unlocks the vault again.
+func TestLockDuringUnlock(t *testing.T) {
+	for name, between := range map[string]func(t *testing.T){
+		"with all processes running": func(*testing.T) {},
+		"with the keeper stopped": func(t *testing.T) {
+			keepers, _ := children(t)
+			if err := syscall.Kill(keepers[0], syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"with the opener stopped": func(t *testing.T) {
+			_, openers := children(t)
+			if err := syscall.Kill(openers[0], syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dev := newDevice(t)
+			dev.init("")
+			dev.lock()
+			first := dev.unlocking()
+			until(t, "keeper and opener", func() bool { k, o := children(t); return len(k) == 1 && len(o) == 1 })
+			second := dev.unlocking()
+			v := dev.d.all()[0]
+			until(t, "the second one to wait", func() bool { v.mu.Lock(); defer v.mu.Unlock(); return len(v.jobs) == 2 })
+			between(t)
+			dev.lock()
+			wantChildren(t, 0, 0)
+			for _, c := range []<-chan error{first, second} {
+				if err := received(t, "an unlock after the lock", c); err == nil {
+					t.Fatal("unlocked behind a lock")
+				}
+			}
+			if s := dev.status(); s.State != control.VaultLocked {
+				t.Fatalf("the vault is %s", s.State)
+			}
+			dev.unlock()
+		})
+	}
+}
+
+func TestLockEndsTheKeeper(t *testing.T) {
+	dev := newDevice(t)
+	dev.init("")
+	dev.generate("work")
+	if err := dev.agent().Add(agent.AddedKey{PrivateKey: newPrivate(t)}); err != nil {
+		t.Fatal(err)
+	}
+	wantChildren(t, 2, 0)
+	if r := dev.lock(); r.RemovedKeys != 1 || len(r.Locked) != 1 {
+		t.Fatalf("locked %+v", r)
+	}
+	wantChildren(t, 0, 0)
+}
+
+// TestAKilledKeeperLocksItsVault, and nothing else happens to the daemon.
+func TestAKilledKeeperLocksItsVault(t *testing.T) {
+	dev := newDevice(t)
+	dev.init("")
+	dev.generate("work")
+	if err := dev.agent().Add(agent.AddedKey{PrivateKey: newPrivate(t), Comment: "added"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(dev.status().Keeper, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the vault to be locked", func() bool { return dev.status().State == control.VaultLocked })
+	keys := dev.listed()
+	if len(keys) != 2 {
+		t.Fatalf("%d keys are listed, want the added one and the vault's", len(keys))
+	}
+	if err := sign(dev.agent(), keys[0]); err != nil {
+		t.Fatalf("the added key: %v", err)
+	}
+	if err := sign(dev.agent(), keys[1]); err == nil {
+		t.Fatal("a key signed whose keeper is gone")
+	}
+	if !slices.ContainsFunc(dev.why(), func(r string) bool { return strings.Contains(r, "ended") }) {
+		t.Fatalf("why says %q", dev.why())
+	}
+	dev.unlock()
+	if err := sign(dev.agent(), dev.listed()[1]); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestAKeeperKilledDuringEverything: whatever is asked of a vault while its
+// keeper dies gets an answer, and the vault can be unlocked again.
+func TestAKeeperKilledDuringEverything(t *testing.T) {
+	dev := newDevice(t)
+	dev.init("")
+	dev.generate("work")
+	for range 3 {
+		answers := make(chan struct{})
+		go func() {
+			defer close(answers)
+			for {
+				if _, err := ask(dev, &control.GenerateRequest{Name: "x", Type: "ed25519"}); err == nil {
+					_, _ = ask(dev, &control.RemoveRequest{Key: "x"})
+				}
+				r, err := ask(dev, &control.StatusRequest{})
+				if err != nil || r.Vaults[0].State == control.VaultLocked {
+					return
+				}
+			}
+		}()
+		_ = syscall.Kill(dev.status().Keeper, syscall.SIGKILL)
+		within(t, "an answer", answers)
+		dev.unlock()
+		_, _ = ask(dev, &control.RemoveRequest{Key: "x"}) // whether it came to be or not
+		if names := dev.names(); !slices.Contains(names, "work") {
+			t.Fatalf("left: %v", names)
+		}
+	}
+}
+
+// TestAStoppedKeeperDoesNotHoldUpTheEnd: neither lock nor the daemon's end waits
+// for one that doesn't answer.
+func TestAStoppedKeeperDoesNotHoldUpTheEnd(t *testing.T) {
+	dev := newDevice(t)
+	dev.init("")
+	dev.generate("work")
+	stopIt := func() <-chan error {
+		t.Helper()
+		keys := dev.listed()
+		if err := syscall.Kill(dev.status().Keeper, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		signed := make(chan error, 1)
+		a := dev.agent()
+		go func() { signed <- sign(a, keys[0]) }()
+		return signed
+	}
+	signed := stopIt()
+	dev.lock()
+	if received(t, "the signature", signed) == nil {
+		t.Fatal("a stopped keeper signed")
+	}
+	dev.unlock()
+	signed = stopIt()
+	dev.end()
+	if received(t, "the signature", signed) == nil {
+		t.Fatal("a stopped keeper signed")
+	}
+	wantChildren(t, 0, 0)
+}
+
+// TestManyLocksAndUnlocks at once leave the vault in one state or the other, and
+// what the agent lists says which.
+func TestManyLocksAndUnlocks(t *testing.T) {
+	dev := newDevice(t)
+	dev.init("")
+	dev.generate("work")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 6 {
+			_ = dev.unlockWith(passphrase)
+		}
+	}()
+	for locking := true; locking; {
+		select {
+		case <-done:
+			locking = false
+		default:
+			if _, err := ask(dev, &control.LockRequest{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	keys := dev.listed()
+	if len(keys) != 1 {
+		t.Fatalf("%d keys are listed", len(keys))
+	}
+	unlocked := dev.status().State == control.VaultUnlocked
+	if err := sign(dev.agent(), keys[0]); (err == nil) != unlocked {
+		t.Fatalf("unlocked: %v, signing: %v", unlocked, err)
+	}
+	dev.lock()
+	wantChildren(t, 0, 0)
+	dev.unlock()
+	if err := sign(dev.agent(), keys[0]); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestNothingLeaks: descriptors and processes, over many rounds of everything.
+func TestNothingLeaks(t *testing.T) {
+	dev := newDevice(t)
+	dev.init("")
+	round := func() {
+		t.Helper()
+		dev.generate("x")
+		_, err := ask(dev, &control.AddRequest{KeyFile: text(t, "no key")})
+		if err == nil {
+			t.Fatal("imported")
+		}
+		must(dev, &control.RemoveRequest{Key: "x"})
+		dev.lock()
+		wantCode(t, dev.unlockWith("\n"), control.CodeUsage)
+		dev.unlock()
+	}
+	round()
+	before := openFiles(t)
+	for range 3 {
+		round()
+	}
+	until(t, "as many descriptors as before", func() bool { return openFiles(t) <= before })
+	wantChildren(t, 1, 0)
+}
+
+// openFiles counts this process's descriptors but for the tests' own pipes.
+func openFiles(t *testing.T) (n int) {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Skip(err)
+	}
+	for _, e := range list {
+		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && !strings.HasPrefix(to, "pipe:") {
+			n++
+		}
+	}
+	return n
+}
