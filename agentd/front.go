@@ -55,6 +55,7 @@ func parse(args []string, out io.Writer) (o options, err error) {
 // returns the exit status.
 func front(args, environ []string, stderr io.Writer) int {
 	hardening, hardenErr := guard.Harden()
+	unixsock.CloseOnExec() // what a shell left open is no business of keepers and openers
 	o, err := parse(args[1:], stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):

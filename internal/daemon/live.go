@@ -28,7 +28,7 @@ const clockEvery = 10 * time.Minute
 // master key. It's the only goroutine of an open vault that does so unasked.
 func (v *vault) live(ctx context.Context, o *openVault) {
 	var changes <-chan watch.Change
-	w, err := watch.Watch(ctx, v.cfg.Path, watch.Options{Match: v.isConflictCopy})
+	w, err := watch.Watch(ctx, v.cfg.Path, watch.Options{Match: v.isConflictCopy, Rewrites: true})
 	if err != nil {
 		v.d.log.Error("vault file can't be watched", "vault", v.name, "err", err)
 	} else {

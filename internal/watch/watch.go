@@ -50,6 +50,10 @@ type Options struct {
 	// Match picks other files of the same folder to watch too, by their base
 	// names, such as the conflict copies that sync tools make.
 	Match func(name string) bool
+	// Rewrites tells also of a file that was written anew with the content that
+	// the last look saw. A reader that writes the file itself needs it: its own
+	// content may have come and gone between two looks.
+	Rewrites bool
 }
 
 // Change says what is different from the time before.
@@ -202,7 +206,7 @@ func (w *Watcher) run(ctx context.Context) {
 			since = time.Time{}
 			w.follow(nil)
 			now := w.look()
-			for _, path := range differing(w.last, now) {
+			for _, path := range w.differing(w.last, now) {
 				pending[path] = true
 			}
 			w.last = now
@@ -217,10 +221,10 @@ func (w *Watcher) matters(name string) bool {
 }
 
 // differing lists the files that aren't the same in both looks.
-func differing(a, b map[string]file) []string {
+func (w *Watcher) differing(a, b map[string]file) []string {
 	var paths []string
 	for path, f := range b {
-		if !f.same(a[path]) {
+		if !f.same(a[path]) || w.opts.Rewrites && f.stamp != a[path].stamp {
 			paths = append(paths, path)
 		}
 	}
