@@ -36,7 +36,7 @@ func (v *vault) takeConflictCopies(ctx context.Context, o *openVault) error {
 }
 
 func (v *vault) takeCopy(ctx context.Context, o *openVault, path string) error {
-	data, err := os.ReadFile(path)
+	data, err := readVaultFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -335,7 +334,7 @@ func (v *vault) collect(ctx context.Context, session *opener.Client, o *openVaul
 		return nil
 	}
 	o.collected = time.Now()
-	data, err := os.ReadFile(v.cfg.Path)
+	data, err := readVaultFile(v.cfg.Path)
 	if err != nil {
 		return fmt.Errorf("read vault %q: %w", v.name, err)
 	}

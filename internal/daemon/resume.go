@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
 
 	"vigil/internal/config"
 	"vigil/internal/control"
@@ -47,7 +46,7 @@ func (v *vault) begun(f *vaultfile.File) (bool, error) {
 // vacant makes sure that no vault is overwritten. It returns the id of one that
 // was begun, zero when there is none.
 func (v *vault) vacant() (begun id.Vault, err error) {
-	data, err := os.ReadFile(v.cfg.Path)
+	data, err := readVaultFile(v.cfg.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return begun, nil
 	}

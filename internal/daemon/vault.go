@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -112,7 +111,7 @@ func (v *vault) place(vaultID id.Vault, identity id.Identity) opener.Place {
 // readFile reads the vault file, checks that it's the vault this device knows
 // by this name, and returns its bytes and its id.
 func (v *vault) readFile() ([]byte, *vaultfile.File, error) {
-	data, err := os.ReadFile(v.cfg.Path)
+	data, err := readVaultFile(v.cfg.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, control.Errorf(control.CodeNotFound, "Make one: vigilctl up (or vigilctl init).", "vault %q has no file at %s", v.name, v.cfg.Path)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"vigil/internal/backend"
@@ -141,7 +140,7 @@ func (v *vault) reload(ctx context.Context, o *openVault, keyring opener.Fetched
 // reloadIfChanged is reload for a vault file that may be as it was: this
 // daemon's own writes are seen by its watcher, too.
 func (v *vault) reloadIfChanged(ctx context.Context, o *openVault) (changed bool, err error) {
-	data, err := os.ReadFile(v.cfg.Path)
+	data, err := readVaultFile(v.cfg.Path)
 	if err == nil && id.HashOf(data) == o.file {
 		return false, nil
 	}
