@@ -93,11 +93,11 @@ reader: deps-for-tests ## the second reader of the vault format, on the vectors 
 # Numbers and seeds: docs/durability.md.
 .PHONY: crash
 crash: deps-for-tests ## kill and starve the real binaries at 200 random moments and at every step of a change
-	go test -count=1 -timeout 60m -v ./test/crash -kills 200 -every 1 -setups 8
+	go test -count=1 -timeout 60m -v ./test/crash -kills 200 -every 1 -errors 5 -setups 8
 
 .PHONY: crash-long
 crash-long: deps-for-tests ## 5,000 kills, and every step of init and up (an hour and more)
-	go test -count=1 -timeout 6h -v ./test/crash -kills 5000 -every 1 -setups 1
+	go test -count=1 -timeout 6h -v ./test/crash -kills 5000 -every 1 -errors 1 -setups 1
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (30s)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -30,7 +31,7 @@ func TestFullDisk(t *testing.T) {
 		}
 	}
 	var saved, refused int
-	for round := 0; round < max(10, 100 / *every); round++ {
+	for round := 0; round < max(10, 100 / *errs); round++ {
 		left := rng.IntN(24) << 10
 		h.fill(disk, left)
 		n := h.ledger.size()
@@ -58,6 +59,43 @@ func TestFullDisk(t *testing.T) {
 	t.Logf("%d changes were saved on a nearly full disk, %d refused", saved, refused)
 	if refused == 0 {
 		t.Error("the disk was never full")
+	}
+}
+
+// TestFolderReplaced puts another folder with the same content in place of the
+// vault's, or the keyring's, under a running daemon: what is written later is in
+// the new one.
+func TestFolderReplaced(t *testing.T) {
+	t.Parallel()
+	h := newHome(t, worlds())
+	h.start(false)
+	h.init()
+	for n, dir := range []string{filepath.Dir(h.vaultFile()), h.path("data", "vigil", "keyrings", "default")} {
+		name := fmt.Sprintf("k-%d", n)
+		if r := h.generate(name); r.code != 0 {
+			t.Fatal(r)
+		}
+		if err := os.Rename(dir, dir+".old"); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.CopyFS(dir, os.DirFS(dir+".old")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		h.event = "another folder in place of " + dir
+		if r := h.edit(name, "written to the new folder"); r.code != 0 {
+			t.Fatal(r)
+		}
+		if r := h.generate(name + "-new"); r.code != 0 {
+			t.Fatal(r)
+		}
+		if err := os.RemoveAll(dir + ".old"); err != nil {
+			t.Fatal(err)
+		}
+		h.verify(false)
+		h.restart(false)
 	}
 }
 

@@ -16,8 +16,9 @@ import (
 
 var (
 	kills  = flag.Int("kills", 6, "how many kills at random moments")
-	every  = flag.Int("every", 40, "of the steps of a change, one in how many is made to fail")
-	setups = flag.Int("setups", 60, "of the steps of init and up, one in how many is made to fail")
+	every  = flag.Int("every", 40, "of the steps of a change, one in how many is a kill's")
+	errs   = flag.Int("errors", 80, "of the steps of a change, one in how many fails with each error")
+	setups = flag.Int("setups", 60, "of the steps of init and up, one in how many is a kill's")
 	only   = flag.String("only", "", "the one kind of change to look at")
 	seed   = flag.Uint64("seed", uint64(time.Now().UnixNano()), "seed of all random choices")
 )

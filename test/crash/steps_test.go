@@ -41,7 +41,7 @@ func (h *home) fresh(n int) string {
 // each kind of change in turn.
 func TestKillAtEveryStep(t *testing.T) {
 	t.Parallel()
-	eachStep(t, 0, func(h *home, s shot, r result) {
+	eachStep(t, *every, 0, func(h *home, s shot, r result) {
 		if r.code == 0 && s.hit != "" {
 			// Whoever was killed had nothing left to do for it.
 			t.Logf("%v: reported as saved", &s)
@@ -61,7 +61,7 @@ func TestErrorAtEveryStep(t *testing.T) {
 		t.Run(errno.Error(), func(t *testing.T) {
 			t.Parallel()
 			swallowed := 0
-			eachStep(t, errno, func(h *home, s shot, r result) {
+			eachStep(t, *errs, errno, func(h *home, s shot, r result) {
 				switch {
 				case s.hit == "":
 				case r.code == 0:
@@ -86,10 +86,10 @@ func TestErrorAtEveryStep(t *testing.T) {
 	}
 }
 
-// eachStep runs each operation as often as it has steps, with the one more
-// failing each time, and calls after.
-func eachStep(t *testing.T, errno syscall.Errno, after func(h *home, s shot, r result)) {
-	t.Logf("every %d, seed %d", *every, *seed)
+// eachStep runs each operation as often as it has steps, or as one in stride of
+// them, with a later one failing each time, and calls after.
+func eachStep(t *testing.T, stride int, errno syscall.Errno, after func(h *home, s shot, r result)) {
+	t.Logf("one step in %d, seed %d", stride, *seed)
 	h := newHome(t, worlds())
 	h.start(true)
 	h.init()
@@ -110,7 +110,7 @@ func eachStep(t *testing.T, errno syscall.Errno, after func(h *home, s shot, r r
 		total := h.daemon.tracer.disarm().seen
 		h.reopen()
 		t.Logf("%s has %d steps", op.name, total)
-		for nth := 1 + int(*seed%uint64(*every)); nth <= total; nth += *every {
+		for nth := 1 + int(*seed%uint64(stride)); nth <= total; nth += stride {
 			n := h.ledger.size()
 			if op.name != "generate" {
 				h.fresh(n)
