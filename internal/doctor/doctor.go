@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"vigil/internal/checkup"
@@ -57,6 +58,9 @@ func configuration(p paths.Paths) (*config.Config, []checkup.Check) {
 	return c, checks
 }
 
+// masterFile is the local master key's file in the device folder.
+const masterFile = "master.key"
+
 // masters reminds of the one file without which a vault with a local master key
 // is lost.
 func masters(p paths.Paths, c *config.Config) []checkup.Check {
@@ -70,8 +74,7 @@ func masters(p paths.Paths, c *config.Config) []checkup.Check {
 		return nil
 	}
 	const what = "master backup"
-	entries, err := os.ReadDir(p.Device())
-	if err != nil || len(entries) == 0 {
+	if _, err := os.Stat(filepath.Join(p.Device(), masterFile)); err != nil {
 		return []checkup.Check{checkup.Failure(what, "Put "+p.Device()+" back from a backup: without it nothing opens the vault.",
 			"the local master key of %s isn't there: %s", strings.Join(names, ", "), p.Device())}
 	}

@@ -261,3 +261,18 @@ func TestAnswerLost(t *testing.T) {
 		t.Errorf("listed %q", got)
 	}
 }
+
+// TestStoreWithoutConditions: init refuses a store that would lose the changes
+// of other devices.
+func TestStoreWithoutConditions(t *testing.T) {
+	w := newWorld(t)
+	w.s3.IgnoreConditions = true
+	l := w.laptop(w.alice)
+	l.fails(statusFailed, []string{"ignores If-None-Match", "conditional writes"}, l.initArgs()...)
+	if w.s3.Object(prefix+"/members") != nil || w.s3.Object(prefix+"/deks") != nil || w.cloud.Count("kms:GenerateDataKey") > 0 {
+		t.Error("a keyring was made there")
+	}
+	if v := l.vault(); v.State != control.VaultMissing {
+		t.Errorf("vault is %s", v.State)
+	}
+}

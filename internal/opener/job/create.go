@@ -9,6 +9,7 @@ import (
 	"math"
 
 	"vigil/internal/backend"
+	"vigil/internal/backend/file"
 	"vigil/internal/envelope"
 	"vigil/internal/guard"
 	"vigil/internal/handover"
@@ -29,6 +30,12 @@ func (j *job) create(ctx context.Context, req *opener.Create) (*opener.Created, 
 	}
 	if err := vacant(ctx, s); err != nil {
 		return nil, err
+	}
+	// A store without compare-and-swap would lose changes of other devices.
+	if _, here := s.(*file.Store); !here {
+		if err := s.Probe(ctx); err != nil {
+			return nil, err
+		}
 	}
 	key, err := j.masterKey(ctx, req.Place)
 	if err != nil {

@@ -1,0 +1,149 @@
+package doctor
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"vigil/internal/checkup"
+	"vigil/internal/paths"
+)
+
+// place is an installation in a folder of its own, with both programs.
+func place(t *testing.T) Place {
+	t.Helper()
+	dir := t.TempDir()
+	p, err := paths.FromEnviron([]string{"HOME=" + dir, "XDG_RUNTIME_DIR=" + filepath.Join(dir, "run")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := filepath.Join(dir, "bin")
+	for _, name := range []string{"vigild", "vigil-opener"} {
+		write(t, filepath.Join(bin, name), "", 0o111)
+	}
+	return Place{Paths: p, Getenv: func(string) string { return "" }, Programs: bin}
+}
+
+func write(t *testing.T, path, text string, mode os.FileMode) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// find returns the checks of a name.
+func find(checks []checkup.Check, what string) (list []checkup.Check) {
+	for _, c := range checks {
+		if c.What == what {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+func TestNothingIsThereYet(t *testing.T) {
+	checks := Local(place(t))
+	for _, c := range checks {
+		if c.Detail == "" || c.Result != checkup.OK && c.Next == "" {
+			t.Errorf("a line that doesn't say how it is, or what to do: %+v", c)
+		}
+		if c.Result == checkup.Fail && c.What != "sockets" && c.What != "seccomp" {
+			t.Errorf("%+v", c)
+		}
+	}
+	if !checkup.Failed(checks) {
+		t.Error("no daemon runs, and nothing fails")
+	}
+}
+
+func TestConfigError(t *testing.T) {
+	p := place(t)
+	write(t, p.Paths.ConfigFile(), "vaults = [\"work\"]\nlease = \"1h\"\n", 0o600)
+	got := find(Local(p), "config")
+	if len(got) != 1 || got[0].Result != checkup.Fail || !strings.Contains(got[0].Detail, "config.toml:2") {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestUnlistedVaults(t *testing.T) {
+	p := place(t)
+	write(t, p.Paths.ConfigFile(), "vaults = [\"work\"]\n", 0o600)
+	write(t, p.Paths.VaultConfig("home"), "", 0o600)
+	got := find(Local(p), "config")
+	if len(got) != 2 || got[1].Result != checkup.Warn || !strings.Contains(got[1].Detail, "home") {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestPermissions(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		file func(paths.Paths) string
+		mode os.FileMode
+		want checkup.Result
+	}{
+		{"device key", func(p paths.Paths) string { return filepath.Join(p.Device(), "device.key") }, 0o600, checkup.OK},
+		{"device key that others read", func(p paths.Paths) string { return filepath.Join(p.Device(), "device.key") }, 0o644, checkup.Fail},
+		{"vault file that others read", func(p paths.Paths) string { return p.Vault("default") }, 0o644, checkup.Warn},
+		{"vault file that others change", func(p paths.Paths) string { return p.Vault("default") }, 0o666, checkup.Fail},
+		{"config that others read", func(p paths.Paths) string { return p.ConfigFile() }, 0o644, checkup.OK},
+		{"config that others change", func(p paths.Paths) string { return p.ConfigFile() }, 0o664, checkup.Fail},
+		{"log that others read", func(p paths.Paths) string { return p.Log() }, 0o640, checkup.Warn},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p := place(t)
+			write(t, p.Paths.VaultConfig("default"), "", 0o600)
+			file := tc.file(p.Paths)
+			write(t, file, "", tc.mode)
+			got := find(Local(p), "permissions")
+			if len(got) != 1 || got[0].Result != tc.want {
+				t.Fatalf("%+v, want %s", got, tc.want)
+			}
+			if tc.want != checkup.OK && !strings.Contains(got[0].Detail, file) {
+				t.Errorf("it doesn't name %s: %s", file, got[0].Detail)
+			}
+		})
+	}
+}
+
+func TestLocalMaster(t *testing.T) {
+	p := place(t)
+	write(t, p.Paths.VaultConfig("default"), "", 0o600)
+	write(t, p.Paths.Vault("default"), "", 0o600)
+	if got := find(Local(p), "master backup"); len(got) != 1 || got[0].Result != checkup.Fail {
+		t.Errorf("without a key: %+v", got)
+	}
+	write(t, filepath.Join(p.Paths.Device(), "master.key"), "", 0o600)
+	if got := find(Local(p), "master backup"); len(got) != 1 || got[0].Result != checkup.Warn || !strings.Contains(got[0].Next, p.Paths.Device()) {
+		t.Errorf("with a key: %+v", got)
+	}
+	write(t, p.Paths.VaultConfig("default"), "master = \"awskms:///alias/vigil\"\n", 0o600)
+	if got := find(Local(p), "master backup"); len(got) != 0 {
+		t.Errorf("with a master key in a KMS: %+v", got)
+	}
+}
+
+func TestIdentityAgents(t *testing.T) {
+	dir := t.TempDir()
+	ours := filepath.Join(dir, "agent.sock")
+	config := filepath.Join(dir, "config")
+	write(t, config, strings.Join([]string{
+		"Host a", "  IdentityAgent " + ours, "Host b", "\tidentityagent=\"~/other.sock\"", "Host c", "IdentityAgent SSH_AUTH_SOCK",
+		"Host d", "IdentityAgent $SSH_AUTH_SOCK", "# IdentityAgent /x", "Host e", "IdentityAgent none", "IdentityFile ~/x",
+	}, "\n")+"\n", 0o600)
+	want := []string{"identityagent=\"~/other.sock\"", "IdentityAgent none"}
+	if got := identityAgents(config, ours); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got := identityAgents(filepath.Join(dir, "none"), ours); got != nil {
+		t.Errorf("%q", got)
+	}
+}
