@@ -32,7 +32,12 @@ func (v *vault) create(ctx context.Context, req *control.InitRequest, ask opener
 	if err != nil {
 		return nil, err
 	}
-	v.configure(req)
+	before, settled := v.configure(req), !begun.IsZero()
+	defer func() {
+		if err != nil && !settled { // nothing was made in these places
+			v.setConfig(before)
+		}
+	}()
 	if !begun.IsZero() {
 		whole, err := v.resume(ctx, req, begun, ask)
 		if err != nil {
@@ -68,6 +73,7 @@ func (v *vault) create(ctx context.Context, req *control.InitRequest, ask opener
 	if err := v.begin(ctx, created.Vault); err != nil {
 		return nil, err
 	}
+	settled = true
 	if err := v.writeNew(created.Header); err != nil {
 		return nil, err
 	}
@@ -112,6 +118,7 @@ func (v *vault) enter(ctx context.Context, c *opener.Client, p *pair, created *o
 	if err != nil {
 		return keeperError(v.name, err)
 	}
+	defer context.AfterFunc(ctx, k.Close)() // a lock doesn't wait for a keeper that has stopped
 	attach := func(ctx context.Context, end *os.File) error {
 		_, err := k.AttachIdentity(ctx, end)
 		return err
@@ -129,14 +136,25 @@ func (v *vault) enter(ctx context.Context, c *opener.Client, p *pair, created *o
 	return v.install(ctx, o)
 }
 
-// configure takes the request's places over into the vault's configuration.
-func (v *vault) configure(req *control.InitRequest) {
+// configure takes the request's places over into the vault's configuration, and
+// returns the one before.
+func (v *vault) configure(req *control.InitRequest) (before config.Vault) {
+	before = v.cfg
+	next := before
 	if req.Master != "" {
-		v.cfg.Master = req.Master
+		next.Master = req.Master
 	}
 	if req.Backend != "" {
-		v.cfg.Backend = req.Backend
+		next.Backend = req.Backend
 	}
+	v.setConfig(next)
+	return before
+}
+
+func (v *vault) setConfig(c config.Vault) {
+	v.mu.Lock() // status reads it; jobs have the turn
+	v.cfg = c
+	v.mu.Unlock()
 }
 
 // writeNew writes the vault file, and what tells git how to merge it.

@@ -240,6 +240,22 @@ func TestInitOverwritesNothing(t *testing.T) {
 	wantCode(t, err, control.CodeUsage)
 }
 
+// TestAnInitThatFailedLeavesNoPlaceBehind: the next one gets the defaults.
+func TestAnInitThatFailedLeavesNoPlaceBehind(t *testing.T) {
+	dev := newDevice(t)
+	for _, req := range []control.InitRequest{{Backend: "ftp://nowhere"}, {Master: "tpm:"}, {Backend: "file:///dev/null/x"}} {
+		req.KDF, req.Passphrase = cheap, text(t, passphrase)
+		if _, err := ask(dev, &req); err == nil {
+			t.Fatalf("made a vault with %+v", req)
+		}
+	}
+	dev.init("")
+	if s := dev.status(); s.State != control.VaultUnlocked || s.Backend != "file" || s.Master != "local" {
+		t.Fatalf("made %+v", s)
+	}
+	dev.generate("work")
+}
+
 func TestTwoVaultsOfOneDaemon(t *testing.T) {
 	dev := newDevice(t)
 	dev.init("")
