@@ -51,10 +51,16 @@ func parse(args []string, out io.Writer) (o options, err error) {
 	return o, nil
 }
 
+// coresForFront is one in how many cores the front uses at once. It passes
+// messages on and leaves the work to keepers; with more, a waiting message wakes
+// threads that find nothing to do, which costs a fifth of the signatures.
+const coresForFront = 2
+
 // front runs the daemon: harden, flags, paths, config, sockets, serve. It
 // returns the exit status.
 func front(args, environ []string, stderr io.Writer) int {
 	hardening, hardenErr := guard.Harden()
+	runtime.GOMAXPROCS(max(1, runtime.NumCPU()/coresForFront))
 	unixsock.CloseOnExec() // what a shell left open is no business of keepers and openers
 	o, err := parse(args[1:], stderr)
 	switch {

@@ -134,6 +134,7 @@ func (d *Daemon) Close() {
 // everything and returns once every goroutine has ended. control may be nil.
 // ready is called when the sockets answer.
 func (d *Daemon) Run(ctx context.Context, agent, control *unixsock.Listener, ready func()) error {
+	closeOnExec()
 	ctx, d.cancel = context.WithCancel(ctx)
 	defer d.cancel()
 	defer d.Close()
@@ -172,7 +173,7 @@ func (d *Daemon) serveControl(ctx context.Context, l *unixsock.Listener) error {
 func (d *Daemon) serveAgent(ctx context.Context, l *unixsock.Listener) error {
 	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
 	for {
-		conn, peer, err := l.Accept()
+		accepted, peer, err := l.Accept()
 		var foreign *unixsock.ForeignPeerError
 		switch {
 		case errors.As(err, &foreign):
@@ -182,6 +183,11 @@ func (d *Daemon) serveAgent(ctx context.Context, l *unixsock.Listener) error {
 			return nil
 		case err != nil:
 			return fmt.Errorf("serve %q: %w", l.Path(), err)
+		}
+		conn, err := unixsock.NewStream(accepted)
+		if err != nil {
+			_ = accepted.Close()
+			continue
 		}
 		d.conns.Go(func() {
 			d.open.add(1)

@@ -32,7 +32,7 @@ type Client struct {
 
 // conn is one connection with its buffer, used by one goroutine at a time.
 type conn struct {
-	c      *net.UnixConn
+	c      *unixsock.Stream
 	buf    [smallMessage]byte
 	broken bool // a reply was lost: the next request would read it
 }
@@ -94,7 +94,7 @@ func (k *conn) send(o op, parts ...[]byte) error {
 	binary.BigEndian.PutUint32(head[:], uint32(n))
 	head[4] = byte(o)
 	bufs := append(net.Buffers{head[:]}, parts...)
-	if _, err := bufs.WriteTo(k.c); err != nil {
+	if _, err := bufs.WriteTo(k.c.UnixConn); err != nil {
 		return k.fail("write to keeper", err)
 	}
 	return nil
@@ -243,7 +243,7 @@ func (c *Client) attach(ctx context.Context, kind attachKind, end *os.File) ([]b
 	if _, err := k.receive(nil); err != nil { // it is ready for the descriptor
 		return nil, err
 	}
-	if err := unixsock.SendFDsConn(k.c, []byte{0}, int(end.Fd())); err != nil {
+	if err := unixsock.SendFDsConn(k.c.UnixConn, []byte{0}, int(end.Fd())); err != nil {
 		return nil, k.fail("pass descriptor to keeper", err)
 	}
 	return k.receive(nil)

@@ -282,7 +282,7 @@ func (s *server) sign(r *wire.Reader, out []byte) ([]byte, error) {
 	s.signing.Add(1)
 	defer s.signing.Add(-1)
 	for {
-		key, err := e.acquire(now())
+		key, err := e.acquire()
 		if err != nil {
 			return out, err
 		}

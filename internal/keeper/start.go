@@ -129,7 +129,7 @@ func (c *Client) greet(ctx context.Context, vault []byte) error {
 
 // connPair makes a stream socketpair: our end on the netpoller, the other a
 // blocking file for the keeper. Both close on exec.
-func connPair() (*net.UnixConn, *os.File, error) {
+func connPair() (*unixsock.Stream, *os.File, error) {
 	ours, theirs, err := unixsock.SocketPair()
 	if err != nil {
 		return nil, nil, err
@@ -140,7 +140,12 @@ func connPair() (*net.UnixConn, *os.File, error) {
 		_ = other.Close()
 		return nil, nil, err
 	}
-	return c, other, nil
+	s, err := unixsock.NewStream(c)
+	if err != nil {
+		_, _ = c.Close(), other.Close()
+		return nil, nil, err
+	}
+	return s, other, nil
 }
 
 // Close ends the keeper: it wipes and exits when its connections close, and is

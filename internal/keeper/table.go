@@ -138,13 +138,13 @@ func (t *table) evict() bool {
 }
 
 // acquire returns the private half, opened if need be.
-func (e *entry) acquire(at instant) (*signer.Key, error) {
-	if key, err := e.current(at); key != nil || err != nil {
+func (e *entry) acquire() (*signer.Key, error) {
+	if key, err := e.current(); key != nil || err != nil {
 		return key, err
 	}
 	e.opening.Lock()
 	defer e.opening.Unlock()
-	if key, err := e.current(at); key != nil || err != nil { // opened meanwhile
+	if key, err := e.current(); key != nil || err != nil { // opened meanwhile
 		return key, err
 	}
 	key, err := e.open()
@@ -157,19 +157,19 @@ func (e *entry) acquire(at instant) (*signer.Key, error) {
 		key.Free()
 		return nil, ErrNoKey
 	}
-	e.key, e.used = key, at.wall
+	e.key, e.used = key, time.Now()
 	return key, nil
 }
 
 // current returns the private half if it's open, and notes its use.
-func (e *entry) current(at instant) (*signer.Key, error) {
+func (e *entry) current() (*signer.Key, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.gone || !e.expires.isZero() && e.expires.passed(at) {
+	if e.gone || !e.expires.isZero() && e.expires.passed(now()) {
 		return nil, ErrNoKey
 	}
 	if e.key != nil {
-		e.used = at.wall
+		e.used = time.Now()
 	}
 	return e.key, nil
 }

@@ -34,6 +34,8 @@ type session struct {
 
 	header [agentproto.HeaderLen]byte
 	have   int // bytes of header read already
+
+	hurried bool // a read deadline is set
 }
 
 // scratch holds a request and its reply. Connections share a pool of them and
@@ -153,6 +155,16 @@ func (s *session) readBody(buf []byte, size int) ([]byte, error) {
 	if size == 0 {
 		return buf, nil
 	}
+	if p, ok := s.conn.(promptConn); ok && cap(buf) >= size {
+		// Most often all of it is there already, and then a deadline would only cost.
+		n, err := p.ReadReady(buf[:size])
+		switch buf = buf[:n]; {
+		case err != nil:
+			return buf, err
+		case n == size:
+			return buf, s.receiveAtLeisure()
+		}
+	}
 	if err := s.receiveBy(); err != nil {
 		return buf, err
 	}
@@ -173,21 +185,44 @@ func (s *session) readBody(buf []byte, size int) ([]byte, error) {
 
 // receiveBy gives the peer MessageTimeout to finish the message it began.
 func (s *session) receiveBy() error {
+	s.hurried = true
 	return s.conn.SetReadDeadline(time.Now().Add(MessageTimeout))
 }
 
 // receiveAtLeisure lets the peer be idle.
-func (s *session) receiveAtLeisure() error { return s.conn.SetReadDeadline(time.Time{}) }
+func (s *session) receiveAtLeisure() error {
+	if !s.hurried {
+		return nil
+	}
+	s.hurried = false
+	return s.conn.SetReadDeadline(time.Time{})
+}
+
+// promptConn is a connection that can do at once what needs no waiting, as
+// unixsock.Stream. What is not done at once is 0 bytes and no error.
+type promptConn interface {
+	ReadReady(b []byte) (int, error)
+	WriteReady(b []byte) (int, error)
+}
 
 // send writes a reply in one piece.
 func (s *session) send(reply []byte) error {
+	if p, ok := s.conn.(promptConn); ok {
+		n, err := p.WriteReady(reply)
+		if err != nil {
+			return fmt.Errorf("write a reply: %w", err)
+		}
+		if reply = reply[n:]; len(reply) == 0 {
+			return nil
+		}
+	}
 	if err := s.conn.SetWriteDeadline(time.Now().Add(MessageTimeout)); err != nil {
 		return err
 	}
 	if _, err := s.conn.Write(reply); err != nil {
 		return fmt.Errorf("write a reply: %w", err)
 	}
-	return nil
+	return s.conn.SetWriteDeadline(time.Time{})
 }
 
 // noEOF turns an end in the middle of a message into io.ErrUnexpectedEOF.

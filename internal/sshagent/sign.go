@@ -195,6 +195,7 @@ func (s *session) whileConnected(ctx context.Context, ask func(context.Context) 
 		}
 	}()
 	defer func() {
+		s.hurried = true
 		_ = s.conn.SetReadDeadline(time.Unix(1, 0)) // ends the watch
 		<-watched
 		_ = s.receiveAtLeisure()
