@@ -11,7 +11,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -124,15 +126,16 @@ const starts = 3
 // TestMemoryOpenedAtTheStartIsOfNoUse races for /proc/PID/mem with processes that
 // begin: who has it open keeps it, whatever the process does afterwards.
 func TestMemoryOpenedAtTheStartIsOfNoUse(t *testing.T) {
-	won := race(t, "sleep", func() {
-		for range starts {
+	won := race(t, "sleep", func(won func() bool) {
+		for began := time.Now(); !won() && time.Since(began) < deadline; {
 			check(t, exec.Command("sleep", "0.2").Run())
 		}
 	})
 	if won == 0 {
 		t.Error("the race was not even won against a program that does nothing for itself")
 	}
-	won = race(t, "vigild vigil-opener", func() {
+	// A keeper is called exe until it gives itself its name.
+	won = race(t, "vigild exe vigil-keeper vigil-opener", func(func() bool) {
 		for range starts {
 			w := start(t, "")
 			w.addKeys()
@@ -146,38 +149,15 @@ func TestMemoryOpenedAtTheStartIsOfNoUse(t *testing.T) {
 
 // race opens /proc/PID/mem of every process that begins while f runs, and
 // returns of how many that became one of programs it could read the memory.
-func race(t *testing.T, programs string, f func()) (won int) {
+func race(t *testing.T, programs string, f func(won func() bool)) int {
 	t.Helper()
+	r := &racer{t: t, programs: strings.Fields(programs), opened: map[int]*os.File{}}
 	end := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		opened := map[int]*os.File{}
-		defer func() {
-			for _, mem := range opened {
-				_ = mem.Close()
-			}
-		}()
+		defer r.close()
 		for next := newest(t); ; {
-			const ahead = 8 // threads take numbers too
-			for pid := next; pid < next+ahead; pid++ {
-				if mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid)); err == nil && opened[pid] == nil {
-					opened[pid] = mem
-				} else if err == nil {
-					_ = mem.Close()
-				}
-			}
-			next = max(next, newest(t)-ahead/2)
-			for pid, mem := range opened {
-				name, parent, err := stat(pid)
-				read := err == nil && slices.Contains(strings.Fields(programs), name) && ours(parent) && readable(mem)
-				if read {
-					won++
-				}
-				if read || err != nil { // counted, or gone
-					_ = mem.Close()
-					delete(opened, pid)
-				}
-			}
+			next = r.round(next)
 			select {
 			case <-end:
 				return
@@ -185,10 +165,49 @@ func race(t *testing.T, programs string, f func()) (won int) {
 			}
 		}
 	})
-	f()
+	f(func() bool { return r.won.Load() > 0 })
 	close(end)
 	wg.Wait()
-	return won
+	return int(r.won.Load())
+}
+
+// racer is who opens memory.
+type racer struct {
+	t        *testing.T
+	programs []string
+	opened   map[int]*os.File
+	won      atomic.Int64
+}
+
+func (r *racer) close() {
+	for _, mem := range r.opened {
+		_ = mem.Close()
+	}
+}
+
+// round opens what it can of the processes from next on, looks at all it has
+// open, and returns where to go on.
+func (r *racer) round(next int) int {
+	const ahead = 32 // threads take numbers too
+	for pid := next; pid < next+ahead; pid++ {
+		if mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid)); err == nil && r.opened[pid] == nil {
+			r.opened[pid] = mem
+		} else if err == nil {
+			_ = mem.Close()
+		}
+	}
+	for pid, mem := range r.opened {
+		name, parent, err := stat(pid)
+		read := err == nil && slices.Contains(r.programs, name) && ours(parent) && readable(mem)
+		if read {
+			r.won.Add(1)
+		}
+		if read || err != nil { // counted, or gone
+			_ = mem.Close()
+			delete(r.opened, pid)
+		}
+	}
+	return max(next, newest(r.t)-ahead/2)
 }
 
 // ours tells whether a process is this test, or a child of it.
