@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -51,7 +52,7 @@ func bindLockLimit() error {
 	}
 	if os.Getuid() == 0 {
 		const nobody = 65534
-		return unix.Setresuid(nobody, nobody, nobody)
+		return syscall.Setuid(nobody) // real, effective and saved, as root
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package keeper
 
 import (
 	"bufio"
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -20,32 +19,6 @@ import (
 
 	"vigil/internal/buildid"
 )
-
-// frontRole makes the test binary a front: a process that can be killed or
-// stopped while it has a keeper.
-const frontRole = "front-of-a-keeper"
-
-// beFront starts a keeper with the deadlines of its arguments, says which
-// process it is, and waits.
-func beFront(args []string) int {
-	idle, err1 := time.ParseDuration(args[0])
-	lease, err2 := time.ParseDuration(args[1])
-	me, err3 := os.Executable()
-	c, err4 := Start(context.Background(), Options{Exe: me})
-	if err := errors.Join(err1, err2, err3, err4); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	fmt.Println(c.PID())
-	_, _ = io.ReadFull(os.Stdin, make([]byte, 1)) // until the test has a hold of the keeper
-	if err := c.SetDeadlines(context.Background(), idle, lease); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	fmt.Println("set")
-	_, _ = io.Copy(io.Discard, os.Stdin)
-	return 0
-}
 
 // front is such a process, and the keeper it has.
 type front struct {
@@ -190,36 +163,6 @@ func TestAnExpiredLeaseEndsTheKeeperInUse(t *testing.T) {
 	}
 	ended(t, c)
 	wantErr(t, sign(t, c, a.Key), ErrGone)
-}
-
-// TestInstants: a deadline has passed as soon as either clock says so.
-func TestInstants(t *testing.T) {
-	wall := time.Unix(1_700_000_000, 0)
-	at := instant{boot: time.Hour, wall: wall}
-	end := at.after(time.Minute)
-	for _, tt := range []struct {
-		name       string
-		boot, wall time.Duration // since at
-		passed     bool
-	}{
-		{"before", 59 * time.Second, 59 * time.Second, false},
-		{"after", time.Minute, time.Minute, true},
-		{"wall clock set back", time.Minute, -24 * time.Hour, true},
-		{"suspended on a machine whose boot clock stands still", time.Second, time.Minute, true},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			now := instant{boot: at.boot + tt.boot, wall: wall.Add(tt.wall)}
-			if got := end.passed(now); got != tt.passed {
-				t.Fatalf("passed: %v", got)
-			}
-			if left := end.left(now); (left <= 0) != tt.passed {
-				t.Fatalf("%v left", left)
-			}
-		})
-	}
-	if later := at.after(time.Hour); earlier(end, later) != end || earlier(later, end) != end || earlier(instant{}, end) != end || earlier(end, instant{}) != end {
-		t.Fatal("the earlier of two deadlines isn't the earlier one")
-	}
 }
 
 func TestAKilledKeeperIsGone(t *testing.T) {

@@ -1,0 +1,36 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+// frontRole makes the test binary a front: a process that can be killed or
+// stopped while it has a keeper.
+const frontRole = "front-of-a-keeper"
+
+// beFront starts a keeper with the deadlines of its arguments, says which
+// process it is, and waits.
+func beFront(args []string) int {
+	idle, err1 := time.ParseDuration(args[0])
+	lease, err2 := time.ParseDuration(args[1])
+	me, err3 := os.Executable()
+	c, err4 := Start(context.Background(), Options{Exe: me})
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Println(c.PID())
+	_, _ = io.ReadFull(os.Stdin, make([]byte, 1)) // until the test has a hold of the keeper
+	if err := c.SetDeadlines(context.Background(), idle, lease); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Println("set")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	return 0
+}
