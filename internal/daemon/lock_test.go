@@ -3,7 +3,9 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh/agent"
+	"golang.org/x/sys/unix"
 
 	"vigil/internal/config"
 	"vigil/internal/control"
@@ -316,6 +319,36 @@ func TestNothingLeaks(t *testing.T) {
 	}
 	until(t, "as many descriptors as before", func() bool { return openFiles(t) <= before })
 	wantChildren(t, 1, 0)
+}
+
+// TestKeepersDoNotInherit what the daemon itself was started with.
+func TestKeepersDoNotInherit(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("a keeper is undumpable: only root sees its descriptors")
+	}
+	path := filepath.Join(t.TempDir(), "a shell's file")
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	inherited, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD, 100) // without close-on-exec
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(inherited)
+	dev := newDevice(t)
+	dev.init("")
+	keepers, _ := children(t)
+	links, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", keepers[0]))
+	if err != nil || len(links) == 0 {
+		t.Fatalf("%d descriptors, %v", len(links), err)
+	}
+	for _, link := range links {
+		if to, err := os.Readlink(link); err == nil && to == path {
+			t.Fatalf("the keeper has %s", to)
+		}
+	}
 }
 
 // openFiles counts this process's descriptors but for the tests' own pipes.
