@@ -58,8 +58,12 @@ func (v *vault) create(ctx context.Context, req *control.InitRequest, ask opener
 	}
 	defer c.Close()
 	place := v.place(id.Vault{}, id.Identity{})
+	keep := v.keepOffline()
+	if !req.Unlock {
+		keep = 0 // the first unlock keeps one
+	}
 	reply, err := c.Do(ctx, opener.Request{Create: &opener.Create{
-		Place: place, Passphrase: 1,
+		Place: place, Passphrase: 1, KeepOffline: keep,
 		MemoryKiB: int(req.KDF.MemoryMiB) << 10, Time: int(req.KDF.Time), Lanes: int(req.KDF.Parallelism),
 	}}, ask)
 	if err != nil {
@@ -96,6 +100,7 @@ func (v *vault) create(ctx context.Context, req *control.InitRequest, ask opener
 		if err := v.enter(ctx, c, pair, created); err != nil {
 			return nil, err
 		}
+		v.keepCreated(ctx, created)
 	}
 	return v.notices(), nil
 }

@@ -98,6 +98,13 @@ func (v *vault) rememberShare(ctx context.Context, st *state.Vault, u *opener.Un
 	return nil
 }
 
+// keepCreated is rememberShare for a vault that was just made and unlocked.
+func (v *vault) keepCreated(ctx context.Context, created *opener.Created) {
+	if err := v.rememberShare(ctx, v.d.state.Vault(created.Vault), &opener.Unlocked{Keep: created.Keep}); err != nil {
+		v.d.log.Warn("no share is kept for the time without network", "vault", v.name, "err", err)
+	}
+}
+
 // forgetOffline wipes what would unlock the vault without network.
 func (v *vault) forgetOffline(ctx context.Context, st *state.Vault) {
 	if err := st.DropBlob(ctx, shareBlob); err != nil {

@@ -137,6 +137,8 @@ type Create struct {
 	MemoryKiB  int   `json:"memory_kib"` // Argon2id's cost; zeros: the defaults
 	Time       int   `json:"time"`
 	Lanes      int   `json:"lanes"`
+	// KeepOffline asks for a share to keep, as in Unlock.
+	KeepOffline int64 `json:"keep_offline,omitempty"`
 }
 
 // Created is a new vault.
@@ -145,6 +147,7 @@ type Created struct {
 	Identity id.Identity `json:"identity"`
 	Header   []byte      `json:"header"` // the vault file's first line
 	Keyring  Fetched     `json:"keyring"`
+	Keep     *KeptShare  `json:"keep,omitempty"` // as in Unlocked
 	// Calls are those to the key management service.
 	Calls master.Calls `json:"calls"`
 }

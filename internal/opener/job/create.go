@@ -66,7 +66,7 @@ func (j *job) create(ctx context.Context, req *opener.Create) (*opener.Created, 
 	}
 	j.made = &identity{vault: members.Vault(), id: halves.Identity(), seeds: seeds}
 	created := &opener.Created{Vault: members.Vault(), Identity: halves.Identity(), Header: vaultfile.Header(members.Vault()), Calls: key.Calls()}
-	created.Keyring = opener.Fetched{Members: members.Encode(), Deks: deks}
+	created.Keyring, created.Keep = opener.Fetched{Members: members.Encode(), Deks: deks}, j.kept
 	return created, nil
 }
 
@@ -181,7 +181,14 @@ func (j *job) sealIdentity(ctx context.Context, req *opener.Create, key master.K
 	if err := envelope.UnlockKey(unlockKey, share, stretched, vault, identity, block.KDF); err != nil {
 		return block, err
 	}
-	block.Halves, err = envelope.SealHalves(unlockKey, halves, vault)
+	if block.Halves, err = envelope.SealHalves(unlockKey, halves, vault); err != nil {
+		return block, err
+	}
+	here := req.Place
+	here.Vault = vault
+	o := &opened{identity: identity}
+	err = j.keepShare(ctx, o, here, share, req.KeepOffline)
+	j.kept = o.keep
 	return block, err
 }
 

@@ -34,8 +34,9 @@ type job struct {
 	vault   id.Vault // from the hello
 	slab    *guard.Slab
 	deriver passphrase.Deriver
-	start   error     // why it can do nothing
-	made    *identity // of the vault that this process made, until it was handed over
+	start   error             // why it can do nothing
+	made    *identity         // of the vault that this process made, until it was handed over
+	kept    *opener.KeptShare // of the identity that this process made
 
 	// given are passphrases that a job uses more than once; nil: none is kept.
 	given map[opener.File]*guard.Buffer
