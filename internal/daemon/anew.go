@@ -74,7 +74,7 @@ func (v *vault) takeChanged(ctx context.Context, a anew, c *opener.Changed) erro
 	if c == nil {
 		return errors.New("the opener gave no answer")
 	}
-	v.d.calls.add(c.Calls)
+	v.d.calls.changed(c.Calls)
 	if o, err := v.current(); err == nil {
 		return v.reload(ctx, o, c.Keyring)
 	}

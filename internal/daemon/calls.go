@@ -28,6 +28,15 @@ func (c *kmsCalls) created(m master.Calls) {
 	c.n.GenerateDataKey += int64(m.Operations)
 }
 
+// changed counts the calls of a change of membership.
+func (c *kmsCalls) changed(m opener.KMSCalls) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n.Decrypt += int64(m.Decrypt)
+	c.n.GenerateDataKey += int64(m.GenerateDataKey)
+	c.n.ReEncrypt += int64(m.ReEncrypt)
+}
+
 // diagnosed counts the calls of a diagnosis: Decrypts, and else DescribeKey.
 func (c *kmsCalls) diagnosed(d *opener.Diagnosis) {
 	c.mu.Lock()

@@ -45,6 +45,9 @@ func (h *handler) IdentityRequest(ctx context.Context, call *control.Call, req *
 	}
 	v.configure(&control.InitRequest{Master: req.Master, Backend: req.Backend})
 	a, err := v.anew()
+	if e := control.AsError(err); e != nil && e.Code == control.CodeNotFound {
+		return nil, control.Errorf(e.Code, "Bring the vault's file there first: it comes by whatever syncs it.", "%s", e.Message)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -91,7 +91,7 @@ func (v *vault) rekey(ctx context.Context, a anew, job *opener.Rekey, ask opener
 // takeRekeyed goes on with the new keys, or says that the keeper hasn't got them.
 func (v *vault) takeRekeyed(ctx context.Context, a anew, c *opener.Changed) error {
 	if _, err := v.current(); err == nil && !c.HandedOver {
-		v.d.calls.add(c.Calls)
+		v.d.calls.changed(c.Calls)
 		return fmt.Errorf("the keeper of vault %q was not handed the new keys", v.name)
 	}
 	return v.takeChanged(ctx, a, c)

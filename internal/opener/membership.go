@@ -78,11 +78,18 @@ type MoveBackend struct {
 	To         string `json:"to"` // URI
 }
 
+// KMSCalls are the calls that a job made to key management services.
+type KMSCalls struct {
+	Decrypt         uint64 `json:"decrypt"`
+	GenerateDataKey uint64 `json:"generate_data_key"`
+	ReEncrypt       uint64 `json:"re_encrypt"`
+}
+
 // Changed is the keyring after a change of membership.
 type Changed struct {
-	Keyring Fetched      `json:"keyring"`
-	KEK     uint64       `json:"kek"`
-	Calls   master.Calls `json:"calls"`
+	Keyring Fetched  `json:"keyring"`
+	KEK     uint64   `json:"kek"`
+	Calls   KMSCalls `json:"calls"`
 	// Unfinished says why a rotation that belongs to the change isn't done yet;
 	// the change itself is.
 	Unfinished *Error `json:"unfinished,omitempty"`

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 )
 
 // TestRotationByItself: an owner's daemon makes a new KEK when the old one is as
@@ -36,10 +37,14 @@ func TestRotationByItself(t *testing.T) {
 	owner.signs("shared")
 	other.signs("shared")
 	owner.ok("lock")
-	now := other.vault().KEKVersion
-	for range 3 { // a member's refreshes don't rotate
-		other.ok("refresh")
-	}
+	other.ok("refresh") // what the owner made until then
+	now, began := other.vault().KEKVersion, time.Now()
+	other.eventually("refreshes for longer than a KEK lives", func() error {
+		if v := other.vault(); v.LastRefresh == nil || v.LastRefresh.Sub(began) < 4*time.Second {
+			return fmt.Errorf("the last one was at %v", v.LastRefresh)
+		}
+		return nil
+	})
 	if v := other.vault(); v.KEKVersion != now {
 		t.Errorf("a member's daemon rotated from KEK %d to %d", now, v.KEKVersion)
 	}
@@ -123,5 +128,27 @@ func TestPassphraseWaitsForPendingChanges(t *testing.T) {
 	p.other.ok(p.other.by("passphrase", "--new-passphrase-file", next)...)
 	p.other.signs("shared")
 	p.other.ok("show", "offline")
+	p.both(t, "afterwards")
+}
+
+// TestPendingThroughARotation: a device that was cut off while a whole rotation
+// went by pushes what it had saved, and loses nothing.
+func TestPendingThroughARotation(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, "member")
+	mend := p.cut(1, false, "s3:PutObject", "s3:GetObject")
+	p.other.ok("generate", "offline")
+	mend()
+	p.owner.ok("rotate")
+	p.owner.ok("rotate")
+	p.other.ok("lock")
+	p.other.unlock()
+	p.other.ok("refresh")
+	if v := p.other.vault(); v.Pending != 0 || v.KEKVersion != 3 {
+		t.Errorf("after the refresh: %+v", v)
+	}
+	p.owner.takeFile(p.other)
+	p.owner.ok("refresh")
+	p.owner.ok("show", "offline")
 	p.both(t, "afterwards")
 }

@@ -16,8 +16,9 @@ func TestAdmission(t *testing.T) {
 	owner.found(uri, "")
 	owner.addKey("work")
 	other := newHome(t, memberPassphrase)
-	other.takeFile(owner)
 	other.start()
+	other.fails(statusFailed, "file", append(other.by("identity", "request", "--backend", uri), cheapKDF...)...)
+	other.takeFile(owner)
 
 	r := other.request("--backend", uri, "--name", "the desktop")
 	if len(strings.Fields(r.Words)) < 10 {

@@ -47,23 +47,22 @@ func (p *pair) keyring() (*keyring.Members, *keyring.Deks) {
 	return members, deks
 }
 
-// everyCut runs a case for each request of a command at which the network can
-// go away, before it is carried out and after, until the command gets through.
+// everyCut runs a case for each request of a command at which the network can go
+// away: before the first one, and after each was carried out and its answer lost,
+// until the command gets through. To be cut before the next one is the same for
+// everybody but the command.
 func everyCut(t *testing.T, each func(t *testing.T, n int, after bool) (cut bool)) {
 	t.Helper()
-	for _, after := range []bool{false, true} {
-		for n := 1; ; n++ {
-			if n > maxCuts {
-				t.Fatalf("not through after %d cuts", maxCuts)
-			}
-			cut := true
-			t.Run(fmt.Sprintf("request %d, carried out %v", n, after), func(t *testing.T) { cut = each(t, n, after) })
-			if !cut || t.Failed() {
-				if n == 1 {
-					t.Error("the command made no request that could be cut")
-				}
-				break
-			}
+	run := func(n int, after bool) (cut bool) {
+		t.Run(fmt.Sprintf("request %d, carried out %v", n, after), func(t *testing.T) { cut = each(t, n, after) })
+		return cut && !t.Failed()
+	}
+	if !run(1, false) {
+		t.Fatal("the command made no request that could be cut")
+	}
+	for n := 1; run(n, true); n++ {
+		if n == maxCuts {
+			t.Fatalf("not through after %d cuts", maxCuts)
 		}
 	}
 }

@@ -43,6 +43,11 @@ func TestMasterSet(t *testing.T) {
 	for _, e := range c.Exchanges()[before:] {
 		moved = moved || e.Action == "kms:ReEncryptFrom" || e.Action == "kms:ReEncrypt"
 	}
+	var status control.StatusReply
+	h.json(&status, "status")
+	if got := status.KMSCalls; got.ReEncrypt != 1 || got.Decrypt < 3 || got.Failed != 0 {
+		t.Errorf("status counts %+v", got)
+	}
 	if !moved {
 		t.Errorf("KMS wasn't asked to move the share: %s", actions(c.Exchanges()[before:]))
 	}

@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +24,14 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-func TestMain(m *testing.M) { sshtest.Main(m, "vigild", "vigil-opener", "vigilctl") }
+func TestMain(m *testing.M) {
+	// They wait more than they work: for disks, and for clients that try again.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
+	sshtest.Main(m, "vigild", "vigil-opener", "vigilctl")
+}
 
 const (
 	ownerPassphrase  = "correct horse battery staple"
@@ -209,20 +216,6 @@ func (h *home) agent() agent.ExtendedAgent {
 	}
 	h.Cleanup(func() { _ = conn.Close() })
 	return agent.NewClient(conn)
-}
-
-// listed are the comments of the keys that the agent lists, sorted.
-func (h *home) listed() (names []string) {
-	h.Helper()
-	keys, err := h.agent().List()
-	if err != nil {
-		h.Fatal(err)
-	}
-	for _, k := range keys {
-		names = append(names, k.Comment)
-	}
-	slices.Sort(names)
-	return names
 }
 
 // sign signs with the key of this comment and verifies the signature.

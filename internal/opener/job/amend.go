@@ -20,6 +20,7 @@ type session struct {
 	*opened
 	store backend.Store
 	seen  ring.Pins
+	made  opener.KMSCalls
 }
 
 // begin opens the place's identity with both factors, and the keyring with it.
@@ -30,6 +31,7 @@ func (j *job) begin(ctx context.Context, p opener.Place, pass opener.File, seen 
 		return nil, err
 	}
 	s := &session{opened: o, seen: ring.Pins(seen)}
+	s.made.Decrypt = o.calls.Operations
 	if s.store, err = j.store(ctx, p); err == nil {
 		err = s.load()
 	}
@@ -121,7 +123,7 @@ func (s *session) finishRotation(ctx context.Context) error {
 // changed is the reply of a job that has made its change. unfinished is why the
 // rotation that belongs to it isn't done.
 func (s *session) changed(unfinished error) *opener.Changed {
-	c := &opener.Changed{Keyring: s.keyring, KEK: s.ring.Deks().KEK(), Calls: s.calls}
+	c := &opener.Changed{Keyring: s.keyring, KEK: s.ring.Deks().KEK(), Calls: s.made}
 	if unfinished != nil {
 		c.Unfinished = sorted(unfinished)
 	}

@@ -81,6 +81,7 @@ func (j *job) newBlock(ctx context.Context, req *opener.MoveMaster, s *session, 
 	block = old
 	block.Master = uri.Scheme
 	block.Share, err = from.Rewrap(ctx, old.Share, shareContext(req.Place.Vault, s.identity), uri)
+	s.made.ReEncrypt += from.Calls().Operations
 	if err == nil || !errors.Is(err, master.ErrMisconfigured) {
 		return block, false, err
 	}
@@ -102,6 +103,7 @@ func (j *job) newBlock(ctx context.Context, req *opener.MoveMaster, s *session, 
 		Place: to, Passphrase: req.Passphrase,
 		MemoryKiB: int(old.KDF.Memory), Time: int(old.KDF.Time), Lanes: int(old.KDF.Lanes),
 	}, key, halves, req.Place.Vault)
+	s.made.GenerateDataKey += key.Calls().Operations
 	return block, true, err
 }
 
@@ -118,7 +120,9 @@ func (j *job) opens(ctx context.Context, s *session, p opener.Place, pass opener
 		return err
 	}
 	defer o.seeds.Free()
-	return j.openHalves(ctx, o, p, factors{passphrase: pass}, me, block)
+	err = j.openHalves(ctx, o, p, factors{passphrase: pass}, me, block)
+	s.made.Decrypt += o.calls.Operations
+	return err
 }
 
 // moveBackend copies the keyring to another place and reads it back from there.

@@ -75,8 +75,7 @@ func (j *job) nextHalves(ctx context.Context, req *opener.Rekey, s *session) (*r
 		seeds.Free()
 		return nil, nil, err
 	}
-	s.calls.Operations += key.Calls().Operations
-	s.calls.Attempts += key.Calls().Attempts
+	s.made.GenerateDataKey += key.Calls().Operations
 	return next, seeds, nil
 }
 
