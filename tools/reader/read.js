@@ -1,9 +1,9 @@
 // Reads a vault: node read.js --vault FILE --keyring FOLDER --passphrase-file FILE
-//   (--device-key FILE | --share-file FILE) [--identity ID] [--private NAME]
+//   (--device-key FILE | --share-file FILE) [--identity ID] [--private NAME | --all-private]
 //
-// Prints what is in it as JSON: public keys, metadata, states; with --private
-// the private key of that name instead, in OpenSSH's format. Everything is
-// verified first. Exit status 1 and a line on standard error say what was refused.
+// Prints what is in it as JSON: public keys, metadata, states, and with
+// --all-private the private keys in OpenSSH's format; with --private only the one
+// of that name, as a file has it. Everything is verified first. Exit status 1 and a line on standard error say what was refused.
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -18,13 +18,15 @@ const bytes = (name) => new Uint8Array(readFileSync(name));
 function options() {
   const option = { type: 'string' };
   const names = ['vault', 'keyring', 'passphrase-file', 'device-key', 'share-file', 'identity', 'private'];
-  const { values } = parseArgs({ options: Object.fromEntries(names.map((n) => [n, option])) });
+  const { values } = parseArgs({ options: { ...Object.fromEntries(names.map((n) => [n, option])), 'all-private': { type: 'boolean' } } });
   for (const n of ['vault', 'keyring', 'passphrase-file']) if (!values[n]) throw new Error(`--${n} is missing`);
   if (!values['device-key'] === !values['share-file']) throw new Error('give --device-key or --share-file');
   return values;
 }
 
-function report(v) {
+const privateKey = (i) => opensshKey(i.meta.public, i.secret(), i.meta.comment);
+
+function report(v, all) {
   const items = v.items.map((i) => ({
     item: i.item,
     revision: i.revision,
@@ -40,6 +42,7 @@ function report(v) {
     }),
     ...(i.fault && { fault: i.fault.message }),
     ...(i.state === 'head' && { secretBytes: i.secret().length }),
+    ...(i.state === 'head' && all && { private: privateKey(i) }),
   }));
   return {
     vault: v.file.vault,
@@ -63,10 +66,10 @@ function run() {
       share: o['share-file'] && bytes(o['share-file']),
     },
   );
-  if (!o.private) return console.log(JSON.stringify(report(v), null, 2));
+  if (!o.private) return console.log(JSON.stringify(report(v, o['all-private']), null, 2));
   const found = v.items.find((i) => i.state === 'head' && i.meta.name === o.private);
   if (!found) throw new Error(`no key is called ${o.private}`);
-  process.stdout.write(opensshKey(found.meta.public, found.secret(), found.meta.comment));
+  process.stdout.write(privateKey(found));
 }
 
 try {
