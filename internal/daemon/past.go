@@ -141,7 +141,10 @@ func (v *vault) revisions(item id.Item, generations []durable.Generation) (list 
 	if err != nil {
 		return nil, err
 	}
-	deks, err := keyring.ParseDeks(o.keyring.Deks, o.id)
+	v.mu.Lock() // this isn't a job: one may replace the keyring meanwhile
+	object := o.keyring.Deks
+	v.mu.Unlock()
+	deks, err := keyring.ParseDeks(object, o.id)
 	if err != nil {
 		return nil, err
 	}
@@ -196,8 +199,10 @@ func (h *handler) Restore(ctx context.Context, call *control.Call, req *control.
 	if err != nil {
 		return nil, err
 	}
+	// As with an edit, only what was there to see is replaced.
+	seen := v.heads(o, f.item)
 	pending, err := v.write(ctx, o, change{ask: asker(call), seal: func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
-		s, err := o.keeper.SealLine(ctx, line, v.heads(o, f.item))
+		s, err := o.keeper.SealLine(ctx, line, seen)
 		if errors.Is(err, keeper.ErrNoKey) {
 			return nil, control.Errorf(control.CodeNotFound, "Superseded revisions keep their key for 30 days.", "revision %s of key %q can't be restored: its key is gone from the keyring", req.Revision, f.meta.Name)
 		}

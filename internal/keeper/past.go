@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"vigil/internal/id"
@@ -78,7 +79,11 @@ func (s *server) sealLine(r *wire.Reader, out []byte) ([]byte, error) {
 	line := vaultfile.Revision{Item: old.Item, Revision: id.NewRevision(), Parents: parents}
 	var dek keyring.DEK
 	err = s.withVault(func(v *vault) error {
-		oldDEK, ok := v.ring.Manifest().Lookup(old.Revision)
+		manifest := v.ring.Manifest()
+		if manifest == nil {
+			return fmt.Errorf("%w: no keyring was loaded", ErrRefused)
+		}
+		oldDEK, ok := manifest.Lookup(old.Revision)
 		if !ok || oldDEK.Item != old.Item {
 			return fmt.Errorf("%w: its DEK is gone from the keyring", ErrNoKey)
 		}
@@ -110,11 +115,28 @@ func (s *server) collect(r *wire.Reader, out []byte) ([]byte, error) {
 		if err != nil {
 			return err
 		}
-		object, err := v.ring.Collect(parsed.Has, at)
+		object, err := v.ring.Collect(v.holds(parsed), at)
 		out = append(out, object...)
 		return err
 	})
 	return out, err
+}
+
+// holds tells of a revision whether a file has it whole: a line that's damaged,
+// or that somebody put there, must not cost the DEK of the one it replaces.
+func (v *vault) holds(file *vaultfile.File) func(id.Item, id.Revision) bool {
+	lines := make(map[id.Revision][]*vaultfile.Revision, len(file.Revisions()))
+	for i := range file.Revisions() {
+		line := &file.Revisions()[i]
+		lines[line.Revision] = append(lines[line.Revision], line)
+	}
+	return func(item id.Item, revision id.Revision) bool {
+		dek, ok := v.ring.Deks().Lookup(revision)
+		// One that replaces nothing needn't be opened to answer.
+		return ok && dek.Item == item && len(dek.Parents) > 0 && slices.ContainsFunc(lines[revision], func(line *vaultfile.Revision) bool {
+			return line.Item == item && v.verifyRevision(line, &dek) == nil
+		})
+	}
 }
 
 // Verify has every layer and every item checked, and returns what is wrong.

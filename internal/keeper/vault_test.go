@@ -503,6 +503,72 @@ func TestLoadWhileKeysOpen(t *testing.T) {
 	wg.Wait()
 }
 
+// TestBeforeAKeyringIsLoaded everything that needs one is refused, and the
+// keeper goes on.
+func TestBeforeAKeyringIsLoaded(t *testing.T) {
+	w := newWorld(t, ed25519Key(t))
+	c := unlocked(t, w, w.Owner)
+	o := w.Objects()
+	for name, call := range map[string]func() error{
+		"verify":    func() error { _, err := c.Verify(t.Context(), o.File); return err },
+		"seal line": func() error { _, err := c.SealLine(t.Context(), w.items[0].Line.Line(), nil); return err },
+		"collect":   func() error { _, err := c.Collect(t.Context(), o.File, time.Now()); return err },
+		"deks":      func() error { _, _, err := c.Deks(t.Context(), keyring.Update{}, time.Now()); return err },
+		"rotation":  func() error { _, err := c.Rotation(t.Context(), StepNewKEK); return err },
+		"rewrap":    func() error { _, err := c.Rotation(t.Context(), StepRewrap); return err },
+		"retire":    func() error { _, err := c.Rotation(t.Context(), StepRetire); return err },
+	} {
+		t.Run(name, func(t *testing.T) { wantErr(t, call(), ErrRefused) })
+	}
+	signsWith(t, c, number(t, load(t, c, w), w.items[0].Line.Revision), w.keys[0])
+}
+
+// TestADEKGoesOnlyWhenItsSuccessorIsWhole: superseded long ago, it may go when
+// this device's file holds what replaced it, and a line that doesn't open is
+// not that.
+func TestADEKGoesOnlyWhenItsSuccessorIsWhole(t *testing.T) {
+	s := ed25519Key(t)
+	w := newWorld(t, s)
+	first := w.items[0].Line
+	next := w.Add(first.Item, "edited", s.public, s.encoding, first.Revision)
+	c, _ := opened(t, w)
+	late := time.Unix(ringtest.Now+keyring.KeepSuperseded+1, 0)
+	file := func(change func(*vaultfile.Revision)) []byte {
+		r := next.Line
+		r.Meta, r.Secret = bytes.Clone(r.Meta), bytes.Clone(r.Secret)
+		change(&r)
+		return slices.Concat(vaultfile.Header(w.Vault()), first.Line(), r.Line())
+	}
+	good := file(func(*vaultfile.Revision) {})
+	for _, tt := range []struct {
+		name string
+		file []byte
+		at   time.Time
+		goes bool
+	}{
+		{"too early", good, late.Add(-time.Hour), false},
+		{"successor missing", slices.Concat(vaultfile.Header(w.Vault()), first.Line()), late, false},
+		{"its metadata is damaged", file(func(r *vaultfile.Revision) { r.Meta[100] ^= 1 }), late, false},
+		{"its private key is damaged", file(func(r *vaultfile.Revision) { r.Secret[100] ^= 1 }), late, false},
+		{"it is another item's", file(func(r *vaultfile.Revision) { r.Item = id.NewItem() }), late, false},
+		{"whole", good, late, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			object, err := c.Collect(t.Context(), tt.file, tt.at)
+			if err != nil || (object != nil) != tt.goes {
+				t.Fatalf("a new manifest of %d bytes, %v", len(object), err)
+			}
+			if !tt.goes {
+				return
+			}
+			deks := must(keyring.ParseDeks(object, w.Vault()))(t)
+			if deks.Has(first.Item, first.Revision) || !deks.Has(first.Item, next.Line.Revision) {
+				t.Fatal("another DEK than the superseded one went")
+			}
+		})
+	}
+}
+
 func TestASecondIdentityReplacesTheFirst(t *testing.T) {
 	w := newWorld(t, ed25519Key(t))
 	member := ringtest.NewPerson(t, keyring.Member)
