@@ -80,6 +80,17 @@ func TestUsageErrorsExitWith2BeforeAnythingHappens(t *testing.T) {
 		"up --import all --import none",
 		"up --import /nonexistent/key",
 		"init --kdf-time -1",
+		"rotate extra",
+		"rotate --vault UPPER",
+		"identity nonsense",
+		"identity admit",
+		"identity admit /nonexistent/request",
+		"identity admit - --passphrase-file -",
+		"identity remove",
+		"identity request --kdf-time -1",
+		"passphrase --passphrase-file - --new-passphrase-file -",
+		"master set",
+		"backend set a b",
 	} {
 		t.Run(args, func(t *testing.T) {
 			r := b.run(strings.Fields(args)...)
