@@ -131,6 +131,12 @@ func TestNothingIsLeft(t *testing.T) {
 		s.vigilctl("edit", "imported-rsa-2048", "--tag", "old")
 		s.vigilctl("refresh")
 	})
+	step("verify and rotate", func(*testing.T) {
+		s.vigilctl("vault", "verify")
+		s.vigilctl("rotate")
+		s.vigilctl("rotate", "--deks")
+	})
+	step("another passphrase", func(t *testing.T) { s.changePassphrase(t) })
 	step("export", func(*testing.T) { s.export() })
 	step("wrong passphrase", func(t *testing.T) { s.wrongPassphrase(t) })
 	step("lock", func(t *testing.T) {
@@ -318,6 +324,14 @@ func (s *scene) export() {
 	for _, file := range []string{"out", "clear", "exportpass"} {
 		check(s.t, os.Remove(s.dir+"/"+file))
 	}
+}
+
+// changePassphrase also changes share, identity and KEK.
+func (s *scene) changePassphrase(t *testing.T) {
+	pass := []byte("the next passphrase: " + random(t))
+	file := s.write("nextpass", pass)
+	s.vigilctl("passphrase", "--passphrase-file", s.passFile, "--new-passphrase-file", file)
+	s.pass, s.passFile = pass, file
 }
 
 func (s *scene) wrongPassphrase(t *testing.T) {

@@ -56,10 +56,23 @@ func newSearch() *search {
 
 func slot(word uint64) uint64 { return word * 0x9e3779b97f4a7c15 >> (64 - filterBits) }
 
-// add looks for more forms from now on. One that was added before is no error.
+// known tells whether a form was added before. One of another value under a known
+// name, such as a passphrase that was changed, gets a name of its own.
+func (s *search) known(f *form) bool {
+	name := f.name
+	for n := 2; ; n++ {
+		old, ok := s.forms[f.name]
+		if !ok || bytes.Equal(old.bytes, f.bytes) {
+			return ok
+		}
+		f.name = fmt.Sprintf("%s (%d)", name, n)
+	}
+}
+
+// add looks for more forms from now on.
 func (s *search) add(forms ...form) error {
 	for _, f := range forms {
-		if _, known := s.forms[f.name]; known {
+		if s.known(&f) {
 			continue
 		}
 		if f.window == 0 {
