@@ -11,12 +11,11 @@ import (
 // idle, and when the lease wasn't renewed. They are checked when a timer says
 // so and, as timers stop in suspend, at least every recheck.
 type deadlines struct {
-	mu       sync.Mutex
-	idle     time.Duration // 0: none
-	lastUse  instant
-	lease    instant // zero: none
-	lastSeen instant
-	changed  chan struct{} // made by init, holds one token
+	mu      sync.Mutex
+	idle    time.Duration // 0: none
+	lastUse instant
+	lease   instant       // zero: none
+	changed chan struct{} // made by init, holds one token
 }
 
 // recheck bounds how late a deadline that passed in suspend is noticed after

@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
@@ -56,10 +55,6 @@ func bindLockLimit() error {
 	}
 	return nil
 }
-
-// patience bounds what must come at once on an idle machine; with others on it
-// and the race detector it takes longer. No test waits for it to be right.
-const patience = 20 * time.Second
 
 // exe returns what to start a keeper with: this binary.
 func exe(t testing.TB) string {
@@ -221,16 +216,6 @@ func wantErr(t *testing.T, got, want error) {
 	t.Helper()
 	if !errors.Is(got, want) {
 		t.Fatalf("got %v, want %v", got, want)
-	}
-}
-
-// ended waits until the keeper's process has ended.
-func ended(t testing.TB, c *Client) {
-	t.Helper()
-	select {
-	case <-c.Done():
-	case <-time.After(patience):
-		t.Fatal("the keeper still runs")
 	}
 }
 

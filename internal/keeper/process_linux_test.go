@@ -412,3 +412,17 @@ func TestAKeeperHasOnlyItsConnections(t *testing.T) {
 		}
 	}
 }
+
+// patience bounds what must come at once on an idle machine; with others on it
+// and the race detector it takes longer. No test waits for it to be right.
+const patience = 20 * time.Second
+
+// ended waits until the keeper's process has ended.
+func ended(t testing.TB, c *Client) {
+	t.Helper()
+	select {
+	case <-c.Done():
+	case <-time.After(patience):
+		t.Fatal("the keeper still runs")
+	}
+}

@@ -1,3 +1,5 @@
+//go:build linux
+
 package signer
 
 import (
@@ -96,12 +98,4 @@ func formsMLDSA(forms map[string][]byte, seeds compositeSeeds) {
 // ellipticCurve returns the library's curve.
 func ellipticCurve(c *curve) elliptic.Curve {
 	return map[int]elliptic.Curve{32: elliptic.P256(), 48: elliptic.P384(), 66: elliptic.P521()}[c.size]
-}
-
-// splitECDSA returns r and s of a signature blob.
-func splitECDSA(sig []byte) (r, s *big.Int) {
-	outer := wire.NewReader(sig)
-	outer.String()
-	inner := wire.NewReader(outer.String())
-	return new(big.Int).SetBytes(inner.Mpint()), new(big.Int).SetBytes(inner.Mpint())
 }

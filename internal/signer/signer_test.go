@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math/big"
 	"sync"
 	"testing"
 
@@ -370,4 +371,12 @@ func BenchmarkParse(b *testing.B) {
 			}
 		})
 	}
+}
+
+// splitECDSA returns r and s of a signature blob.
+func splitECDSA(sig []byte) (r, s *big.Int) {
+	outer := wire.NewReader(sig)
+	outer.String()
+	inner := wire.NewReader(outer.String())
+	return new(big.Int).SetBytes(inner.Mpint()), new(big.Int).SetBytes(inner.Mpint())
 }

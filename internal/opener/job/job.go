@@ -57,7 +57,7 @@ func Run(ctx context.Context) int {
 	if j.slab != nil {
 		defer func() { _ = j.slab.Close() }() // wipes what is left, whatever happened
 	}
-	if err := j.serve(ctx); err != nil && !errors.Is(err, io.EOF) {
+	if err := j.serve(ctx); !errors.Is(err, io.EOF) {
 		return 1
 	}
 	return 0
