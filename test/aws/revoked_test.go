@@ -201,7 +201,7 @@ func TestLeaseEnds(t *testing.T) {
 	for _, cut := range []string{"kms:", "s3:"} {
 		t.Run(cut, func(t *testing.T) {
 			w := newWorld(t)
-			l := w.laptop(w.alice, append(quick, `lease = "6s"`, `offline = "0"`)...)
+			l := w.laptop(w.alice, append(quick, `lease = "10s"`, `offline = "0"`)...)
 			l.ok(l.initArgs("--unlock")...)
 			l.addKey("shared")
 			end := w.faults(cut, awsfake.Fault{Status: 503, Code: "ServiceUnavailable", Message: "come again"})
@@ -228,7 +228,7 @@ func TestLeaseEnds(t *testing.T) {
 // TestLeaseIsRenewed: it isn't noticed while both answer.
 func TestLeaseIsRenewed(t *testing.T) {
 	w := newWorld(t)
-	l := w.laptop(w.alice, append(quick, `lease = "4s"`)...)
+	l := w.laptop(w.alice, append(quick, `lease = "8s"`)...)
 	l.ok(l.initArgs("--unlock")...)
 	l.addKey("shared")
 	first := *l.vault().LeaseEnds

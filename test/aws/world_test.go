@@ -46,7 +46,7 @@ const (
 	bucket     = "keyrings"
 	prefix     = "team"
 	// patience bounds the wait for what must happen by itself.
-	patience = 30 * time.Second
+	patience = time.Minute
 )
 
 // Exit statuses of vigilctl.
