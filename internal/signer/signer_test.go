@@ -263,8 +263,9 @@ func TestECDSANoncesDiffer(t *testing.T) {
 }
 
 func TestAppendSignAppends(t *testing.T) {
+	slab := newSlab(t) // one for all: the usual lock limit holds no eight of them
 	for _, s := range samples(t) {
-		k := parse(t, newSlab(t), s.encoded)
+		k := parse(t, slab, s.encoded)
 		out, err := k.AppendSign([]byte("before"), []byte("data"), FlagSHA512, false)
 		if err != nil {
 			t.Fatal(err)
