@@ -3,9 +3,7 @@ package envelope
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/hkdf"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
 
@@ -35,11 +33,11 @@ func sealSalted(out, key []byte, c Context) (sealed []byte, err error) {
 	}
 	guard.Do(func() {
 		var gcm cipher.AEAD
-		var commitment []byte
-		if gcm, commitment, err = derive(key, out[:saltSize], c); err != nil {
+		var commitment [commitmentSize]byte
+		if gcm, err = derive(&commitment, key, out[:saltSize], c); err != nil {
 			return
 		}
-		copy(out[saltSize:], commitment)
+		copy(out[saltSize:], commitment[:])
 		body := out[saltSize+commitmentSize:]
 		sealed = gcm.Seal(body[:0], make([]byte, gcm.NonceSize()), body, c)
 		sealed = out[:saltSize+commitmentSize+len(sealed)]
@@ -60,12 +58,12 @@ func Open(dst, key []byte, c Context, sealed []byte) (err error) {
 	}
 	guard.Do(func() {
 		var gcm cipher.AEAD
-		var commitment []byte
-		if gcm, commitment, err = derive(key, sealed[:saltSize], c); err != nil {
+		var commitment [commitmentSize]byte
+		if gcm, err = derive(&commitment, key, sealed[:saltSize], c); err != nil {
 			return
 		}
 		// Before decrypting: a ciphertext that opens under two keys is no use.
-		if subtle.ConstantTimeCompare(commitment, sealed[saltSize:saltSize+commitmentSize]) != 1 {
+		if subtle.ConstantTimeCompare(commitment[:], sealed[saltSize:saltSize+commitmentSize]) != 1 {
 			err = ErrWrongKey
 			return
 		}
@@ -80,20 +78,18 @@ func Open(dst, key []byte, c Context, sealed []byte) (err error) {
 	return err
 }
 
-// derive returns the single-use cipher of a salt and the commitment to its
-// key. It runs inside guard.Do.
-func derive(key, salt []byte, c Context) (cipher.AEAD, []byte, error) {
-	okm, err := hkdf.Key(sha256.New, key, salt, string(c), KeySize+commitmentSize)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer guard.Wipe(okm[:KeySize])
+// derive returns the single-use cipher of a salt and fills in the commitment to
+// its key. It runs inside guard.Do.
+func derive(commitment *[commitmentSize]byte, key, salt []byte, c Context) (cipher.AEAD, error) {
+	var okm [KeySize + commitmentSize]byte
+	expand(&okm, key, salt, c)
+	defer clear(okm[:])
+	copy(commitment[:], okm[KeySize:])
 	block, err := aes.NewCipher(okm[:KeySize])
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	gcm, err := cipher.NewGCM(block)
-	return gcm, okm[KeySize:], err
+	return cipher.NewGCM(block)
 }
 
 // NewKey fills dst with a random key. dst has KeySize bytes.
