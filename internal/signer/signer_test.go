@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"math/big"
 	"sync"
 	"testing"
@@ -224,12 +225,17 @@ func TestCurvesAllocateOnlyTheirReply(t *testing.T) {
 	for _, s := range samples(t)[:8] { // Ed25519 and ECDSA
 		k := parse(t, newSlab(t), s.encoded)
 		data, dst := make([]byte, 200), make([]byte, 0, 300)
-		if n := testing.AllocsPerRun(100, func() {
-			if _, err := k.AppendSign(dst, data, 0, false); err != nil {
-				t.Fatal(err)
-			}
-		}); n != 0 {
-			t.Errorf("%s: %v allocations", s.name, n)
+		// The count is the whole process's: the least of a few runs is the signer's.
+		least := math.Inf(1)
+		for range 5 {
+			least = min(least, testing.AllocsPerRun(100, func() {
+				if _, err := k.AppendSign(dst, data, 0, false); err != nil {
+					t.Fatal(err)
+				}
+			}))
+		}
+		if least != 0 {
+			t.Errorf("%s: %v allocations", s.name, least)
 		}
 	}
 }
