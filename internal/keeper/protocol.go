@@ -74,7 +74,7 @@ var (
 	// ErrRollback: the keyring is older than, or a fork of, what was seen before.
 	ErrRollback = errors.New("older than what this device has seen")
 	// ErrNoIdentity: the keyring doesn't let this identity in (any more).
-	ErrNoIdentity = errors.New("identity is not a member of the vault")
+	ErrNoIdentity = errors.New("access is gone")
 	// ErrGone: the keeper has ended.
 	ErrGone = errors.New("keeper has ended")
 
