@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"vigil/internal/control"
+	"vigil/internal/durable"
 	"vigil/internal/id"
 	"vigil/internal/keeper"
 	"vigil/internal/opener"
@@ -249,7 +250,16 @@ func (v *vault) load(ctx context.Context, o *openVault, pins keeper.Pins, keyrin
 	if o.noted == l.Pins {
 		return nil // the same keyring: only the vault file changed
 	}
-	return v.remember(ctx, o)
+	err = v.remember(ctx, o)
+	var disk *durable.WriteError
+	if errors.As(err, &disk) {
+		// A full or failing disk under the device state must keep nobody from
+		// their keys. It's tried again at the next load.
+		v.d.log.Warn("what this device has seen of the keyring can't be kept", "vault", v.name, "err", err)
+		v.setProblem(control.Errorf(control.CodeFailed, "Make room in "+v.d.o.Paths.State+".", "vault %q: %v", v.name, err))
+		return nil
+	}
+	return err
 }
 
 // remember keeps on this device what was accepted: an older keyring is refused

@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"syscall"
 	"testing"
-	"time"
 
 	"vigil/internal/sshtest"
 )
@@ -20,7 +19,7 @@ var (
 	errs   = flag.Int("errors", 80, "of the steps of a change, one in how many fails with each error")
 	setups = flag.Int("setups", 60, "of the steps of init and up, one in how many is a kill's")
 	only   = flag.String("only", "", "the one kind of change to look at")
-	seed   = flag.Uint64("seed", uint64(time.Now().UnixNano()), "seed of all random choices")
+	seed   = flag.Uint64("seed", 20261123, "seed of all random choices; another one each time finds more")
 )
 
 // smallDisk names the directory of a tmpfs in the tests' environment. Only root
