@@ -68,7 +68,7 @@ func torture(t *testing.T, rng *rand.Rand, want int) {
 		h.event = fmt.Sprintf("kill %d, of %s", done, victim)
 		killed[victim]++
 		recovered(h, victim, pid)
-		if done%500 == 0 {
+		if done%100 == 0 {
 			t.Logf("%d kills; %d changes reported as saved, %d not", done, saved, failed)
 		}
 	}
