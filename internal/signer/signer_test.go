@@ -222,6 +222,9 @@ func TestEd25519EqualsTheLibrary(t *testing.T) {
 }
 
 func TestCurvesAllocateOnlyTheirReply(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector allocates, too")
+	}
 	for _, s := range samples(t)[:8] { // Ed25519 and ECDSA
 		k := parse(t, newSlab(t), s.encoded)
 		data, dst := make([]byte, 200), make([]byte, 0, 300)
