@@ -2,5 +2,5 @@
 
 package signer
 
-// raceDetector: the race detector allocates for what it watches.
-const raceDetector = false
+// raceBuild says that the race detector is linked in.
+const raceBuild = false

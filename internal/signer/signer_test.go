@@ -222,7 +222,7 @@ func TestEd25519EqualsTheLibrary(t *testing.T) {
 }
 
 func TestCurvesAllocateOnlyTheirReply(t *testing.T) {
-	if raceDetector {
+	if raceBuild {
 		t.Skip("the race detector allocates, too")
 	}
 	for _, s := range samples(t)[:8] { // Ed25519 and ECDSA
