@@ -136,7 +136,7 @@ func TestCommandIsAScriptWithoutInterpreter(t *testing.T) {
 // Signals of the terminal reach the command, not the agent.
 func TestInterruptedCommand(t *testing.T) {
 	each(t, 0, func(t *testing.T, w *world) {
-		cmd := w.command(nil, "ssh-agent", "sh", "-c", 
+		cmd := w.command(nil, "ssh-agent", "sh", "-c",
 			// An agent that has answered has said which signals it ignores: before that,
 			// the signal below would end OpenSSH's.
 			"ssh-add -l >/dev/null; trap 'ssh-add -l; exit 4' INT; echo ready $SSH_AGENT_PID; while :; do read line || exit 1; done")
