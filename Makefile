@@ -59,11 +59,16 @@ test: deps-for-tests ## all tests: units, and the real binaries with real ssh, g
 	go test -count=1 -timeout 10m ./test/... || status=1; \
 	exit $$status
 
+# Of the suites, those that drive the agent itself: conformance, real ssh and git,
+# ssh-agent's command line, thousands of connections. The others search memory, kill
+# processes or wait for faults, and say nothing more under the detector.
+race_suites := ./test ./test/conformance ./test/stress ./test/agentcmd
+
 .PHONY: race
-race: deps-for-tests ## the same tests with the race detector in tests and binaries
+race: deps-for-tests ## unit tests, and the suites that drive the agent, with the race detector in tests and binaries
 	@status=0; export CGO_ENABLED=1; \
 	go test -race -timeout 20m $$(go list ./... | grep -v '^vigil/test') || status=1; \
-	go test -race -count=1 -timeout 30m ./test/... || status=1; \
+	go test -race -count=1 -timeout 30m $(race_suites) || status=1; \
 	exit $$status
 
 # Real clients and a real server, none written here: sops and the AWS command line
@@ -91,9 +96,10 @@ reader: deps-for-tests ## the second reader of the vault format, on the vectors 
 	go test -count=1 -v ./test/reader
 
 # Numbers and seeds: docs/durability.md.
+CRASH_FLAGS ?= -kills 200 -every 1 -errors 5 -setups 8
 .PHONY: crash
 crash: deps-for-tests ## kill and starve the real binaries at 200 random moments and at every step of a change
-	go test -count=1 -timeout 60m -v ./test/crash -kills 200 -every 1 -errors 5 -setups 8
+	go test -count=1 -timeout 60m -v ./test/crash $(CRASH_FLAGS)
 
 .PHONY: crash-long
 crash-long: deps-for-tests ## 5,000 kills, and every step of init and up (an hour and more)
