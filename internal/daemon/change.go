@@ -40,47 +40,36 @@ func (h *handler) Add(ctx context.Context, call *control.Call, req *control.AddR
 		job.Passphrase = 2
 	}
 	job.Keeper = opener.File(len(files) + 1)
-	key, saved, err := h.d.newKey(ctx, asker(call), req.Vault, meta, files, func(o *openVault) opener.Request {
+	return withUnlocked(ctx, h.d, req.Vault, func(ctx context.Context, v *vault, o *openVault) (*control.AddReply, error) {
 		job.Vault = o.id
-		return opener.Request{Import: &job}
+		key, saved, err := v.newKey(ctx, o, asker(call), meta, files, opener.Request{Import: &job})
+		if err != nil {
+			return nil, err
+		}
+		return &control.AddReply{Saved: saved, Key: key}, nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &control.AddReply{Saved: saved, Key: key}, nil
 }
 
 // Generate makes a new key.
 func (h *handler) Generate(ctx context.Context, call *control.Call, req *control.GenerateRequest) (*control.GenerateReply, error) {
 	meta := vaultfile.Meta{Name: req.Name, Comment: req.Comment, Hosts: req.Hosts, Tags: req.Tags}
-	key, saved, err := h.d.newKey(ctx, asker(call), req.Vault, meta, nil, func(o *openVault) opener.Request {
-		return opener.Request{Generate: &opener.Generate{Vault: o.id, Type: req.Type, Bits: req.Bits, Comment: req.Comment, Keeper: 1}}
+	job := opener.Generate{Type: req.Type, Bits: req.Bits, Comment: req.Comment, Keeper: 1}
+	return withUnlocked(ctx, h.d, req.Vault, func(ctx context.Context, v *vault, o *openVault) (*control.GenerateReply, error) {
+		job.Vault = o.id
+		key, saved, err := v.newKey(ctx, o, asker(call), meta, nil, opener.Request{Generate: &job})
+		if err != nil {
+			return nil, err
+		}
+		return &control.GenerateReply{Saved: saved, Key: key}, nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &control.GenerateReply{Saved: saved, Key: key}, nil
 }
 
 // newKey has an opener hand a key to the keeper, and saves it as a new item.
-func (d *Daemon) newKey(ctx context.Context, ask opener.Asker, vaultName string, meta vaultfile.Meta, files []*os.File, request func(*openVault) opener.Request) (key control.Key, saved control.Saved, err error) {
-	v, err := d.find(vaultName)
-	if err != nil {
-		return key, saved, err
-	}
-	ctx, done, err := v.beginJob(ctx)
-	if err != nil {
-		return key, saved, err
-	}
-	defer done()
-	o, err := v.current()
-	if err != nil {
-		return key, saved, err
-	}
+func (v *vault) newKey(ctx context.Context, o *openVault, ask opener.Asker, meta vaultfile.Meta, files []*os.File, req opener.Request) (key control.Key, saved control.Saved, err error) {
 	if err := v.nameIsFree(o, meta.Name, id.Item{}); err != nil {
 		return key, saved, err
 	}
-	draft, parsed, err := v.draft(ctx, o, files, request(o))
+	draft, parsed, err := v.draft(ctx, o, files, req)
 	// Sealing takes it; otherwise it would lie in the keeper until the vault is locked.
 	defer func() { _ = o.keeper.DropDraft(context.WithoutCancel(ctx), draft.Number) }()
 	if err != nil {
@@ -206,43 +195,26 @@ func (v *vault) item(o *openVault, item id.Item) (control.Key, error) {
 
 // Remove deletes an item for good.
 func (h *handler) Remove(ctx context.Context, call *control.Call, req *control.RemoveRequest) (*control.RemoveReply, error) {
-	v, f, err := h.d.resolve(req.Vault, req.Key)
-	if err != nil {
-		return nil, err
-	}
-	ctx, done, err := v.beginJob(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	o, err := v.current()
-	if err != nil {
-		return nil, err
-	}
-	key := v.describe(f)
-	pending, err := v.write(ctx, o, change{ask: asker(call), remove: []id.Item{f.item}})
-	if err != nil {
-		return nil, err
-	}
-	return &control.RemoveReply{Saved: control.Saved{Pending: pending}, Key: key}, nil
+	return withKey(ctx, h.d, req.Vault, req.Key, func(ctx context.Context, v *vault, o *openVault, f *fact) (*control.RemoveReply, error) {
+		key := v.describe(f)
+		pending, err := v.write(ctx, o, change{ask: asker(call), remove: []id.Item{f.item}})
+		if err != nil {
+			return nil, err
+		}
+		return &control.RemoveReply{Saved: control.Saved{Pending: pending}, Key: key}, nil
+	})
 }
 
 // Edit makes a revision of an item with other metadata.
 func (h *handler) Edit(ctx context.Context, call *control.Call, req *control.EditRequest) (*control.EditReply, error) {
-	v, f, err := h.d.resolve(req.Vault, req.Key)
+	return withKey(ctx, h.d, req.Vault, req.Key, func(ctx context.Context, v *vault, o *openVault, f *fact) (*control.EditReply, error) {
+		return v.edit(ctx, o, f, req, asker(call))
+	})
+}
+
+func (v *vault) edit(ctx context.Context, o *openVault, f *fact, req *control.EditRequest, ask opener.Asker) (*control.EditReply, error) {
+	f, err := v.keep(o, f, req)
 	if err != nil {
-		return nil, err
-	}
-	ctx, done, err := v.beginJob(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	o, err := v.current()
-	if err != nil {
-		return nil, err
-	}
-	if f, err = v.keep(o, f, req); err != nil {
 		return nil, err
 	}
 	meta, err := v.edited(o, f, req)
@@ -250,7 +222,7 @@ func (h *handler) Edit(ctx context.Context, call *control.Call, req *control.Edi
 		return nil, err
 	}
 	seen := v.heads(o, f.item)
-	pending, err := v.write(ctx, o, change{ask: asker(call), seal: func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
+	pending, err := v.write(ctx, o, change{ask: ask, seal: func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
 		if !slices.Contains(v.heads(o, f.item), f.revision) {
 			return nil, control.Errorf(control.CodeExists, "Look at it, and try again.", "key %q was changed elsewhere meanwhile; nothing was changed here", f.meta.Name)
 		}
@@ -376,62 +348,4 @@ func certifies(cert, public []byte) error {
 		return control.Errorf(control.CodeFailed, "Give the certificate of this key.", "the certificate is for another key")
 	}
 	return nil
-}
-
-// export has an opener open one item from scratch; the keeper has no part in it.
-func (v *vault) export(ctx context.Context, f *fact, req *control.ExportRequest, ask opener.Asker) error {
-	ctx, done, err := v.beginJob(ctx)
-	if err != nil {
-		return err
-	}
-	defer done()
-	o, err := v.current()
-	if err != nil {
-		return err
-	}
-	line, err := v.line(f)
-	if err != nil {
-		return err
-	}
-	if err := v.slowDown(ctx); err != nil {
-		return err
-	}
-	files := []*os.File{req.Passphrase, req.Output}
-	job := opener.Export{Place: v.place(o.id, o.identity), Passphrase: 1, Output: 2, Line: line}
-	switch {
-	case req.NewPassphrase != nil:
-		files = append(files, req.NewPassphrase)
-		job.NewPassphrase = 3
-	case !req.Plaintext:
-		return control.Errorf(control.CodeUsage, "Give a passphrase for the file, or insist with --plaintext.", "an exported key needs a passphrase")
-	}
-	c, err := opener.Start(ctx, v.d.o.Opener, o.id, files...)
-	if err != nil {
-		return openerError(v.name, err)
-	}
-	defer c.Close()
-	reply, err := c.Do(ctx, opener.Request{Export: &job}, ask)
-	v.noteAttempt(err)
-	if err != nil {
-		v.d.why.note(control.Refusal{What: "export", Vault: v.name, Key: f.meta.Name, Reason: err.Error(), UID: os.Getuid()})
-		return openerError(v.name, err)
-	}
-	if reply.Export != nil {
-		v.d.calls.add(reply.Export.Calls)
-	}
-	return nil
-}
-
-// line returns a revision's line of the vault file.
-func (v *vault) line(f *fact) ([]byte, error) {
-	_, file, err := v.readFile()
-	if err != nil {
-		return nil, err
-	}
-	for i := range file.Revisions() {
-		if r := &file.Revisions()[i]; r.Revision == f.revision && r.Item == f.item {
-			return r.Line(), nil
-		}
-	}
-	return nil, control.Errorf(control.CodeDamaged, "Put back a good copy of the vault file.", "vault %q has no line of key %q any more", v.name, f.meta.Name)
 }

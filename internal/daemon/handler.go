@@ -117,22 +117,6 @@ func (h *handler) Refresh(ctx context.Context, call *control.Call, req *control.
 	return r, nil
 }
 
-// Export writes a key file, with the passphrase asked for anew.
-func (h *handler) Export(ctx context.Context, call *control.Call, req *control.ExportRequest) (*control.ExportReply, error) {
-	v, f, err := h.d.resolve(req.Vault, req.Key)
-	if err != nil {
-		return nil, err
-	}
-	if err := v.export(ctx, f, req, asker(call)); err != nil {
-		return nil, err
-	}
-	r := &control.ExportReply{Key: v.describe(f)}
-	if req.Plaintext {
-		r.Notices = append(r.Notices, "The file isn't protected by a passphrase: whoever reads it has the key.")
-	}
-	return r, nil
-}
-
 // asker asks the person at vigilctl on an opener's behalf.
 func asker(call *control.Call) opener.Asker {
 	return func(ctx context.Context, message string) (string, error) {

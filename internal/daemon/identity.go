@@ -34,11 +34,12 @@ func (h *handler) IdentityRequest(ctx context.Context, call *control.Call, req *
 	if err != nil {
 		return nil, err
 	}
-	ctx, done, err := v.beginJob(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
+	return inTurn(ctx, v, func(ctx context.Context) (*control.IdentityRequestReply, error) {
+		return v.requestIdentity(ctx, req, asker(call))
+	})
+}
+
+func (v *vault) requestIdentity(ctx context.Context, req *control.IdentityRequestRequest, ask opener.Asker) (*control.IdentityRequestReply, error) {
 	name := pubkey.CleanComment(req.Name)
 	if len(name) > keyring.MaxRequestName {
 		return nil, control.Errorf(control.CodeUsage, "Choose a shorter one.", "a name has at most %d bytes", keyring.MaxRequestName)
@@ -54,14 +55,14 @@ func (h *handler) IdentityRequest(ctx context.Context, call *control.Call, req *
 	if err := v.mayEnrol(a, req.Replace); err != nil {
 		return nil, err
 	}
-	if err := config.WriteVault(ctx, h.d.o.Paths, v.name, v.cfg.VaultConfig); err != nil {
+	if err := config.WriteVault(ctx, v.d.o.Paths, v.name, v.cfg.VaultConfig); err != nil {
 		return nil, err
 	}
 	job := &opener.Enrol{
 		Place: v.place(a.vault, id.Identity{}), Passphrase: 1, Name: name,
 		MemoryKiB: int(req.KDF.MemoryMiB) << 10, Time: int(req.KDF.Time), Lanes: int(req.KDF.Parallelism),
 	}
-	reply, err := v.runAnew(ctx, a, "identity request", opener.Request{Enrol: job}, asker(call), req.Passphrase)
+	reply, err := v.runAnew(ctx, a, "identity request", opener.Request{Enrol: job}, ask, req.Passphrase)
 	if err != nil {
 		return nil, err
 	}
@@ -142,15 +143,12 @@ func (v *vault) readRequest(text string) (*keyring.Request, error) {
 
 // IdentityAdmit lets an identity in.
 func (h *handler) IdentityAdmit(ctx context.Context, call *control.Call, req *control.IdentityAdmitRequest) (*control.IdentityAdmitReply, error) {
-	v, err := h.d.find(req.Vault)
-	if err != nil {
-		return nil, err
-	}
-	ctx, done, err := v.beginJob(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
+	return withVault(ctx, h.d, req.Vault, func(ctx context.Context, v *vault) (*control.IdentityAdmitReply, error) {
+		return v.admit(ctx, req, asker(call))
+	})
+}
+
+func (v *vault) admit(ctx context.Context, req *control.IdentityAdmitRequest, ask opener.Asker) (*control.IdentityAdmitReply, error) {
 	role := keyring.Role(req.Role)
 	if role != keyring.Owner && role != keyring.Member {
 		return nil, control.Errorf(control.CodeUsage, "Give owner or member.", "no identity can have the role %.20q", req.Role)
@@ -167,7 +165,7 @@ func (h *handler) IdentityAdmit(ctx context.Context, call *control.Call, req *co
 		return nil, err
 	}
 	job := &opener.Admit{Place: v.place(a.vault, a.identity), Seen: a.seen, Passphrase: 1, Text: req.Text, Role: role}
-	reply, err := v.runAnew(ctx, a, "identity admit", opener.Request{Admit: job}, asker(call), req.Passphrase)
+	reply, err := v.runAnew(ctx, a, "identity admit", opener.Request{Admit: job}, ask, req.Passphrase)
 	if err != nil {
 		return nil, err
 	}
@@ -256,15 +254,12 @@ func (v *vault) identityNamed(members []byte, a anew, want id.Identity) (control
 
 // IdentityRemove shuts an identity out.
 func (h *handler) IdentityRemove(ctx context.Context, call *control.Call, req *control.IdentityRemoveRequest) (*control.IdentityRemoveReply, error) {
-	v, err := h.d.find(req.Vault)
-	if err != nil {
-		return nil, err
-	}
-	ctx, done, err := v.beginJob(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
+	return withVault(ctx, h.d, req.Vault, func(ctx context.Context, v *vault) (*control.IdentityRemoveReply, error) {
+		return v.expel(ctx, req, asker(call))
+	})
+}
+
+func (v *vault) expel(ctx context.Context, req *control.IdentityRemoveRequest, ask opener.Asker) (*control.IdentityRemoveReply, error) {
 	a, err := v.anew()
 	if err != nil {
 		return nil, err
@@ -282,7 +277,7 @@ func (h *handler) IdentityRemove(ctx context.Context, call *control.Call, req *c
 		return nil, err
 	}
 	job := &opener.Expel{Place: v.place(a.vault, a.identity), Seen: a.seen, Passphrase: 1, Identity: victim}
-	reply, err := v.runAnew(ctx, a, "identity remove", opener.Request{Expel: job}, asker(call), req.Passphrase)
+	reply, err := v.runAnew(ctx, a, "identity remove", opener.Request{Expel: job}, ask, req.Passphrase)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"vigil/internal/backend"
 	"vigil/internal/config"
@@ -20,28 +21,19 @@ const moveBlob = "moving-to"
 // MasterSet moves this device's identity to another master key: first the unlock
 // block in the keyring, verified with the new key, then the configuration.
 func (h *handler) MasterSet(ctx context.Context, call *control.Call, req *control.MasterSetRequest) (*control.MasterSetReply, error) {
-	v, err := h.d.find(req.Vault)
-	if err != nil {
-		return nil, err
-	}
-	ctx, done, err := v.beginJob(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
+	return withVault(ctx, h.d, req.Vault, func(ctx context.Context, v *vault) (*control.MasterSetReply, error) {
+		return v.moveMaster(ctx, req, asker(call))
+	})
+}
+
+func (v *vault) moveMaster(ctx context.Context, req *control.MasterSetRequest, ask opener.Asker) (*control.MasterSetReply, error) {
 	uri, err := master.ParseURI(req.Master)
 	if err != nil {
 		return nil, control.Errorf(control.CodeUsage, "See `vigilctl master set --help`.", "%v", err)
 	}
 	from, next := v.cfg.Master, v.cfg.VaultConfig
 	next.Master = uri.String()
-	if from == next.Master {
-		return nil, control.Errorf(control.CodeExists, "", "the master key of vault %q is %s already", v.name, from)
-	}
-	if err := config.CheckVault(h.d.o.Paths, v.name, next); err != nil {
-		return nil, err
-	}
-	a, err := v.anew()
+	a, err := v.mayMove("master key", from, next.Master, next)
 	if err != nil {
 		return nil, err
 	}
@@ -49,78 +41,81 @@ func (h *handler) MasterSet(ctx context.Context, call *control.Call, req *contro
 		return nil, err
 	}
 	job := &opener.MoveMaster{Place: v.place(a.vault, a.identity), Seen: a.seen, Passphrase: 1, To: next.Master}
-	reply, err := v.runAnew(ctx, a, "master set", opener.Request{MoveMaster: job}, asker(call), req.Passphrase)
+	changed, err := v.move(ctx, a, next, "master set", opener.Request{MoveMaster: job}, ask, req.Passphrase)
 	if err != nil {
 		return nil, err
 	}
-	if reply.Changed == nil {
-		return nil, errors.New("move to another master key: the opener gave no answer")
-	}
-	after := context.WithoutCancel(ctx) // the keyring names the new key: so must the configuration
-	if err := v.adopt(after, next); err != nil {
-		return nil, err
-	}
+	after := context.WithoutCancel(ctx)
 	if err := a.state.DropBlob(after, moveBlob); err != nil {
 		return nil, err
 	}
-	r := &control.MasterSetReply{Vault: v.name, Master: next.Master, NewShare: reply.Changed.NewShare}
+	r := &control.MasterSetReply{Vault: v.name, Master: next.Master, NewShare: changed.NewShare}
 	if r.NewShare || !v.remote() {
 		v.forgetOffline(after, a.state) // it is of the old share, and is kept anew at the next unlock
 	}
 	if from == master.SchemeLocal {
-		r.Notices = append(r.Notices, "This device's own master key stays in "+h.d.o.Paths.Device()+": other vaults may need it. Remove it when none does.")
+		r.Notices = append(r.Notices, "This device's own master key stays in "+v.d.o.Paths.Device()+": other vaults may need it. Remove it when none does.")
 	} else {
 		r.Notices = append(r.Notices, "Other devices and people have their own shares: each moves by itself. Disable the old key only when none uses it any more (`vigilctl identity list`).")
 	}
-	return r, v.takeChanged(after, a, reply.Changed)
+	return r, v.takeChanged(after, a, changed)
 }
 
 // BackendSet moves this device to another place of the keyring: first a verified
 // copy, then the configuration. The old place stays as it is.
 func (h *handler) BackendSet(ctx context.Context, call *control.Call, req *control.BackendSetRequest) (*control.BackendSetReply, error) {
-	v, err := h.d.find(req.Vault)
-	if err != nil {
-		return nil, err
-	}
-	ctx, done, err := v.beginJob(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
+	return withVault(ctx, h.d, req.Vault, func(ctx context.Context, v *vault) (*control.BackendSetReply, error) {
+		return v.moveBackend(ctx, req, asker(call))
+	})
+}
+
+func (v *vault) moveBackend(ctx context.Context, req *control.BackendSetRequest, ask opener.Asker) (*control.BackendSetReply, error) {
 	uri, err := backend.ParseURI(req.Backend)
 	if err != nil {
 		return nil, control.Errorf(control.CodeUsage, "See `vigilctl backend set --help`.", "%v", err)
 	}
 	from, next := v.cfg.Backend, v.cfg.VaultConfig
 	next.Backend = uri.String()
-	if from == next.Backend {
-		return nil, control.Errorf(control.CodeExists, "", "the backend of vault %q is %s already", v.name, from)
-	}
-	if err := config.CheckVault(h.d.o.Paths, v.name, next); err != nil {
-		return nil, err
-	}
-	a, err := v.anew()
+	a, err := v.mayMove("backend", from, next.Backend, next)
 	if err != nil {
 		return nil, err
 	}
 	job := &opener.MoveBackend{Place: v.place(a.vault, a.identity), Seen: a.seen, Passphrase: 1, To: next.Backend}
-	reply, err := v.runAnew(ctx, a, "backend set", opener.Request{MoveBackend: job}, asker(call), req.Passphrase)
+	changed, err := v.move(ctx, a, next, "backend set", opener.Request{MoveBackend: job}, ask, req.Passphrase)
 	if err != nil {
 		return nil, err
 	}
-	if reply.Changed == nil {
-		return nil, errors.New("move to another backend: the opener gave no answer")
-	}
-	after := context.WithoutCancel(ctx)
-	if err := v.adopt(after, next); err != nil {
-		return nil, err
-	}
-	r := &control.BackendSetReply{Vault: v.name, Backend: next.Backend, Copied: !reply.Changed.Already}
+	r := &control.BackendSetReply{Vault: v.name, Backend: next.Backend, Copied: !changed.Already}
 	r.Notices = []string{
 		"Every other device of this vault moves with the same command, and nobody may write at the old place meanwhile: what is written there after the copy isn't at the new one.",
 		"The old place was left as it is. When no device uses it any more, remove " + v.oldPlace(from) + ".",
 	}
-	return r, v.takeChanged(after, a, reply.Changed)
+	return r, v.takeChanged(context.WithoutCancel(ctx), a, changed)
+}
+
+// mayMove looks whether a part of the vault can go from one place to another, as
+// next has it.
+func (v *vault) mayMove(part, from, to string, next config.VaultConfig) (anew, error) {
+	if from == to {
+		return anew{}, control.Errorf(control.CodeExists, "", "the %s of vault %q is %s already", part, v.name, from)
+	}
+	if err := config.CheckVault(v.d.o.Paths, v.name, next); err != nil {
+		return anew{}, err
+	}
+	return v.anew()
+}
+
+// move has an opener do what moves a part of the vault. Once that is stored, the
+// configuration must say so too, whatever ends the job.
+func (v *vault) move(ctx context.Context, a anew, next config.VaultConfig, what string, req opener.Request, ask opener.Asker, passphrase *os.File) (*opener.Changed, error) {
+	reply, err := v.runAnew(ctx, a, what, req, ask, passphrase)
+	if err != nil {
+		return nil, err
+	}
+	if reply.Changed == nil {
+		return nil, errors.New(what + ": the opener gave no answer")
+	}
+	return reply.Changed, v.adopt(context.WithoutCancel(ctx), next)
 }
 
 // oldPlace names the objects that a move left behind.

@@ -11,15 +11,12 @@ import (
 
 // Passphrase changes the passphrase of this device's identity.
 func (h *handler) Passphrase(ctx context.Context, call *control.Call, req *control.PassphraseRequest) (*control.PassphraseReply, error) {
-	v, err := h.d.find(req.Vault)
-	if err != nil {
-		return nil, err
-	}
-	ctx, done, err := v.beginJob(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
+	return withVault(ctx, h.d, req.Vault, func(ctx context.Context, v *vault) (*control.PassphraseReply, error) {
+		return v.changePassphrase(ctx, req, asker(call))
+	})
+}
+
+func (v *vault) changePassphrase(ctx context.Context, req *control.PassphraseRequest, ask opener.Asker) (*control.PassphraseReply, error) {
 	a, err := v.anew()
 	if err != nil {
 		return nil, err
@@ -31,7 +28,7 @@ func (h *handler) Passphrase(ctx context.Context, call *control.Call, req *contr
 		Place: v.place(a.vault, a.identity), Seen: a.seen, Passphrase: 1, NewPassphrase: 2,
 		MemoryKiB: int(req.KDF.MemoryMiB) << 10, Time: int(req.KDF.Time), Lanes: int(req.KDF.Parallelism),
 	}
-	changed, err := v.rekey(ctx, a, job, asker(call), []*os.File{req.Passphrase, req.NewPassphrase})
+	changed, err := v.rekey(ctx, a, job, ask, []*os.File{req.Passphrase, req.NewPassphrase})
 	if err != nil {
 		return nil, err
 	}

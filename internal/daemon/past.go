@@ -21,19 +21,12 @@ import (
 
 // Verify has every layer and every item of a vault checked.
 func (h *handler) Verify(ctx context.Context, _ *control.Call, req *control.VerifyRequest) (*control.VerifyReply, error) {
-	v, err := h.d.find(req.Vault)
-	if err != nil {
-		return nil, err
-	}
-	ctx, done, err := v.beginJob(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	o, err := v.current()
-	if err != nil {
-		return nil, err
-	}
+	return withUnlocked(ctx, h.d, req.Vault, func(ctx context.Context, v *vault, o *openVault) (*control.VerifyReply, error) {
+		return v.verify(ctx, o)
+	})
+}
+
+func (v *vault) verify(ctx context.Context, o *openVault) (*control.VerifyReply, error) {
 	data, f, err := v.readFile()
 	if err != nil {
 		return nil, err
@@ -182,26 +175,19 @@ func (v *vault) revisions(item id.Item, generations []durable.Generation) (list 
 
 // Restore brings a superseded revision back as a new one.
 func (h *handler) Restore(ctx context.Context, call *control.Call, req *control.RestoreRequest) (*control.RestoreReply, error) {
-	v, f, err := h.d.resolve(req.Vault, req.Key)
-	if err != nil {
-		return nil, err
-	}
-	ctx, done, err := v.beginJob(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	o, err := v.current()
-	if err != nil {
-		return nil, err
-	}
+	return withKey(ctx, h.d, req.Vault, req.Key, func(ctx context.Context, v *vault, o *openVault, f *fact) (*control.RestoreReply, error) {
+		return v.restore(ctx, o, f, req, asker(call))
+	})
+}
+
+func (v *vault) restore(ctx context.Context, o *openVault, f *fact, req *control.RestoreRequest, ask opener.Asker) (*control.RestoreReply, error) {
 	line, err := v.pastLine(o, f.item, req.Revision)
 	if err != nil {
 		return nil, err
 	}
 	// As with an edit, only what was there to see is replaced.
 	seen := v.heads(o, f.item)
-	pending, err := v.write(ctx, o, change{ask: asker(call), seal: func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
+	pending, err := v.write(ctx, o, change{ask: ask, seal: func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
 		s, err := o.keeper.SealLine(ctx, line, seen)
 		if errors.Is(err, keeper.ErrNoKey) {
 			return nil, control.Errorf(control.CodeNotFound, "Superseded revisions keep their key for 30 days.", "revision %s of key %q can't be restored: its key is gone from the keyring", req.Revision, f.meta.Name)

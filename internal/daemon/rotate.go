@@ -27,27 +27,16 @@ type kekSeen struct {
 
 // Rotate replaces the KEK, and with it every DEK if asked to.
 func (h *handler) Rotate(ctx context.Context, call *control.Call, req *control.RotateRequest) (*control.RotateReply, error) {
-	v, err := h.d.find(req.Vault)
-	if err != nil {
-		return nil, err
-	}
-	ctx, done, err := v.beginJob(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	o, err := v.current()
-	if err != nil {
-		return nil, err
-	}
-	if err := v.rotate(ctx, o, asker(call)); err != nil {
-		return nil, err
-	}
-	r := &control.RotateReply{Vault: v.name, KEK: o.loaded.KEK}
-	if req.Deks {
-		r.Renewed, r.Left, r.Pending, err = v.renewDEKs(ctx, o, asker(call))
-	}
-	return r, err
+	return withUnlocked(ctx, h.d, req.Vault, func(ctx context.Context, v *vault, o *openVault) (r *control.RotateReply, err error) {
+		if err := v.rotate(ctx, o, asker(call)); err != nil {
+			return nil, err
+		}
+		r = &control.RotateReply{Vault: v.name, KEK: o.loaded.KEK}
+		if req.Deks {
+			r.Renewed, r.Left, r.Pending, err = v.renewDEKs(ctx, o, asker(call))
+		}
+		return r, err
+	})
 }
 
 // rotation is what the front needs of a keyring to go on with a rotation.
