@@ -30,9 +30,6 @@ To add a key for this session only, use ssh-add.`,
   vigilctl add key.ppk --key-passphrase-file ppk.pass --host '*.example.org'`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkVault(req.Vault); err != nil {
-				return err
-			}
 			if args[0] == "-" && pass.stdin(a) {
 				return control.Errorf(control.CodeUsage, "Give one of them as a file.", "standard input can't be both the key and its passphrase")
 			}
@@ -51,7 +48,6 @@ To add a key for this session only, use ssh-add.`,
 			if err != nil {
 				return err
 			}
-			a.saved(reply.Saved)
 			return a.print(reply, func(w io.Writer) { fmt.Fprintln(w, keyLine(reply.Key)) })
 		},
 	}

@@ -30,9 +30,6 @@ keep their own passphrases.`,
   vigilctl passphrase --vault work --kdf-memory 1024`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkVault(req.Vault); err != nil {
-				return err
-			}
 			if old.stdin(a) && next.stdin(a) {
 				return control.Errorf(control.CodeUsage, "Give one of them as a file.", "standard input can't be both passphrases")
 			}
@@ -41,13 +38,12 @@ keep their own passphrases.`,
 			if err != nil {
 				return err
 			}
-			a.saved(reply.Saved)
 			return a.print(reply, func(w io.Writer) {
 				fmt.Fprintf(w, "vault %s: passphrase changed, KEK %d\n", printable(reply.Vault), reply.KEK)
 			})
 		},
 	}
-	kdfFlags(cmd, &req.KDF, "as before")
+	kdfFlags(cmd, &req.KDF, "as before", "as before", "as before")
 	old.flags(cmd)
 	next.flags(cmd)
 	vaultFlag(cmd, &req.Vault, "the default one")
@@ -82,8 +78,6 @@ func (a *app) masterCommand() *cobra.Command {
 		Long: `Move this device's identity to another master key: the key above all others, which
 never leaves where it is.`,
 		Example: `  vigilctl master set 'awskms:///alias/vigil?region=eu-central-1'`,
-		Args:    knownCommand,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	return a.under(cmd, a.masterSetCommand())
 }
@@ -103,21 +97,8 @@ It asks for your passphrase, unlocked or not. Other identities move by themselve
 		Example: `  vigilctl master set 'awskms:///alias/vigil?region=eu-central-1'`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkVault(req.Vault); err != nil {
-				return err
-			}
 			req.Master = args[0]
-			var reply *control.MasterSetReply
-			err := a.withPassphrase(cmd.Context(), pass, "Your passphrase of the vault: ", control.CodeWrongPassphrase, func(f *os.File) (err error) {
-				req.Passphrase = f
-				reply, err = call(cmd.Context(), a, &req)
-				return err
-			})
-			if err != nil {
-				return err
-			}
-			a.saved(reply.Saved)
-			return a.print(reply, func(w io.Writer) {
+			return sendWithPassphrase(cmd.Context(), a, pass, yourPassphrase, &req, &req.Passphrase, func(w io.Writer, reply *control.MasterSetReply) {
 				fmt.Fprintf(w, "vault %s: master key %s\n", printable(reply.Vault), printable(reply.Master))
 			})
 		},
@@ -134,8 +115,6 @@ func (a *app) backendCommand() *cobra.Command {
 		Long: `Move the keyring, that is the list of who may open a vault and the wrapped keys of its
 items, to another place.`,
 		Example: `  vigilctl backend set s3://bucket/vigil`,
-		Args:    knownCommand,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	return a.under(cmd, a.backendSetCommand())
 }
@@ -156,21 +135,8 @@ It asks for your passphrase, unlocked or not.`,
 		Example: `  vigilctl backend set s3://bucket/vigil`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkVault(req.Vault); err != nil {
-				return err
-			}
 			req.Backend = args[0]
-			var reply *control.BackendSetReply
-			err := a.withPassphrase(cmd.Context(), pass, "Your passphrase of the vault: ", control.CodeWrongPassphrase, func(f *os.File) (err error) {
-				req.Passphrase = f
-				reply, err = call(cmd.Context(), a, &req)
-				return err
-			})
-			if err != nil {
-				return err
-			}
-			a.saved(reply.Saved)
-			return a.print(reply, func(w io.Writer) {
+			return sendWithPassphrase(cmd.Context(), a, pass, yourPassphrase, &req, &req.Passphrase, func(w io.Writer, reply *control.BackendSetReply) {
 				how := "copied to"
 				if !reply.Copied {
 					how = "already at"

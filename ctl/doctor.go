@@ -33,9 +33,6 @@ Decrypt a vault; the backend gets an object of its own, "probe".`,
   vigilctl doctor --json | jq -r '.checks[] | select(.result != "ok") | .next'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkVault(vault); err != nil {
-				return err
-			}
 			reply, err := a.examine(cmd.Context(), vault)
 			if err != nil {
 				return err

@@ -40,9 +40,6 @@ settles it.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkVault(req.Vault); err != nil {
-				return err
-			}
 			req.Key = args[0]
 			if err := a.fillEdit(cmd, &req, &f); err != nil {
 				return err
@@ -50,12 +47,7 @@ settles it.`,
 			if req.Certificate != nil {
 				defer req.Certificate.Close()
 			}
-			reply, err := call(cmd.Context(), a, &req)
-			if err != nil {
-				return err
-			}
-			a.saved(reply.Saved)
-			return a.print(reply, func(w io.Writer) { fmt.Fprintln(w, keyLine(reply.Key)) })
+			return send(cmd.Context(), a, &req, func(w io.Writer, reply *control.EditReply) { fmt.Fprintln(w, keyLine(reply.Key)) })
 		},
 	}
 	fs := cmd.Flags()

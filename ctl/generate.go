@@ -23,19 +23,11 @@ mldsa44-ed25519 (post-quantum, for OpenSSH 10.4 and later).`,
   vigilctl generate old-router --type rsa --bits 3072 --host router.lan`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkVault(req.Vault); err != nil {
-				return err
-			}
 			req.Name = args[0]
 			if req.Comment == "" {
 				req.Comment = defaultComment()
 			}
-			reply, err := call(cmd.Context(), a, &req)
-			if err != nil {
-				return err
-			}
-			a.saved(reply.Saved)
-			return a.print(reply, func(w io.Writer) {
+			return send(cmd.Context(), a, &req, func(w io.Writer, reply *control.GenerateReply) {
 				fmt.Fprintln(w, keyLine(reply.Key))
 				fmt.Fprintln(w, authorizedKey(reply.Key))
 			})

@@ -29,14 +29,14 @@ laptop and a colleague get in the same way:
      new device shows; tell each other by another way than the text came
   4. on the new device: vigilctl unlock`,
 		Example: `  vigilctl identity list`,
-		Args:    knownCommand,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	return a.under(cmd, a.identityRequestCommand(), a.identityAdmitCommand(), a.identityListCommand(), a.identityRemoveCommand())
 }
 
-// under adds commands to a command of theirs.
+// under adds commands to a command of theirs, which by itself only shows help.
 func (a *app) under(parent *cobra.Command, commands ...*cobra.Command) *cobra.Command {
+	parent.Args = knownCommand
+	parent.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	parent.AddCommand(commands...)
 	for _, c := range commands {
 		a.ready(c)
@@ -44,12 +44,12 @@ func (a *app) under(parent *cobra.Command, commands ...*cobra.Command) *cobra.Co
 	return parent
 }
 
-// kdfFlags are what a guess at a passphrase costs.
-func kdfFlags(cmd *cobra.Command, kdf *control.KDF, without string) {
+// kdfFlags are what a guess at a passphrase costs, and what it does without them.
+func kdfFlags(cmd *cobra.Command, kdf *control.KDF, memory, time, lanes string) {
 	fs := cmd.Flags()
-	fs.Uint32Var(&kdf.MemoryMiB, "kdf-memory", 0, "Argon2id's memory, `N` MiB (0: "+without+")")
-	fs.Uint32Var(&kdf.Time, "kdf-time", 0, "`N` passes of Argon2id (0: "+without+")")
-	fs.Uint32Var(&kdf.Parallelism, "kdf-parallelism", 0, "`N` lanes of Argon2id (0: "+without+")")
+	fs.Uint32Var(&kdf.MemoryMiB, "kdf-memory", 0, "Argon2id's memory, `N` MiB (0: "+memory+")")
+	fs.Uint32Var(&kdf.Time, "kdf-time", 0, "`N` passes of Argon2id (0: "+time+")")
+	fs.Uint32Var(&kdf.Parallelism, "kdf-parallelism", 0, "`N` lanes of Argon2id (0: "+lanes+")")
 }
 
 func (a *app) identityRequestCommand() *cobra.Command {
@@ -74,9 +74,6 @@ say whether somebody did.`,
   vigilctl identity request --output request.txt --name 'alice on the desktop'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkVault(req.Vault); err != nil {
-				return err
-			}
 			if req.Name == "" {
 				req.Name, _ = os.Hostname() // only a proposal
 			}
@@ -109,7 +106,7 @@ say whether somebody did.`,
 	fs.StringVar(&req.Name, "name", "", "`NAME` to propose to the owner (without it: this computer's)")
 	fs.StringVar(&output, "output", "", "`FILE` to write the request to")
 	fs.BoolVar(&req.Replace, "replace", false, "make a new identity on a device that has one")
-	kdfFlags(cmd, &req.KDF, "the default")
+	kdfFlags(cmd, &req.KDF, "the default", "the default", "the default")
 	pass.flags(cmd)
 	vaultFlag(cmd, &req.Vault, "the default one")
 	return cmd
@@ -159,9 +156,6 @@ and shut them out.`,
   vigilctl identity admit request.txt --role owner --name desktop`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkVault(req.Vault); err != nil {
-				return err
-			}
 			if args[0] == "-" && pass.stdin(a) {
 				return control.Errorf(control.CodeUsage, "Give one of them as a file.", "standard input can't be both the request and the passphrase")
 			}
@@ -174,7 +168,6 @@ and shut them out.`,
 			if err != nil {
 				return err
 			}
-			a.saved(reply.Saved)
 			return a.print(reply, func(w io.Writer) { fmt.Fprintf(w, "admitted %s\n", identityLine(reply.Identity)) })
 		},
 	}
@@ -220,14 +213,8 @@ func (a *app) identityAdmit(ctx context.Context, req control.IdentityAdmitReques
 		req.Words = read.Words
 	}
 	req.Vault = read.Vault
-	var reply *control.IdentityAdmitReply
 	prompt := fmt.Sprintf("Your passphrase of vault %s: ", printable(read.Vault))
-	err = a.withPassphrase(ctx, pass, prompt, control.CodeWrongPassphrase, func(f *os.File) (err error) {
-		req.Passphrase = f
-		reply, err = call(ctx, a, &req)
-		return err
-	})
-	return reply, err
+	return callWithPassphrase(ctx, a, pass, prompt, &req, &req.Passphrase)
 }
 
 // compareWords asks a person whether it's the request that the other device made.
@@ -261,14 +248,7 @@ time this device fetched it.`,
 		Example: `  vigilctl identity list --vault team`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkVault(req.Vault); err != nil {
-				return err
-			}
-			reply, err := call(cmd.Context(), a, &req)
-			if err != nil {
-				return err
-			}
-			return a.print(reply, func(w io.Writer) {
+			return send(cmd.Context(), a, &req, func(w io.Writer, reply *control.IdentityListReply) {
 				for _, i := range reply.Identities {
 					fmt.Fprintln(w, identityLine(i))
 				}
@@ -320,26 +300,13 @@ replaced on the servers that trust them.`,
 		Example: `  vigilctl identity remove desktop`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkVault(req.Vault); err != nil {
-				return err
-			}
 			req.Identity = args[0]
 			if !yes {
 				if err := a.confirmIdentity(cmd.Context(), req.Identity); err != nil {
 					return err
 				}
 			}
-			var reply *control.IdentityRemoveReply
-			err := a.withPassphrase(cmd.Context(), pass, "Your passphrase of the vault: ", control.CodeWrongPassphrase, func(f *os.File) (err error) {
-				req.Passphrase = f
-				reply, err = call(cmd.Context(), a, &req)
-				return err
-			})
-			if err != nil {
-				return err
-			}
-			a.saved(reply.Saved)
-			return a.print(reply, func(w io.Writer) { printRemoved(w, reply) })
+			return sendWithPassphrase(cmd.Context(), a, pass, yourPassphrase, &req, &req.Passphrase, printRemoved)
 		},
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "don't ask")

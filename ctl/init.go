@@ -28,9 +28,6 @@ The flags --kdf-… set what a guess at the passphrase costs (Argon2id).`,
   vigilctl init --vault team --master 'awskms:///alias/vigil?region=eu-central-1' --backend 's3://bucket/vigil?region=eu-central-1'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkVault(req.Vault); err != nil {
-				return err
-			}
 			if err := a.ensureDaemon(cmd.Context(), pass); err != nil {
 				return err
 			}
@@ -38,7 +35,6 @@ The flags --kdf-… set what a guess at the passphrase costs (Argon2id).`,
 			if err != nil {
 				return err
 			}
-			a.saved(reply.Saved)
 			return a.print(reply, func(w io.Writer) {
 				fmt.Fprintf(w, "made vault %s\n", printable(reply.Vault.Name))
 				printVault(w, reply.Vault)
@@ -48,9 +44,7 @@ The flags --kdf-… set what a guess at the passphrase costs (Argon2id).`,
 	fs := cmd.Flags()
 	fs.StringVar(&req.Master, "master", "", "`URL` of the master key (without it: as configured, or local)")
 	fs.StringVar(&req.Backend, "backend", "", "`URL` of where the wrapped keys are kept (without it: as configured, or file)")
-	fs.Uint32Var(&req.KDF.MemoryMiB, "kdf-memory", 0, "Argon2id's memory, `N` MiB (0: 256)")
-	fs.Uint32Var(&req.KDF.Time, "kdf-time", 0, "`N` passes of Argon2id (0: 3)")
-	fs.Uint32Var(&req.KDF.Parallelism, "kdf-parallelism", 0, "`N` lanes of Argon2id (0: 4)")
+	kdfFlags(cmd, &req.KDF, "256", "3", "4")
 	fs.BoolVar(&req.Unlock, "unlock", false, "leave it unlocked")
 	pass.flags(cmd)
 	vaultFlag(cmd, &req.Vault, "the default one")

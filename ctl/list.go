@@ -21,9 +21,6 @@ its type, and where it is and in what state.`,
   vigilctl list --vault work --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkVault(vault); err != nil {
-				return err
-			}
 			reply, err := call(cmd.Context(), a, &control.ListRequest{Vault: vault})
 			if err != nil {
 				return err

@@ -21,14 +21,7 @@ keys have ended when it returns. With --vault, only that vault is locked.`,
   vigilctl lock --vault work`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkVault(req.Vault); err != nil {
-				return err
-			}
-			reply, err := call(cmd.Context(), a, &req)
-			if err != nil {
-				return err
-			}
-			return a.print(reply, func(w io.Writer) {
+			return send(cmd.Context(), a, &req, func(w io.Writer, reply *control.LockReply) {
 				if len(reply.Locked) == 0 && reply.RemovedKeys == 0 {
 					fmt.Fprintln(w, "nothing was unlocked")
 				}

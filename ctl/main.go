@@ -129,6 +129,15 @@ func call[R any](ctx context.Context, a *app, req control.Request[R]) (*R, error
 	return control.Do(ctx, c, req)
 }
 
+// send is call for a command that has nothing to do but to print the reply.
+func send[R any](ctx context.Context, a *app, req control.Request[R], human func(io.Writer, *R)) error {
+	reply, err := call(ctx, a, req)
+	if err != nil {
+		return err
+	}
+	return a.print(reply, func(w io.Writer) { human(w, reply) })
+}
+
 // answer asks the person at the terminal what the daemon wants to know.
 func (a *app) answer(ctx context.Context, ask control.Ask) (control.Answer, error) {
 	t, err := a.openTerminal()

@@ -12,8 +12,11 @@ import (
 )
 
 // print writes a reply to stdout: as JSON, or as human writes it. It fails when
-// stdout can't take it.
+// stdout can't take it. Where a change was saved, it says so on stderr first.
 func (a *app) print(reply any, human func(w io.Writer)) error {
+	if c, ok := reply.(interface{ Outcome() control.Saved }); ok {
+		a.saved(c.Outcome())
+	}
 	var b bytes.Buffer
 	if a.json {
 		if err := writeJSON(&b, reply); err != nil {
@@ -36,7 +39,7 @@ func (a *app) say(format string, args ...any) {
 	}
 }
 
-// saved says what a change's reply says of where it was saved.
+// saved says where a change was saved, and what else there is to know of it.
 func (a *app) saved(s control.Saved) {
 	if s.Pending {
 		a.say("Saved on this device only: the backend can't be reached. It is pushed when it can.")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 
@@ -138,6 +139,29 @@ func (a *app) withPassphrase(ctx context.Context, s *source, prompt string, wron
 		}
 		t.say("%s", printable(e.Message))
 	}
+}
+
+// yourPassphrase asks for the passphrase of this device's identity.
+const yourPassphrase = "Your passphrase of the vault: "
+
+// callWithPassphrase is call for a request that takes the passphrase of a vault,
+// which goes into its field into.
+func callWithPassphrase[R any](ctx context.Context, a *app, pass *source, prompt string, req control.Request[R], into **os.File) (reply *R, err error) {
+	err = a.withPassphrase(ctx, pass, prompt, control.CodeWrongPassphrase, func(f *os.File) (err error) {
+		*into = f
+		reply, err = call(ctx, a, req)
+		return err
+	})
+	return reply, err
+}
+
+// sendWithPassphrase is send for such a request.
+func sendWithPassphrase[R any](ctx context.Context, a *app, pass *source, prompt string, req control.Request[R], into **os.File, human func(io.Writer, *R)) error {
+	reply, err := callWithPassphrase(ctx, a, pass, prompt, req, into)
+	if err != nil {
+		return err
+	}
+	return a.print(reply, func(w io.Writer) { human(w, reply) })
 }
 
 // withSecret asks once and calls use with the answer in a pipe.

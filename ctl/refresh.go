@@ -21,9 +21,6 @@ few minutes.`,
 		Example: `  vigilctl refresh --vault work`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkVault(req.Vault); err != nil {
-				return err
-			}
 			reply, err := call(cmd.Context(), a, &req)
 			if err != nil {
 				return err

@@ -25,21 +25,13 @@ Servers that trust the key go on trusting it: remove it there too.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkVault(req.Vault); err != nil {
-				return err
-			}
 			req.Key = args[0]
 			if !yes {
 				if err := a.confirmRemoval(cmd, &req); err != nil {
 					return err
 				}
 			}
-			reply, err := call(cmd.Context(), a, &req)
-			if err != nil {
-				return err
-			}
-			a.saved(reply.Saved)
-			return a.print(reply, func(w io.Writer) { fmt.Fprintf(w, "removed %s\n", keyLine(reply.Key)) })
+			return send(cmd.Context(), a, &req, func(w io.Writer, reply *control.RemoveReply) { fmt.Fprintf(w, "removed %s\n", keyLine(reply.Key)) })
 		},
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "don't ask")

@@ -81,12 +81,18 @@ func (a *app) root() *cobra.Command {
 	return root
 }
 
-// ready makes a command tell its own errors from those of its flags.
+// ready makes a command tell its own errors from those of its flags, and refuse
+// a --vault that no vault can be called before anything is sent.
 func (a *app) ready(c *cobra.Command) {
 	c.DisableFlagsInUseLine = true
 	run := c.RunE
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		a.running = true // cobra checks required flags late
+		if vault := cmd.Flags().Lookup("vault"); vault != nil {
+			if err := checkVault(vault.Value.String()); err != nil {
+				return err
+			}
+		}
 		return run(cmd, args)
 	}
 }
@@ -107,7 +113,7 @@ func vaultFlag(cmd *cobra.Command, vault *string, without string) {
 	cmd.Flags().StringVar(vault, "vault", "", "`NAME` of the vault (without it: "+without+")")
 }
 
-// checkVault refuses names that no vault can have, before anything is sent.
+// checkVault refuses names that no vault can have.
 func checkVault(name string) error {
 	if name == "" {
 		return nil

@@ -24,14 +24,10 @@ owner does it by itself every 90 days ("rotate" in the configuration).
   vigilctl rotate --deks --vault work`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkVault(req.Vault); err != nil {
-				return err
-			}
 			reply, err := call(cmd.Context(), a, &req)
 			if err != nil {
 				return err
 			}
-			a.saved(reply.Saved)
 			for _, item := range reply.Left {
 				a.say("Item %s can't be read and keeps its key.", printable(item))
 			}

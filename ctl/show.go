@@ -29,14 +29,7 @@ fingerprint. The vault may be locked.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkVault(vault); err != nil {
-				return err
-			}
-			reply, err := call(cmd.Context(), a, &control.ShowRequest{Vault: vault, Key: args[0]})
-			if err != nil {
-				return err
-			}
-			return a.print(reply, func(w io.Writer) {
+			return send(cmd.Context(), a, &control.ShowRequest{Vault: vault, Key: args[0]}, func(w io.Writer, reply *control.ShowReply) {
 				fmt.Fprintln(w, authorizedKey(reply.Key))
 				if publicOnly {
 					return

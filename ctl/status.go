@@ -21,11 +21,7 @@ processes are shut off from others, and how often a KMS was called.`,
   vigilctl status --json | jq -r '.vaults[] | .name + " " + .state'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			st, err := call(cmd.Context(), a, &control.StatusRequest{})
-			if err != nil {
-				return err
-			}
-			return a.print(st, func(w io.Writer) { printStatus(w, st) })
+			return send(cmd.Context(), a, &control.StatusRequest{}, printStatus)
 		},
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -23,9 +22,6 @@ from a file or descriptor. One that is unlocked already stays so, and asks nothi
   pass show vigil | vigilctl unlock --vault work --passphrase-file -`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkVault(vault); err != nil {
-				return err
-			}
 			v, err := a.vaultStatus(cmd.Context(), vault)
 			if err != nil {
 				return err
@@ -34,7 +30,6 @@ from a file or descriptor. One that is unlocked already stays so, and asks nothi
 			if err != nil {
 				return err
 			}
-			a.notices(reply.Notices)
 			return a.print(reply, func(w io.Writer) { printUnlocked(w, reply) })
 		},
 	}
@@ -53,13 +48,9 @@ func (a *app) unlock(ctx context.Context, v *control.VaultStatus, pass *source) 
 	case control.VaultDamaged:
 		return nil, control.Errorf(control.CodeDamaged, v.Next, "vault %s: %s", v.Name, v.Problem)
 	}
-	var reply *control.UnlockReply
+	req := control.UnlockRequest{Vault: v.Name}
 	prompt := fmt.Sprintf("Passphrase of vault %s: ", printable(v.Name))
-	err := a.withPassphrase(ctx, pass, prompt, control.CodeWrongPassphrase, func(f *os.File) (err error) {
-		reply, err = call(ctx, a, &control.UnlockRequest{Vault: v.Name, Passphrase: f})
-		return err
-	})
-	return reply, err
+	return callWithPassphrase(ctx, a, pass, prompt, &req, &req.Passphrase)
 }
 
 func printUnlocked(w io.Writer, reply *control.UnlockReply) {

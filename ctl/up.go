@@ -93,9 +93,6 @@ func (u *up) run(ctx context.Context) error {
 
 // check refuses a command line that can't work before anything is changed.
 func (u *up) check() error {
-	if err := checkVault(u.vault); err != nil {
-		return err
-	}
 	for _, what := range u.imports {
 		if what == "all" || what == "none" {
 			if len(u.imports) > 1 {

@@ -23,14 +23,8 @@ what comes, also from the copies that sync tools leave beside it, and keeps earl
 contents in .history/. These commands are for when something went wrong.`,
 		Example: `  vigilctl vault verify
   vigilctl vault history`,
-		Args: knownCommand,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.vaultVerify(), a.vaultStats(), a.vaultHistory(), a.vaultRestore(), a.vaultResolve(), a.vaultMerge(), a.vaultMergeDriver())
-	for _, c := range cmd.Commands() {
-		a.ready(c)
-	}
-	return cmd
+	return a.under(cmd, a.vaultVerify(), a.vaultStats(), a.vaultHistory(), a.vaultRestore(), a.vaultResolve(), a.vaultMerge(), a.vaultMergeDriver())
 }
 
 func (a *app) vaultVerify() *cobra.Command {
@@ -85,11 +79,7 @@ of its file and its keyring. All of it is checked as "vigilctl vault verify" doe
 		Example: `  vigilctl vault stats --json`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r, err := call(cmd.Context(), a, &req)
-			if err != nil {
-				return err
-			}
-			return a.print(r, func(w io.Writer) {
+			return send(cmd.Context(), a, &req, func(w io.Writer, r *control.VerifyReply) {
 				for _, row := range []struct {
 					what string
 					n    int
@@ -132,11 +122,7 @@ which of them "vigilctl vault restore" can bring back.`,
 			if len(args) == 1 {
 				req.Key = args[0]
 			}
-			r, err := call(cmd.Context(), a, &req)
-			if err != nil {
-				return err
-			}
-			return a.print(r, func(w io.Writer) { printHistory(w, r) })
+			return send(cmd.Context(), a, &req, printHistory)
 		},
 	}
 	vaultFlag(cmd, &req.Vault, "the default one")
@@ -176,12 +162,7 @@ the ciphertext are destroyed.`,
 		ValidArgsFunction: a.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Key = args[0]
-			r, err := call(cmd.Context(), a, &req)
-			if err != nil {
-				return err
-			}
-			a.saved(r.Saved)
-			return a.print(r, func(w io.Writer) { fmt.Fprintf(w, "restored %s\n", keyLine(r.Key)) })
+			return send(cmd.Context(), a, &req, func(w io.Writer, r *control.RestoreReply) { fmt.Fprintf(w, "restored %s\n", keyLine(r.Key)) })
 		},
 	}
 	cmd.Flags().StringVar(&req.Revision, "revision", "", "the `REVISION`, or its first characters")
@@ -202,12 +183,7 @@ are superseded and can be restored for 30 days. "vigilctl show KEY" shows them.`
 		ValidArgsFunction: a.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Key = args[0]
-			r, err := call(cmd.Context(), a, &req)
-			if err != nil {
-				return err
-			}
-			a.saved(r.Saved)
-			return a.print(r, func(w io.Writer) { fmt.Fprintf(w, "kept %s\n", keyLine(r.Key)) })
+			return send(cmd.Context(), a, &req, func(w io.Writer, r *control.EditReply) { fmt.Fprintf(w, "kept %s\n", keyLine(r.Key)) })
 		},
 	}
 	cmd.Flags().StringVar(&req.Keep, "keep", "", "the `REVISION` to keep, or its first characters")
@@ -301,14 +277,8 @@ func (a *app) keyringCommand() *cobra.Command {
 turn: somebody may have put a copy back to undo a removal. Whether it was meant is
 for a person to say.`,
 		Example: `  vigilctl keyring restore`,
-		Args:    knownCommand,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.keyringRestore())
-	for _, c := range cmd.Commands() {
-		a.ready(c)
-	}
-	return cmd
+	return a.under(cmd, a.keyringRestore())
 }
 
 func (a *app) keyringRestore() *cobra.Command {
@@ -331,17 +301,10 @@ It locks the vault and asks for the passphrase anew.`,
 				return err
 			}
 			req.Vault = v.Name
-			var r *control.KeyringRestoreReply
-			err = a.withPassphrase(cmd.Context(), pass, fmt.Sprintf("Passphrase of vault %s: ", v.Name), control.CodeWrongPassphrase, func(f *os.File) (err error) {
-				req.Passphrase = f
-				r, err = call(cmd.Context(), a, &req)
-				return err
+			prompt := fmt.Sprintf("Passphrase of vault %s: ", printable(v.Name))
+			return sendWithPassphrase(cmd.Context(), a, pass, prompt, &req, &req.Passphrase, func(w io.Writer, r *control.KeyringRestoreReply) {
+				fmt.Fprintf(w, "vault %s: epoch %d in use\n", r.Vault.Name, r.Vault.Epoch)
 			})
-			if err != nil {
-				return err
-			}
-			a.notices(r.Notices)
-			return a.print(r, func(w io.Writer) { fmt.Fprintf(w, "vault %s: epoch %d in use\n", r.Vault.Name, r.Vault.Epoch) })
 		},
 	}
 	cmd.Flags().BoolVar(&req.Accept, "accept", false, "take the backend's keyring as it is")

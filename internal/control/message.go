@@ -129,6 +129,9 @@ type Saved struct {
 	Notices []string `json:"notices,omitempty"` // sentences for the user
 }
 
+// Outcome returns s, and so does every reply that begins with it.
+func (s Saved) Outcome() Saved { return s }
+
 // InitRequest makes a vault. An empty Vault is the config's first; empty
 // Master and Backend are the config's, or the local ones.
 type InitRequest struct {
