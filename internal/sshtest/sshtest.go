@@ -1,6 +1,6 @@
 // Package sshtest gives tests the real parts of an ssh set-up: OpenSSH's server
-// on loopback, agents to speak to, Vigil's own binaries, and an unprivileged
-// user to run all of it as.
+// on loopback, agents to speak to, Vigil's own binaries with homes to run them
+// in, and an unprivileged user to run all of it as.
 //
 // A test package that starts programs calls Main from its TestMain. Main builds
 // the binaries the package asks for, makes a directory for them and for

@@ -19,36 +19,36 @@ func TestOneCallAnUnlock(t *testing.T) {
 		if g != generate || d != decrypt {
 			t.Errorf("%s: %d GenerateDataKey and %d Decrypt, want %d and %d", what, g, d, generate, decrypt)
 		}
-		if calls := l.status().KMSCalls; calls.GenerateDataKey != int64(generate) || calls.Decrypt != int64(decrypt) || calls.Failed != 0 {
+		if calls := l.Status().KMSCalls; calls.GenerateDataKey != int64(generate) || calls.Decrypt != int64(decrypt) || calls.Failed != 0 {
 			t.Errorf("%s: status counts %+v, want %d and %d", what, calls, generate, decrypt)
 		}
 	}
 	count("init", 1, 0)
-	l.unlock()
+	l.Unlock()
 	count("unlock", 1, 1)
-	l.addKey("work")
-	l.addKey("home")
-	if got := l.listed(); !slices.Equal(got, []string{"home", "work"}) {
+	l.AddKey("work")
+	l.AddKey("home")
+	if got := l.Listed(); !slices.Equal(got, []string{"home", "work"}) {
 		t.Errorf("listed: %q", got)
 	}
 	for range 3 {
-		l.signs("work")
-		l.signs("home")
+		l.Signs("work")
+		l.Signs("home")
 	}
 	count("add, list, sign", 1, 1)
-	l.ok("refresh")
+	l.OK("refresh")
 	count("refresh", 1, 2)
-	l.ok("lock")
-	if l.vault().State != control.VaultLocked || l.sign("work") == nil {
+	l.OK("lock")
+	if l.Vault().State != control.VaultLocked || l.Sign("work") == nil {
 		t.Error("it isn't locked")
 	}
 	count("lock", 1, 2)
-	l.unlock()
-	l.signs("work")
+	l.Unlock()
+	l.Signs("work")
 	count("unlock again", 1, 3)
-	l.restart()
-	l.unlock()
-	l.signs("home")
+	l.Restart()
+	l.Unlock()
+	l.Signs("home")
 	if d := w.cloud.Count("kms:Decrypt"); d != 4 {
 		t.Errorf("after a restart: %d Decrypt, want 4", d)
 	}

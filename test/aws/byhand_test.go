@@ -124,10 +124,10 @@ func (o *opened) openItem(r *vaultfile.Revision, deks *keyring.Deks, keks map[ui
 // steal takes every part of the default vault of l. The share is what KMS
 // answered to the GenerateDataKey of init.
 func (l *laptop) steal() parts {
-	l.w.Helper()
-	vault, err := os.ReadFile(l.vaultFile())
+	l.Helper()
+	vault, err := os.ReadFile(l.VaultFile())
 	if err != nil {
-		l.w.Fatal(err)
+		l.Fatal(err)
 	}
 	p := parts{
 		vault: vault, members: l.w.s3.Object(prefix + "/members"), deks: l.w.s3.Object(prefix + "/deks"),
@@ -139,7 +139,7 @@ func (l *laptop) steal() parts {
 		}
 	}
 	if p.share == nil {
-		l.w.Fatal("KMS never made a share")
+		l.Fatal("KMS never made a share")
 	}
 	return p
 }

@@ -20,24 +20,24 @@ import (
 
 // doctor runs `vigilctl doctor --json` as a shell that uses Vigil's agent does.
 func (l *laptop) doctor(args ...string) (checks []checkup.Check, status int) {
-	l.w.Helper()
-	env := l.env
-	defer func() { l.env = env }()
-	l.env = append(l.env[:len(l.env):len(l.env)], "SSH_AUTH_SOCK="+filepath.Join(l.home, "run", "vigil", "agent.sock"))
-	r := l.ctl(append([]string{"doctor", "--json"}, args...)...)
+	l.Helper()
+	env := l.Env
+	defer func() { l.Env = env }()
+	l.Env = append(l.Env[:len(l.Env):len(l.Env)], "SSH_AUTH_SOCK="+filepath.Join(l.Dir, "run", "vigil", "agent.sock"))
+	r := l.Vigilctl(append([]string{"doctor", "--json"}, args...)...)
 	var reply control.DoctorReply
-	if err := json.Unmarshal([]byte(r.out), &reply); err != nil {
-		l.w.Fatalf("doctor: %v: %s", err, r)
+	if err := json.Unmarshal([]byte(r.Out), &reply); err != nil {
+		l.Fatalf("doctor: %v: %s", err, r)
 	}
-	if failed := checkup.Failed(reply.Checks); failed != (r.status != 0) {
-		l.w.Errorf("doctor ends with %d, and a check failed: %t", r.status, failed)
+	if failed := checkup.Failed(reply.Checks); failed != (r.Status != 0) {
+		l.Errorf("doctor ends with %d, and a check failed: %t", r.Status, failed)
 	}
 	for _, c := range reply.Checks {
 		if c.What == "" || c.Detail == "" || c.Result != checkup.OK && c.Next == "" {
-			l.w.Errorf("a line that doesn't say what, how, or what to do: %+v", c)
+			l.Errorf("a line that doesn't say what, how, or what to do: %+v", c)
 		}
 	}
-	return reply.Checks, r.status
+	return reply.Checks, r.Status
 }
 
 // says fails the test unless a check of this name came out so and says text.
@@ -63,17 +63,17 @@ func TestDoctor(t *testing.T) {
 	w.s3.Versioning, w.s3.Lifecycle = "Enabled", expires
 	l := w.laptop(w.alice)
 	l.init()
-	l.unlock()
-	l.addKey("work")
+	l.Unlock()
+	l.AddKey("work")
 	before := w.cloud.Count("kms:Decrypt")
 	checks, status := l.doctor()
-	if status != statusDone {
+	if status != sshtest.StatusDone {
 		t.Errorf("doctor ends with %d", status)
 	}
 	if n := w.cloud.Count("kms:Decrypt") - before; n != 1 {
 		t.Errorf("doctor makes %d Decrypts, want 1", n)
 	}
-	if calls := l.status().KMSCalls; calls.DescribeKey != int64(w.cloud.Count("kms:DescribeKey")) || calls.DescribeKey == 0 {
+	if calls := l.Status().KMSCalls; calls.DescribeKey != int64(w.cloud.Count("kms:DescribeKey")) || calls.DescribeKey == 0 {
 		t.Errorf("status counts %+v", calls)
 	}
 	for what, text := range map[string]string{
@@ -84,10 +84,10 @@ func TestDoctor(t *testing.T) {
 	} {
 		says(t, checks, what, checkup.OK, text)
 	}
-	if strings.Contains(l.ctl("doctor").out, passphrase) {
+	if strings.Contains(l.Vigilctl("doctor").Out, passphrase) {
 		t.Error("doctor prints the passphrase")
 	}
-	l.ok("lock")
+	l.OK("lock")
 	checks, _ = l.doctor()
 	says(t, checks, "lease", checkup.OK, "locked")
 	says(t, checks, "access", checkup.OK, "decrypts the share")
@@ -98,13 +98,13 @@ func TestDoctorWithoutDaemon(t *testing.T) {
 	w := newWorld(t)
 	l := w.newHome(w.alice)
 	checks, status := l.doctor()
-	if status != statusFailed {
+	if status != sshtest.StatusFailed {
 		t.Errorf("doctor ends with %d", status)
 	}
 	says(t, checks, "daemon", checkup.Fail, "not checked without it")
 	says(t, checks, "sockets", checkup.Fail, "there is no")
 	says(t, checks, "programs", checkup.OK, "vigild")
-	l.write("config/vigil/config.toml", "[vault.default]\nlaese = \"3h\"\n")
+	l.Write("config/vigil/config.toml", "[vault.default]\nlaese = \"3h\"\n")
 	checks, _ = l.doctor()
 	says(t, checks, "config", checkup.Fail, `config.toml:2: unknown key "vault.default.laese"`)
 }
@@ -115,7 +115,7 @@ func TestDoctorFindsFaults(t *testing.T) {
 	w := newWorld(t)
 	w.s3.Versioning, w.s3.Lifecycle = "Enabled", expires
 	l := w.laptop(w.alice)
-	l.ok(l.initArgs("--unlock")...)
+	l.OK(l.initArgs("--unlock")...)
 	for _, tc := range []struct {
 		name   string
 		do     func() (undo func())
@@ -169,16 +169,16 @@ func TestDoctorFindsFaults(t *testing.T) {
 			return func() { w.s3.SetObject(prefix+"/members", members) }
 		}, "keyring", checkup.Fail, "not found"},
 		{"no vault file", func() func() {
-			if err := os.Rename(l.vaultFile(), l.vaultFile()+".away"); err != nil {
+			if err := os.Rename(l.VaultFile(), l.VaultFile()+".away"); err != nil {
 				t.Fatal(err)
 			}
-			return func() { _ = os.Rename(l.vaultFile()+".away", l.vaultFile()) }
+			return func() { _ = os.Rename(l.VaultFile()+".away", l.VaultFile()) }
 		}, "vault file", checkup.Fail, "has no file"},
 		{"open to others", func() func() {
-			if err := os.Chmod(l.vaultFile(), 0o666); err != nil {
+			if err := os.Chmod(l.VaultFile(), 0o666); err != nil {
 				t.Fatal(err)
 			}
-			return func() { _ = os.Chmod(l.vaultFile(), 0o600) }
+			return func() { _ = os.Chmod(l.VaultFile(), 0o600) }
 		}, "permissions", checkup.Fail, "vault.jsonl (uid"},
 	} {
 		undo := tc.do()
@@ -192,7 +192,7 @@ func TestDoctorFindsFaults(t *testing.T) {
 			t.Fatalf("at %s", tc.name)
 		}
 	}
-	if checks, status := l.doctor(); status != statusDone {
+	if checks, status := l.doctor(); status != sshtest.StatusDone {
 		t.Errorf("after all is mended: %+v", checks)
 	}
 }
@@ -201,13 +201,13 @@ func TestDoctorFindsFaults(t *testing.T) {
 func TestDoctorFindsOtherAgents(t *testing.T) {
 	w := newWorld(t)
 	l := w.laptop(w.alice)
-	other, err := sshtest.StartOpenSSHAgent(l.home, "ssh-agent")
+	other, err := sshtest.StartOpenSSHAgent(l.Dir, "ssh-agent")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = other.Close() })
-	l.write(".ssh/config", "Host *\n  IdentityAgent ~/.1password/agent.sock\n")
-	keyring := filepath.Join(l.home, "run", "keyring", "ssh")
+	l.Write(".ssh/config", "Host *\n  IdentityAgent ~/.1password/agent.sock\n")
+	keyring := filepath.Join(l.Dir, "run", "keyring", "ssh")
 	if err := os.MkdirAll(filepath.Dir(keyring), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -219,17 +219,17 @@ func TestDoctorFindsOtherAgents(t *testing.T) {
 	for _, tc := range []struct{ socket, text string }{
 		{"", "not set"},
 		{other.Socket, "ssh-agent"},
-		{filepath.Join(l.home, "nothing"), "nobody answers"},
+		{l.Path("nothing"), "nobody answers"},
 	} {
-		env := l.env
-		l.env = append(l.env[:len(l.env):len(l.env)], "SSH_AUTH_SOCK="+tc.socket)
-		r := l.ctl("doctor")
-		l.env = env
-		if r.status != statusDone || !strings.Contains(r.out, tc.text) {
+		env := l.Env
+		l.Env = append(l.Env[:len(l.Env):len(l.Env)], "SSH_AUTH_SOCK="+tc.socket)
+		r := l.Vigilctl("doctor")
+		l.Env = env
+		if r.Status != sshtest.StatusDone || !strings.Contains(r.Out, tc.text) {
 			t.Errorf("doctor with SSH_AUTH_SOCK=%s: want %q, got %s", tc.socket, tc.text, r)
 		}
 		for _, text := range []string{"IdentityAgent ~/.1password/agent.sock", "GNOME Keyring"} {
-			if !strings.Contains(r.out, text) {
+			if !strings.Contains(r.Out, text) {
 				t.Errorf("doctor doesn't name %q: %s", text, r)
 			}
 		}
@@ -240,7 +240,7 @@ func TestDoctorFindsOtherAgents(t *testing.T) {
 func TestDoctorReadableProgram(t *testing.T) {
 	w := newWorld(t)
 	l := w.newHome(w.alice)
-	dir := filepath.Join(l.home, "bin")
+	dir := l.Path("bin")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +260,7 @@ func TestDoctorReadableProgram(t *testing.T) {
 // localChecks does the checks that need no daemon, for programs in dir.
 func localChecks(t *testing.T, l *laptop, dir string) []checkup.Check {
 	t.Helper()
-	p, err := paths.FromEnviron(l.env)
+	p, err := paths.FromEnviron(l.Env)
 	if err != nil {
 		t.Fatal(err)
 	}

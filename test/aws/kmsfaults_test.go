@@ -12,6 +12,7 @@ import (
 	"vigil/internal/awsfake"
 	"vigil/internal/control"
 	"vigil/internal/kmsfake"
+	"vigil/internal/sshtest"
 )
 
 // TestKMSFaultsAtUnlock: what a user who unlocks sees of each fault, where no
@@ -37,46 +38,46 @@ func TestKMSFaultsAtUnlock(t *testing.T) {
 		status int
 		texts  []string
 	}{
-		{"down", func() func() { return w.faults("kms:", awsfake.Fault{Drop: true}) }, statusUnreachable, []string{"master key unreachable", "check the network"}},
-		{"no answer to what was done", func() func() { return w.faults("kms:", awsfake.Fault{Drop: true, After: true}) }, statusUnreachable, []string{"master key unreachable"}},
-		{"internal error", api(500, "KMSInternalException", "oops"), statusUnreachable, []string{"KMSInternalException: oops", "request id"}},
-		{"throttling", api(400, "ThrottlingException", "Rate exceeded"), statusUnreachable, []string{"ThrottlingException", "request id", "tried again"}},
-		{"clock far off", api(400, "InvalidSignatureException", "Signature expired: 20200101T000000Z is now earlier than …"), statusFailed, []string{"misconfigured", "set this machine's clock"}},
-		{"disabled", state(kmsfake.Disabled), statusRefused, []string{"DisabledException", "request id", "enabled"}},
-		{"pending deletion", state(kmsfake.PendingDeletion), statusRefused, []string{"pending deletion", "request id"}},
-		{"pending import", state(kmsfake.PendingImport), statusRefused, []string{"pending import", "request id"}},
-		{"unavailable", state(kmsfake.Unavailable), statusUnreachable, []string{"unavailable", "request id"}},
+		{"down", func() func() { return w.faults("kms:", awsfake.Fault{Drop: true}) }, sshtest.StatusUnreachable, []string{"master key unreachable", "check the network"}},
+		{"no answer to what was done", func() func() { return w.faults("kms:", awsfake.Fault{Drop: true, After: true}) }, sshtest.StatusUnreachable, []string{"master key unreachable"}},
+		{"internal error", api(500, "KMSInternalException", "oops"), sshtest.StatusUnreachable, []string{"KMSInternalException: oops", "request id"}},
+		{"throttling", api(400, "ThrottlingException", "Rate exceeded"), sshtest.StatusUnreachable, []string{"ThrottlingException", "request id", "tried again"}},
+		{"clock far off", api(400, "InvalidSignatureException", "Signature expired: 20200101T000000Z is now earlier than …"), sshtest.StatusFailed, []string{"misconfigured", "set this machine's clock"}},
+		{"disabled", state(kmsfake.Disabled), sshtest.StatusRefused, []string{"DisabledException", "request id", "enabled"}},
+		{"pending deletion", state(kmsfake.PendingDeletion), sshtest.StatusRefused, []string{"pending deletion", "request id"}},
+		{"pending import", state(kmsfake.PendingImport), sshtest.StatusRefused, []string{"pending import", "request id"}},
+		{"unavailable", state(kmsfake.Unavailable), sshtest.StatusUnreachable, []string{"unavailable", "request id"}},
 		{"not allowed", func() func() {
 			l.signInAs(w.cloud.AddUser("bob", onlyS3))
 			return func() { l.signInAs(w.alice) }
-		}, statusRefused, []string{"user/bob", "kms:Decrypt", "request id", "access"}},
+		}, sshtest.StatusRefused, []string{"user/bob", "kms:Decrypt", "request id", "access"}},
 		{"other context only", func() func() {
 			l.signInAs(w.cloud.AddUser("dave", onlyS3, `{"Statement":[{"Effect":"Allow","Action":"kms:Decrypt","Resource":"*","Condition":{"StringEquals":{"kms:EncryptionContext:vigil:vault":"another"}}}]}`))
 			return func() { l.signInAs(w.alice) }
-		}, statusRefused, []string{"user/dave", "AccessDenied"}},
+		}, sshtest.StatusRefused, []string{"user/dave", "AccessDenied"}},
 		{"session ended", func() func() {
 			l.signInAs(w.cloud.AddSession("role", "s", -time.Minute))
 			return func() { l.signInAs(w.alice) }
-		}, statusUnreachable, []string{"sign in needed", "sign in to AWS again"}},
+		}, sshtest.StatusUnreachable, []string{"sign in needed", "sign in to AWS again"}},
 		{"no credentials", func() func() {
-			l.write("aws-credentials", "")
+			l.Write("aws-credentials", "")
 			return func() { l.signInAs(w.alice) }
-		}, statusUnreachable, []string{"sign in needed"}},
+		}, sshtest.StatusUnreachable, []string{"sign in needed"}},
 	} {
 		undo := tc.do()
-		r := l.fails(tc.status, tc.texts, l.unlockArgs()...)
+		r := l.Fails(tc.status, tc.texts, l.By("unlock")...)
 		undo()
-		if strings.Contains(r.err, "panic") || len(r.err) > 2000 {
+		if strings.Contains(r.Err, "panic") || len(r.Err) > 2000 {
 			t.Errorf("%s: %s", tc.name, r)
 		}
-		if v := l.vault(); v.State == control.VaultUnlocked {
+		if v := l.Vault(); v.State == control.VaultUnlocked {
 			t.Errorf("%s: the vault is unlocked", tc.name)
 		}
 		if t.Failed() {
 			t.Fatalf("at %s", tc.name)
 		}
 	}
-	l.unlock() // nothing of it stays
+	l.Unlock() // nothing of it stays
 }
 
 // TestKMSSlow: an answer that takes its time is waited for, while Argon2id runs.
@@ -85,7 +86,7 @@ func TestKMSSlow(t *testing.T) {
 	l := w.laptop(w.alice)
 	l.init()
 	defer w.faults("kms:", awsfake.Fault{Delay: 1500 * time.Millisecond})()
-	l.unlock()
+	l.Unlock()
 	if n := w.cloud.Count("kms:Decrypt"); n != 1 {
 		t.Errorf("%d Decrypts", n)
 	}
@@ -101,7 +102,7 @@ func TestKMSHangs(t *testing.T) {
 	reconnect()
 	defer w.faults("kms:", awsfake.Fault{Delay: time.Hour})()
 	began := time.Now()
-	if r := l.ok(l.unlockArgs()...); !strings.Contains(r.err, "without network") {
+	if r := l.OK(l.By("unlock")...); !strings.Contains(r.Err, "without network") {
 		t.Errorf("unlock says %s", r)
 	}
 	if took := time.Since(began); took > 40*time.Second {
@@ -122,8 +123,8 @@ func TestThrottlingPasses(t *testing.T) {
 		}
 		return c.fault(call)
 	})
-	l.unlock()
-	if calls := l.status().KMSCalls; calls.Decrypt != 1 || c.count() != 3 {
+	l.Unlock()
+	if calls := l.Status().KMSCalls; calls.Decrypt != 1 || c.count() != 3 {
 		t.Errorf("status counts %d Decrypts for one operation in %d attempts", calls.Decrypt, c.count())
 	}
 }
@@ -136,10 +137,10 @@ func TestClockOff(t *testing.T) {
 			l := w.laptop(w.alice)
 			l.init()
 			w.cloud.SetClock(func() time.Time { return time.Now().Add(off) })
-			l.unlock()
-			l.addKey("work")
-			l.ok("refresh")
-			l.signs("work")
+			l.Unlock()
+			l.AddKey("work")
+			l.OK("refresh")
+			l.Signs("work")
 		})
 	}
 }
@@ -155,28 +156,28 @@ func TestWrongRegion(t *testing.T) {
 		"00000000-0000-0000-0000-000000000000": {"misconfigured", "check the key id and the region"},
 		w.kms.CreateSigningKey():               {"misconfigured", "SYMMETRIC_DEFAULT"},
 	} {
-		args := append([]string{"init", "--master", w.master(key), "--backend", w.backend(), "--passphrase-file", l.pass}, cheapKDF...)
-		l.fails(statusFailed, texts, args...)
+		args := append([]string{"init", "--master", w.master(key), "--backend", w.backend(), "--passphrase-file", l.Pass}, sshtest.CheapKDF...)
+		l.Fails(sshtest.StatusFailed, texts, args...)
 		if w.s3.Object(prefix+"/members") != nil {
 			t.Fatalf("init with master key %s stored a keyring", key)
 		}
-		if _, err := os.Stat(l.vaultFile()); err == nil {
+		if _, err := os.Stat(l.VaultFile()); err == nil {
 			t.Errorf("init with master key %s left a vault file", key)
 		}
 	}
 	l.init() // and nothing of it is in the way
-	l.unlock()
+	l.Unlock()
 }
 
 // TestAliasMoved: an alias that leads to another key by now.
 func TestAliasMoved(t *testing.T) {
 	w := newWorld(t)
 	l := w.laptop(w.alice)
-	l.ok(append([]string{"init", "--master", w.master("alias/vigil"), "--backend", w.backend(), "--passphrase-file", l.pass}, cheapKDF...)...)
+	l.OK(append([]string{"init", "--master", w.master("alias/vigil"), "--backend", w.backend(), "--passphrase-file", l.Pass}, sshtest.CheapKDF...)...)
 	w.kms.PointAlias("alias/vigil", w.kms.CreateKey())
-	l.fails(statusFailed, []string{"misconfigured", "alias"}, l.unlockArgs()...)
+	l.Fails(sshtest.StatusFailed, []string{"misconfigured", "alias"}, l.By("unlock")...)
 	w.kms.PointAlias("alias/vigil", w.arn)
-	l.unlock()
+	l.Unlock()
 }
 
 // TestSignInNeededWhileOpen: an expired session doesn't lock; status says that
@@ -185,22 +186,22 @@ func TestSignInNeededWhileOpen(t *testing.T) {
 	w := newWorld(t)
 	session := w.cloud.AddSession("member", "alice", time.Hour)
 	l := w.laptop(session, quick...)
-	l.ok(l.initArgs("--unlock")...)
-	l.addKey("work")
+	l.OK(l.initArgs("--unlock")...)
+	l.AddKey("work")
 	w.cloud.SetClock(func() time.Time { return time.Now().Add(2 * time.Hour) }) // it has expired
-	w.eventually("status says sign in needed", func() error {
-		if v := l.vault(); !strings.Contains(v.Problem, "sign in needed") || v.Next == "" {
+	sshtest.Eventually(w, "status says sign in needed", func() error {
+		if v := l.Vault(); !strings.Contains(v.Problem, "sign in needed") || v.Next == "" {
 			return fmt.Errorf("problem %q, next %q", v.Problem, v.Next)
 		}
 		return nil
 	})
-	if v := l.vault(); v.State != control.VaultUnlocked {
+	if v := l.Vault(); v.State != control.VaultUnlocked {
 		t.Errorf("vault is %s", v.State)
 	}
-	l.signs("work")
+	l.Signs("work")
 	l.signInAs(w.cloud.AddSession("member", "alice", 4*time.Hour))
-	w.eventually("it is well again", func() error {
-		if v := l.vault(); v.Problem != "" {
+	sshtest.Eventually(w, "it is well again", func() error {
+		if v := l.Vault(); v.Problem != "" {
 			return fmt.Errorf("problem %q", v.Problem)
 		}
 		return nil
@@ -212,13 +213,13 @@ func TestExpiredSSO(t *testing.T) {
 	w := newWorld(t)
 	l := w.laptop(w.alice, `offline = "0"`)
 	l.init()
-	l.write("aws-credentials", "")
-	l.write("aws-config", "[default]\nregion = "+awsfake.Region+"\nsso_session = corp\nsso_account_id = 111122223333\nsso_role_name = member\n"+
+	l.Write("aws-credentials", "")
+	l.Write("aws-config", "[default]\nregion = "+awsfake.Region+"\nsso_session = corp\nsso_account_id = 111122223333\nsso_role_name = member\n"+
 		"[sso-session corp]\nsso_region = eu-central-1\nsso_start_url = https://corp.example.com/start\n")
 	texts := []string{"sign in needed", "aws sso login"}
-	l.fails(statusUnreachable, texts, l.unlockArgs()...) // never signed in
+	l.Fails(sshtest.StatusUnreachable, texts, l.By("unlock")...) // never signed in
 	name := sha1.Sum([]byte("corp"))
-	l.write(".aws/sso/cache/"+hex.EncodeToString(name[:])+".json",
+	l.Write(".aws/sso/cache/"+hex.EncodeToString(name[:])+".json",
 		`{"accessToken":"x","expiresAt":"2020-01-01T00:00:00Z","region":"eu-central-1","startUrl":"https://corp.example.com/start"}`)
-	l.fails(statusUnreachable, texts, l.unlockArgs()...)
+	l.Fails(sshtest.StatusUnreachable, texts, l.By("unlock")...)
 }

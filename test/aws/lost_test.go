@@ -9,6 +9,7 @@ import (
 
 	"vigil/internal/awsfake"
 	"vigil/internal/control"
+	"vigil/internal/sshtest"
 )
 
 // maxSteps bounds how many requests an init or an unlock may make here.
@@ -41,18 +42,18 @@ func TestNetworkLostInInit(t *testing.T) {
 			step := 1
 			for ; step < maxSteps; step++ {
 				c := w.lostFrom(step, after)
-				r := l.ctl(l.initArgs()...)
+				r := l.Vigilctl(l.initArgs()...)
 				w.cloud.SetFault(nil)
-				if r.status == statusDone {
+				if r.Status == sshtest.StatusDone {
 					if c.count() >= step {
 						t.Errorf("step %d: the network was lost, and init says nothing: %s", step, r)
 					}
 					break
 				}
-				if r.status != statusUnreachable {
+				if r.Status != sshtest.StatusUnreachable {
 					t.Errorf("step %d: %s", step, r)
 				}
-				if v := l.vault(); v.State != control.VaultMissing {
+				if v := l.Vault(); v.State != control.VaultMissing {
 					t.Errorf("step %d: vault is %s", step, v.State)
 				}
 				if t.Failed() {
@@ -63,9 +64,9 @@ func TestNetworkLostInInit(t *testing.T) {
 			if step < 4 || step == maxSteps {
 				t.Fatalf("init came through at step %d", step)
 			}
-			l.unlock()
-			l.addKey("work")
-			l.signs("work")
+			l.Unlock()
+			l.AddKey("work")
+			l.Signs("work")
 			if n := len(w.s3.Versions(prefix + "/members")); n > 0 {
 				t.Errorf("members was replaced %d times", n)
 			}
@@ -84,34 +85,34 @@ func TestNetworkLostInUnlock(t *testing.T) {
 				settings = nil
 			}
 			l := w.laptop(w.alice, settings...)
-			l.ok(l.initArgs("--unlock")...)
-			l.addKey("work")
-			l.ok("lock")
-			l.unlock() // keeps a share, unless that is off
-			l.ok("lock")
+			l.OK(l.initArgs("--unlock")...)
+			l.AddKey("work")
+			l.OK("lock")
+			l.Unlock() // keeps a share, unless that is off
+			l.OK("lock")
 			step := 1
 			for ; step < maxSteps; step++ {
 				c := w.lostFrom(step, false)
-				r := l.ctl(l.unlockArgs()...)
+				r := l.Vigilctl(l.By("unlock")...)
 				lost := c.count() >= step
 				w.cloud.SetFault(nil)
-				v := l.vault()
+				v := l.Vault()
 				switch {
 				case !lost:
-					if r.status != statusDone || v.Offline {
+					if r.Status != sshtest.StatusDone || v.Offline {
 						t.Errorf("with a whole network: %s, %+v", r, v)
 					}
 				case offline:
-					if r.status != statusDone || !v.Offline {
+					if r.Status != sshtest.StatusDone || !v.Offline {
 						t.Errorf("step %d: %s, offline %t", step, r, v.Offline)
 					}
-					l.signs("work")
+					l.Signs("work")
 				default:
-					if r.status != statusUnreachable || v.State != control.VaultLocked {
+					if r.Status != sshtest.StatusUnreachable || v.State != control.VaultLocked {
 						t.Errorf("step %d: %s, vault is %s", step, r, v.State)
 					}
 				}
-				l.ok("lock")
+				l.OK("lock")
 				if !lost {
 					break
 				}
@@ -129,20 +130,20 @@ func TestNetworkLostInUnlock(t *testing.T) {
 func TestNetworkLostInAdd(t *testing.T) {
 	w := newWorld(t)
 	l := w.laptop(w.alice)
-	l.ok(l.initArgs("--unlock")...)
+	l.OK(l.initArgs("--unlock")...)
 	for _, after := range []bool{false, true} {
 		for step := 1; step < maxSteps; step++ {
 			name := fmt.Sprintf("key-%t-%d", after, step)
 			c := w.lostFrom(step, after)
-			r := l.ctl("generate", name, "--comment", name)
+			r := l.Vigilctl("generate", name, "--comment", name)
 			lost := c.count() >= step
 			w.cloud.SetFault(nil)
-			l.ok("refresh") // pushes what waits
-			saved := r.status == statusDone
-			if err := l.sign(name); saved && err != nil {
+			l.OK("refresh") // pushes what waits
+			saved := r.Status == sshtest.StatusDone
+			if err := l.Sign(name); saved && err != nil {
 				t.Errorf("step %d: saved, and %v", step, err)
 			}
-			if v := l.vault(); v.Problem != "" || v.Pending > 0 {
+			if v := l.Vault(); v.Problem != "" || v.Pending > 0 {
 				t.Errorf("step %d: problem %q, %d pending", step, v.Problem, v.Pending)
 			}
 			if !lost {
@@ -150,17 +151,17 @@ func TestNetworkLostInAdd(t *testing.T) {
 			}
 		}
 	}
-	file, err := os.ReadFile(l.vaultFile())
+	file, err := os.ReadFile(l.VaultFile())
 	if err != nil || len(file) == 0 {
 		t.Fatal(err)
 	}
-	before := len(l.listed())
-	l.restart()
-	l.unlock()
-	if n := len(l.listed()); n != before {
+	before := len(l.Listed())
+	l.Restart()
+	l.Unlock()
+	if n := len(l.Listed()); n != before {
 		t.Errorf("after a restart %d keys are listed, and were %d", n, before)
 	}
-	if _, err := os.Stat(l.vaultFile() + ".new"); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(l.VaultFile() + ".new"); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("a temporary file is left")
 	}
 }

@@ -24,24 +24,24 @@ const mfaDevice = "arn:aws:iam::" + awsfake.Account + ":mfa/alice"
 // sessions of the given length.
 func (l *laptop) assumesRole(valid time.Duration) {
 	role := l.w.sts.AddRole("member", mfaDevice, valid)
-	l.write("aws-config", "[default]\nregion = "+awsfake.Region+"\nrole_arn = "+role+"\nsource_profile = base\nmfa_serial = "+mfaDevice+
+	l.Write("aws-config", "[default]\nregion = "+awsfake.Region+"\nrole_arn = "+role+"\nsource_profile = base\nmfa_serial = "+mfaDevice+
 		"\n[profile base]\nregion = "+awsfake.Region+"\n")
-	l.write("aws-credentials", "[base]\naws_access_key_id = "+l.w.alice.AccessKeyID+"\naws_secret_access_key = "+l.w.alice.SecretAccessKey+"\n")
+	l.Write("aws-credentials", "[base]\naws_access_key_id = "+l.w.alice.AccessKeyID+"\naws_secret_access_key = "+l.w.alice.SecretAccessKey+"\n")
 }
 
 // atTerminal runs vigilctl at a terminal on which a person types a line to
 // every question for a code.
-func (l *laptop) atTerminal(answer string, args ...string) (r result, questions int) {
-	l.w.Helper()
+func (l *laptop) atTerminal(answer string, args ...string) (r sshtest.Result, questions int) {
+	l.Helper()
 	master, slave := l.w.terminal()
 	defer master.Close()
 	cmd := exec.Command(sshtest.Binary(l.w, "vigilctl"), args...)
-	cmd.Env = append(os.Environ(), l.env...)
+	cmd.Env = append(os.Environ(), l.Env...)
 	var out, errOut bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, &out, &errOut
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
 	if err := cmd.Start(); err != nil {
-		l.w.Fatal(err)
+		l.Fatal(err)
 	}
 	slave.Close()
 	read := make(chan int)
@@ -61,7 +61,7 @@ func (l *laptop) atTerminal(answer string, args ...string) (r result, questions 
 	}()
 	_ = cmd.Wait() // its status says it
 	questions = <-read
-	return result{out.String(), errOut.String(), cmd.ProcessState.ExitCode()}, questions
+	return sshtest.Result{Out: out.String(), Err: errOut.String(), Status: cmd.ProcessState.ExitCode()}, questions
 }
 
 // terminal makes a pseudo-terminal.
@@ -98,24 +98,24 @@ func TestMFA(t *testing.T) {
 	l.init()
 	l.assumesRole(time.Hour)
 	// Without a terminal nobody can be asked, and AWS isn't either.
-	l.fails(statusUnreachable, []string{"sign in needed"}, l.unlockArgs()...)
+	l.Fails(sshtest.StatusUnreachable, []string{"sign in needed"}, l.By("unlock")...)
 	if n := w.cloud.Count("sts:AssumeRole"); n != 0 {
 		t.Errorf("%d sessions were asked for without a code", n)
 	}
-	if r, asked := l.atTerminal("000000", l.unlockArgs()...); r.status != statusUnreachable || asked == 0 || !strings.Contains(r.err, "MFA code") {
+	if r, asked := l.atTerminal("000000", l.By("unlock")...); r.Status != sshtest.StatusUnreachable || asked == 0 || !strings.Contains(r.Err, "MFA code") {
 		t.Errorf("a wrong code, asked %d times: %s", asked, r)
 	}
-	if r, asked := l.atTerminal(awsfake.MFACode, l.unlockArgs()...); r.status != statusDone || asked != 1 {
+	if r, asked := l.atTerminal(awsfake.MFACode, l.By("unlock")...); r.Status != sshtest.StatusDone || asked != 1 {
 		t.Fatalf("the right code, asked %d times: %s", asked, r)
 	}
 	sessions := w.cloud.Count("sts:AssumeRole")
-	l.addKey("work")
-	l.signs("work")
-	l.ok("refresh") // without a terminal
-	l.ok("lock")
-	l.unlock()
-	l.restart()
-	l.unlock()
+	l.AddKey("work")
+	l.Signs("work")
+	l.OK("refresh") // without a terminal
+	l.OK("lock")
+	l.Unlock()
+	l.Restart()
+	l.Unlock()
 	if n := w.cloud.Count("sts:AssumeRole"); n != sessions {
 		t.Errorf("%d further sessions were asked for", n-sessions)
 	}
@@ -126,20 +126,20 @@ func TestMFA(t *testing.T) {
 	}
 	// The session ends.
 	w.cloud.SetClock(func() time.Time { return time.Now().Add(2 * time.Hour) })
-	w.eventually("status says sign in needed", func() error {
-		if v := l.vault(); !strings.Contains(v.Problem, "sign in needed") || v.Next == "" {
+	sshtest.Eventually(w, "status says sign in needed", func() error {
+		if v := l.Vault(); !strings.Contains(v.Problem, "sign in needed") || v.Next == "" {
 			return fmt.Errorf("problem %q, next %q", v.Problem, v.Next)
 		}
 		return nil
 	})
-	if v := l.vault(); v.State != control.VaultUnlocked {
+	if v := l.Vault(); v.State != control.VaultUnlocked {
 		t.Errorf("vault is %s", v.State)
 	}
-	l.signs("work")
-	if r, asked := l.atTerminal(awsfake.MFACode, "refresh"); r.status != statusDone || asked != 1 {
+	l.Signs("work")
+	if r, asked := l.atTerminal(awsfake.MFACode, "refresh"); r.Status != sshtest.StatusDone || asked != 1 {
 		t.Errorf("refresh at a terminal, asked %d times: %s", asked, r)
 	}
-	if v := l.vault(); v.Problem != "" {
+	if v := l.Vault(); v.Problem != "" {
 		t.Errorf("problem %q is left", v.Problem)
 	}
 }

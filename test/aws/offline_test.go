@@ -13,6 +13,7 @@ import (
 	"vigil/internal/control"
 	"vigil/internal/id"
 	"vigil/internal/opener"
+	"vigil/internal/sshtest"
 	"vigil/internal/state"
 )
 
@@ -21,22 +22,22 @@ func offlineVault(t *testing.T, settings ...string) (w *world, l *laptop, reconn
 	w = newWorld(t)
 	l = w.laptop(w.alice, settings...)
 	l.init()
-	l.unlock()
-	l.addKey("work")
-	l.ok("lock")
+	l.Unlock()
+	l.AddKey("work")
+	l.OK("lock")
 	return w, l, w.faults("", awsfake.Fault{Drop: true})
 }
 
 // deviceState is the state of the default vault on this device.
 func (l *laptop) deviceState() *state.Vault {
-	l.w.Helper()
-	s, err := state.Open(filepath.Join(l.home, "state", "vigil"))
+	l.Helper()
+	s, err := state.Open(filepath.Join(l.Dir, "state", "vigil"))
 	if err != nil {
-		l.w.Fatal(err)
+		l.Fatal(err)
 	}
 	names, err := s.Names()
 	if err != nil {
-		l.w.Fatal(err)
+		l.Fatal(err)
 	}
 	return s.Vault(names["default"])
 }
@@ -44,22 +45,22 @@ func (l *laptop) deviceState() *state.Vault {
 // TestOfflineUnlock: without network the kept share unlocks, and says so.
 func TestOfflineUnlock(t *testing.T) {
 	w, l, reconnect := offlineVault(t)
-	r := l.ok(l.unlockArgs()...)
-	if !strings.Contains(r.out, "offline") || !strings.Contains(r.err, "without network") {
+	r := l.OK(l.By("unlock")...)
+	if !strings.Contains(r.Out, "offline") || !strings.Contains(r.Err, "without network") {
 		t.Errorf("unlock doesn't say that it is one without network: %s", r)
 	}
-	v := l.vault()
+	v := l.Vault()
 	if !v.Offline || v.State != control.VaultUnlocked {
 		t.Errorf("status: %+v", v)
 	}
 	if left := time.Until(*v.LeaseEnds); left > 7*24*time.Hour || left < 6*24*time.Hour {
 		t.Errorf("the lease ends in %v, want 7 days", left)
 	}
-	l.signs("work")
+	l.Signs("work")
 	if v.DeviceKey != "file" || v.OfflineUntil == nil || v.OfflineUntil.Unix() != keptShare(t, l).Expires {
 		t.Errorf("status says of the kept share: until %v, device key in %q", v.OfflineUntil, v.DeviceKey)
 	}
-	if out := l.ok("status").out; !strings.Contains(out, "device key in: file") {
+	if out := l.OK("status").Out; !strings.Contains(out, "device key in: file") {
 		t.Errorf("status doesn't say where the device key is: %s", out)
 	}
 	decrypts := 0
@@ -72,15 +73,15 @@ func TestOfflineUnlock(t *testing.T) {
 		t.Errorf("%d shares were decrypted, want 1 of before", decrypts)
 	}
 	// A wrong passphrase is one here, too.
-	l.ok("lock")
-	l.write("pass", "wrong\n")
-	l.fails(statusWrong, nil, l.unlockArgs()...)
-	l.write("pass", passphrase+"\n")
-	l.restart()
-	l.unlock()
+	l.OK("lock")
+	l.Write("pass", "wrong\n")
+	l.Fails(sshtest.StatusWrong, nil, l.By("unlock")...)
+	l.Write("pass", passphrase+"\n")
+	l.Restart()
+	l.Unlock()
 	reconnect()
-	l.ok("refresh")
-	if v := l.vault(); v.Offline {
+	l.OK("refresh")
+	if v := l.Vault(); v.Offline {
 		t.Error("still offline after a refresh that reached both")
 	}
 }
@@ -92,10 +93,10 @@ func TestOfflineHalf(t *testing.T) {
 			w, l, reconnect := offlineVault(t)
 			reconnect()
 			defer w.faults(cut, awsfake.Fault{Drop: true})()
-			if r := l.ok(l.unlockArgs()...); !strings.Contains(r.err, "without network") {
+			if r := l.OK(l.By("unlock")...); !strings.Contains(r.Err, "without network") {
 				t.Errorf("unlock says %s", r)
 			}
-			l.signs("work")
+			l.Signs("work")
 		})
 	}
 }
@@ -103,7 +104,7 @@ func TestOfflineHalf(t *testing.T) {
 // TestOfflineOff: `offline = "0"` keeps no share.
 func TestOfflineOff(t *testing.T) {
 	_, l, _ := offlineVault(t, `offline = "0"`)
-	l.fails(statusUnreachable, []string{"unreachable"}, l.unlockArgs()...)
+	l.Fails(sshtest.StatusUnreachable, []string{"unreachable"}, l.By("unlock")...)
 	if _, err := l.deviceState().Blob("share"); err == nil {
 		t.Error("a share is kept")
 	}
@@ -113,10 +114,10 @@ func TestOfflineOff(t *testing.T) {
 func TestOfflineSwitchedOff(t *testing.T) {
 	_, l, reconnect := offlineVault(t)
 	l.configure(`offline = "0"`)
-	l.restart()
-	l.fails(statusUnreachable, nil, l.unlockArgs()...)
+	l.Restart()
+	l.Fails(sshtest.StatusUnreachable, nil, l.By("unlock")...)
 	reconnect()
-	l.unlock()
+	l.Unlock()
 	if _, err := l.deviceState().Blob("share"); err == nil {
 		t.Error("a share is still kept")
 	}
@@ -126,34 +127,34 @@ func TestOfflineSwitchedOff(t *testing.T) {
 func TestOfflineEnds(t *testing.T) {
 	w, l, _ := offlineVault(t, `offline = "3s"`)
 	share := keptShare(t, l)
-	w.eventually("the share expires", func() error {
+	sshtest.Eventually(w, "the share expires", func() error {
 		if time.Now().Unix() >= share.Expires {
 			return nil
 		}
 		return os.ErrDeadlineExceeded
 	})
-	l.fails(statusUnreachable, []string{"expired"}, l.unlockArgs()...)
+	l.Fails(sshtest.StatusUnreachable, []string{"expired"}, l.By("unlock")...)
 }
 
 // TestOfflineLeaseEnds: an unlock without network lasts no longer than the share.
 func TestOfflineLeaseEnds(t *testing.T) {
 	_, l, _ := offlineVault(t)
 	l.seen(keptShare(t, l).Expires - 5)
-	l.unlock()
+	l.Unlock()
 	l.becomes(control.VaultLocked)
-	if err := l.sign("work"); err == nil {
+	if err := l.Sign("work"); err == nil {
 		t.Error("it signs after the end of offline")
 	}
-	if why := l.ok("why").out; !strings.Contains(why, "without network is over") {
+	if why := l.OK("why").Out; !strings.Contains(why, "without network is over") {
 		t.Errorf("why says %s", why)
 	}
 }
 
 // seen makes at, in Unix seconds, the latest time that the device has seen.
 func (l *laptop) seen(at int64) {
-	l.w.Helper()
+	l.Helper()
 	if err := l.deviceState().SetBlob(l.w.Context(), "clock", binary.BigEndian.AppendUint64(nil, uint64(at))); err != nil {
-		l.w.Fatal(err)
+		l.Fatal(err)
 	}
 }
 
@@ -177,13 +178,13 @@ func TestClockSetBack(t *testing.T) {
 	share := keptShare(t, l)
 	// A minute before the end, by what was seen: it unlocks, for a minute.
 	l.seen(share.Expires - 60)
-	l.unlock()
-	if left := time.Until(*l.vault().LeaseEnds); left > time.Minute {
+	l.Unlock()
+	if left := time.Until(*l.Vault().LeaseEnds); left > time.Minute {
 		t.Errorf("the lease ends in %v although the share, by the latest time seen, ends in a minute", left)
 	}
-	l.ok("lock")
+	l.OK("lock")
 	l.seen(share.Expires)
-	l.fails(statusUnreachable, []string{"expired"}, l.unlockArgs()...)
+	l.Fails(sshtest.StatusUnreachable, []string{"expired"}, l.By("unlock")...)
 }
 
 // TestOfflineTimeIsSeen: unlocking without network moves the latest time seen,
@@ -191,7 +192,7 @@ func TestClockSetBack(t *testing.T) {
 func TestOfflineTimeIsSeen(t *testing.T) {
 	_, l, _ := offlineVault(t)
 	l.seen(time.Now().Add(-time.Hour).Unix())
-	l.unlock()
+	l.Unlock()
 	b, err := l.deviceState().Blob("clock")
 	if err != nil {
 		t.Fatal(err)
@@ -213,7 +214,7 @@ func TestExtendedShare(t *testing.T) {
 	if err := l.deviceState().SetBlob(t.Context(), "share", blob); err != nil {
 		t.Fatal(err)
 	}
-	if r := l.ctl(l.unlockArgs()...); r.status == statusDone || l.vault().State == control.VaultUnlocked {
+	if r := l.Vigilctl(l.By("unlock")...); r.Status == sshtest.StatusDone || l.Vault().State == control.VaultUnlocked {
 		t.Errorf("a share with a later end than it was sealed with: %s", r)
 	}
 }
@@ -224,16 +225,16 @@ func TestShareOfAnotherDevice(t *testing.T) {
 	thief := w.newHome(w.cloud.AddUser("thief", onlyS3))
 	thief.copyVault(l)
 	for _, dir := range []string{"vaults", ""} {
-		entries, err := filepath.Glob(filepath.Join(l.home, "state", "vigil", dir, "*"))
+		entries, err := filepath.Glob(filepath.Join(l.Dir, "state", "vigil", dir, "*"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, e := range entries {
-			copyTree(t, e, filepath.Join(thief.home, "state", "vigil", dir, filepath.Base(e)))
+			copyTree(t, e, filepath.Join(thief.Dir, "state", "vigil", dir, filepath.Base(e)))
 		}
 	}
-	thief.start()
-	if r := thief.ctl(thief.unlockArgs()...); r.status == statusDone {
+	thief.Start()
+	if r := thief.Vigilctl(thief.By("unlock")...); r.Status == sshtest.StatusDone {
 		t.Errorf("state without the device key unlocks: %s", r)
 	}
 	var zero id.Vault

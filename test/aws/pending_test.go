@@ -9,6 +9,7 @@ import (
 	"vigil/internal/awsfake"
 	"vigil/internal/control"
 	"vigil/internal/kmsfake"
+	"vigil/internal/sshtest"
 )
 
 // TestPendingWrites: what is added without a backend says so, is usable, and
@@ -18,40 +19,40 @@ func TestPendingWrites(t *testing.T) {
 	w := newWorld(t)
 	first, second := w.two()
 	end := w.faults("s3:", awsfake.Fault{Drop: true})
-	r := first.ok("generate", "travelling", "--comment", "travelling")
-	if !strings.Contains(r.err, "this device only") {
+	r := first.OK("generate", "travelling", "--comment", "travelling")
+	if !strings.Contains(r.Err, "this device only") {
 		t.Errorf("it doesn't say where it was saved: %s", r)
 	}
-	if v := first.vault(); v.Pending != 1 {
+	if v := first.Vault(); v.Pending != 1 {
 		t.Errorf("status: %d pending", v.Pending)
 	}
-	first.signs("travelling")
-	first.ok("lock")
-	first.unlock() // offline: from the kept share and keyring
-	first.signs("travelling")
-	first.restart()
-	first.unlock()
-	first.signs("travelling")
-	if v := first.vault(); v.Pending != 1 || !v.Offline {
+	first.Signs("travelling")
+	first.OK("lock")
+	first.Unlock() // offline: from the kept share and keyring
+	first.Signs("travelling")
+	first.Restart()
+	first.Unlock()
+	first.Signs("travelling")
+	if v := first.Vault(); v.Pending != 1 || !v.Offline {
 		t.Errorf("after a restart: %d pending, offline %t", v.Pending, v.Offline)
 	}
 	end()
 	// Revoked before it could be pushed: it waits on.
 	w.kms.SetState(w.arn, kmsfake.Disabled)
-	first.fails(statusRefused, []string{"DisabledException"}, "refresh")
+	first.Fails(sshtest.StatusRefused, []string{"DisabledException"}, "refresh")
 	w.kms.SetState(w.arn, kmsfake.Enabled)
-	first.unlock()
-	first.ok("refresh")
-	if v := first.vault(); v.Pending != 0 || v.Problem != "" {
+	first.Unlock()
+	first.OK("refresh")
+	if v := first.Vault(); v.Pending != 0 || v.Problem != "" {
 		t.Errorf("with the backend back: %d pending, problem %q", v.Pending, v.Problem)
 	}
-	first.signs("travelling")
-	second.copyFile(first, "data/vigil/vaults/default/vault.jsonl")
-	second.ok("refresh")
-	if got := second.listed(); !slices.Equal(got, []string{"shared", "travelling"}) {
+	first.Signs("travelling")
+	second.TakeVaultFile(first.Home)
+	second.OK("refresh")
+	if got := second.Listed(); !slices.Equal(got, []string{"shared", "travelling"}) {
 		t.Errorf("the second laptop lists %q", got)
 	}
-	second.signs("travelling")
+	second.Signs("travelling")
 }
 
 // TestRemovalNeedsTheBackend: a removal can't be promised without it.
@@ -59,15 +60,15 @@ func TestRemovalNeedsTheBackend(t *testing.T) {
 	w := newWorld(t)
 	first, second := w.two()
 	end := w.faults("s3:", awsfake.Fault{Drop: true})
-	r := first.ctl("rm", "--yes", "shared")
-	if r.status == statusDone && !strings.Contains(r.err, "this device only") {
+	r := first.Vigilctl("rm", "--yes", "shared")
+	if r.Status == sshtest.StatusDone && !strings.Contains(r.Err, "this device only") {
 		t.Errorf("rm without a backend claims success: %s", r)
 	}
 	end()
-	first.ok("refresh")
-	second.ok("refresh")
-	if done := r.status == statusDone; done == (second.sign("shared") == nil) {
-		t.Errorf("rm ended with %d, and the other device has the key: %v", r.status, second.sign("shared"))
+	first.OK("refresh")
+	second.OK("refresh")
+	if done := r.Status == sshtest.StatusDone; done == (second.Sign("shared") == nil) {
+		t.Errorf("rm ended with %d, and the other device has the key: %v", r.Status, second.Sign("shared"))
 	}
 }
 
@@ -76,11 +77,11 @@ func TestRemovalNeedsTheBackend(t *testing.T) {
 func TestRefreshCostsNothing(t *testing.T) {
 	w := newWorld(t)
 	l := w.laptop(w.alice, `refresh = "1s"`, `check = "1h"`)
-	l.ok(l.initArgs("--unlock")...)
-	l.addKey("work")
+	l.OK(l.initArgs("--unlock")...)
+	l.AddKey("work")
 	w.cloud.Forget()
 	const refreshes = 3
-	w.eventually("it is refreshed by itself", func() error {
+	sshtest.Eventually(w, "it is refreshed by itself", func() error {
 		if n := w.cloud.Count("s3:GetObject"); n < 2*refreshes {
 			return fmt.Errorf("%d GETs", n)
 		}
@@ -91,11 +92,11 @@ func TestRefreshCostsNothing(t *testing.T) {
 			t.Errorf("%s ends with %d and %d bytes", e.Action, e.Status, len(e.Answer))
 		}
 	}
-	if v := l.vault(); v.State != control.VaultUnlocked || v.LastRefresh == nil {
+	if v := l.Vault(); v.State != control.VaultUnlocked || v.LastRefresh == nil {
 		t.Errorf("vault is %s, refreshed %v", v.State, v.LastRefresh)
 	}
 	for range 5 {
-		l.signs("work")
+		l.Signs("work")
 	}
 	if n := w.cloud.Count("kms:Decrypt"); n != 0 {
 		t.Errorf("%d Decrypts", n)

@@ -36,27 +36,27 @@ func TestDocumentedPolicies(t *testing.T) {
 	w.s3.Versioning, w.s3.Lifecycle = "Enabled", expires
 	founder := w.cloud.AddUser("founder", w.documented("member.json", "*", "*"))
 	l := w.laptop(founder)
-	l.ok(l.initArgs("--unlock")...)
-	v := l.vault()
+	l.OK(l.initArgs("--unlock")...)
+	v := l.Vault()
 
 	for _, tc := range []struct {
 		policy string
 		writes bool
 		doctor int // exit status
 	}{
-		{"member.json", true, statusDone},
-		{"device.json", true, statusDone},
-		{"unattended.json", false, statusDone},
+		{"member.json", true, sshtest.StatusDone},
+		{"device.json", true, sshtest.StatusDone},
+		{"unattended.json", false, sshtest.StatusDone},
 	} {
 		l.signInAs(w.cloud.AddUser("of-"+tc.policy, w.documented(tc.policy, v.ID, v.Identity)))
-		l.ok("lock")
-		l.unlock()
-		l.ok("refresh")
+		l.OK("lock")
+		l.Unlock()
+		l.OK("refresh")
 		name := "key-of-" + tc.policy
-		if r := l.ctl("generate", name, "--comment", name); (r.status == statusDone) != tc.writes {
+		if r := l.Vigilctl("generate", name, "--comment", name); (r.Status == sshtest.StatusDone) != tc.writes {
 			t.Errorf("%s: generate: %s", tc.policy, r)
 		} else if tc.writes {
-			l.signs(name)
+			l.Signs(name)
 		}
 		checks, status := l.doctor()
 		if status != tc.doctor {
@@ -65,12 +65,12 @@ func TestDocumentedPolicies(t *testing.T) {
 		says(t, checks, "access", checkup.OK, "decrypts the share")
 	}
 
-	l.ok("lock")
+	l.OK("lock")
 	l.signInAs(w.cloud.AddUser("elsewhere", w.documented("member.json", strings.Repeat("A", 43), "*")))
-	l.fails(statusRefused, []string{"user/elsewhere", "kms:Decrypt"}, l.unlockArgs()...)
+	l.Fails(sshtest.StatusRefused, []string{"user/elsewhere", "kms:Decrypt"}, l.By("unlock")...)
 	l.signInAs(w.cloud.AddUser("revoked", w.documented("member.json", v.ID, "*"), w.documented("revoke-identity.json", v.ID, v.Identity)))
-	l.fails(statusRefused, []string{"user/revoked", "kms:Decrypt"}, l.unlockArgs()...)
-	if got := l.vault().State; got != control.VaultRevoked {
+	l.Fails(sshtest.StatusRefused, []string{"user/revoked", "kms:Decrypt"}, l.By("unlock")...)
+	if got := l.Vault().State; got != control.VaultRevoked {
 		t.Errorf("vault is %s", got)
 	}
 }

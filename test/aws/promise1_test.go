@@ -12,7 +12,7 @@ import (
 
 	"vigil/internal/config"
 	"vigil/internal/control"
-	"vigil/internal/paths"
+	"vigil/internal/sshtest"
 )
 
 // TestEveryPartIsNeeded gives vigild every combination of vault file, keyring,
@@ -21,17 +21,17 @@ import (
 func TestEveryPartIsNeeded(t *testing.T) {
 	w := newWorld(t)
 	mine := w.laptop(w.alice)
-	mine.ok(mine.initArgs("--unlock")...)
-	mine.addKey("mine")
+	mine.OK(mine.initArgs("--unlock")...)
+	mine.AddKey("mine")
 
 	// A whole vault of somebody else's, in the same account.
 	theirs := w.laptop(w.alice)
 	otherKey := w.kms.CreateKey()
-	theirs.write("pass", "another passphrase\n")
+	theirs.Write("pass", "another passphrase\n")
 	otherBackend := strings.Replace(w.backend(), prefix, "other", 1)
-	args := append([]string{"init", "--unlock", "--master", w.master(otherKey), "--backend", otherBackend, "--passphrase-file", theirs.pass}, cheapKDF...)
-	theirs.ok(args...)
-	theirs.addKey("theirs")
+	args := append([]string{"init", "--unlock", "--master", w.master(otherKey), "--backend", otherBackend, "--passphrase-file", theirs.Pass}, sshtest.CheapKDF...)
+	theirs.OK(args...)
+	theirs.AddKey("theirs")
 
 	for bits := range 16 {
 		vault, ring, pass, kms := bits&1 != 0, bits&2 != 0, bits&4 != 0, bits&8 != 0
@@ -41,7 +41,7 @@ func TestEveryPartIsNeeded(t *testing.T) {
 		if vault {
 			from = mine
 		}
-		l.copyFileOf(from)
+		l.TakeVaultFile(from.Home)
 		if ring {
 			c.Backend = w.backend()
 		}
@@ -49,37 +49,25 @@ func TestEveryPartIsNeeded(t *testing.T) {
 			c.Master = w.master(w.arn)
 		}
 		if !pass {
-			l.write("pass", "another passphrase\n")
+			l.Write("pass", "another passphrase\n")
 		}
-		l.write("config/vigil/config.toml", fmt.Sprintf("[vault.default]\nmaster = %q\nbackend = %q\n", c.Master, c.Backend))
-		l.start()
-		r := l.ctl(l.unlockArgs()...)
-		state := l.vault().State
+		l.Write("config/vigil/config.toml", fmt.Sprintf("[vault.default]\nmaster = %q\nbackend = %q\n", c.Master, c.Backend))
+		l.Start()
+		r := l.Vigilctl(l.By("unlock")...)
+		state := l.Vault().State
 		// Two whole vaults are among the combinations: all mine, and all theirs.
 		whole := bits == 0 || bits == 15
-		if opened := r.status == statusDone || state == control.VaultUnlocked; opened != whole {
+		if opened := r.Status == sshtest.StatusDone || state == control.VaultUnlocked; opened != whole {
 			t.Errorf("%s: %s, vault is %s", name, r, state)
 		}
-		if whole != (len(l.listed()) > 0) {
-			t.Errorf("%s: %d keys are listed", name, len(l.listed()))
+		if whole != (len(l.Listed()) > 0) {
+			t.Errorf("%s: %d keys are listed", name, len(l.Listed()))
 		}
-		if !whole && r.status == statusDone {
+		if !whole && r.Status == sshtest.StatusDone {
 			t.Errorf("%s: unlock ends with 0", name)
 		}
-		_ = l.vigi.Close()
+		_ = l.Agent.Close()
 	}
-}
-
-// copyFileOf copies the default vault's file alone.
-func (l *laptop) copyFileOf(from *laptop) {
-	p, err := paths.FromEnviron(l.env)
-	if err != nil {
-		l.w.Fatal(err)
-	}
-	if err := os.MkdirAll(strings.TrimSuffix(p.Vault("default"), "/vault.jsonl"), 0o700); err != nil {
-		l.w.Fatal(err)
-	}
-	l.copyFile(from, "data/vigil/vaults/default/vault.jsonl")
 }
 
 // TestNeitherFactorAloneOpens takes everything that is stored, and each factor
@@ -87,8 +75,8 @@ func (l *laptop) copyFileOf(from *laptop) {
 func TestNeitherFactorAloneOpens(t *testing.T) {
 	w := newWorld(t)
 	l := w.laptop(w.alice)
-	l.ok(l.initArgs("--unlock")...)
-	l.addKey("work")
+	l.OK(l.initArgs("--unlock")...)
+	l.AddKey("work")
 	whole := l.steal()
 	if o, err := whole.open(); err != nil || len(o.items) != 1 {
 		t.Fatalf("both factors: %d items, %v", len(o.items), err)
@@ -124,15 +112,15 @@ func TestTrafficHoldsNoSecret(t *testing.T) {
 	w := newWorld(t)
 	l := w.laptop(w.alice)
 	l.init()
-	l.unlock()
-	l.addKey("laptop-key")
-	l.ok("generate", "--host", "bastion.example.org", "--tag", "production-tag", "--comment", "who made it", "generated-name")
-	l.ok("edit", "laptop-key", "--host", "intranet.example.org")
-	l.ok("refresh")
-	l.ok("lock")
-	l.unlock()
-	l.signs("laptop-key")
-	l.ok("rm", "--yes", "generated-name")
+	l.Unlock()
+	l.AddKey("laptop-key")
+	l.OK("generate", "--host", "bastion.example.org", "--tag", "production-tag", "--comment", "who made it", "generated-name")
+	l.OK("edit", "laptop-key", "--host", "intranet.example.org")
+	l.OK("refresh")
+	l.OK("lock")
+	l.Unlock()
+	l.Signs("laptop-key")
+	l.OK("rm", "--yes", "generated-name")
 
 	p := l.steal()
 	o, err := p.open()

@@ -18,6 +18,7 @@ import (
 
 	"vigil/internal/awsfake"
 	"vigil/internal/checkup"
+	"vigil/internal/sshtest"
 )
 
 // versitygw starts a real S3 server on a loopback port, with the bucket of this
@@ -57,7 +58,7 @@ func (w *world) versitygw() {
 	})
 	w.s3URL = "http://" + address
 	client := w.s3Client()
-	w.eventually("versitygw answers", func() error {
+	sshtest.Eventually(w, "versitygw answers", func() error {
 		_, err := client.CreateBucket(w.Context(), &awss3.CreateBucketInput{Bucket: aws.String(bucket)})
 		return err
 	})
@@ -77,51 +78,51 @@ func TestRealS3(t *testing.T) {
 	w := newWorld(t)
 	w.versitygw()
 	first := w.laptop(w.alice)
-	first.ok(first.initArgs("--unlock")...)
-	first.addKey("shared")
+	first.OK(first.initArgs("--unlock")...)
+	first.AddKey("shared")
 	second := w.newHome(w.alice)
 	second.copyVault(first)
-	second.start()
-	second.unlock()
-	second.signs("shared")
+	second.Start()
+	second.Unlock()
+	second.Signs("shared")
 
 	const writers = 16
 	var wg sync.WaitGroup
-	results := make([]result, writers)
+	results := make([]sshtest.Result, writers)
 	for i := range writers {
 		l := []*laptop{first, second}[i%2]
 		wg.Go(func() {
-			results[i] = l.ctl("generate", fmt.Sprintf("key-%02d", i), "--comment", fmt.Sprintf("key-%02d", i))
+			results[i] = l.Vigilctl("generate", fmt.Sprintf("key-%02d", i), "--comment", fmt.Sprintf("key-%02d", i))
 		})
 	}
 	wg.Wait()
 	want := []string{"shared"}
 	for i, r := range results {
-		if r.status != statusDone {
+		if r.Status != sshtest.StatusDone {
 			t.Errorf("writer %d: %s", i, r)
 		}
 		want = append(want, fmt.Sprintf("key-%02d", i))
 	}
-	first.ok("rm", "--yes", "shared")
+	first.OK("rm", "--yes", "shared")
 	want = want[1:]
-	text, err := os.ReadFile(second.vaultFile())
+	text, err := os.ReadFile(second.VaultFile())
 	if err != nil {
 		t.Fatal(err)
 	}
-	own, err := os.ReadFile(first.vaultFile())
+	own, err := os.ReadFile(first.VaultFile())
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, lines, _ := strings.Cut(string(text), "\n")
-	if err := os.WriteFile(first.vaultFile(), append(own, lines...), 0o600); err != nil {
+	if err := os.WriteFile(first.VaultFile(), append(own, lines...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	first.ok("refresh")
-	if got := first.listed(); !slices.Equal(got, want) {
+	first.OK("refresh")
+	if got := first.Listed(); !slices.Equal(got, want) {
 		t.Errorf("listed %q", got)
 	}
 	checks, status := first.doctor()
-	if status != statusDone {
+	if status != sshtest.StatusDone {
 		t.Errorf("doctor ends with %d", status)
 	}
 	says(t, checks, "backend", checkup.OK, "compare-and-swap")

@@ -9,6 +9,7 @@ import (
 	"vigil/internal/awsfake"
 	"vigil/internal/control"
 	"vigil/internal/kmsfake"
+	"vigil/internal/sshtest"
 )
 
 // quick are settings under which everything that happens by itself happens soon.
@@ -21,13 +22,13 @@ const onlyS3 = `{"Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]
 func (w *world) two(settings ...string) (first, second *laptop) {
 	w.Helper()
 	first = w.laptop(w.alice, settings...)
-	first.ok(first.initArgs("--unlock")...)
-	first.addKey("shared")
+	first.OK(first.initArgs("--unlock")...)
+	first.AddKey("shared")
 	second = w.newHome(w.alice, settings...)
 	second.copyVault(first)
-	second.start()
-	second.unlock()
-	second.signs("shared")
+	second.Start()
+	second.Unlock()
+	second.Signs("shared")
 	return first, second
 }
 
@@ -36,21 +37,21 @@ func (w *world) two(settings ...string) (first, second *laptop) {
 func TestTwoLaptopsShareAVault(t *testing.T) {
 	w := newWorld(t)
 	first, second := w.two()
-	first.addKey("later")
-	second.copyFile(first, "data/vigil/vaults/default/vault.jsonl")
-	second.ok("refresh")
-	if got := second.listed(); !slices.Equal(got, []string{"later", "shared"}) {
+	first.AddKey("later")
+	second.TakeVaultFile(first.Home)
+	second.OK("refresh")
+	if got := second.Listed(); !slices.Equal(got, []string{"later", "shared"}) {
 		t.Errorf("the second laptop lists %q", got)
 	}
-	second.signs("later")
+	second.Signs("later")
 
 	before := second.steal() // a copy of everything, as a backup has it
-	first.ok("rm", "--yes", "later")
-	second.ok("refresh") // with the old file: the keyring alone takes the key away
-	if got := second.listed(); !slices.Equal(got, []string{"shared"}) {
+	first.OK("rm", "--yes", "later")
+	second.OK("refresh") // with the old file: the keyring alone takes the key away
+	if got := second.Listed(); !slices.Equal(got, []string{"shared"}) {
 		t.Errorf("after the removal the second laptop lists %q", got)
 	}
-	if err := second.sign("later"); err == nil {
+	if err := second.Sign("later"); err == nil {
 		t.Error("a removed key signs")
 	}
 	// Promise 6: with both factors, the newest keyring and the old vault file.
@@ -68,18 +69,18 @@ func TestTwoLaptopsShareAVault(t *testing.T) {
 func TestAddedKeysArriveByThemselves(t *testing.T) {
 	w := newWorld(t)
 	first, second := w.two(quick...)
-	first.addKey("later")
-	second.copyFile(first, "data/vigil/vaults/default/vault.jsonl")
-	w.eventually("the key arrives", func() error {
-		if got := second.listed(); !slices.Equal(got, []string{"later", "shared"}) {
+	first.AddKey("later")
+	second.TakeVaultFile(first.Home)
+	sshtest.Eventually(w, "the key arrives", func() error {
+		if got := second.Listed(); !slices.Equal(got, []string{"later", "shared"}) {
 			return fmt.Errorf("listed: %q", got)
 		}
 		return nil
 	})
-	second.signs("later")
-	first.ok("rm", "--yes", "shared")
-	w.eventually("the key goes", func() error {
-		if got := second.listed(); !slices.Equal(got, []string{"later"}) {
+	second.Signs("later")
+	first.OK("rm", "--yes", "shared")
+	sshtest.Eventually(w, "the key goes", func() error {
+		if got := second.Listed(); !slices.Equal(got, []string{"later"}) {
 			return fmt.Errorf("listed: %q", got)
 		}
 		return nil
@@ -88,16 +89,16 @@ func TestAddedKeysArriveByThemselves(t *testing.T) {
 
 // gone says that a laptop has no key of the vault, can't unlock it, and tells why.
 func (l *laptop) gone(status int, texts ...string) {
-	l.w.Helper()
-	if err := l.sign("shared"); err == nil {
-		l.w.Error("a key of a vault that was taken away signs")
+	l.Helper()
+	if err := l.Sign("shared"); err == nil {
+		l.Error("a key of a vault that was taken away signs")
 	}
-	for _, p := range l.status().Processes {
+	for _, p := range l.Status().Processes {
 		if p.Role == "keeper" && p.Vault != "" {
-			l.w.Errorf("a keeper is left: %+v", p)
+			l.Errorf("a keeper is left: %+v", p)
 		}
 	}
-	l.fails(status, texts, l.unlockArgs()...)
+	l.Fails(status, texts, l.By("unlock")...)
 }
 
 // TestDisabledKeyLocks: promise 5, for a key that is disabled or pending deletion.
@@ -112,19 +113,19 @@ func TestDisabledKeyLocks(t *testing.T) {
 				if !strings.Contains(v.Problem, code) || !strings.Contains(v.Problem, "request id") || v.Next == "" {
 					t.Errorf("status says %q, next %q", v.Problem, v.Next)
 				}
-				why := l.ok("why").out
+				why := l.OK("why").Out
 				if !strings.Contains(why, code) {
 					t.Errorf("why says %s", why)
 				}
-				l.gone(statusRefused, code)
+				l.gone(sshtest.StatusRefused, code)
 			}
 			// The offline share is wiped: no network doesn't help.
 			end := w.faults("", awsfake.Fault{Drop: true})
-			first.gone(statusUnreachable)
+			first.gone(sshtest.StatusUnreachable)
 			end()
 			w.kms.SetState(w.arn, kmsfake.Enabled)
-			first.unlock()
-			first.signs("shared")
+			first.Unlock()
+			first.Signs("shared")
 		})
 	}
 }
@@ -133,14 +134,14 @@ func TestDisabledKeyLocks(t *testing.T) {
 func TestRefreshLocksAtOnce(t *testing.T) {
 	w := newWorld(t)
 	l := w.laptop(w.alice)
-	l.ok(l.initArgs("--unlock")...)
-	l.addKey("shared")
+	l.OK(l.initArgs("--unlock")...)
+	l.AddKey("shared")
 	w.kms.SetState(w.arn, kmsfake.Disabled)
-	r := l.fails(statusRefused, []string{"DisabledException"}, "refresh")
-	if !strings.Contains(r.err, "enabled") {
+	r := l.Fails(sshtest.StatusRefused, []string{"DisabledException"}, "refresh")
+	if !strings.Contains(r.Err, "enabled") {
 		t.Errorf("it doesn't say what to do: %s", r)
 	}
-	l.gone(statusRefused, "DisabledException")
+	l.gone(sshtest.StatusRefused, "DisabledException")
 }
 
 // TestDeniedTwiceForgets: a refusal locks; only when it repeats under the same
@@ -149,50 +150,50 @@ func TestDeniedTwiceForgets(t *testing.T) {
 	w := newWorld(t)
 	l := w.laptop(w.alice)
 	l.init()
-	l.unlock()
-	l.addKey("shared")
+	l.Unlock()
+	l.AddKey("shared")
 	bob := w.cloud.AddUser("bob", onlyS3)
 	carol := w.cloud.AddUser("carol", onlyS3)
 
 	l.signInAs(bob) // a wrong profile
-	l.fails(statusRefused, []string{"user/bob", "AccessDenied"}, "refresh")
-	if err := l.sign("shared"); err == nil {
+	l.Fails(sshtest.StatusRefused, []string{"user/bob", "AccessDenied"}, "refresh")
+	if err := l.Sign("shared"); err == nil {
 		t.Error("a denied vault signs")
 	}
-	offline := func() result {
+	offline := func() sshtest.Result {
 		defer w.faults("", awsfake.Fault{Drop: true})()
-		defer l.ctl("lock")
-		return l.ctl(l.unlockArgs()...)
+		defer l.Vigilctl("lock")
+		return l.Vigilctl(l.By("unlock")...)
 	}
-	if r := offline(); r.status != statusDone {
+	if r := offline(); r.Status != sshtest.StatusDone {
 		t.Errorf("one refusal took the offline share: %s", r)
 	}
 	l.signInAs(carol) // another one
-	l.fails(statusRefused, []string{"user/carol"}, l.unlockArgs()...)
-	if r := offline(); r.status != statusDone {
+	l.Fails(sshtest.StatusRefused, []string{"user/carol"}, l.By("unlock")...)
+	if r := offline(); r.Status != sshtest.StatusDone {
 		t.Errorf("refusals of two callers took the offline share: %s", r)
 	}
-	l.fails(statusRefused, []string{"user/carol"}, l.unlockArgs()...)
-	if r := offline(); r.status != statusUnreachable {
+	l.Fails(sshtest.StatusRefused, []string{"user/carol"}, l.By("unlock")...)
+	if r := offline(); r.Status != sshtest.StatusUnreachable {
 		t.Errorf("a repeated refusal left the offline share: %s", r)
 	}
 	l.signInAs(w.alice)
-	l.unlock()
-	l.signs("shared")
+	l.Unlock()
+	l.Signs("shared")
 }
 
 // TestRemovedAccessKey: an access key that is deactivated is a refusal too.
 func TestRemovedAccessKey(t *testing.T) {
 	w := newWorld(t)
 	l := w.laptop(w.alice, quick...)
-	l.ok(l.initArgs("--unlock")...)
-	l.addKey("shared")
+	l.OK(l.initArgs("--unlock")...)
+	l.AddKey("shared")
 	w.cloud.Remove(w.alice)
 	v := l.becomes(control.VaultRevoked)
 	if !strings.Contains(v.Problem, "security token") && !strings.Contains(v.Problem, "InvalidAccessKeyId") {
 		t.Errorf("status says %q", v.Problem)
 	}
-	l.gone(statusRefused)
+	l.gone(sshtest.StatusRefused)
 }
 
 // TestLeaseEnds: a vault that can reach neither KMS nor backend goes on until
@@ -202,25 +203,25 @@ func TestLeaseEnds(t *testing.T) {
 		t.Run(cut, func(t *testing.T) {
 			w := newWorld(t)
 			l := w.laptop(w.alice, append(quick, `lease = "10s"`, `offline = "0"`)...)
-			l.ok(l.initArgs("--unlock")...)
-			l.addKey("shared")
+			l.OK(l.initArgs("--unlock")...)
+			l.AddKey("shared")
 			end := w.faults(cut, awsfake.Fault{Status: 503, Code: "ServiceUnavailable", Message: "come again"})
 			defer end()
-			w.eventually("status says that it can't be reached", func() error {
-				if v := l.vault(); !strings.Contains(v.Problem, "unreachable") {
+			sshtest.Eventually(w, "status says that it can't be reached", func() error {
+				if v := l.Vault(); !strings.Contains(v.Problem, "unreachable") {
 					return fmt.Errorf("problem %q", v.Problem)
 				}
 				return nil
 			})
-			l.signs("shared") // still
+			l.Signs("shared") // still
 			v := l.becomes(control.VaultLocked)
-			if !strings.Contains(v.Problem+l.ok("why").out, "lease") {
-				t.Errorf("neither status nor why says that the lease ended: %q\n%s", v.Problem, l.ok("why").out)
+			if !strings.Contains(v.Problem+l.OK("why").Out, "lease") {
+				t.Errorf("neither status nor why says that the lease ended: %q\n%s", v.Problem, l.OK("why").Out)
 			}
-			l.gone(statusUnreachable, "unreachable")
+			l.gone(sshtest.StatusUnreachable, "unreachable")
 			end()
-			l.unlock()
-			l.signs("shared")
+			l.Unlock()
+			l.Signs("shared")
 		})
 	}
 }
@@ -229,14 +230,14 @@ func TestLeaseEnds(t *testing.T) {
 func TestLeaseIsRenewed(t *testing.T) {
 	w := newWorld(t)
 	l := w.laptop(w.alice, append(quick, `lease = "8s"`)...)
-	l.ok(l.initArgs("--unlock")...)
-	l.addKey("shared")
-	first := *l.vault().LeaseEnds
-	w.eventually("the lease is renewed beyond its first end", func() error {
-		if v := l.vault(); v.State != control.VaultUnlocked || !v.LastRefresh.After(first) {
+	l.OK(l.initArgs("--unlock")...)
+	l.AddKey("shared")
+	first := *l.Vault().LeaseEnds
+	sshtest.Eventually(w, "the lease is renewed beyond its first end", func() error {
+		if v := l.Vault(); v.State != control.VaultUnlocked || !v.LastRefresh.After(first) {
 			return fmt.Errorf("vault is %s, refreshed %v, first lease until %v", v.State, v.LastRefresh, first)
 		}
 		return nil
 	})
-	l.signs("shared")
+	l.Signs("shared")
 }

@@ -11,6 +11,7 @@ import (
 
 	"vigil/internal/awsfake"
 	"vigil/internal/control"
+	"vigil/internal/sshtest"
 )
 
 // TestS3FaultsAtUnlock: what a user who unlocks sees of each fault of the
@@ -42,35 +43,35 @@ func TestS3FaultsAtUnlock(t *testing.T) {
 		status int
 		texts  []string
 	}{
-		{"down", func() func() { return w.faults("s3:", awsfake.Fault{Drop: true}) }, statusUnreachable, []string{"keyring store unreachable", "check the network"}},
-		{"internal error", api(500, "InternalError", "We encountered an internal error"), statusUnreachable, []string{"InternalError", "request id"}},
-		{"slow down", api(503, "SlowDown", "Please reduce your request rate."), statusUnreachable, []string{"SlowDown", "request id"}},
-		{"denied", api(403, "AccessDenied", "Access Denied"), statusRefused, []string{"AccessDenied", "request id", "s3:GetObject"}},
-		{"no bucket", api(404, "NoSuchBucket", "The specified bucket does not exist"), statusFailed, []string{"NoSuchBucket", "check the bucket's name"}},
-		{"another region", api(301, "PermanentRedirect", "The bucket you are attempting to access must be addressed using the specified endpoint."), statusFailed, []string{"PermanentRedirect", "region"}},
-		{"clock far off", api(403, "RequestTimeTooSkewed", "The difference between the request time and the server's time is too large."), statusFailed, []string{"RequestTimeTooSkewed", "clock"}},
-		{"no members", stored("members", gone), statusFailed, []string{"members", "not found", "backup"}},
-		{"no deks", stored("deks", gone), statusFailed, []string{"deks", "not found", "backup"}},
-		{"half of members", stored("members", half), statusFailed, []string{"Nothing was changed"}},
-		{"half of deks", stored("deks", half), statusFailed, []string{"Nothing was changed"}},
-		{"members without its last line", stored("members", lines), statusFailed, []string{"Nothing was changed"}},
-		{"deks without its last line", stored("deks", lines), statusFailed, []string{"Nothing was changed"}},
-		{"a bit of members", stored("members", flip), statusFailed, []string{"Nothing was changed"}},
-		{"a bit of deks", stored("deks", flip), statusFailed, []string{"Nothing was changed"}},
-		{"a login page for members", stored("members", junk), statusFailed, []string{"Nothing was changed"}},
-		{"a login page for deks", stored("deks", junk), statusFailed, []string{"Nothing was changed"}},
+		{"down", func() func() { return w.faults("s3:", awsfake.Fault{Drop: true}) }, sshtest.StatusUnreachable, []string{"keyring store unreachable", "check the network"}},
+		{"internal error", api(500, "InternalError", "We encountered an internal error"), sshtest.StatusUnreachable, []string{"InternalError", "request id"}},
+		{"slow down", api(503, "SlowDown", "Please reduce your request rate."), sshtest.StatusUnreachable, []string{"SlowDown", "request id"}},
+		{"denied", api(403, "AccessDenied", "Access Denied"), sshtest.StatusRefused, []string{"AccessDenied", "request id", "s3:GetObject"}},
+		{"no bucket", api(404, "NoSuchBucket", "The specified bucket does not exist"), sshtest.StatusFailed, []string{"NoSuchBucket", "check the bucket's name"}},
+		{"another region", api(301, "PermanentRedirect", "The bucket you are attempting to access must be addressed using the specified endpoint."), sshtest.StatusFailed, []string{"PermanentRedirect", "region"}},
+		{"clock far off", api(403, "RequestTimeTooSkewed", "The difference between the request time and the server's time is too large."), sshtest.StatusFailed, []string{"RequestTimeTooSkewed", "clock"}},
+		{"no members", stored("members", gone), sshtest.StatusFailed, []string{"members", "not found", "backup"}},
+		{"no deks", stored("deks", gone), sshtest.StatusFailed, []string{"deks", "not found", "backup"}},
+		{"half of members", stored("members", half), sshtest.StatusFailed, []string{"Nothing was changed"}},
+		{"half of deks", stored("deks", half), sshtest.StatusFailed, []string{"Nothing was changed"}},
+		{"members without its last line", stored("members", lines), sshtest.StatusFailed, []string{"Nothing was changed"}},
+		{"deks without its last line", stored("deks", lines), sshtest.StatusFailed, []string{"Nothing was changed"}},
+		{"a bit of members", stored("members", flip), sshtest.StatusFailed, []string{"Nothing was changed"}},
+		{"a bit of deks", stored("deks", flip), sshtest.StatusFailed, []string{"Nothing was changed"}},
+		{"a login page for members", stored("members", junk), sshtest.StatusFailed, []string{"Nothing was changed"}},
+		{"a login page for deks", stored("deks", junk), sshtest.StatusFailed, []string{"Nothing was changed"}},
 	} {
 		undo := tc.do()
-		l.fails(tc.status, tc.texts, l.unlockArgs()...)
+		l.Fails(tc.status, tc.texts, l.By("unlock")...)
 		undo()
-		if v := l.vault(); v.State == control.VaultUnlocked {
+		if v := l.Vault(); v.State == control.VaultUnlocked {
 			t.Errorf("%s: the vault is unlocked", tc.name)
 		}
 		if t.Failed() {
 			t.Fatalf("at %s", tc.name)
 		}
 	}
-	l.unlock()
+	l.Unlock()
 }
 
 // TestBadKeyringIsRefused: what is put into the backend's place while a vault is
@@ -78,16 +79,16 @@ func TestS3FaultsAtUnlock(t *testing.T) {
 func TestBadKeyringIsRefused(t *testing.T) {
 	w := newWorld(t)
 	l := w.laptop(w.alice)
-	l.ok(l.initArgs("--unlock")...)
-	l.addKey("first")
+	l.OK(l.initArgs("--unlock")...)
+	l.AddKey("first")
 	oldMembers, oldDeks := w.s3.Object(prefix+"/members"), w.s3.Object(prefix+"/deks")
-	l.addKey("second")
+	l.AddKey("second")
 	members, deks := w.s3.Object(prefix+"/members"), w.s3.Object(prefix+"/deks")
 
 	// Another vault's keyring, of the same owner's.
 	other := w.laptop(w.alice)
-	other.ok(append([]string{"init", "--unlock", "--master", w.master(w.arn), "--backend", strings.Replace(w.backend(), prefix, "other", 1), "--passphrase-file", other.pass}, cheapKDF...)...)
-	other.addKey("third")
+	other.OK(append([]string{"init", "--unlock", "--master", w.master(w.arn), "--backend", strings.Replace(w.backend(), prefix, "other", 1), "--passphrase-file", other.Pass}, sshtest.CheapKDF...)...)
+	other.AddKey("third")
 	othersMembers, othersDeks := w.s3.Object("other/members"), w.s3.Object("other/deks")
 
 	for _, tc := range []struct {
@@ -107,20 +108,20 @@ func TestBadKeyringIsRefused(t *testing.T) {
 	} {
 		w.s3.SetObject(prefix+"/members", tc.members)
 		w.s3.SetObject(prefix+"/deks", tc.deks)
-		if r := l.ctl("refresh"); r.status == statusDone || len(r.err) > 2000 {
+		if r := l.Vigilctl("refresh"); r.Status == sshtest.StatusDone || len(r.Err) > 2000 {
 			t.Errorf("%s: refresh: %s", tc.name, r)
 		}
-		v := l.vault()
+		v := l.Vault()
 		if v.State != control.VaultUnlocked || v.Problem == "" || v.Next == "" {
 			t.Errorf("%s: vault is %s, problem %q, next %q", tc.name, v.State, v.Problem, v.Next)
 		}
-		if got := l.listed(); !slices.Equal(got, []string{"first", "second"}) {
+		if got := l.Listed(); !slices.Equal(got, []string{"first", "second"}) {
 			t.Errorf("%s: listed %q", tc.name, got)
 		}
-		l.signs("first")
-		l.signs("second")
+		l.Signs("first")
+		l.Signs("second")
 		// Nothing can be written on top of it, and nothing of it is overwritten.
-		if r := l.ctl("generate", "new"); r.status == statusDone {
+		if r := l.Vigilctl("generate", "new"); r.Status == sshtest.StatusDone {
 			t.Errorf("%s: a key was saved on top of it: %s", tc.name, r)
 		}
 		if !bytes.Equal(w.s3.Object(prefix+"/members"), tc.members) || !bytes.Equal(w.s3.Object(prefix+"/deks"), tc.deks) {
@@ -133,13 +134,13 @@ func TestBadKeyringIsRefused(t *testing.T) {
 	// Locked, the same: an unlock refuses it.
 	w.s3.SetObject(prefix+"/members", oldMembers)
 	w.s3.SetObject(prefix+"/deks", oldDeks)
-	l.ok("lock")
-	l.fails(statusRefused, []string{"older"}, l.unlockArgs()...)
+	l.OK("lock")
+	l.Fails(sshtest.StatusRefused, []string{"older"}, l.By("unlock")...)
 	w.s3.SetObject(prefix+"/members", members)
 	w.s3.SetObject(prefix+"/deks", deks)
-	l.unlock()
-	l.ok("refresh")
-	if v := l.vault(); v.Problem != "" {
+	l.Unlock()
+	l.OK("refresh")
+	if v := l.Vault(); v.Problem != "" {
 		t.Errorf("problem %q is left", v.Problem)
 	}
 }
@@ -150,26 +151,26 @@ func TestWriters(t *testing.T) {
 	w := newWorld(t)
 	const writers = 16
 	first := w.laptop(w.alice)
-	first.ok(first.initArgs("--unlock")...)
+	first.OK(first.initArgs("--unlock")...)
 	all := []*laptop{first}
 	for range writers - 1 {
 		l := w.newHome(w.alice)
 		l.copyVault(first)
-		l.start()
-		l.unlock()
+		l.Start()
+		l.Unlock()
 		all = append(all, l)
 	}
 	var wg sync.WaitGroup
-	results := make([]result, writers)
+	results := make([]sshtest.Result, writers)
 	for i, l := range all {
 		wg.Go(func() {
-			results[i] = l.ctl("generate", fmt.Sprintf("key-%02d", i), "--comment", fmt.Sprintf("key-%02d", i))
+			results[i] = l.Vigilctl("generate", fmt.Sprintf("key-%02d", i), "--comment", fmt.Sprintf("key-%02d", i))
 		})
 	}
 	wg.Wait()
 	var want []string
 	for i, r := range results {
-		if r.status != statusDone {
+		if r.Status != sshtest.StatusDone {
 			t.Errorf("writer %d: %s", i, r)
 		}
 		want = append(want, fmt.Sprintf("key-%02d", i))
@@ -187,7 +188,7 @@ func TestWriters(t *testing.T) {
 	// The union of all files, as git makes it, with the one keyring.
 	var union []byte
 	for i, l := range all {
-		text, err := os.ReadFile(l.vaultFile())
+		text, err := os.ReadFile(l.VaultFile())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -196,15 +197,15 @@ func TestWriters(t *testing.T) {
 		}
 		union = append(union, text...)
 	}
-	if err := os.WriteFile(first.vaultFile(), union, 0o600); err != nil {
+	if err := os.WriteFile(first.VaultFile(), union, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	first.ok("refresh")
-	if got := first.listed(); !slices.Equal(got, want) {
+	first.OK("refresh")
+	if got := first.Listed(); !slices.Equal(got, want) {
 		t.Errorf("listed %q", got)
 	}
 	for _, name := range want {
-		first.signs(name)
+		first.Signs(name)
 	}
 }
 
@@ -212,7 +213,7 @@ func TestWriters(t *testing.T) {
 func TestStorm(t *testing.T) {
 	w := newWorld(t)
 	l := w.laptop(w.alice)
-	l.ok(l.initArgs("--unlock")...)
+	l.OK(l.initArgs("--unlock")...)
 	races := 5
 	var mu sync.Mutex
 	w.cloud.SetFault(func(c awsfake.Call) awsfake.Fault {
@@ -224,15 +225,15 @@ func TestStorm(t *testing.T) {
 		races--
 		return awsfake.Fault{Status: 412, Code: "PreconditionFailed", Message: "At least one of the pre-conditions you specified did not hold"}
 	})
-	l.ok("generate", "survivor", "--comment", "survivor")
-	l.signs("survivor")
+	l.OK("generate", "survivor", "--comment", "survivor")
+	l.Signs("survivor")
 	if races != 0 {
 		t.Errorf("%d races are left", races)
 	}
 	// For ever: it gives up, says so, and what it says was not saved isn't.
 	defer w.faults("s3:PutObject", awsfake.Fault{Status: 412, Code: "PreconditionFailed", Message: "…"})()
-	l.fails(statusUnreachable, []string{"other writers were first"}, "generate", "never")
-	if got := l.listed(); !slices.Equal(got, []string{"survivor"}) {
+	l.Fails(sshtest.StatusUnreachable, []string{"other writers were first"}, "generate", "never")
+	if got := l.Listed(); !slices.Equal(got, []string{"survivor"}) {
 		t.Errorf("listed %q", got)
 	}
 }
@@ -242,7 +243,7 @@ func TestStorm(t *testing.T) {
 func TestAnswerLost(t *testing.T) {
 	w := newWorld(t)
 	l := w.laptop(w.alice)
-	l.ok(l.initArgs("--unlock")...)
+	l.OK(l.initArgs("--unlock")...)
 	var mu sync.Mutex
 	n := 0
 	w.cloud.SetFault(func(c awsfake.Call) awsfake.Fault {
@@ -254,10 +255,10 @@ func TestAnswerLost(t *testing.T) {
 		}
 		return awsfake.Fault{}
 	})
-	l.ok("generate", "once", "--comment", "once")
+	l.OK("generate", "once", "--comment", "once")
 	w.cloud.SetFault(nil)
-	l.ok("refresh")
-	if got := l.listed(); !slices.Equal(got, []string{"once"}) {
+	l.OK("refresh")
+	if got := l.Listed(); !slices.Equal(got, []string{"once"}) {
 		t.Errorf("listed %q", got)
 	}
 }
@@ -268,11 +269,11 @@ func TestStoreWithoutConditions(t *testing.T) {
 	w := newWorld(t)
 	w.s3.IgnoreConditions = true
 	l := w.laptop(w.alice)
-	l.fails(statusFailed, []string{"ignores If-None-Match", "conditional writes"}, l.initArgs()...)
+	l.Fails(sshtest.StatusFailed, []string{"ignores If-None-Match", "conditional writes"}, l.initArgs()...)
 	if w.s3.Object(prefix+"/members") != nil || w.s3.Object(prefix+"/deks") != nil || w.cloud.Count("kms:GenerateDataKey") > 0 {
 		t.Error("a keyring was made there")
 	}
-	if v := l.vault(); v.State != control.VaultMissing {
+	if v := l.Vault(); v.State != control.VaultMissing {
 		t.Errorf("vault is %s", v.State)
 	}
 }

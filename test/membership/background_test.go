@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"vigil/internal/sshtest"
 )
 
 // TestRotationByItself: an owner's daemon makes a new KEK when the old one is as
@@ -15,37 +17,37 @@ func TestRotationByItself(t *testing.T) {
 	uri, _ := shared(t)
 	owner, other := newHome(t, ownerPassphrase), newHome(t, memberPassphrase)
 	for _, h := range []*home{owner, other} {
-		h.write("config/vigil/config.toml", "[vault.default]\nrefresh = \"1s\"\nrotate = \"3s\"\n")
+		h.Write("config/vigil/config.toml", "[vault.default]\nrefresh = \"1s\"\nrotate = \"3s\"\n")
 	}
-	owner.start()
+	owner.Start()
 	owner.found(uri, "")
-	owner.addKey("shared")
-	other.takeFile(owner)
-	other.start()
+	owner.AddKey("shared")
+	other.TakeVaultFile(owner.Home)
+	other.Start()
 	owner.admit(other.request("--backend", uri), "member")
-	other.unlock()
+	other.Unlock()
 	rotated := func(h *home, than uint64) func() error {
 		return func() error {
-			if v := h.vault(); v.KEKVersion <= than {
+			if v := h.Vault(); v.KEKVersion <= than {
 				return fmt.Errorf("the KEK is %d", v.KEKVersion)
 			}
 			return nil
 		}
 	}
-	owner.eventually("a new KEK", rotated(owner, 1))
-	other.eventually("the new KEK arrives", rotated(other, 1))
-	owner.signs("shared")
-	other.signs("shared")
-	owner.ok("lock")
-	other.ok("refresh") // what the owner made until then
-	now, began := other.vault().KEKVersion, time.Now()
-	other.eventually("refreshes for longer than a KEK lives", func() error {
-		if v := other.vault(); v.LastRefresh == nil || v.LastRefresh.Sub(began) < 4*time.Second {
+	sshtest.Eventually(owner, "a new KEK", rotated(owner, 1))
+	sshtest.Eventually(other, "the new KEK arrives", rotated(other, 1))
+	owner.Signs("shared")
+	other.Signs("shared")
+	owner.OK("lock")
+	other.OK("refresh") // what the owner made until then
+	now, began := other.Vault().KEKVersion, time.Now()
+	sshtest.Eventually(other, "refreshes for longer than a KEK lives", func() error {
+		if v := other.Vault(); v.LastRefresh == nil || v.LastRefresh.Sub(began) < 4*time.Second {
 			return fmt.Errorf("the last one was at %v", v.LastRefresh)
 		}
 		return nil
 	})
-	if v := other.vault(); v.KEKVersion != now {
+	if v := other.Vault(); v.KEKVersion != now {
 		t.Errorf("a member's daemon rotated from KEK %d to %d", now, v.KEKVersion)
 	}
 }
@@ -55,16 +57,16 @@ func TestRotationByItself(t *testing.T) {
 func TestInterruptedRotationIsFinishedByItself(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, "owner")
-	p.other.ok("lock")
-	p.other.write("config/vigil/config.toml", "[vault.default]\nrefresh = \"1s\"\n")
-	p.other.restart()
-	p.other.unlock()
+	p.other.OK("lock")
+	p.other.Write("config/vigil/config.toml", "[vault.default]\nrefresh = \"1s\"\n")
+	p.other.Restart()
+	p.other.Unlock()
 	mend := p.cut(2, false, "s3:PutObject") // the new KEK is made, and nothing wrapped by it
-	p.owner.ctl("rotate")
+	p.owner.Vigilctl("rotate")
 	if !mend() {
 		t.Fatal("the rotation wasn't cut")
 	}
-	p.other.eventually("the rotation is finished", func() error {
+	sshtest.Eventually(p.other, "the rotation is finished", func() error {
 		members, deks := p.keyring()
 		if got := members.KEKs(); !slices.Equal(got, []uint64{2}) || deks.KEK() != 2 {
 			return fmt.Errorf("live KEKs %v, deks under %d", got, deks.KEK())
@@ -82,20 +84,20 @@ func TestWritersDuringRotations(t *testing.T) {
 	var working sync.WaitGroup
 	working.Go(func() {
 		for range rounds {
-			if r := owner.ctl("rotate"); r.status != 0 {
+			if r := owner.Vigilctl("rotate"); r.Status != 0 {
 				t.Errorf("rotate: %s", r)
 			}
 		}
 	})
 	for n := range rounds {
-		if r := other.ctl("generate", fmt.Sprintf("key-%d", n)); r.status != 0 {
+		if r := other.Vigilctl("generate", fmt.Sprintf("key-%d", n)); r.Status != 0 {
 			t.Errorf("generate %d: %s", n, r)
 		}
 	}
 	working.Wait()
-	other.ok("refresh")
+	other.OK("refresh")
 	for n := range rounds {
-		if r := other.ctl("show", fmt.Sprintf("key-%d", n)); r.status != 0 {
+		if r := other.Vigilctl("show", fmt.Sprintf("key-%d", n)); r.Status != 0 {
 			t.Errorf("a key that was reported as saved: %s", r)
 		}
 	}
@@ -103,11 +105,11 @@ func TestWritersDuringRotations(t *testing.T) {
 	if members.KEK() != rounds+1 || deks.KEK() != members.KEK() || len(deks.Heads()) != rounds+1 {
 		t.Errorf("KEK %d, deks under %d with %d heads", members.KEK(), deks.KEK(), len(deks.Heads()))
 	}
-	owner.takeFile(other)
-	owner.ok("refresh")
+	owner.TakeVaultFile(other.Home)
+	owner.OK("refresh")
 	var r struct{ Problems []string }
 	for _, h := range []*home{owner, other} {
-		h.json(&r, "vault", "verify")
+		h.JSON(&r, "vault", "verify")
 		if len(r.Problems) > 0 {
 			t.Errorf("problems: %q", r.Problems)
 		}
@@ -119,15 +121,15 @@ func TestWritersDuringRotations(t *testing.T) {
 func TestPassphraseWaitsForPendingChanges(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, "member")
-	next := p.other.write("next", nextPassphrase)
+	next := p.other.Write("next", nextPassphrase)
 	mend := p.cut(1, false, "s3:PutObject", "s3:GetObject")
-	p.other.ok("generate", "offline")
+	p.other.OK("generate", "offline")
 	mend()
-	p.other.fails(statusRefused, "saved on this device only", p.other.by("passphrase", "--new-passphrase-file", next)...)
-	p.other.ok("refresh")
-	p.other.ok(p.other.by("passphrase", "--new-passphrase-file", next)...)
-	p.other.signs("shared")
-	p.other.ok("show", "offline")
+	p.other.Fails(sshtest.StatusRefused, []string{"saved on this device only"}, p.other.By("passphrase", "--new-passphrase-file", next)...)
+	p.other.OK("refresh")
+	p.other.OK(p.other.By("passphrase", "--new-passphrase-file", next)...)
+	p.other.Signs("shared")
+	p.other.OK("show", "offline")
 	p.both(t, "afterwards")
 }
 
@@ -137,18 +139,18 @@ func TestPendingThroughARotation(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, "member")
 	mend := p.cut(1, false, "s3:PutObject", "s3:GetObject")
-	p.other.ok("generate", "offline")
+	p.other.OK("generate", "offline")
 	mend()
-	p.owner.ok("rotate")
-	p.owner.ok("rotate")
-	p.other.ok("lock")
-	p.other.unlock()
-	p.other.ok("refresh")
-	if v := p.other.vault(); v.Pending != 0 || v.KEKVersion != 3 {
+	p.owner.OK("rotate")
+	p.owner.OK("rotate")
+	p.other.OK("lock")
+	p.other.Unlock()
+	p.other.OK("refresh")
+	if v := p.other.Vault(); v.Pending != 0 || v.KEKVersion != 3 {
 		t.Errorf("after the refresh: %+v", v)
 	}
-	p.owner.takeFile(p.other)
-	p.owner.ok("refresh")
-	p.owner.ok("show", "offline")
+	p.owner.TakeVaultFile(p.other.Home)
+	p.owner.OK("refresh")
+	p.owner.OK("show", "offline")
 	p.both(t, "afterwards")
 }

@@ -22,14 +22,14 @@ func newPair(t *testing.T, role string) *pair {
 	t.Helper()
 	p := &pair{cloud: newCloud(t)}
 	p.owner = newHome(t, ownerPassphrase, p.env...)
-	p.owner.start()
+	p.owner.Start()
 	p.owner.found(p.bucket, "")
-	p.owner.addKey("shared")
+	p.owner.AddKey("shared")
 	p.other = newHome(t, memberPassphrase, p.env...)
-	p.other.takeFile(p.owner)
-	p.other.start()
+	p.other.TakeVaultFile(p.owner.Home)
+	p.other.Start()
 	p.owner.admit(p.other.request("--backend", p.bucket, "--name", "other"), role)
-	p.other.unlock()
+	p.other.Unlock()
 	return p
 }
 
@@ -72,10 +72,10 @@ func everyCut(t *testing.T, each func(t *testing.T, n int, after bool) (cut bool
 func (p *pair) both(t *testing.T, stage string) {
 	t.Helper()
 	for _, h := range []*home{p.owner, p.other} {
-		if r := h.ctl("refresh"); r.status != 0 {
+		if r := h.Vigilctl("refresh"); r.Status != 0 {
 			t.Fatalf("%s: refresh: %s", stage, r)
 		}
-		if err := h.sign("shared"); err != nil {
+		if err := h.Sign("shared"); err != nil {
 			t.Fatalf("%s: %v", stage, err)
 		}
 	}
@@ -89,15 +89,15 @@ func TestRotationIsInterrupted(t *testing.T) {
 	everyCut(t, func(t *testing.T, n int, after bool) bool {
 		before, _ := p.keyring()
 		mend := p.cut(n, after, "s3:PutObject")
-		r := p.owner.ctl("rotate")
+		r := p.owner.Vigilctl("rotate")
 		cut := mend()
-		if cut && r.status == 0 && !after {
+		if cut && r.Status == 0 && !after {
 			t.Errorf("it was cut and says: %s", r)
 		}
 		p.both(t, "after the cut")
-		p.other.addKey(fmt.Sprintf("between-%d-%v", n, after))
-		p.owner.takeFile(p.other)
-		if r := p.owner.ctl("rotate"); r.status != 0 {
+		p.other.AddKey(fmt.Sprintf("between-%d-%v", n, after))
+		p.owner.TakeVaultFile(p.other.Home)
+		if r := p.owner.Vigilctl("rotate"); r.Status != 0 {
 			t.Fatalf("rotate again: %s", r)
 		}
 		p.both(t, "after the rotation")
@@ -120,24 +120,24 @@ func TestRemovalIsInterrupted(t *testing.T) {
 	p := newPair(t, "member")
 	everyCut(t, func(t *testing.T, n int, after bool) bool {
 		third := newHome(t, nextPassphrase, p.env...)
-		third.takeFile(p.owner)
-		third.start()
+		third.TakeVaultFile(p.owner.Home)
+		third.Start()
 		r := third.request("--backend", p.bucket)
 		p.owner.admit(r, "member")
-		third.unlock()
+		third.Unlock()
 		mend := p.cut(n, after, "s3:PutObject")
-		removed := p.owner.ctl(p.owner.by("identity", "remove", r.Identity, "--yes")...)
+		removed := p.owner.Vigilctl(p.owner.By("identity", "remove", r.Identity, "--yes")...)
 		cut := mend()
 		p.both(t, "after the cut")
-		if removed.status != 0 {
-			if again := p.owner.ctl(p.owner.by("identity", "remove", r.Identity, "--yes")...); again.status != 0 {
+		if removed.Status != 0 {
+			if again := p.owner.Vigilctl(p.owner.By("identity", "remove", r.Identity, "--yes")...); again.Status != 0 {
 				t.Fatalf("remove again: %s", again)
 			}
 		}
-		p.owner.ok("rotate")
+		p.owner.OK("rotate")
 		p.both(t, "after the removal")
-		third.ctl("refresh")
-		if third.sign("shared") == nil {
+		third.Vigilctl("refresh")
+		if third.Sign("shared") == nil {
 			t.Error("the removed identity signs")
 		}
 		members, deks := p.keyring()
@@ -157,20 +157,20 @@ func TestPassphraseIsInterrupted(t *testing.T) {
 			p := newPair(t, role)
 			h, now, next := p.other, memberPassphrase, nextPassphrase
 			everyCut(t, func(t *testing.T, n int, after bool) bool {
-				fresh := h.write("next", next)
+				fresh := h.Write("next", next)
 				mend := p.cut(n, after, "s3:PutObject")
-				h.ctl("passphrase", "--passphrase-file", h.write("pass", now), "--new-passphrase-file", fresh)
+				h.Vigilctl("passphrase", "--passphrase-file", h.Write("pass", now), "--new-passphrase-file", fresh)
 				cut := mend()
-				h.ok("lock")
-				first, second := h.ctl("unlock", "--passphrase-file", h.pass), h.ctl("unlock", "--passphrase-file", fresh)
-				if first.status != 0 {
+				h.OK("lock")
+				first, second := h.Vigilctl("unlock", "--passphrase-file", h.Pass), h.Vigilctl("unlock", "--passphrase-file", fresh)
+				if first.Status != 0 {
 					now, next = next, now
 				}
-				if (first.status == 0) == (second.status == 0 && first.status != 0) {
+				if (first.Status == 0) == (second.Status == 0 && first.Status != 0) {
 					t.Fatalf("with the old passphrase: %s\nwith the new one: %s", first, second)
 				}
 				p.both(t, "after the cut")
-				p.owner.ok("rotate")
+				p.owner.OK("rotate")
 				p.both(t, "after a rotation")
 				return cut
 			})

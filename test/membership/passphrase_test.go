@@ -12,6 +12,7 @@ import (
 	"vigil/internal/master"
 	"vigil/internal/master/local"
 	"vigil/internal/passphrase"
+	"vigil/internal/sshtest"
 	"vigil/internal/vaultfile"
 )
 
@@ -19,37 +20,37 @@ func TestPassphrase(t *testing.T) {
 	for _, role := range []string{"owner", "member"} {
 		t.Run(role, func(t *testing.T) {
 			owner, other, dir := two(t, role)
-			next := other.write("next", nextPassphrase)
-			other.fails(statusWrong, "wrong passphrase", "passphrase", "--passphrase-file", next, "--new-passphrase-file", next)
+			next := other.Write("next", nextPassphrase)
+			other.Fails(sshtest.StatusWrong, []string{"wrong passphrase"}, "passphrase", "--passphrase-file", next, "--new-passphrase-file", next)
 			before := other.steal(dir)
 
 			// Unlocked: the keeper is handed the new keys and goes on.
 			var r control.PassphraseReply
-			keeper := other.vault().Keeper
-			other.json(&r, other.by("passphrase", "--new-passphrase-file", next)...)
-			if v := other.vault(); r.KEK != 2 || r.Locked || v.State != control.VaultUnlocked || v.Keeper != keeper {
+			keeper := other.Vault().Keeper
+			other.JSON(&r, other.By("passphrase", "--new-passphrase-file", next)...)
+			if v := other.Vault(); r.KEK != 2 || r.Locked || v.State != control.VaultUnlocked || v.Keeper != keeper {
 				t.Errorf("after the change: %+v, vault %+v", r, v)
 			}
-			other.signs("shared")
-			other.addKey("later")
-			owner.takeFile(other)
-			owner.ok("refresh")
-			owner.signs("shared", "later")
+			other.Signs("shared")
+			other.AddKey("later")
+			owner.TakeVaultFile(other.Home)
+			owner.OK("refresh")
+			owner.Signs("shared", "later")
 
-			other.ok("lock")
-			other.fails(statusWrong, "wrong passphrase", other.by("unlock")...)
-			other.ok("unlock", "--passphrase-file", next)
-			other.signs("shared", "later")
+			other.OK("lock")
+			other.Fails(sshtest.StatusWrong, []string{"wrong passphrase"}, other.By("unlock")...)
+			other.OK("unlock", "--passphrase-file", next)
+			other.Signs("shared", "later")
 
 			// Locked: back again.
-			other.ok("lock")
-			other.ok("passphrase", "--passphrase-file", next, "--new-passphrase-file", other.pass)
-			other.unlock()
-			other.signs("shared", "later")
-			owner.ok("refresh")
-			owner.signs("shared", "later")
-			owner.ok("lock")
-			owner.unlock()
+			other.OK("lock")
+			other.OK("passphrase", "--passphrase-file", next, "--new-passphrase-file", other.Pass)
+			other.Unlock()
+			other.Signs("shared", "later")
+			owner.OK("refresh")
+			owner.Signs("shared", "later")
+			owner.OK("lock")
+			owner.Unlock()
 
 			// An old copy of the keyring with the old passphrase, the device's own
 			// master key, and everything that is public now.
@@ -70,7 +71,7 @@ type parts struct{ members, deks, vault []byte }
 
 func (h *home) steal(dir string) parts {
 	h.Helper()
-	return parts{h.read(dir + "/members"), h.read(dir + "/deks"), h.read(h.vaultFile())}
+	return parts{h.Read(dir + "/members"), h.Read(dir + "/deks"), h.Read(h.VaultFile())}
 }
 
 // open goes down the hierarchy with an identity's passphrase and its device's
@@ -134,7 +135,7 @@ func (p parts) halves(t *testing.T, h *home, members *keyring.Members, me keyrin
 	block, _ := members.Unlock(me.ID)
 	share, stretched, key := make([]byte, 32), make([]byte, 32), make([]byte, 32)
 	c := master.Context{Vault: members.Vault(), Identity: me.ID, Purpose: master.PurposeUnlock}
-	if err := local.New(h.path("data/vigil/device"), slab).Decrypt(t.Context(), share, block.Share, c); err != nil {
+	if err := local.New(h.Path("data/vigil/device"), slab).Decrypt(t.Context(), share, block.Share, c); err != nil {
 		t.Fatal(err)
 	}
 	var d passphrase.Deriver
@@ -155,15 +156,15 @@ func (p parts) halves(t *testing.T, h *home, members *keyring.Members, me keyrin
 func TestPassphraseIsRefusedWithoutANewOne(t *testing.T) {
 	t.Parallel()
 	owner := newHome(t, ownerPassphrase)
-	owner.start()
+	owner.Start()
 	owner.found("", "")
-	owner.addKey("work")
-	owner.fails(2, "passphrase", owner.by("passphrase", "--new-passphrase-file", owner.write("empty", "\n"))...)
-	owner.signs("work")
-	owner.ok("lock")
-	owner.unlock()
-	owner.ok("rotate")
-	if v := owner.vault(); v.KEKVersion != 2 || strings.Contains(v.Problem, "damaged") {
+	owner.AddKey("work")
+	owner.Fails(sshtest.StatusUsage, []string{"passphrase"}, owner.By("passphrase", "--new-passphrase-file", owner.Write("empty", "\n"))...)
+	owner.Signs("work")
+	owner.OK("lock")
+	owner.Unlock()
+	owner.OK("rotate")
+	if v := owner.Vault(); v.KEKVersion != 2 || strings.Contains(v.Problem, "damaged") {
 		t.Errorf("status says %+v", v)
 	}
 }

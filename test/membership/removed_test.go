@@ -13,19 +13,19 @@ import (
 // anybody with a copy of the vault file can open it, whatever else is left.
 func TestRemovedItemOpensForNobody(t *testing.T) {
 	owner, other, dir := two(t, "member")
-	owner.addKey("secret")
-	other.takeFile(owner)
-	other.ok("refresh")
-	other.signs("secret")
+	owner.AddKey("secret")
+	other.TakeVaultFile(owner.Home)
+	other.OK("refresh")
+	other.Signs("secret")
 	before := other.steal(dir)
 	if got := before.open(t, other, memberPassphrase); !slices.Contains(got, "secret") {
 		t.Fatalf("before the removal opens %q: this test shows nothing", got)
 	}
 	wrapped := wrappedDEK(t, owner, dir, before)
 
-	owner.ok("rm", "secret", "--yes")
-	other.ok("refresh") // with the old file
-	if err := other.sign("secret"); err == nil {
+	owner.OK("rm", "secret", "--yes")
+	other.OK("refresh") // with the old file
+	if err := other.Sign("secret"); err == nil {
 		t.Error("a removed key signs")
 	}
 	now := other.steal(dir)
@@ -34,7 +34,7 @@ func TestRemovedItemOpensForNobody(t *testing.T) {
 		t.Errorf("the old vault file opens to %q", got)
 	}
 	// No copy of the DEK is left anywhere, wrapped or not.
-	for _, root := range []string{dir, owner.dir, other.dir} {
+	for _, root := range []string{dir, owner.Dir, other.Dir} {
 		err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
 			if err != nil || !d.Type().IsRegular() {
 				return err
@@ -68,7 +68,7 @@ func newestRevision(t *testing.T, h *home, dir string) string {
 	var keys struct {
 		Keys []struct{ Name, Revision string }
 	}
-	h.json(&keys, "list")
+	h.JSON(&keys, "list")
 	for _, k := range keys.Keys {
 		if k.Name == "secret" {
 			return k.Revision

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"vigil/internal/control"
+	"vigil/internal/sshtest"
 )
 
 // TestRotate rotates while both homes sign.
@@ -14,7 +15,7 @@ func TestRotate(t *testing.T) {
 	stop := make(chan struct{})
 	var signing sync.WaitGroup
 	for _, h := range []*home{owner, other} {
-		a := h.agent()
+		a := h.Client()
 		signing.Go(func() {
 			for n := 0; ; n++ {
 				select {
@@ -25,7 +26,7 @@ func TestRotate(t *testing.T) {
 					return
 				default:
 				}
-				if err := signWith(a, "shared"); err != nil {
+				if err := sshtest.SignWith(a, "shared"); err != nil {
 					t.Errorf("signature %d during a rotation: %v", n, err)
 					return
 				}
@@ -33,12 +34,12 @@ func TestRotate(t *testing.T) {
 		})
 	}
 	var r control.RotateReply
-	owner.json(&r, "rotate")
+	owner.JSON(&r, "rotate")
 	if r.KEK != 2 {
 		t.Errorf("after a rotation the KEK is %d", r.KEK)
 	}
-	other.ok("refresh")
-	owner.json(&r, "rotate", "--deks")
+	other.OK("refresh")
+	owner.JSON(&r, "rotate", "--deks")
 	if r.KEK != 3 || r.Renewed != 1 {
 		t.Errorf("after a rotation with --deks: %+v", r)
 	}
@@ -53,11 +54,11 @@ func TestRotate(t *testing.T) {
 		t.Errorf("heads after --deks: %+v", heads)
 	}
 	// The other was away for a rotation and a new DEK, and loses nothing.
-	other.takeFile(owner)
-	other.ok("refresh")
-	other.signs("shared")
-	other.addKey("later")
-	owner.takeFile(other)
-	owner.ok("refresh")
-	owner.signs("shared", "later")
+	other.TakeVaultFile(owner.Home)
+	other.OK("refresh")
+	other.Signs("shared")
+	other.AddKey("later")
+	owner.TakeVaultFile(other.Home)
+	owner.OK("refresh")
+	owner.Signs("shared", "later")
 }

@@ -2,7 +2,6 @@ package merge
 
 import (
 	"bytes"
-	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,64 +20,27 @@ const patience = 20 * time.Second
 
 // home is a device with an unlocked vault.
 type home struct {
-	*testing.T
-	dir, vault string
-	env        []string
+	*sshtest.Home
+	vault string // its file
 }
 
 func newHome(t *testing.T) *home {
 	t.Helper()
-	dir, err := os.MkdirTemp(filepath.Join(sshtest.World(), "w"), "g") // short, for sockets
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	h := &home{T: t, dir: dir, env: sshtest.VigilEnvironment(dir)}
-	pass := filepath.Join(dir, "pass")
-	if err := os.WriteFile(pass, []byte("correct horse\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	a, err := sshtest.StartVigild(dir, sshtest.Binary(t, "vigild"), h.env...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := a.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	h.ctl("init", "--unlock", "--passphrase-file", pass, "--kdf-memory=64", "--kdf-time=3", "--kdf-parallelism=1")
-	var status struct {
-		Vaults []struct{ Path string }
-	}
-	if err := json.Unmarshal([]byte(h.ctl("status", "--json")), &status); err != nil {
-		t.Fatal(err)
-	}
-	h.vault = status.Vaults[0].Path
+	h := &home{Home: sshtest.NewHome(t, "correct horse")}
+	h.Start()
+	h.OK(append(h.By("init", "--unlock"), sshtest.CheapKDF...)...)
+	h.vault = h.Vault().Path
 	return h
 }
 
-func (h *home) run(dir, name string, args ...string) string {
-	h.Helper()
-	cmd := exec.Command(name, args...)
-	cmd.Dir, cmd.Env = dir, append(os.Environ(), h.env...)
-	var out, errOut bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errOut
-	if err := cmd.Run(); err != nil {
-		h.Fatalf("%s %s: %v\n%s%s", filepath.Base(name), strings.Join(args, " "), err, out.String(), errOut.String())
-	}
-	return out.String()
-}
-
-func (h *home) ctl(args ...string) string {
-	h.Helper()
-	return h.run(h.dir, sshtest.Binary(h, "vigilctl"), args...)
-}
-
 // git runs git in the vault's folder.
-func (h *home) git(args ...string) string {
+func (h *home) git(args ...string) {
 	h.Helper()
-	return h.run(filepath.Dir(h.vault), "git", append([]string{"-c", "user.name=t", "-c", "user.email=t@example.org"}, args...)...)
+	cmd := exec.Command("git", append([]string{"-c", "user.name=t", "-c", "user.email=t@example.org"}, args...)...)
+	cmd.Dir, cmd.Env = filepath.Dir(h.vault), append(os.Environ(), h.Env...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		h.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
 }
 
 // names are the keys that can be used now.
@@ -87,9 +49,7 @@ func (h *home) names() (names []string) {
 	var list struct {
 		Keys []struct{ Name, State string }
 	}
-	if err := json.Unmarshal([]byte(h.ctl("list", "--json")), &list); err != nil {
-		h.Fatal(err)
-	}
+	h.JSON(&list, "list")
 	for _, k := range list.Keys {
 		if k.State == "" {
 			names = append(names, k.Name)
@@ -122,7 +82,7 @@ func (h *home) expectGone(path string) {
 		if time.Now().After(deadline) {
 			h.Fatalf("%s is still there: %v", filepath.Base(path), err)
 		}
-		h.ctl("version")
+		h.OK("version")
 	}
 }
 
@@ -133,11 +93,11 @@ func (h *home) gitHistory() {
 	h.git("add", "vault.jsonl", ".gitattributes")
 	h.git("commit", "-q", "-m", "empty")
 	h.git("branch", "other")
-	h.ctl("generate", "ours")
+	h.OK("generate", "ours")
 	h.git("commit", "-q", "-a", "-m", "ours")
 	h.git("checkout", "-q", "other")
 	h.expect()
-	h.ctl("generate", "theirs")
+	h.OK("generate", "theirs")
 	h.expect("theirs")
 	h.git("commit", "-q", "-a", "-m", "theirs")
 }
@@ -147,7 +107,7 @@ func TestGitMergesByUnion(t *testing.T) {
 	h.gitHistory()
 	h.git("merge", "-q", "-m", "both", "main")
 	h.expect("ours", "theirs")
-	h.ctl("vault", "verify")
+	h.OK("vault", "verify")
 }
 
 func TestGitMergesWithTheDriver(t *testing.T) {
@@ -175,15 +135,15 @@ func TestGitMergesWithTheDriver(t *testing.T) {
 // A removed key stays removed, whatever a merge brings back.
 func TestGitDoesNotBringBackWhatWasRemoved(t *testing.T) {
 	h := newHome(t)
-	h.ctl("generate", "old")
+	h.OK("generate", "old")
 	h.git("init", "-q", "-b", "main")
 	h.git("add", "vault.jsonl", ".gitattributes")
 	h.git("commit", "-q", "-m", "old")
-	h.ctl("rm", "--yes", "old")
-	h.ctl("generate", "new")
+	h.OK("rm", "--yes", "old")
+	h.OK("generate", "new")
 	h.git("checkout", "-q", "vault.jsonl")
 	h.expect()
-	h.ctl("generate", "newer")
+	h.OK("generate", "newer")
 	h.expect("newer")
 }
 
@@ -197,7 +157,7 @@ func TestConflictCopiesAreTakenInAndTidiedAway(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHome(t)
-			h.ctl("generate", "first")
+			h.OK("generate", "first")
 			other, err := os.ReadFile(h.vault)
 			if err != nil {
 				t.Fatal(err)
@@ -209,7 +169,7 @@ func TestConflictCopiesAreTakenInAndTidiedAway(t *testing.T) {
 			replace(t, h.vault, header)
 			h.expectGone(filepath.Join(filepath.Dir(h.vault), name))
 			h.expect("first")
-			h.ctl("vault", "verify")
+			h.OK("vault", "verify")
 		})
 	}
 }
@@ -217,10 +177,10 @@ func TestConflictCopiesAreTakenInAndTidiedAway(t *testing.T) {
 // A copy of another vault, or one that is damaged, stays where it is.
 func TestAForeignCopyIsLeftAlone(t *testing.T) {
 	h := newHome(t)
-	h.ctl("generate", "first")
+	h.OK("generate", "first")
 	copied := filepath.Join(filepath.Dir(h.vault), "vault (conflicted copy).jsonl")
 	replace(t, copied, []byte("{\"vigil\":\"vault\",\"version\":1,\"vault\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}\n"))
-	h.ctl("generate", "second")
+	h.OK("generate", "second")
 	h.expect("first", "second")
 	if _, err := os.Stat(copied); err != nil {
 		t.Errorf("the copy is gone: %v", err)

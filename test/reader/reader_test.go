@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { sshtest.Main(m, "vigild", "vigil-opener", "vigilct
 const passphrase = "Ka\u0308se, A\u030a and \U0001f511"
 
 // node runs one of the reader's programs.
-func node(t *testing.T, args ...string) (stdout string, err error) {
+func node(t testing.TB, args ...string) (stdout string, err error) {
 	t.Helper()
 	root, err := sshtest.ModuleRoot()
 	if err != nil {
@@ -58,65 +58,28 @@ func TestVectors(t *testing.T) {
 }
 
 // home is a running vigild with a vault.
-type home struct {
-	t   *testing.T
-	dir string
-	env []string
-}
+type home struct{ *sshtest.Home }
 
 func newHome(t *testing.T) *home {
 	t.Helper()
-	dir, err := os.MkdirTemp(filepath.Join(sshtest.World(), "w"), "r")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	a, err := sshtest.StartVigild(dir, sshtest.Binary(t, "vigild"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := a.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	h := &home{t: t, dir: dir, env: append(os.Environ(), sshtest.VigilEnvironment(dir)...)}
-	if err := os.WriteFile(h.path("pass"), []byte(passphrase+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	h.vigilctl("init", "--unlock", "--passphrase-file", h.path("pass"), "--kdf-memory=64", "--kdf-time=3", "--kdf-parallelism=2")
+	h := &home{sshtest.NewHome(t, passphrase)}
+	h.Start()
+	h.OK(h.By("init", "--unlock", "--kdf-memory=64", "--kdf-time=3", "--kdf-parallelism=2")...)
 	return h
-}
-
-func (h *home) path(parts ...string) string {
-	return filepath.Join(append([]string{h.dir}, parts...)...)
-}
-
-func (h *home) vigilctl(args ...string) string {
-	h.t.Helper()
-	cmd := exec.Command(sshtest.Binary(h.t, "vigilctl"), args...)
-	cmd.Env = h.env
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
-	out, err := cmd.Output()
-	if err != nil {
-		h.t.Fatalf("vigilctl %s: %v\n%s", strings.Join(args, " "), err, &errs)
-	}
-	return string(out)
 }
 
 // read runs the reader on the vault.
 func (h *home) read(more ...string) (string, error) {
-	vault := h.path("data", "vigil", "vaults", "default")
-	if list, _ := filepath.Glob(h.path("data", "vigil", "vaults", "*")); len(list) == 1 {
+	vault := h.Path("data/vigil/vaults/default")
+	if list, _ := filepath.Glob(h.Path("data/vigil/vaults/*")); len(list) == 1 {
 		vault = list[0]
 	}
-	return node(h.t, append([]string{
+	return node(h, append([]string{
 		"read.js",
 		"--vault", filepath.Join(vault, "vault.jsonl"),
-		"--keyring", h.path("data", "vigil", "keyrings", filepath.Base(vault)),
-		"--device-key", h.path("data", "vigil", "device", "master.key"),
-		"--passphrase-file", h.path("pass"),
+		"--keyring", h.Path("data/vigil/keyrings/" + filepath.Base(vault)),
+		"--device-key", h.Path("data/vigil/device/master.key"),
+		"--passphrase-file", h.Pass,
 	}, more...)...)
 }
 
@@ -135,16 +98,16 @@ type contents struct {
 func TestRealVault(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
-	imported := h.path("imported")
+	imported := h.Path("imported")
 	if out, err := exec.Command("ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-N", "", "-C", "from a file", "-f", imported).CombinedOutput(); err != nil {
 		t.Fatalf("ssh-keygen: %v\n%s", err, out)
 	}
-	h.vigilctl("add", imported, "--name", "imported", "--host", "*.example.org", "--tag", "two words", "--tag", "Käse")
-	h.vigilctl("generate", "ed", "--comment", `"quoted" \ and tab	here`)
-	h.vigilctl("generate", "p384", "--type", "ecdsa", "--bits", "384")
-	h.vigilctl("generate", "gone")
-	h.vigilctl("edit", "p384", "--name", "renamed", "--confirm")
-	h.vigilctl("rm", "gone", "--yes")
+	h.OK("add", imported, "--name", "imported", "--host", "*.example.org", "--tag", "two words", "--tag", "Käse")
+	h.OK("generate", "ed", "--comment", `"quoted" \ and tab	here`)
+	h.OK("generate", "p384", "--type", "ecdsa", "--bits", "384")
+	h.OK("generate", "gone")
+	h.OK("edit", "p384", "--name", "renamed", "--confirm")
+	h.OK("rm", "gone", "--yes")
 
 	out, err := h.read("--all-private")
 	if err != nil {
@@ -163,7 +126,7 @@ func TestRealVault(t *testing.T) {
 			t.Errorf("%s is %q", item.Name, item.State)
 		}
 		names = append(names, item.Name)
-		authorized := strings.Fields(h.vigilctl("show", item.Name))
+		authorized := strings.Fields(h.OK("show", item.Name).Out)
 		if !slices.Contains(authorized, item.Public) {
 			t.Errorf("%s: vigilctl show doesn't have the public key %s", item.Name, item.Public)
 		}
@@ -184,17 +147,14 @@ func TestRealVault(t *testing.T) {
 // comparePrivate has ssh-keygen derive the public key from what the reader
 // says the private one is.
 func (h *home) comparePrivate(name, private, public string) {
-	h.t.Helper()
-	file := h.path("private")
-	if err := os.WriteFile(file, []byte(private), 0o600); err != nil {
-		h.t.Fatal(err)
-	}
+	h.Helper()
+	file := h.Write("private", private)
 	out, err := exec.Command("ssh-keygen", "-y", "-P", "", "-f", file).CombinedOutput()
 	if err != nil {
-		h.t.Fatalf("ssh-keygen -y of %s: %v\n%s", name, err, out)
+		h.Fatalf("ssh-keygen -y of %s: %v\n%s", name, err, out)
 	}
 	if fields := strings.Fields(string(out)); len(fields) < 2 || fields[1] != public {
-		h.t.Errorf("%s: ssh-keygen derives %q, want %s", name, out, public)
+		h.Errorf("%s: ssh-keygen derives %q, want %s", name, out, public)
 	}
 }
 
@@ -203,13 +163,7 @@ func (h *home) comparePrivate(name, private, public string) {
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
-	h.vigilctl("generate", "k")
-	write := func(name string, data []byte) string {
-		if err := os.WriteFile(h.path(name), data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return h.path(name)
-	}
+	h.OK("generate", "k")
 	refused := func(want string, args ...string) {
 		t.Helper()
 		out, err := h.read(args...)
@@ -217,10 +171,10 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%q: %v, %s; want a refusal at %q", args, err, out, want)
 		}
 	}
-	refused("halves wrong-key", "--passphrase-file", write("wrong", []byte("Käse")))
-	refused("share wrong-key", "--device-key", write("other.key", make([]byte, 32)))
+	refused("halves wrong-key", "--passphrase-file", h.Write("wrong", "Käse"))
+	refused("share wrong-key", "--device-key", h.Write("other.key", string(make([]byte, 32))))
 
-	deks := h.path("data", "vigil", "keyrings")
+	deks := h.Path("data/vigil/keyrings")
 	list, err := filepath.Glob(filepath.Join(deks, "*", "deks"))
 	if err != nil || len(list) != 1 {
 		t.Fatalf("deks objects: %q, %v", list, err)
