@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"vigil/internal/sshtest"
 )
 
 // kind is a sort of agent: how one is started with its files in a directory.
@@ -32,13 +34,8 @@ func openSSH(name string) kind {
 func vigild(binary string) kind {
 	return kind{"vigild", func(dir string) (*exec.Cmd, string) {
 		cmd := exec.Command(binary)
-		cmd.Env = append(os.Environ(), "HOME="+dir)
-		for _, name := range []string{"CONFIG_HOME", "DATA_HOME", "STATE_HOME", "CACHE_HOME", "RUNTIME_DIR"} {
-			sub := filepath.Join(dir, strings.ToLower(name))
-			_ = os.MkdirAll(sub, 0o700) // vigild says what it misses
-			cmd.Env = append(cmd.Env, "XDG_"+name+"="+sub)
-		}
-		return cmd, filepath.Join(dir, "runtime_dir", "vigil", "agent.sock")
+		cmd.Env = append(os.Environ(), sshtest.VigilEnvironment(dir)...)
+		return cmd, filepath.Join(dir, "run", "vigil", "agent.sock")
 	}}
 }
 

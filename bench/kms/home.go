@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
@@ -9,10 +8,8 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"vigil/internal/awsfake"
@@ -24,6 +21,7 @@ import (
 	"vigil/internal/kmsfake"
 	"vigil/internal/passphrase"
 	"vigil/internal/ring"
+	"vigil/internal/sshtest"
 	"vigil/internal/vaultfile"
 	"vigil/internal/wire"
 )
@@ -31,13 +29,11 @@ import (
 const (
 	secretPassphrase = "correct horse battery staple"
 	bucket, prefix   = "keyrings", "bench"
-	// startLimit bounds the wait for vigild to serve.
-	startLimit = 20 * time.Second
 )
 
 // home is a user's home with a vigild, and the AWS that it uses.
 type home struct {
-	dir, bin, socket, pass string
+	dir, bin, pass string
 
 	env    []string
 	cloud  *awsfake.Cloud
@@ -45,7 +41,7 @@ type home struct {
 	arn    string
 	kms    *httptest.Server
 	bucket *httptest.Server
-	daemon *exec.Cmd
+	daemon *sshtest.Agent // nil until it is started
 }
 
 func newHome() (*home, error) {
@@ -61,16 +57,10 @@ func newHome() (*home, error) {
 	kms, s3 := kmsfake.New(cloud), s3fake.New(cloud, bucket)
 	h := &home{
 		dir: dir, bin: bin, cloud: cloud, s3: s3, arn: kms.CreateKey(), kms: httptest.NewServer(kms), bucket: httptest.NewServer(s3),
-		socket: filepath.Join(dir, "run", "vigil", "agent.sock"), pass: filepath.Join(dir, "pass"),
+		pass: filepath.Join(dir, "pass"),
 	}
 	alice := cloud.AddUser("alice").Env()
-	h.env = append(alice, "HOME="+dir, "PATH="+os.Getenv("PATH"))
-	for name, sub := range map[string]string{"CONFIG_HOME": "config", "DATA_HOME": "data", "STATE_HOME": "state", "RUNTIME_DIR": "run"} {
-		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
-			return nil, err
-		}
-		h.env = append(h.env, "XDG_"+name+"="+filepath.Join(dir, sub))
-	}
+	h.env = append(sshtest.VigilEnvironment(dir), alice...)
 	for _, setting := range alice { // for the calls that this process makes
 		name, value, _ := strings.Cut(setting, "=")
 		if err := os.Setenv(name, value); err != nil {
@@ -81,13 +71,13 @@ func newHome() (*home, error) {
 }
 
 func (h *home) close() error {
+	var err error
 	if h.daemon != nil {
-		_ = h.daemon.Process.Signal(syscall.SIGTERM)
-		_ = h.daemon.Wait() // however it ended
+		err = h.daemon.Close()
 	}
 	h.kms.Close()
 	h.bucket.Close()
-	return os.RemoveAll(h.dir)
+	return errors.Join(err, os.RemoveAll(h.dir))
 }
 
 func (h *home) master() string {
@@ -95,25 +85,9 @@ func (h *home) master() string {
 }
 
 // start starts vigild and returns when it serves.
-func (h *home) start(ctx context.Context) error {
-	r, w, err := os.Pipe()
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	h.daemon = exec.CommandContext(ctx, filepath.Join(h.bin, "vigild"), "--ready-fd", "3")
-	h.daemon.Env, h.daemon.ExtraFiles, h.daemon.Stderr = h.env, []*os.File{w}, os.Stderr
-	err = h.daemon.Start()
-	w.Close()
-	if err != nil {
-		h.daemon = nil
-		return err
-	}
-	_ = r.SetReadDeadline(time.Now().Add(startLimit))
-	if _, err := r.Read(make([]byte, 1)); err != nil {
-		return fmt.Errorf("vigild doesn't serve: %w", err)
-	}
-	return nil
+func (h *home) start() (err error) {
+	h.daemon, err = sshtest.StartVigild(h.dir, filepath.Join(h.bin, "vigild"), h.env...)
+	return err
 }
 
 // slow holds every answer back.

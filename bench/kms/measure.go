@@ -23,6 +23,7 @@ import (
 	"vigil/internal/master"
 	"vigil/internal/master/awskms"
 	"vigil/internal/passphrase"
+	"vigil/internal/sshtest"
 )
 
 // row is what was measured with one number of keys.
@@ -46,7 +47,7 @@ func measure(ctx context.Context, n int, latency time.Duration, runs, calls int)
 		return r, err
 	}
 	defer func() { err = errors.Join(err, h.close()) }()
-	if err := h.start(ctx); err != nil {
+	if err := h.start(); err != nil {
 		return r, err
 	}
 	if err := h.makeVault(n); err != nil {
@@ -93,7 +94,7 @@ func argon2id() (time.Duration, error) {
 
 // useAgent measures a listing and a signature over the agent's socket.
 func (h *home) useAgent(runs int, r *row) error {
-	conn, err := net.Dial("unix", h.socket)
+	conn, err := net.Dial("unix", h.daemon.Socket)
 	if err != nil {
 		return err
 	}
@@ -174,7 +175,7 @@ func median(runs int, f func() (time.Duration, error)) (time.Duration, error) {
 // ctl runs vigilctl.
 func (h *home) ctl(args ...string) error {
 	cmd := exec.Command(filepath.Join(h.bin, "vigilctl"), args...)
-	cmd.Env = h.env
+	cmd.Env = append(os.Environ(), h.env...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Run(); err != nil {
@@ -210,20 +211,15 @@ func (h *home) plaintext() ([]byte, error) {
 	return nil, errors.New("KMS made no share")
 }
 
-// programs finds bin/ at the module's root, above the working directory.
+// programs finds bin/ at the module's root.
 func programs() (string, error) {
-	dir, err := os.Getwd()
+	root, err := sshtest.ModuleRoot()
 	if err != nil {
 		return "", err
 	}
-	for ; dir != "/"; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			bin := filepath.Join(dir, "bin")
-			if _, err := os.Stat(filepath.Join(bin, "vigild")); err != nil {
-				return "", fmt.Errorf("make build first: %w", err)
-			}
-			return bin, nil
-		}
+	bin := filepath.Join(root, "bin")
+	if _, err := os.Stat(filepath.Join(bin, "vigild")); err != nil {
+		return "", fmt.Errorf("make build first: %w", err)
 	}
-	return "", errors.New("no go.mod above the working directory")
+	return bin, nil
 }
