@@ -60,6 +60,14 @@ func TestStatusSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
+func TestStatusTellsOfAnUnfinishedRotation(t *testing.T) {
+	var human strings.Builder
+	printVault(&human, control.VaultStatus{Name: "v", State: control.VaultUnlocked, Rotation: "KEK 2 was made: vigilctl rotate"})
+	if !strings.Contains(human.String(), "\n  rotation KEK 2 was made: vigilctl rotate\n") {
+		t.Errorf("printed %q", human.String())
+	}
+}
+
 func TestRefreshReportsEveryVaultAndFailsWithTheFirstFailure(t *testing.T) {
 	r := newBench(t).withDaemon().fails(6, "vault team: no answer from s3", "refresh")
 	if r.out != "vault default: nothing new (epoch 4)\nvault team: not refreshed\n" {

@@ -81,6 +81,7 @@ func printVault(w io.Writer, v control.VaultStatus) {
 		{"lease", until(v.LeaseEnds)},
 		{"offline", offlineUntil(v)},
 		{"slowed", until(v.RetryAfter)},
+		{"rotation", v.Rotation},
 		{"damaged", strings.Join(v.Damaged, ", ")},
 		{"problem", v.Problem},
 		{"next", v.Next},

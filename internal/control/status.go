@@ -53,7 +53,8 @@ type VaultStatus struct {
 	Pending    int        `json:"pending,omitempty"` // changes saved on this device only
 	Epoch      uint64     `json:"epoch,omitempty"`
 	KEKVersion uint64     `json:"kek_version,omitempty"`
-	Keeper     int        `json:"keeper,omitempty"` // pid
+	Rotation   string     `json:"rotation,omitempty"` // what is left of a rotation of the KEK, and who does it
+	Keeper     int        `json:"keeper,omitempty"`   // pid
 	UnlockedAt *time.Time `json:"unlocked_at,omitempty"`
 	Offline    bool       `json:"offline,omitempty"` // unlocked from the device's cached share
 	// OfflineUntil is when the share that this device keeps expires; nil: none is

@@ -49,11 +49,16 @@ type rotation struct {
 	mayRetire bool
 }
 
-func (o *openVault) rotation() (r rotation, err error) {
-	if r.members, err = keyring.ParseMembers(o.keyring.Members, o.id); err != nil {
+func (o *openVault) rotation() (rotation, error) {
+	return o.rotationOf(o.keyring.Members, o.loaded.KEK)
+}
+
+// rotationOf is rotation of members with a deks that is written under inUse.
+func (o *openVault) rotationOf(members []byte, inUse uint64) (r rotation, err error) {
+	if r.members, err = keyring.ParseMembers(members, o.id); err != nil {
 		return r, fmt.Errorf("read keyring: %w", err)
 	}
-	r.newest, r.inUse = r.members.KEK(), o.loaded.KEK
+	r.newest, r.inUse = r.members.KEK(), inUse
 	me, ok := r.members.Identity(o.identity)
 	r.owner = ok && me.Role == keyring.Owner
 	by, _, _ := r.members.KEKMadeBy(r.newest)
@@ -65,6 +70,30 @@ func (o *openVault) rotation() (r rotation, err error) {
 // steps for this identity to do.
 func (r *rotation) unfinished() bool {
 	return r.inUse < r.newest || len(r.members.KEKs()) > 1 && r.mayRetire
+}
+
+// left says what is left of a rotation, for whomever, and who does it: "" when
+// nothing is.
+func (r *rotation) left(vault string) string {
+	var what string
+	mayDo := r.owner
+	switch older := len(r.members.KEKs()) - 1; {
+	case r.members.RotationDue():
+		what = fmt.Sprintf("an identity was removed or changed its passphrase, and KEK %d, which it knew, isn't replaced yet", r.newest)
+	case r.inUse < r.newest:
+		what, mayDo = fmt.Sprintf("KEK %d was made, and the keys are still wrapped by KEK %d", r.newest, r.inUse), true
+	case older > 0:
+		what, mayDo = fmt.Sprintf("the keys are wrapped by KEK %d, and %d older isn't retired yet", r.newest, older), r.mayRetire
+		if older > 1 {
+			what = fmt.Sprintf("the keys are wrapped by KEK %d, and %d older aren't retired yet", r.newest, older)
+		}
+	default:
+		return ""
+	}
+	if mayDo {
+		return what + ": vigilctl rotate --vault " + vault + " finishes it, and so does this daemon after its next refreshes"
+	}
+	return what + ": an owner of the vault finishes it, with vigilctl rotate there, and so does the owner's daemon"
 }
 
 // rotate makes a new KEK, wraps every DEK by it and retires the older ones, each

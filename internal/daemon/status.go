@@ -90,6 +90,7 @@ func (v *vault) status(context.Context) control.VaultStatus {
 		kept = v.kept(file.Vault())
 		begun, fileErr = v.begun(file)
 	}
+	rotation := v.unfinishedRotation()
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	s := control.VaultStatus{
@@ -112,8 +113,28 @@ func (v *vault) status(context.Context) control.VaultStatus {
 	}
 	if v.open != nil {
 		v.open.describe(&s)
+		s.Rotation = rotation
 	}
 	return s
+}
+
+// unfinishedRotation says what is left of a rotation of an unlocked vault's KEK.
+// The keyring is read without v.mu: its signatures take a while.
+func (v *vault) unfinishedRotation() string {
+	v.mu.Lock()
+	o := v.open
+	if o == nil {
+		v.mu.Unlock()
+		return ""
+	}
+	members, inUse := o.keyring.Members, o.loaded.KEK
+	v.mu.Unlock()
+	r, err := o.rotationOf(members, inUse)
+	if err != nil {
+		v.d.log.Error("rotation can't be looked at", "vault", v.name, "err", err)
+		return ""
+	}
+	return r.left(v.name)
 }
 
 // stateFor is the state of a vault that has a problem.
