@@ -46,7 +46,7 @@ func (h *handler) Doctor(ctx context.Context, call *control.Call, req *control.D
 func (d *Daemon) examine() []checkup.Check {
 	list := []checkup.Check{checkup.Fine("daemon", "pid %d, build %s, up %v", os.Getpid(), buildid.ID(), time.Since(d.started).Round(time.Second))}
 	if !d.o.Hardening.Undumpable || !d.o.Hardening.NoCore {
-		list = append(list, checkup.Failure("hardening", "Read the daemon's log; docs/security.md says what each system offers.", "the daemon can be read by other programs of its user"))
+		list = append(list, checkup.Failure("hardening", "Read the daemon's log; docs/threat-model.md says what each system offers.", "the daemon can be read by other programs of its user"))
 	} else if !d.o.Hardening.FromStart {
 		list = append(list, checkup.Warning("hardening", "Install vigild with mode 0111 (make build does), then restart it.", "the daemon could be read by other programs of its user until it had started"))
 	}
@@ -130,7 +130,7 @@ func examineKeeper(k *keeper.Client) checkup.Check {
 	case !r.Undumpable:
 		return checkup.Failure("keeper", "Lock the vault and read the daemon's log.", "the process that holds the keys can be read by other programs of its user")
 	case len(r.Missing) > 0:
-		return checkup.Warning("keeper", "Nothing to do but a newer kernel; docs/security.md says what is weaker.", "pid %d runs without %s", k.PID(), strings.Join(r.Missing, ", "))
+		return checkup.Warning("keeper", "Nothing to do but a newer kernel; docs/threat-model.md says what is weaker.", "pid %d runs without %s", k.PID(), strings.Join(r.Missing, ", "))
 	}
 	return checkup.Fine("keeper", "pid %d, shut in by %s", k.PID(), strings.Join(slices.Compact(r.Holds), ", "))
 }

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -70,6 +71,26 @@ func TestConfigError(t *testing.T) {
 	got := find(Local(p), "config")
 	if len(got) != 1 || got[0].Result != checkup.Fail || !strings.Contains(got[0].Detail, "config.toml:2") {
 		t.Errorf("%+v", got)
+	}
+}
+
+// TestProgramsThatAGroupMayWriteTo says what to do: a build under umask 002 makes such.
+func TestProgramsThatAGroupMayWriteTo(t *testing.T) {
+	p := place(t)
+	opener := filepath.Join(p.Programs, "vigil-opener")
+	if err := os.Chmod(opener, 0o131); err != nil {
+		t.Fatal(err)
+	}
+	got := find(Local(p), "programs")
+	if len(got) != 2 || got[1].Result != checkup.Fail || got[1].Next != "`chmod go-w "+opener+"`" {
+		t.Errorf("%+v", got)
+	}
+	if err := errors.Join(os.Chmod(opener, 0o111), os.Chmod(p.Programs, 0o770)); err != nil {
+		t.Fatal(err)
+	}
+	got = find(Local(p), "programs")
+	if len(got) != 2 || got[1].Result != checkup.Fail || got[1].Next != "`chmod go-w "+p.Programs+"`" {
+		t.Errorf("its folder: %+v", got)
 	}
 }
 

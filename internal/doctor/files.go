@@ -30,8 +30,10 @@ func programs(dir string) []checkup.Check {
 			list = append(list, checkup.Failure(what, install, "%v", err))
 		case !info.Mode().IsRegular():
 			list = append(list, checkup.Failure(what, install, "%s is no regular file", path))
-		case foreign(info) || writable(info):
+		case foreign(info):
 			list = append(list, checkup.Failure(what, install, "%s belongs to, or can be written by, another user", path))
+		case writable(info): // so does a build under umask 002
+			list = append(list, checkup.Failure(what, fmt.Sprintf("`chmod go-w %s`", path), "%s belongs to, or can be written by, another user", path))
 		case folderWritable(dir):
 			list = append(list, checkup.Failure(what, fmt.Sprintf("`chmod go-w %s`", dir), "%s can be replaced by another user: %s", path, dir))
 		case info.Mode().Perm()&0o400 != 0 && owner(info) != 0 || info.Mode().Perm()&0o044 != 0:
