@@ -96,5 +96,5 @@ func printChecks(w io.Writer, checks []checkup.Check) {
 			fmt.Fprintf(w, "%*s  → %s\n", wide+6, "", printable(c.Next))
 		}
 	}
-	fmt.Fprintf(w, "%d ok, %s, %d failed\n", counts[checkup.OK], plural(counts[checkup.Warn], "warning"), counts[checkup.Fail])
+	fmt.Fprintf(w, "%d ok, %s, %d failed\n", counts[checkup.OK], checkup.Count(counts[checkup.Warn], "warning"), counts[checkup.Fail])
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vigil/internal/checkup"
 	"vigil/internal/control"
 )
 
@@ -29,7 +30,7 @@ keys have ended when it returns. With --vault, only that vault is locked.`,
 					fmt.Fprintf(w, "locked %s\n", printable(strings.Join(reply.Locked, ", ")))
 				}
 				if reply.RemovedKeys > 0 {
-					fmt.Fprintf(w, "dropped %s added by ssh-add\n", plural(reply.RemovedKeys, "key"))
+					fmt.Fprintf(w, "dropped %s added by ssh-add\n", checkup.Count(reply.RemovedKeys, "key"))
 				}
 			})
 		},

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vigil/internal/checkup"
 	"vigil/internal/control"
 )
 
@@ -34,7 +35,7 @@ owner does it by itself every 90 days ("rotate" in the configuration).
 			return a.print(reply, func(w io.Writer) {
 				fmt.Fprintf(w, "vault %s: KEK %d\n", printable(reply.Vault), reply.KEK)
 				if req.Deks {
-					fmt.Fprintf(w, "%s sealed anew\n", plural(reply.Renewed, "item"))
+					fmt.Fprintf(w, "%s sealed anew\n", checkup.Count(reply.Renewed, "item"))
 				}
 			})
 		},

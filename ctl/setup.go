@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"vigil/internal/checkup"
 	"vigil/internal/control"
 )
 
@@ -153,7 +154,7 @@ func (u *up) importFailure() error {
 	}
 	f := u.result.Failed[0]
 	return control.Errorf(f.Error.Code, "`vigilctl add FILE` tries again. Everything else is done.",
-		"%s not imported; the first is %s: %s", plural(len(u.result.Failed), "key"), f.Path, f.Error.Message)
+		"%s not imported; the first is %s: %s", checkup.Count(len(u.result.Failed), "key"), f.Path, f.Error.Message)
 }
 
 // generateFirst makes a key when the vault has none.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vigil/internal/checkup"
 	"vigil/internal/control"
 )
 
@@ -38,7 +39,7 @@ func printStatus(w io.Writer, st *control.StatusReply) {
 	for _, v := range st.Vaults {
 		printVault(w, v)
 	}
-	fmt.Fprintf(w, "added by ssh-add: %s", plural(st.AddedKeys, "key"))
+	fmt.Fprintf(w, "added by ssh-add: %s", checkup.Count(st.AddedKeys, "key"))
 	if st.AgentLocked {
 		fmt.Fprint(w, "; everything is hidden by ssh-add -x until ssh-add -X")
 	}
@@ -64,13 +65,13 @@ func printVault(w io.Writer, v control.VaultStatus) {
 	}
 	fmt.Fprintf(w, "vault %s: %s", printable(v.Name), state)
 	if v.State != control.VaultMissing {
-		fmt.Fprintf(w, ", %s", plural(v.Keys, "key"))
+		fmt.Fprintf(w, ", %s", checkup.Count(v.Keys, "key"))
 	}
 	if v.Waiting > 0 {
 		fmt.Fprintf(w, ", %d waiting for the other half", v.Waiting)
 	}
 	if v.Pending > 0 {
-		fmt.Fprintf(w, ", %s on this device only", plural(v.Pending, "change"))
+		fmt.Fprintf(w, ", %s on this device only", checkup.Count(v.Pending, "change"))
 	}
 	fmt.Fprintf(w, "\n  file     %s\n", v.Path)
 	for _, part := range []struct{ name, value string }{

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vigil/internal/checkup"
 	"vigil/internal/control"
 )
 
@@ -61,7 +62,7 @@ func printUnlocked(w io.Writer, reply *control.UnlockReply) {
 	case reply.Vault.Offline:
 		how = "unlocked offline: nobody checked that access still holds"
 	}
-	fmt.Fprintf(w, "vault %s %s, %s\n", printable(reply.Vault.Name), how, plural(reply.Vault.Keys, "key"))
+	fmt.Fprintf(w, "vault %s %s, %s\n", printable(reply.Vault.Name), how, checkup.Count(reply.Vault.Keys, "key"))
 }
 
 // defaultVault is the name of the vault that is made when none is named and none

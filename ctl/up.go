@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vigil/internal/checkup"
 	"vigil/internal/control"
 	"vigil/internal/durable"
 )
@@ -231,7 +232,7 @@ func (u *up) finish(ctx context.Context, v *control.VaultStatus) error {
 		return err
 	}
 	first := u.result.Created || len(u.result.Imported) > 0 || u.result.Generated != nil
-	u.say("Vault %s is %s, with %s.", printable(v.Name), v.State, plural(v.Keys, "key"))
+	u.say("Vault %s is %s, with %s.", printable(v.Name), v.State, checkup.Count(v.Keys, "key"))
 	u.namePlaintext(first)
 	if first {
 		u.say("Next:\n" +

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vigil/internal/checkup"
 	"vigil/internal/control"
 	"vigil/internal/durable"
 	"vigil/internal/id"
@@ -46,7 +47,7 @@ belong together. It needs no network. Exit status 1 when anything is wrong.`,
 				return err
 			}
 			if len(r.Problems) > 0 {
-				return control.Errorf(control.CodeDamaged, "Earlier contents of the file: vigilctl vault history.", "vault %s: %s", r.Vault, plural(len(r.Problems), "problem"))
+				return control.Errorf(control.CodeDamaged, "Earlier contents of the file: vigilctl vault history.", "vault %s: %s", r.Vault, checkup.Count(len(r.Problems), "problem"))
 			}
 			return nil
 		},
@@ -60,12 +61,12 @@ func printVerified(w io.Writer, r *control.VerifyReply) {
 		fmt.Fprintf(w, "wrong: %s\n", printable(p))
 	}
 	fmt.Fprintf(w, "vault %s: %s in %s checked, %s, epoch %d, KEK %d\n", r.Vault,
-		plural(r.Items, "item"), plural(r.Heads+r.Superseded, "revision"), plural(r.Identities, "identity"), r.Epoch, r.KEK)
+		checkup.Count(r.Items, "item"), checkup.Count(r.Heads+r.Superseded, "revision"), checkup.Count(r.Identities, "identity"), r.Epoch, r.KEK)
 	if r.WaitingForLine > 0 {
-		fmt.Fprintf(w, "%s newer than this file: their lines haven't arrived yet\n", plural(r.WaitingForLine, "revision"))
+		fmt.Fprintf(w, "%s newer than this file: their lines haven't arrived yet\n", checkup.Count(r.WaitingForLine, "revision"))
 	}
 	if r.WaitingForKey > 0 {
-		fmt.Fprintf(w, "%s without a key in the keyring yet\n", plural(r.WaitingForKey, "line"))
+		fmt.Fprintf(w, "%s without a key in the keyring yet\n", checkup.Count(r.WaitingForKey, "line"))
 	}
 }
 
@@ -131,7 +132,7 @@ which of them "vigilctl vault restore" can bring back.`,
 
 func printHistory(w io.Writer, r *control.HistoryReply) {
 	for _, g := range r.Generations {
-		items := plural(g.Items, "line")
+		items := checkup.Count(g.Items, "line")
 		if g.Items < 0 {
 			items = "can't be read"
 		}

@@ -5,6 +5,7 @@ package checkup
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Result is how a check came out.
@@ -52,4 +53,15 @@ func Of(vault string, checks ...Check) []Check {
 		checks[i].Vault = vault
 	}
 	return checks
+}
+
+// Count is a number of things, as a line says it: "1 identity", "2 identities".
+func Count(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	if stem, ok := strings.CutSuffix(one, "y"); ok && !strings.HasSuffix(stem, "e") { // key
+		return fmt.Sprintf("%d %sies", n, stem)
+	}
+	return fmt.Sprintf("%d %ss", n, one)
 }

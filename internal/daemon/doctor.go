@@ -70,9 +70,9 @@ func (v *vault) examine(ctx context.Context, ask opener.Asker) []checkup.Check {
 	}
 	var list []checkup.Check
 	if n := len(f.Damaged()); n > 0 {
-		list = append(list, checkup.Warning("vault file", "vigilctl vault verify says which; earlier files are in .history/ beside it.", "%d lines of %s can't be read", n, v.cfg.Path))
+		list = append(list, checkup.Warning("vault file", "vigilctl vault verify says which; earlier files are in .history/ beside it.", "%s of %s can't be read", checkup.Count(n, "line"), v.cfg.Path))
 	} else {
-		list = append(list, checkup.Fine("vault file", "%d lines in %s", len(f.Revisions()), v.cfg.Path))
+		list = append(list, checkup.Fine("vault file", "%s in %s", checkup.Count(len(f.Revisions()), "line"), v.cfg.Path))
 	}
 	st := v.d.state.Vault(f.Vault())
 	list = append(list, v.examineAccess(st)...)
