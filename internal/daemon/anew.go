@@ -27,7 +27,7 @@ type anew struct {
 
 // anew reads what this device knows of the vault.
 func (v *vault) anew() (a anew, err error) {
-	_, f, err := v.readFile()
+	f, err := v.readFile()
 	if err != nil {
 		return a, err
 	}

@@ -115,7 +115,7 @@ func (v *vault) notices() (notices []string) {
 
 // enter unlocks the vault that was just made: its opener still has the identity.
 func (v *vault) enter(ctx context.Context, c *opener.Client, p *pair, created *opener.Created) error {
-	data, f, err := v.readFile()
+	f, err := v.readFile()
 	if err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func (v *vault) enter(ctx context.Context, c *opener.Client, p *pair, created *o
 	}
 	o := v.newOpen(k, created.Vault)
 	o.identity = created.Identity
-	if err := v.load(ctx, o, keeper.Pins{}, created.Keyring, data, f); err != nil {
+	if err := v.load(ctx, o, keeper.Pins{}, created.Keyring, f); err != nil {
 		k.Close()
 		return err
 	}

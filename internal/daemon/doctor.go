@@ -63,7 +63,7 @@ func (d *Daemon) examine() []checkup.Check {
 
 // examine looks at one vault, from its file to its master key.
 func (v *vault) examine(ctx context.Context, ask opener.Asker) []checkup.Check {
-	_, f, err := v.readFile()
+	f, err := v.readFile()
 	if err != nil {
 		e := control.AsError(err)
 		return []checkup.Check{checkup.Failure("vault file", e.Next, "%s", e.Message)}

@@ -59,7 +59,7 @@ func (v *vault) export(ctx context.Context, o *openVault, f *fact, req *control.
 
 // line returns a revision's line of the vault file.
 func (v *vault) line(f *fact) ([]byte, error) {
-	_, file, err := v.readFile()
+	file, err := v.readFile()
 	if err != nil {
 		return nil, err
 	}

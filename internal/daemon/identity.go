@@ -127,7 +127,7 @@ func (h *handler) IdentityRead(_ context.Context, _ *control.Call, req *control.
 }
 
 func (v *vault) readRequest(text string) (*keyring.Request, error) {
-	_, f, err := v.readFile()
+	f, err := v.readFile()
 	if err != nil {
 		return nil, err
 	}

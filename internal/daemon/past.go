@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -27,7 +26,7 @@ func (h *handler) Verify(ctx context.Context, _ *control.Call, req *control.Veri
 }
 
 func (v *vault) verify(ctx context.Context, o *openVault) (*control.VerifyReply, error) {
-	data, f, err := v.readFile()
+	f, err := v.readFileAfter(o.file)
 	if err != nil {
 		return nil, err
 	}
@@ -35,8 +34,11 @@ func (v *vault) verify(ctx context.Context, o *openVault) (*control.VerifyReply,
 	if err != nil {
 		return nil, err
 	}
-	r.FileBytes = len(data)
-	problems, err := o.keeper.Verify(ctx, data)
+	r.FileBytes = f.Size()
+	if err := v.give(ctx, o, f); err != nil {
+		return nil, err
+	}
+	problems, err := o.keeper.Verify(ctx)
 	if err != nil {
 		return nil, keeperError(v.name, err)
 	}
@@ -160,7 +162,7 @@ func (v *vault) revisions(item id.Item, generations []durable.Generation) (list 
 			list = append(list, h)
 		}
 	}
-	_, f, err := v.readFile()
+	f, err := v.readFile()
 	if err != nil {
 		return nil, err
 	}
@@ -211,7 +213,7 @@ func (v *vault) pastLine(o *openVault, item id.Item, prefix string) ([]byte, err
 	if err != nil {
 		return nil, err
 	}
-	_, now, err := v.readFile()
+	now, err := v.readFile()
 	if err != nil {
 		return nil, err
 	}
@@ -265,7 +267,7 @@ func (v *vault) restoreKeyring(ctx context.Context, req *control.KeyringRestoreR
 		return err
 	}
 	defer done()
-	_, f, err := v.readFile()
+	f, err := v.readFile()
 	if err != nil {
 		return err
 	}
@@ -325,11 +327,14 @@ func (v *vault) collect(ctx context.Context, session *opener.Client, o *openVaul
 		return nil
 	}
 	o.collected = time.Now()
-	data, err := readVaultFile(v.cfg.Path)
+	f, err := v.readFileAfter(o.file)
 	if err != nil {
-		return fmt.Errorf("read vault %q: %w", v.name, err)
+		return err
 	}
-	object, err := o.keeper.Collect(ctx, data, time.Now())
+	if err := v.give(ctx, o, f); err != nil {
+		return err
+	}
+	object, err := o.keeper.Collect(ctx, time.Now())
 	if err != nil || object == nil {
 		return err
 	}

@@ -23,12 +23,9 @@ func (v *vault) begin(ctx context.Context, vaultID id.Vault) error {
 	return v.d.state.Vault(vaultID).SetBlob(ctx, begunBlob, []byte(v.name))
 }
 
-// begun reports whether f is the file of a vault that this device has begun to
-// make and has not ended making. An empty file that came from elsewhere isn't.
-func (v *vault) begun(f *vaultfile.File) (bool, error) {
-	if len(f.Revisions()) > 0 || len(f.Damaged()) > 0 {
-		return false, nil
-	}
+// begun reports of a vault whose file is empty whether this device has begun to
+// make it and has not ended making it. An empty file that came from elsewhere isn't that.
+func (v *vault) begun(vaultID id.Vault) (bool, error) {
 	names, err := v.d.state.Names()
 	if err != nil {
 		return false, err
@@ -36,7 +33,7 @@ func (v *vault) begun(f *vaultfile.File) (bool, error) {
 	if _, ended := names[v.name]; ended {
 		return false, nil
 	}
-	name, err := v.d.state.Vault(f.Vault()).Blob(begunBlob)
+	name, err := v.d.state.Vault(vaultID).Blob(begunBlob)
 	if errors.Is(err, state.ErrNone) {
 		return false, nil
 	}
@@ -46,21 +43,20 @@ func (v *vault) begun(f *vaultfile.File) (bool, error) {
 // vacant makes sure that no vault is overwritten. It returns the id of one that
 // was begun, zero when there is none.
 func (v *vault) vacant() (begun id.Vault, err error) {
-	data, err := readVaultFile(v.cfg.Path)
+	head, empty, err := readVaultHeader(v.cfg.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return begun, nil
 	}
 	if err != nil {
 		return begun, control.Errorf(control.CodeFailed, "Nothing was changed.", "look at %s: %v", v.cfg.Path, err)
 	}
-	f, err := vaultfile.Parse(data, id.Vault{})
-	if err == nil {
-		ours, err := v.begun(f)
+	if vaultID, err := vaultfile.ParseHeader(head); err == nil && empty {
+		ours, err := v.begun(vaultID)
 		if err != nil {
 			return begun, err
 		}
 		if ours {
-			return f.Vault(), nil
+			return vaultID, nil
 		}
 	}
 	next := "Use it: vigilctl unlock --vault " + v.name + "."

@@ -83,12 +83,14 @@ func resident(pid int) int64 {
 
 // status is the state of one vault.
 func (v *vault) status(context.Context) control.VaultStatus {
-	_, file, fileErr := v.readFile() // before v.mu, as it's I/O
+	vaultID, empty, fileErr := v.readHeader() // before v.mu, as it's I/O
 	begun := false
 	var kept opener.KeptShare
 	if fileErr == nil {
-		kept = v.kept(file.Vault())
-		begun, fileErr = v.begun(file)
+		kept = v.kept(vaultID)
+		if empty {
+			begun, fileErr = v.begun(vaultID)
+		}
 	}
 	rotation := v.unfinishedRotation()
 	v.mu.Lock()

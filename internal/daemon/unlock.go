@@ -83,11 +83,11 @@ func (v *vault) beginJob(ctx context.Context) (_ context.Context, done func(), e
 
 // openWith does the work of unlock and returns the open vault, its keys loaded.
 func (v *vault) openWith(ctx context.Context, passphrase *os.File, ask opener.Asker) (*openVault, error) {
-	data, f, err := v.readFile()
+	vaultID, _, err := v.readHeader()
 	if err != nil {
 		return nil, err
 	}
-	st := v.d.state.Vault(f.Vault())
+	st := v.d.state.Vault(vaultID)
 	pins, err := st.Pins()
 	if err != nil {
 		return nil, err
@@ -100,7 +100,6 @@ func (v *vault) openWith(ctx context.Context, passphrase *os.File, ask opener.As
 	if err != nil {
 		v.d.log.Warn("no unlock without network", "vault", v.name, "err", err)
 	}
-	vaultID := f.Vault()
 	k, err := keeper.Start(ctx, keeper.Options{Exe: v.d.o.Exe, Vault: vaultID[:]})
 	if err != nil {
 		return nil, keeperError(v.name, err)
@@ -108,8 +107,7 @@ func (v *vault) openWith(ctx context.Context, passphrase *os.File, ask opener.As
 	// A lock doesn't wait for a keeper that has stopped.
 	defer context.AfterFunc(ctx, k.Close)()
 	o := v.newOpen(k, vaultID)
-	v.noteClock(ctx, st)
-	unlocked, err := v.handOver(ctx, k, opener.Unlock{
+	f, unlocked, err := v.openBoth(ctx, o, opener.Unlock{
 		Place: v.place(vaultID, identity), Offline: off, KeepOffline: v.keepOffline(),
 	}, passphrase, ask)
 	if err != nil {
@@ -128,11 +126,39 @@ func (v *vault) openWith(ctx context.Context, passphrase *os.File, ask opener.As
 	if err := v.rememberShare(ctx, st, unlocked); err != nil {
 		v.d.log.Warn("no share is kept for the time without network", "vault", v.name, "err", err)
 	}
-	if err := v.load(ctx, o, keeper.Pins(pins), unlocked.Keyring, data, f); err != nil {
+	if err := v.load(ctx, o, keeper.Pins(pins), unlocked.Keyring, f); err != nil {
 		k.Close()
 		return nil, err
 	}
 	return o, nil
+}
+
+// openBoth opens the identity and, while the opener is at it, gives the keeper
+// the vault file. The first of the two to fail ends the other.
+func (v *vault) openBoth(ctx context.Context, o *openVault, job opener.Unlock, passphrase *os.File, ask opener.Asker) (*vaultfile.File, *opener.Unlocked, error) {
+	both, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var given sync.WaitGroup
+	var f *vaultfile.File
+	var fileErr error
+	given.Go(func() {
+		v.noteClock(ctx, v.d.state.Vault(o.id))
+		if f, fileErr = v.readFile(); fileErr == nil {
+			fileErr = v.give(both, o, f)
+		}
+		if fileErr != nil {
+			cancel(fileErr)
+		}
+	})
+	unlocked, err := v.handOver(both, o.keeper, job, passphrase, ask)
+	if err != nil {
+		cancel(err)
+	}
+	given.Wait()
+	if fileErr != nil && errors.Is(context.Cause(both), fileErr) {
+		err = fileErr
+	}
+	return f, unlocked, err
 }
 
 func (v *vault) identityOf(st *state.Vault) (identity id.Identity, err error) {
@@ -228,13 +254,16 @@ func (v *vault) newOpen(k *keeper.Client, vaultID id.Vault) *openVault {
 }
 
 // load gives keyring and vault file to the keeper, and remembers what it accepted.
-func (v *vault) load(ctx context.Context, o *openVault, pins keeper.Pins, keyring opener.Fetched, data []byte, f *vaultfile.File) error {
+func (v *vault) load(ctx context.Context, o *openVault, pins keeper.Pins, keyring opener.Fetched, f *vaultfile.File) error {
+	if err := v.give(ctx, o, f); err != nil {
+		return err
+	}
 	waiting, err := v.waiting(o.id)
 	if err != nil {
 		return err
 	}
 	waiting.Seals = append(waiting.Seals, o.sealing...)
-	l, err := o.keeper.Load(ctx, pins, keyring.Members, keyring.Deks, data, waiting)
+	l, err := o.keeper.Load(ctx, pins, keyring.Members, keyring.Deks, waiting)
 	if err != nil {
 		return keeperError(v.name, err)
 	}
@@ -246,7 +275,7 @@ func (v *vault) load(ctx context.Context, o *openVault, pins keeper.Pins, keyrin
 		}
 	}
 	v.mu.Unlock()
-	o.file = id.HashOf(data)
+	o.file = f
 	if o.noted == l.Pins {
 		return nil // the same keyring: only the vault file changed
 	}
@@ -262,6 +291,22 @@ func (v *vault) load(ctx context.Context, o *openVault, pins keeper.Pins, keyrin
 	return err
 }
 
+// give gives the keeper a vault file: all of it the first time, then what changed.
+func (v *vault) give(ctx context.Context, o *openVault, f *vaultfile.File) (err error) {
+	base := o.given
+	o.given = nil
+	if base == nil {
+		err = o.keeper.GiveFile(ctx, f.EncodeAll())
+	} else if d := base.Delta(f); len(d.Add)+len(d.Drop) > 0 {
+		err = o.keeper.ChangeFile(ctx, d)
+	}
+	if err != nil {
+		return keeperError(v.name, err)
+	}
+	o.given = f
+	return nil
+}
+
 // remember keeps on this device what was accepted: an older keyring is refused
 // from now on.
 func (v *vault) remember(ctx context.Context, o *openVault) error {
@@ -270,12 +315,7 @@ func (v *vault) remember(ctx context.Context, o *openVault) error {
 		return fmt.Errorf("remember vault %q: %w", v.name, err)
 	}
 	steps := []func() error{
-		func() error {
-			return st.SetKeyring(ctx, state.Keyring{
-				Members: o.keyring.Members, Deks: o.keyring.Deks, Fetched: time.Now(),
-				MembersVersion: string(o.keyring.MembersVersion), DeksVersion: string(o.keyring.DeksVersion),
-			})
-		},
+		func() error { return v.keepKeyring(ctx, o.id, o.keyring) },
 		func() error { return st.Advance(ctx, state.Pins(o.loaded.Pins)) },
 		func() error { return st.SetBlob(ctx, identityBlob, o.identity[:]) },
 	}
@@ -286,6 +326,14 @@ func (v *vault) remember(ctx context.Context, o *openVault) error {
 	}
 	o.noted = o.loaded.Pins
 	return nil
+}
+
+// keepKeyring keeps a keyring for the time without network.
+func (v *vault) keepKeyring(ctx context.Context, vaultID id.Vault, k opener.Fetched) error {
+	return v.d.state.Vault(vaultID).SetKeyring(ctx, state.Keyring{
+		Members: k.Members, Deks: k.Deks, Fetched: time.Now(),
+		MembersVersion: string(k.MembersVersion), DeksVersion: string(k.DeksVersion),
+	})
 }
 
 // rememberKeys keeps the public keys to list while locked. They're a cache, so

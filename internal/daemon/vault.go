@@ -60,9 +60,10 @@ type openVault struct {
 	offline    bool // unlocked from what the device keeps
 	offlineWhy string
 
-	stale   chan struct{}  // holds a token while the keys to list when locked aren't kept yet
-	sealing []keyring.Seal // of the KEK that the write under way wraps by
-	file    id.Hash        // of the vault file as it was loaded
+	stale   chan struct{}   // holds a token while the keys to list when locked aren't kept yet
+	sealing []keyring.Seal  // of the KEK that the write under way wraps by
+	given   *vaultfile.File // the keeper has it; nil: none, or nobody knows
+	file    *vaultfile.File // as it was loaded
 	keyring opener.Fetched
 	loaded  *keeper.Loaded
 	noted   keeper.Pins // the newest that the device state has
@@ -108,29 +109,54 @@ func (v *vault) place(vaultID id.Vault, identity id.Identity) opener.Place {
 	}
 }
 
-// readFile reads the vault file, checks that it's the vault this device knows
-// by this name, and returns its bytes and its id.
-func (v *vault) readFile() ([]byte, *vaultfile.File, error) {
+// readFile reads the vault file and checks that it's the vault this device knows
+// by this name.
+func (v *vault) readFile() (*vaultfile.File, error) { return v.readFileAfter(&vaultfile.File{}) }
+
+// readFileAfter is readFile for a vault file that is likely to be nearly as it was.
+func (v *vault) readFileAfter(before *vaultfile.File) (*vaultfile.File, error) {
 	data, err := readVaultFile(v.cfg.Path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, control.Errorf(control.CodeNotFound, "Make one: vigilctl up (or vigilctl init).", "vault %q has no file at %s", v.name, v.cfg.Path)
-	}
 	if err != nil {
-		return nil, nil, control.Errorf(control.CodeFailed, "Nothing was changed. Check the file's owner and permissions.", "read vault %q: %v", v.name, err)
+		return nil, v.readError(err)
 	}
-	f, err := vaultfile.Parse(data, id.Vault{})
+	f, err := before.Parse(data, id.Vault{})
 	if err != nil {
-		return nil, nil, fileError(v, err)
+		return nil, fileError(v, err)
 	}
+	return f, v.checkName(f.Vault())
+}
+
+// readHeader reads which vault the file is of, likewise, and whether it has no items.
+func (v *vault) readHeader() (vaultID id.Vault, empty bool, err error) {
+	head, whole, err := readVaultHeader(v.cfg.Path)
+	if err != nil {
+		return vaultID, false, v.readError(err)
+	}
+	vaultID, err = vaultfile.ParseHeader(head)
+	if err != nil {
+		return vaultID, false, fileError(v, err)
+	}
+	return vaultID, whole, v.checkName(vaultID)
+}
+
+// checkName checks that this device knows this vault by the name, or none yet.
+func (v *vault) checkName(vaultID id.Vault) error {
 	names, err := v.d.state.Names()
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	if known, ok := names[v.name]; ok && known != f.Vault() {
-		return nil, nil, control.Errorf(control.CodeRefused, "Nothing was changed. Put the right file back, or give the other vault another name in the config.",
-			"%s is vault %v, and %q is vault %v on this device", v.cfg.Path, f.Vault(), v.name, known)
+	if known, ok := names[v.name]; ok && known != vaultID {
+		return control.Errorf(control.CodeRefused, "Nothing was changed. Put the right file back, or give the other vault another name in the config.",
+			"%s is vault %v, and %q is vault %v on this device", v.cfg.Path, vaultID, v.name, known)
 	}
-	return data, f, nil
+	return nil
+}
+
+func (v *vault) readError(err error) *control.Error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return control.Errorf(control.CodeNotFound, "Make one: vigilctl up (or vigilctl init).", "vault %q has no file at %s", v.name, v.cfg.Path)
+	}
+	return control.Errorf(control.CodeFailed, "Nothing was changed. Check the file's owner and permissions.", "read vault %q: %v", v.name, err)
 }
 
 func fileError(v *vault, err error) *control.Error {

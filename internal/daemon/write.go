@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"vigil/internal/backend"
@@ -130,25 +131,25 @@ func (v *vault) catchUp(ctx context.Context, session *opener.Client, o *openVaul
 // reload gives a keyring and the vault file as it is now to the keeper, and
 // shows what they hold.
 func (v *vault) reload(ctx context.Context, o *openVault, keyring opener.Fetched) error {
-	data, f, err := v.readFile()
+	f, err := v.readFileAfter(o.file)
 	if err != nil {
 		return err
 	}
-	return v.reloadWith(ctx, o, keyring, data, f)
+	return v.reloadWith(ctx, o, keyring, f)
 }
 
 // reloadIfChanged is reload for a vault file that may be as it was: this
 // daemon's own writes are seen by its watcher, too.
 func (v *vault) reloadIfChanged(ctx context.Context, o *openVault) (changed bool, err error) {
 	data, err := readVaultFile(v.cfg.Path)
-	if err == nil && id.HashOf(data) == o.file {
+	if err == nil && o.file.Holds(data) {
 		return false, nil
 	}
 	return true, v.reload(ctx, o, o.keyring)
 }
 
-func (v *vault) reloadWith(ctx context.Context, o *openVault, keyring opener.Fetched, data []byte, f *vaultfile.File) error {
-	err := v.load(ctx, o, o.loaded.Pins, keyring, data, f)
+func (v *vault) reloadWith(ctx context.Context, o *openVault, keyring opener.Fetched, f *vaultfile.File) error {
+	err := v.load(ctx, o, o.loaded.Pins, keyring, f)
 	v.show(o) // what the keeper has taken in serves, even when this device can't note it down
 	return err
 }
@@ -190,16 +191,19 @@ func (v *vault) writeFile(ctx context.Context, o *openVault, keyrings opener.Fet
 		f := o.facts[r.Revision]
 		return fresh[r.Revision] || f != nil && f.problem == ""
 	}
+	// The disk is waited for once: what this device keeps of the keyring is
+	// flushed along with the file. remember does it again should it fail.
+	var kept sync.WaitGroup
+	kept.Go(func() { _ = v.keepKeyring(ctx, o.id, keyrings) })
+	defer kept.Wait()
 	var written *vaultfile.File
-	var data []byte
 	err = durable.Update(ctx, v.cfg.Path, durable.Options{Keep: true}, func(old []byte) ([]byte, error) {
-		f, err := vaultfile.Parse(old, o.id)
+		f, err := o.file.Parse(old, o.id)
 		if err != nil {
 			return nil, fileError(v, err)
 		}
 		written = f.Add(lines...).Prune(manifest, opens)
-		data = written.EncodeAll()
-		return data, nil
+		return written.EncodeAll(), nil
 	})
 	if err != nil {
 		// The manifest is stored, and the file may be in place although the write
@@ -209,5 +213,6 @@ func (v *vault) writeFile(ctx context.Context, o *openVault, keyrings opener.Fet
 		}
 		return fmt.Errorf("write vault %q: %w", v.name, err)
 	}
-	return v.reloadWith(ctx, o, keyrings, data, written)
+	kept.Wait()
+	return v.reloadWith(ctx, o, keyrings, written)
 }

@@ -60,13 +60,14 @@ type Loaded struct {
 // Waiting are changes that the backend doesn't have yet.
 type Waiting = ring.Waiting
 
-// Load gives the keeper a keyring, the vault file, and the changes that wait. It verifies them against
-// pins and what it has seen itself; on an error (ErrDamaged, ErrRollback,
-// ErrNoIdentity) what was loaded before stays in use.
-func (c *Client) Load(ctx context.Context, pins Pins, members, deks, file []byte, w Waiting) (*Loaded, error) {
+// Load gives the keeper a keyring and the changes that wait, for the vault file
+// that it was given last. It verifies them against pins and what it has seen
+// itself; on an error (ErrDamaged, ErrRollback, ErrNoIdentity) what was loaded
+// before stays in use.
+func (c *Client) Load(ctx context.Context, pins Pins, members, deks []byte, w Waiting) (*Loaded, error) {
 	head := wire.AppendUint32(appendPins(nil, pins), uint32(len(members)))
 	reply, err := c.call(ctx, opLoad, head, members,
-		wire.AppendUint32(nil, uint32(len(deks))), deks, wire.AppendUint32(nil, uint32(len(file))), file, appendWaiting(nil, w))
+		wire.AppendUint32(nil, uint32(len(deks))), deks, appendWaiting(nil, w))
 	if err != nil {
 		return nil, err
 	}

@@ -16,13 +16,9 @@ import (
 // verify opens everything that the vault file holds and the manifest has a DEK
 // for, superseded revisions too, and reports what is wrong. The private halves
 // are looked at one by one and wiped.
-func (s *server) verify(r *wire.Reader, out []byte) ([]byte, error) {
-	file := bytes.Clone(r.String())
-	if r.End() != nil {
-		return out, ErrBadRequest
-	}
+func (s *server) verify(out []byte) ([]byte, error) {
 	err := s.withVault(func(v *vault) error {
-		parsed, err := vaultfile.Parse(file, v.ring.Vault())
+		parsed, err := s.currentFile()
 		if err != nil {
 			return err
 		}
@@ -106,16 +102,16 @@ func (s *server) sealLine(r *wire.Reader, out []byte) ([]byte, error) {
 // collect drops DEKs that were superseded more than 30 days ago and whose
 // successor this device's own file has. An empty reply: there are none.
 func (s *server) collect(r *wire.Reader, out []byte) ([]byte, error) {
-	file, at := bytes.Clone(r.String()), r.Uint64()
+	at := r.Uint64()
 	if r.End() != nil {
 		return out, ErrBadRequest
 	}
 	err := s.withVault(func(v *vault) error {
-		parsed, err := vaultfile.Parse(file, v.ring.Vault())
+		file, err := s.currentFile()
 		if err != nil {
 			return err
 		}
-		object, err := v.ring.Collect(v.holds(parsed), at)
+		object, err := v.ring.Collect(v.holds(file), at)
 		out = append(out, object...)
 		return err
 	})
@@ -139,9 +135,10 @@ func (v *vault) holds(file *vaultfile.File) func(id.Item, id.Revision) bool {
 	}
 }
 
-// Verify has every layer and every item checked, and returns what is wrong.
-func (c *Client) Verify(ctx context.Context, file []byte) (problems []string, err error) {
-	reply, err := c.call(ctx, opVerify, wire.AppendUint32(nil, uint32(len(file))), file)
+// Verify has every layer and every item of the vault file that the keeper was
+// given last checked, and returns what is wrong.
+func (c *Client) Verify(ctx context.Context) (problems []string, err error) {
+	reply, err := c.call(ctx, opVerify)
 	if err != nil {
 		return nil, err
 	}
@@ -162,9 +159,10 @@ func (c *Client) SealLine(ctx context.Context, line []byte, parents []id.Revisio
 	return readSealed(reply)
 }
 
-// Collect returns the manifest without the DEKs that may go, or nil when all stay.
-func (c *Client) Collect(ctx context.Context, file []byte, now time.Time) ([]byte, error) {
-	object, err := c.call(ctx, opCollect, wire.AppendUint32(nil, uint32(len(file))), file, wire.AppendUint64(nil, uint64(now.Unix())))
+// Collect returns the manifest without the DEKs that may go, or nil when all
+// stay. The vault file that the keeper was given last is this device's own.
+func (c *Client) Collect(ctx context.Context, now time.Time) ([]byte, error) {
+	object, err := c.call(ctx, opCollect, wire.AppendUint64(nil, uint64(now.Unix())))
 	if len(object) == 0 {
 		return nil, err
 	}

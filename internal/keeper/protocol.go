@@ -25,11 +25,13 @@ const (
 	opHide                    // body of SSH_AGENTC_LOCK
 	opReveal                  // body of SSH_AGENTC_UNLOCK
 	opAttach                  // kind, then a descriptor → what the opener handed over
-	opLoad                    // pin, members, deks, vault file → Loaded
+	opFile                    // vault file
+	opFileDelta               // what changes of it
+	opLoad                    // pins, members, deks, what waits → Loaded
 	opSeal                    // draft or key, item, parents, epoch, meta → Sealed
-	opVerify                  // vault file → problems
+	opVerify                  // → problems
 	opSealLine                // line, parents → Sealed
-	opCollect                 // vault file, time → deks
+	opCollect                 // time → deks
 	opDropDraft               // draft
 	opDeks                    // update, time → deks
 	opRotation                // step → members or deks

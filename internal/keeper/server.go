@@ -11,6 +11,7 @@ import (
 	"vigil/internal/buildid"
 	"vigil/internal/guard"
 	"vigil/internal/signer"
+	"vigil/internal/vaultfile"
 	"vigil/internal/wire"
 )
 
@@ -38,6 +39,7 @@ type server struct {
 	drafts    map[uint64]*draft
 	lastDraft uint64
 	vault     *vault
+	file      *vaultfile.File // that the front gave last
 }
 
 // worker serves one connection on a thread of its own, in blocking reads: the
@@ -198,12 +200,16 @@ func (w *worker) handle(o op, body, out []byte) ([]byte, error) {
 		return out, s.hidden.reveal(body)
 	case opAttach:
 		return w.attach(&r, out)
+	case opFile:
+		return out, s.takeFile(body)
+	case opFileDelta:
+		return out, s.changeFile(&r)
 	case opLoad:
 		return s.load(&r, out)
 	case opSeal:
 		return s.seal(&r, out)
 	case opVerify:
-		return s.verify(&r, out)
+		return s.verify(out)
 	case opSealLine:
 		return s.sealLine(&r, out)
 	case opCollect:

@@ -126,22 +126,21 @@ func ringError(err error) error {
 // the vault file. On an error the old state stays.
 func (s *server) load(r *wire.Reader, out []byte) ([]byte, error) {
 	pins := readPins(r)
-	// What is parsed of the keyring aliases it, and a worker's buffer is used again;
-	// what is parsed of the file shares nothing with it.
-	members, deks, file := bytes.Clone(r.String()), bytes.Clone(r.String()), r.String()
+	// What is parsed aliases these, and a worker's buffer is used again.
+	members, deks := bytes.Clone(r.String()), bytes.Clone(r.String())
 	waiting, err := readWaiting(r)
 	if err != nil {
 		return out, err
 	}
 	err = s.withVault(func(v *vault) error {
-		parsed, err := vaultfile.Parse(file, v.ring.Vault())
+		file, err := s.currentFile()
 		if err != nil {
-			return fmt.Errorf("%w: %w", ErrDamaged, err)
+			return err
 		}
 		if err := v.loadKeyring(members, deks, pins, waiting); err != nil {
 			return err
 		}
-		out = v.loadItems(parsed, out)
+		out = v.loadItems(file, out)
 		return nil
 	})
 	return out, err

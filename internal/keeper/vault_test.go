@@ -110,7 +110,10 @@ func load(t testing.TB, c *Client, w *world) *Loaded {
 
 func loadObjects(t testing.TB, c *Client, pins Pins, o ringtest.Objects) (*Loaded, error) {
 	t.Helper()
-	return c.Load(t.Context(), pins, o.Members, o.Deks, o.File, Waiting{})
+	if err := c.GiveFile(t.Context(), o.File); err != nil {
+		return nil, err
+	}
+	return c.Load(t.Context(), pins, o.Members, o.Deks, Waiting{})
 }
 
 // number returns the key number of a revision.
@@ -508,11 +511,13 @@ func TestLoadWhileKeysOpen(t *testing.T) {
 func TestBeforeAKeyringIsLoaded(t *testing.T) {
 	w := newWorld(t, ed25519Key(t))
 	c := unlocked(t, w, w.Owner)
-	o := w.Objects()
+	if err := c.GiveFile(t.Context(), w.Objects().File); err != nil {
+		t.Fatal(err)
+	}
 	for name, call := range map[string]func() error{
-		"verify":    func() error { _, err := c.Verify(t.Context(), o.File); return err },
+		"verify":    func() error { _, err := c.Verify(t.Context()); return err },
 		"seal line": func() error { _, err := c.SealLine(t.Context(), w.items[0].Line.Line(), nil); return err },
-		"collect":   func() error { _, err := c.Collect(t.Context(), o.File, time.Now()); return err },
+		"collect":   func() error { _, err := c.Collect(t.Context(), time.Now()); return err },
 		"deks":      func() error { _, _, err := c.Deks(t.Context(), keyring.Update{}, time.Now()); return err },
 		"rotation":  func() error { _, err := c.Rotation(t.Context(), StepNewKEK); return err },
 		"rewrap":    func() error { _, err := c.Rotation(t.Context(), StepRewrap); return err },
@@ -554,7 +559,10 @@ func TestADEKGoesOnlyWhenItsSuccessorIsWhole(t *testing.T) {
 		{"whole", good, late, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			object, err := c.Collect(t.Context(), tt.file, tt.at)
+			if err := c.GiveFile(t.Context(), tt.file); err != nil {
+				t.Fatal(err)
+			}
+			object, err := c.Collect(t.Context(), tt.at)
 			if err != nil || (object != nil) != tt.goes {
 				t.Fatalf("a new manifest of %d bytes, %v", len(object), err)
 			}

@@ -67,7 +67,7 @@ func Start(ctx context.Context, exe string, vault id.Vault, files ...*os.File) (
 
 func (c *Client) greet(vault id.Vault) error {
 	ours := Hello{Build: buildid.ID(), Role: RoleFront, Vault: vault}
-	if err := WriteMessage(c.conn, ours); err != nil {
+	if err := WriteMessage(c.conn, &ours); err != nil {
 		return err
 	}
 	var theirs Hello
@@ -90,7 +90,7 @@ type Asker func(ctx context.Context, message string) (string, error)
 // MFA code; nil says that nobody is there. A failed job's error is an *Error.
 func (c *Client) Do(ctx context.Context, req Request, ask Asker) (Reply, error) {
 	req.Interactive = ask != nil
-	if err := WriteMessage(c.conn, req); err != nil {
+	if err := WriteMessage(c.conn, &req); err != nil {
 		return Reply{}, c.lost(ctx, err)
 	}
 	for {
@@ -110,7 +110,7 @@ func (c *Client) Do(ctx context.Context, req Request, ask Asker) (Reply, error) 
 				answer = Answer{Text: text}
 			}
 		}
-		if err := WriteMessage(c.conn, answer); err != nil {
+		if err := WriteMessage(c.conn, &answer); err != nil {
 			return Reply{}, c.lost(ctx, err)
 		}
 	}

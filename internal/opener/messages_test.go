@@ -66,7 +66,7 @@ func TestAnAnnouncedLengthTakesNoMemory(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	for range 100 {
 		var h opener.Hello
-		if err := opener.ReadMessage(bytes.NewReader([]byte{0x01, 0, 0, 0, '{'}), &h); !errors.Is(err, io.EOF) {
+		if err := opener.ReadMessage(bytes.NewReader([]byte{0, 0x30, 0, 0, '{'}), &h); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Fatalf("got %v", err)
 		}
 	}
@@ -88,11 +88,12 @@ func TestErrorKinds(t *testing.T) {
 
 func FuzzReadMessage(f *testing.F) {
 	for _, m := range []any{
-		opener.Hello{Build: "b", Role: opener.RoleOpener, Vault: id.Vault{1}},
-		opener.Reply{Fetch: &opener.Fetched{Members: []byte("m"), DeksVersion: "1"}},
-		opener.Reply{Error: &opener.Error{Kind: opener.Damaged, Message: "m"}},
-		opener.Request{Unlock: &opener.Unlock{Passphrase: 1, Keeper: 2}},
-		opener.Request{Export: &opener.Export{Line: []byte("l")}},
+		&opener.Hello{Build: "b", Role: opener.RoleOpener, Vault: id.Vault{1}},
+		&opener.Reply{Fetch: &opener.Fetched{Members: []byte("m"), DeksVersion: "1"}},
+		&opener.Reply{Error: &opener.Error{Kind: opener.Damaged, Message: "m"}},
+		&opener.Request{Unlock: &opener.Unlock{Passphrase: 1, Keeper: 2}},
+		&opener.Request{Put: &opener.Put{Data: []byte("d")}},
+		&opener.Request{Export: &opener.Export{Line: []byte("l")}},
 	} {
 		var b bytes.Buffer
 		if err := opener.WriteMessage(&b, m); err != nil {
@@ -119,7 +120,7 @@ func FuzzReadMessage(f *testing.F) {
 func again[T any](t *testing.T, v T) {
 	t.Helper()
 	var b bytes.Buffer
-	if err := opener.WriteMessage(&b, v); err != nil {
+	if err := opener.WriteMessage(&b, &v); err != nil {
 		t.Fatal(err)
 	}
 	var got T

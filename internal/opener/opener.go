@@ -8,16 +8,13 @@
 // asks one or more questions and closes the connection. The opener's own side
 // is package opener/job.
 //
-// A message is a 4-byte big-endian length and that many bytes of JSON.
+// A message is a 4-byte big-endian length and that many bytes of JSON, and then
+// the keyring's objects that it names, which may have megabytes, as they are
+// (message.go).
 package opener
 
 import (
-	"encoding/binary"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
-	"slices"
 
 	"vigil/internal/backend"
 	"vigil/internal/id"
@@ -29,8 +26,6 @@ const (
 	// first file it was handed.
 	FrontFD   = 3
 	FirstFile = FrontFD + 1
-	// maxMessage bounds a message: both keyring objects in base64, and room.
-	maxMessage = 2*backend.MaxObject*4/3 + 1<<20
 )
 
 // Roles in the hello.
@@ -243,9 +238,9 @@ type Fetch struct {
 
 // Fetched holds both objects; an object the front has already is nil.
 type Fetched struct {
-	Members        []byte          `json:"members"`
+	Members        []byte          `json:"-"`
 	MembersVersion backend.Version `json:"members_version"`
-	Deks           []byte          `json:"deks"`
+	Deks           []byte          `json:"-"`
 	DeksVersion    backend.Version `json:"deks_version"`
 }
 
@@ -253,7 +248,7 @@ type Fetched struct {
 type Put struct {
 	Place  Place           `json:"place"`
 	Object backend.Object  `json:"object"`
-	Data   []byte          `json:"data"`
+	Data   []byte          `json:"-"`
 	Expect backend.Version `json:"expect"`
 	// DropPrevious deletes what the backend itself keeps of earlier contents:
 	// they have the DEKs of items that the new one has removed.
@@ -362,47 +357,4 @@ func KindOf(err error) Kind {
 		return e.Kind
 	}
 	return Failed
-}
-
-// WriteMessage writes one message.
-func WriteMessage(w io.Writer, v any) error {
-	body, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("encode message: %w", err)
-	}
-	if len(body) > maxMessage {
-		return fmt.Errorf("message has %d bytes and may have %d", len(body), maxMessage)
-	}
-	head := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)), uint32(len(body)))
-	_, err = w.Write(append(head, body...))
-	return err
-}
-
-// ReadMessage reads one message into v. It allocates as bytes arrive, not by
-// the length that was announced.
-func ReadMessage(r io.Reader, v any) error {
-	var head [4]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return err
-	}
-	n := int64(binary.BigEndian.Uint32(head[:]))
-	if n > maxMessage {
-		return fmt.Errorf("message has %d bytes and may have %d", n, maxMessage)
-	}
-	body := slices.Grow([]byte(nil), int(min(n, 64<<10)))
-	buf := &growing{body}
-	if _, err := io.CopyN(buf, r, n); err != nil {
-		return fmt.Errorf("read message: %w", err)
-	}
-	if err := json.Unmarshal(buf.b, v); err != nil {
-		return errors.New("decode message: not the JSON that was expected")
-	}
-	return nil
-}
-
-type growing struct{ b []byte }
-
-func (g *growing) Write(p []byte) (int, error) {
-	g.b = append(g.b, p...)
-	return len(p), nil
 }

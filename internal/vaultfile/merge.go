@@ -14,7 +14,7 @@ func Merge(a, b *File) (*File, error) {
 	if a.vault != b.vault {
 		return nil, &VaultError{1, a.vault, b.vault}
 	}
-	out := a.with(b.revisions...)
+	out := a.with(b.revisions, b.lines)
 	out.damaged = slices.Concat(a.damaged, b.damaged)
 	// By content, as numbers mean nothing in a union.
 	slices.SortFunc(out.damaged, func(x, y LineError) int { return bytes.Compare(x.Bytes, y.Bytes) })
@@ -24,21 +24,19 @@ func Merge(a, b *File) (*File, error) {
 
 // Add returns the file with more revisions.
 func (f *File) Add(revisions ...Revision) *File {
-	out := f.with(revisions...)
+	lines := make([][]byte, len(revisions))
+	for i := range revisions {
+		lines[i] = revisions[i].AppendLine(nil)
+	}
+	out := f.with(revisions, lines)
 	out.damaged = slices.Clone(f.damaged)
 	return out
 }
 
 // with returns a file with the readable lines of f and more.
-func (f *File) with(more ...Revision) *File {
-	out := New(f.vault)
-	out.revisions = slices.Concat(f.revisions, more)
-	p := parser{file: out, raw: make([][]byte, len(out.revisions))}
-	for i := range out.revisions {
-		p.raw[i] = out.revisions[i].AppendLine(nil)
-		out.has[place{out.revisions[i].Item, out.revisions[i].Revision}] = true
-	}
-	p.sort()
+func (f *File) with(revisions []Revision, lines [][]byte) *File {
+	out := &File{vault: f.vault, revisions: slices.Concat(f.revisions, revisions), lines: slices.Concat(f.lines, lines)}
+	out.sort()
 	return out
 }
 
@@ -142,9 +140,8 @@ func (f *File) Prune(m Manifest, opens func(*Revision) bool) *File {
 	out := New(f.vault)
 	out.damaged = slices.Clone(f.damaged)
 	for i, s := range states {
-		if v := f.revisions[i]; s != Superseded && s != Deleted {
-			out.revisions = append(out.revisions, v)
-			out.has[place{v.Item, v.Revision}] = true
+		if s != Superseded && s != Deleted {
+			out.push(f.revisions[i], f.lines[i])
 		}
 	}
 	return out

@@ -43,6 +43,9 @@ func FuzzMerge(f *testing.F) {
 		if len(a.Damaged())+len(b.Damaged()) == 0 && (!bytes.Equal(ab.EncodeAll(), ba.EncodeAll()) || !bytes.Equal(ab.EncodeAll(), again.EncodeAll())) {
 			t.Fatal("the order or the repetition of a merge matters")
 		}
+		if got, err := a.Apply(a.Delta(b)); err != nil || !bytes.Equal(New(b.vault).with(got.revisions, got.lines).EncodeAll(), New(b.vault).with(b.revisions, b.lines).EncodeAll()) {
+			t.Fatalf("the change from one to the other doesn't make it: %v", err)
+		}
 		for _, from := range []*File{a, b} {
 			for _, v := range from.Revisions() {
 				if !ab.Has(v.Item, v.Revision) {

@@ -127,21 +127,16 @@ type Revision struct {
 	Meta, Secret []byte
 }
 
-// File is a vault file. Its lines are a set.
+// File is a vault file. Its lines are a set. It is immutable.
 type File struct {
 	vault     id.Vault
 	revisions []Revision // sorted by their line, each once
+	lines     [][]byte   // that of each revision, without line feed
 	damaged   []LineError
-	has       map[place]bool
-}
-
-type place struct {
-	item     id.Item
-	revision id.Revision
 }
 
 // New returns a vault file without items.
-func New(vault id.Vault) *File { return &File{vault: vault, has: map[place]bool{}} }
+func New(vault id.Vault) *File { return &File{vault: vault} }
 
 // header returns line 1, constant for a vault's life, without line feed.
 func header(vault id.Vault) []byte {
@@ -155,164 +150,9 @@ func header(vault id.Vault) []byte {
 // Header returns the first line of a vault's file, with its line feed.
 func Header(vault id.Vault) []byte { return append(header(vault), '\n') }
 
-// Parse reads a vault file. With a want that isn't zero it must be that
-// vault's. The error is an *Error or *VaultError when the file can't be used at
-// all: too large, no header, an unknown version, another vault. Lines that can't
-// be read are in Damaged. The result shares no memory with data.
-func Parse(data []byte, want id.Vault) (*File, error) {
-	if len(data) > MaxFile {
-		return nil, &Error{0, StageSize, fmt.Sprintf("%d bytes, at most %d", len(data), MaxFile)}
-	}
-	lines := canon.NewLines(data)
-	first, _, _, ok := lines.Next()
-	if !ok {
-		return nil, &Error{0, StageHeader, "the file is empty"}
-	}
-	vault, err := parseHeader(first)
-	if err != nil {
-		return nil, err
-	}
-	if !want.IsZero() && vault != want {
-		return nil, &VaultError{1, want, vault}
-	}
-	f := New(vault)
-	p := parser{file: f, header: header(vault), raw: make([][]byte, 0, len(data)/minLine)}
-	for {
-		line, number, ended, ok := lines.Next()
-		if !ok {
-			break
-		}
-		if err := p.take(line, number, ended); err != nil {
-			return nil, err
-		}
-	}
-	p.sort()
-	return f, nil
-}
-
-func parseHeader(line []byte) (vault id.Vault, err error) {
-	if len(line) > MaxLine {
-		return vault, &Error{1, StageHeader, "line 1 is not a vault file's"}
-	}
-	r := canon.NewReader(line)
-	r.Literal(`{"vigil":"vault","version":`)
-	version := r.Uint()
-	if r.Err() == nil && version != Version {
-		return vault, &Error{1, StageVersion, fmt.Sprintf("format version %d, want %d", version, Version)}
-	}
-	r.Literal(`,"vault":`)
-	r.Fixed(vault[:])
-	r.Literal(`}`)
-	if err := r.End(); err != nil {
-		return vault, &Error{1, StageHeader, err.Error()}
-	}
-	return vault, nil
-}
-
-type parser struct {
-	file   *File
-	header []byte
-	raw    [][]byte // the line of each revision, for sorting
-}
-
-// take reads one line after the first. It fails for the header of another
-// vault, and when too many lines can't be read.
-func (p *parser) take(line []byte, number int, ended bool) error {
-	if bytes.Equal(line, p.header) {
-		return nil // a union of two files has it twice
-	}
-	if bytes.HasPrefix(line, []byte(`{"vigil":`)) {
-		if other, err := parseHeader(line); err == nil && other != p.file.vault {
-			return &VaultError{number, p.file.vault, other}
-		}
-	}
-	rev, err := parseRevision(line)
-	if err == nil {
-		p.file.revisions = append(p.file.revisions, rev)
-		p.raw = append(p.raw, line)
-		p.file.has[place{rev.Item, rev.Revision}] = true
-		return nil
-	}
-	if len(p.file.damaged) == MaxDamaged {
-		return &Error{number, StageSyntax, fmt.Sprintf("more than %d lines can't be read", MaxDamaged)}
-	}
-	p.file.damaged = append(p.file.damaged, LineError{
-		Line: number, Item: itemOf(line), What: describe(line, ended, err), Bytes: bytes.Clone(line),
-	})
-	return nil
-}
-
-func describe(line []byte, ended bool, err error) string {
-	switch {
-	case len(line) == 0:
-		return "empty line"
-	case !ended:
-		return "line is cut: " + err.Error()
-	case bytes.HasPrefix(line, []byte("<<<<<<<")), bytes.HasPrefix(line, []byte("=======")), bytes.HasPrefix(line, []byte(">>>>>>>")):
-		return "a merge conflict's marker; removing this line settles it"
-	case line[len(line)-1] == '\r':
-		return "line ends with a carriage return"
-	}
-	return err.Error()
-}
-
-// itemOf returns the item that a damaged line begins with.
-func itemOf(line []byte) (item id.Item) {
-	var found id.Item
-	r := canon.NewReader(line)
-	r.Literal(`{"item":`)
-	r.Fixed(found[:])
-	if r.Err() == nil {
-		item = found
-	}
-	return item
-}
-
-// sort puts the revisions in the order of their lines and drops repetitions.
-func (p *parser) sort() {
-	order := make([]int, len(p.raw))
-	for i := range order {
-		order[i] = i
-	}
-	byLine := func(a, b int) int { return bytes.Compare(p.raw[a], p.raw[b]) }
-	if !slices.IsSortedFunc(order, byLine) {
-		slices.SortFunc(order, byLine)
-	}
-	order = slices.CompactFunc(order, func(a, b int) bool { return bytes.Equal(p.raw[a], p.raw[b]) })
-	sorted := make([]Revision, len(order))
-	for i, at := range order {
-		sorted[i] = p.file.revisions[at]
-	}
-	p.file.revisions = sorted
-}
-
-func parseRevision(line []byte) (v Revision, err error) {
-	if len(line) > MaxLine {
-		return v, fmt.Errorf("line is longer than %d bytes", MaxLine)
-	}
-	r := canon.NewReader(line)
-	r.Literal(`{"item":`)
-	r.Fixed(v.Item[:])
-	r.Literal(`,"revision":`)
-	r.Fixed(v.Revision[:])
-	r.Literal(`,"parents":`)
-	v.Parents = keyring.ReadParents(&r)
-	r.Literal(`,"epoch":`)
-	v.Epoch = r.Uint()
-	r.Literal(`,"meta":`)
-	v.Meta = r.Bytes(minSealed, maxSealed)
-	r.Literal(`,"secret":`)
-	v.Secret = r.Bytes(minSealed, maxSealed)
-	r.Literal(`}`)
-	return v, r.End()
-}
-
 // AppendLine appends the revision's line, without line feed.
 func (v *Revision) AppendLine(b []byte) []byte {
-	b = append(b, `{"item":`...)
-	b = canon.AppendBytes(b, v.Item[:])
-	b = append(b, `,"revision":`...)
-	b = canon.AppendBytes(b, v.Revision[:])
+	b = v.appendName(b)
 	b = append(b, `,"parents":`...)
 	b = keyring.AppendParents(b, v.Parents)
 	b = append(b, `,"epoch":`...)
@@ -324,17 +164,16 @@ func (v *Revision) AppendLine(b []byte) []byte {
 	return append(b, '}')
 }
 
+// appendName appends what a line begins with: whose it is.
+func (v *Revision) appendName(b []byte) []byte {
+	b = append(b, `{"item":`...)
+	b = canon.AppendBytes(b, v.Item[:])
+	b = append(b, `,"revision":`...)
+	return canon.AppendBytes(b, v.Revision[:])
+}
+
 // Line returns the revision's line with its line feed.
 func (v *Revision) Line() []byte { return append(v.AppendLine(nil), '\n') }
-
-// ParseLine reads one revision's line, with or without its line feed.
-func ParseLine(line []byte) (Revision, error) {
-	v, err := parseRevision(bytes.TrimSuffix(line, []byte{'\n'}))
-	if err != nil {
-		return Revision{}, &LineError{Line: 0, What: err.Error()}
-	}
-	return v, nil
-}
 
 // Vault returns the vault's id.
 func (f *File) Vault() id.Vault { return f.vault }
@@ -348,7 +187,10 @@ func (f *File) Damaged() []LineError { return f.damaged }
 
 // Has reports whether the file has a line of the item's revision.
 func (f *File) Has(item id.Item, revision id.Revision) bool {
-	return f.has[place{item, revision}]
+	v := Revision{Item: item, Revision: revision}
+	prefix := v.appendName(nil)
+	at, _ := slices.BinarySearchFunc(f.lines, prefix, bytes.Compare)
+	return at < len(f.lines) && bytes.HasPrefix(f.lines[at], prefix)
 }
 
 // Encode returns the file: the header, then every revision sorted by its line.
@@ -360,15 +202,23 @@ func (f *File) Encode() ([]byte, error) {
 	return f.EncodeAll(), nil
 }
 
+// Size returns how many bytes EncodeAll does.
+func (f *File) Size() int {
+	size := len(Header(f.vault))
+	for _, line := range f.lines {
+		size += len(line) + 1
+	}
+	for i := range f.damaged {
+		size += len(f.damaged[i].Bytes) + 1
+	}
+	return size
+}
+
 // EncodeAll returns the file with its damaged lines, byte for byte, at the end.
 func (f *File) EncodeAll() []byte {
-	size := 100
-	for i := range f.revisions {
-		size += 200 + (len(f.revisions[i].Meta)+len(f.revisions[i].Secret))*4/3
-	}
-	b := append(make([]byte, 0, size), Header(f.vault)...)
-	for i := range f.revisions {
-		b = append(f.revisions[i].AppendLine(b), '\n')
+	b := append(make([]byte, 0, f.Size()), Header(f.vault)...)
+	for _, line := range f.lines {
+		b = append(append(b, line...), '\n')
 	}
 	for i := range f.damaged {
 		b = append(append(b, f.damaged[i].Bytes...), '\n')

@@ -70,7 +70,7 @@ func (j *job) serve(ctx context.Context) error {
 	}
 	j.vault = theirs.Vault
 	ours := opener.Hello{Build: buildid.ID(), Role: opener.RoleOpener, Vault: theirs.Vault}
-	if err := opener.WriteMessage(j.front, ours); err != nil {
+	if err := opener.WriteMessage(j.front, &ours); err != nil {
 		return err
 	}
 	if theirs.Build != ours.Build || theirs.Role != opener.RoleFront {
@@ -82,7 +82,8 @@ func (j *job) serve(ctx context.Context) error {
 			return err
 		}
 		j.interactive = req.Interactive
-		if err := opener.WriteMessage(j.front, j.answer(ctx, &req)); err != nil {
+		reply := j.answer(ctx, &req)
+		if err := opener.WriteMessage(j.front, &reply); err != nil {
 			return err
 		}
 	}
@@ -154,7 +155,7 @@ func (j *job) changeMembers(ctx context.Context, req *opener.Request) (*opener.C
 func (j *job) ask(message string) (string, error) {
 	j.asking.Lock()
 	defer j.asking.Unlock()
-	if err := opener.WriteMessage(j.front, opener.Reply{Ask: &opener.Ask{Message: message}}); err != nil {
+	if err := opener.WriteMessage(j.front, &opener.Reply{Ask: &opener.Ask{Message: message}}); err != nil {
 		return "", err
 	}
 	var answer opener.Answer

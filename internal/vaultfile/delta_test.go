@@ -1,0 +1,107 @@
+package vaultfile
+
+import (
+	"bytes"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"vigil/internal/id"
+)
+
+// pick is a file with some of the revisions, of which there are n.
+func pick(r *rand.Rand, n int) *File {
+	var some []Revision
+	for i := range n {
+		if r.IntN(3) > 0 {
+			some = append(some, rev(byte(i), byte(1+r.IntN(3))))
+		}
+	}
+	return New(testVault).Add(some...)
+}
+
+// TestAChangeMakesOneFileOfAnother, whatever the two have in common; and reading
+// one after another gives what reading it alone does.
+func TestAChangeMakesOneFileOfAnother(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 300 {
+		a, b := pick(r, 8), pick(r, 8)
+		d := a.Delta(b)
+		got, err := a.Apply(d)
+		if err != nil || encode(t, got) != encode(t, b) {
+			t.Fatalf("%d lines and %d: applying their change gives %d, %v", len(a.lines), len(b.lines), len(got.lines), err)
+		}
+		if a.Holds(b.EncodeAll()) != (len(d.Add)+len(d.Drop) == 0) || !b.Holds(b.EncodeAll()) {
+			t.Fatal("Holds and Delta don't agree")
+		}
+		lines := bytes.SplitAfter(bytes.TrimSuffix(b.EncodeAll(), []byte("\n")), []byte("\n"))
+		r.Shuffle(len(lines)-1, func(i, j int) { lines[1+i], lines[1+j] = lines[1+j], lines[1+i] })
+		lines = append(lines, []byte("\nwhat nobody can read\n"), lines[len(lines)-1], []byte("\n"))
+		text := bytes.Join(lines, nil)
+		alone, err := Parse(text, testVault)
+		if err != nil {
+			t.Fatal(err)
+		}
+		after, err := a.Parse(text, testVault)
+		if err != nil || !bytes.Equal(after.EncodeAll(), alone.EncodeAll()) || len(after.Damaged()) != len(alone.Damaged()) {
+			t.Fatalf("read after another file it is another: %v", err)
+		}
+	}
+}
+
+func TestAChangeOfAnotherFileIsRefused(t *testing.T) {
+	f := New(testVault).Add(rev(1, 1), rev(2, 1), rev(3, 1))
+	for name, d := range map[string]Delta{
+		"beyond the end":  {Drop: []int{3}},
+		"negative":        {Drop: []int{-1}},
+		"twice":           {Drop: []int{1, 1}},
+		"not ascending":   {Drop: []int{2, 0}},
+		"line of nothing": {Add: [][]byte{[]byte("{}")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var line *LineError
+			if _, err := f.Apply(d); !errors.Is(err, ErrDelta) && !errors.As(err, &line) {
+				t.Fatalf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestHolds(t *testing.T) {
+	f := New(testVault).Add(rev(1, 1), rev(2, 1))
+	good := f.EncodeAll()
+	for name, tt := range map[string]struct {
+		data []byte
+		want bool
+	}{
+		"as it is":             {good, true},
+		"nothing":              {nil, false},
+		"cut":                  {good[:len(good)-1], false},
+		"a line missing":       {good[:bytes.LastIndexByte(good[:len(good)-1], '\n')+1], false},
+		"a line more":          {append(slices.Clone(good), "x\n"...), false},
+		"another vault's":      {New(id.Vault{9}).EncodeAll(), false},
+		"the same lines twice": {append(slices.Clone(good), good...), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if f.Holds(tt.data) != tt.want {
+				t.Fatalf("want %v", tt.want)
+			}
+		})
+	}
+	damaged := parse(t, string(good)+"what nobody can read\n")
+	if damaged.Holds(damaged.EncodeAll()) {
+		t.Fatal("a file with damage is looked at every time")
+	}
+}
+
+func TestParseHeader(t *testing.T) {
+	if vault, err := ParseHeader(New(testVault).Add(rev(1, 1)).EncodeAll()[:200]); err != nil || vault != testVault {
+		t.Fatalf("got %v, %v", vault, err)
+	}
+	for _, text := range []string{"", "\n", "{}", `{"vigil":"vault","version":2,"vault":"x"}`} {
+		if _, err := ParseHeader([]byte(text)); StageOf(err) != StageHeader && StageOf(err) != StageVersion {
+			t.Fatalf("%q: %v", text, err)
+		}
+	}
+}
