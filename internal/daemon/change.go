@@ -69,6 +69,8 @@ func (v *vault) newKey(ctx context.Context, o *openVault, ask opener.Asker, meta
 	if err := v.nameIsFree(o, meta.Name, id.Item{}); err != nil {
 		return key, saved, err
 	}
+	session := v.startSession(ctx, o)
+	defer session.end()
 	draft, parsed, err := v.draft(ctx, o, files, req)
 	// Sealing takes it; otherwise it would lie in the keeper until the vault is locked.
 	defer func() { _ = o.keeper.DropDraft(context.WithoutCancel(ctx), draft.Number) }()
@@ -83,7 +85,7 @@ func (v *vault) newKey(ctx context.Context, o *openVault, ask opener.Asker, meta
 		return key, saved, err
 	}
 	item := id.NewItem()
-	saved.Pending, err = v.write(ctx, o, change{ask: ask, seal: func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
+	saved.Pending, err = v.write(ctx, o, change{ask: ask, session: session, seal: func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
 		s, err := o.keeper.SealDraft(ctx, draft.Number, item, encoded)
 		if err != nil {
 			return nil, keeperError(v.name, err)

@@ -58,7 +58,7 @@ func (v *vault) live(ctx context.Context, o *openVault) {
 			}
 			v.followFile(ctx, o)
 		case <-o.stale:
-			v.rememberKeys(ctx, o)
+			v.rememberKeys(context.WithoutCancel(ctx), o) // a lock ends all else
 			continue
 		case <-clocks.C:
 			now := time.Now().Round(0)

@@ -26,6 +26,8 @@ type change struct {
 	seal   func(ctx context.Context, o *openVault) ([]keeper.Sealed, error)
 	remove []id.Item
 	ask    opener.Asker // for an MFA code; nil when nobody waits
+	// session is one that was started before, which write doesn't end; nil: none.
+	session *session
 }
 
 // write makes a change: deks in the backend first, by compare-and-swap, then
@@ -33,11 +35,14 @@ type change struct {
 // nil. While the backend can't be reached the change waits on this device,
 // which pending reports. The caller has the job turn.
 func (v *vault) write(ctx context.Context, o *openVault, c change) (pending bool, err error) {
-	session, err := opener.Start(ctx, v.d.o.Opener, o.id)
+	if c.session == nil {
+		c.session = v.startSession(ctx, o)
+		defer c.session.end()
+	}
+	session, err := c.session.client()
 	if err != nil {
 		return false, openerError(v.name, err)
 	}
-	defer session.Close()
 	w := &writing{change: c, update: keyring.Update{Remove: c.remove}}
 	defer func() { o.sealing = nil }()
 	for range maxRaces {
@@ -191,20 +196,21 @@ func (v *vault) writeFile(ctx context.Context, o *openVault, keyrings opener.Fet
 		f := o.facts[r.Revision]
 		return fresh[r.Revision] || f != nil && f.problem == ""
 	}
-	// The disk is waited for once: what this device keeps of the keyring is
-	// flushed along with the file. remember does it again should it fail.
-	var kept sync.WaitGroup
-	kept.Go(func() { _ = v.keepKeyring(ctx, o.id, keyrings) })
-	defer kept.Wait()
-	var written *vaultfile.File
+	// While the file is flushed, the keeper loads what it will hold, and this
+	// device keeps the keyring (remember does it again should that fail).
+	var meanwhile sync.WaitGroup
+	meanwhile.Go(func() { _ = v.keepKeyring(ctx, o.id, keyrings) })
+	var loadErr error
 	err = durable.Update(ctx, v.cfg.Path, durable.Options{Keep: true}, func(old []byte) ([]byte, error) {
 		f, err := o.file.Parse(old, o.id)
 		if err != nil {
 			return nil, fileError(v, err)
 		}
-		written = f.Add(lines...).Prune(manifest, opens)
-		return written.EncodeAll(), nil
+		next := f.Add(lines...).Prune(manifest, opens)
+		meanwhile.Go(func() { loadErr = v.reloadWith(ctx, o, keyrings, next) })
+		return next.EncodeAll(), nil
 	})
+	meanwhile.Wait()
 	if err != nil {
 		// The manifest is stored, and the file may be in place although the write
 		// failed at its last step: what is there serves.
@@ -213,6 +219,5 @@ func (v *vault) writeFile(ctx context.Context, o *openVault, keyrings opener.Fet
 		}
 		return fmt.Errorf("write vault %q: %w", v.name, err)
 	}
-	kept.Wait()
-	return v.reloadWith(ctx, o, keyrings, written)
+	return loadErr
 }
