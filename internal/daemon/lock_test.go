@@ -234,10 +234,11 @@ func TestAStoppedKeeperDoesNotHoldUpTheEnd(t *testing.T) {
 	dev.generate("work")
 	stopIt := func() <-chan error {
 		t.Helper()
-		keys := dev.listed()
-		if err := syscall.Kill(dev.status().Keeper, syscall.SIGSTOP); err != nil {
+		keys, keeper := dev.listed(), dev.status().Keeper
+		if err := syscall.Kill(keeper, syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
+		until(t, "the keeper has stopped", func() bool { return stopped(keeper) })
 		signed := make(chan error, 1)
 		a := dev.agent()
 		go func() { signed <- sign(a, keys[0]) }()
@@ -255,6 +256,20 @@ func TestAStoppedKeeperDoesNotHoldUpTheEnd(t *testing.T) {
 		t.Fatal("a stopped keeper signed")
 	}
 	wantChildren(t, 0, 0)
+}
+
+// stopped reports whether every thread of a process has stopped: a signal reaches
+// them one after another. Where the system doesn't say, it reports true.
+func stopped(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, path := range threads {
+		text, err := os.ReadFile(path)
+		_, state, ok := strings.Cut(string(text), ") ")
+		if err == nil && ok && !strings.HasPrefix(state, "T") {
+			return false
+		}
+	}
+	return true
 }
 
 // TestManyLocksAndUnlocks at once leave the vault in one state or the other, and
