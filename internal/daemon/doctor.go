@@ -27,13 +27,9 @@ const wantLocked = 1 << 20
 
 // Doctor looks at the daemon, its vaults, and what is behind a network.
 func (h *handler) Doctor(ctx context.Context, call *control.Call, req *control.DoctorRequest) (*control.DoctorReply, error) {
-	vaults := h.d.all()
-	if req.Vault != "" {
-		v, err := h.d.find(req.Vault)
-		if err != nil {
-			return nil, err
-		}
-		vaults = []*vault{v}
+	vaults, err := h.d.named(req.Vault)
+	if err != nil {
+		return nil, err
 	}
 	r := &control.DoctorReply{Checks: h.d.examine()}
 	for _, v := range vaults {

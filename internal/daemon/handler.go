@@ -102,13 +102,9 @@ func (h *handler) Reload(context.Context, *control.Call, *control.ReloadRequest)
 
 // Refresh fetches the keyring of unlocked vaults.
 func (h *handler) Refresh(ctx context.Context, call *control.Call, req *control.RefreshRequest) (*control.RefreshReply, error) {
-	vaults := h.d.all()
-	if req.Vault != "" {
-		v, err := h.d.find(req.Vault)
-		if err != nil {
-			return nil, err
-		}
-		vaults = []*vault{v}
+	vaults, err := h.d.named(req.Vault)
+	if err != nil {
+		return nil, err
 	}
 	r := &control.RefreshReply{}
 	for _, v := range vaults {

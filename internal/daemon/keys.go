@@ -17,14 +17,11 @@ const minIDPrefix = 4
 // List lists what the agent lists, or one vault's keys.
 func (h *handler) List(_ context.Context, _ *control.Call, req *control.ListRequest) (*control.ListReply, error) {
 	r := &control.ListReply{Keys: []control.Key{}}
-	vaults := h.d.all()
-	if req.Vault != "" {
-		v, err := h.d.find(req.Vault)
-		if err != nil {
-			return nil, err
-		}
-		vaults = []*vault{v}
-	} else {
+	vaults, err := h.d.named(req.Vault)
+	if err != nil {
+		return nil, err
+	}
+	if req.Vault == "" {
 		r.Keys = append(r.Keys, h.d.addedKeys()...)
 	}
 	shadow := map[string]bool{}
