@@ -11,6 +11,7 @@
 package awsauth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,6 +62,14 @@ type Options struct {
 	MFA func(ctx context.Context) (code string, err error)
 	// Sessions keeps sessions that cost an MFA code; nil keeps none.
 	Sessions Sessions
+}
+
+// Of returns the options with what a URI says put over them: its profile and
+// region where it names them, and the metadata service where it asks for it.
+func (o Options) Of(profile, region string, metadata bool) Options {
+	o.Profile, o.Region = cmp.Or(profile, o.Profile), cmp.Or(region, o.Region)
+	o.IMDS = o.IMDS || metadata
+	return o
 }
 
 // Account is a configured caller. It is safe for concurrent use.

@@ -9,7 +9,9 @@ import (
 	"encoding/hex"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
+	"testing"
 	"time"
 )
 
@@ -135,6 +137,15 @@ func (c *Cloud) Remove(caller *Caller) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.callers, caller.AccessKeyID)
+}
+
+// Setenv makes the AWS clients of a test use this caller.
+func (c *Caller) Setenv(t testing.TB) {
+	t.Helper()
+	for _, setting := range c.Env() {
+		name, value, _ := strings.Cut(setting, "=")
+		t.Setenv(name, value)
+	}
 }
 
 // SetPolicies replaces a caller's policies. Not while requests are served.

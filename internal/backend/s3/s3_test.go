@@ -38,16 +38,8 @@ func newCloud(t *testing.T) cloud {
 	server := httptest.NewServer(c.s3)
 	t.Cleanup(server.Close)
 	c.uri = backend.URI{Scheme: backend.SchemeS3, Bucket: bucket, Prefix: "vigil/a team", Endpoint: server.URL}
-	setenv(t, c.caller.Env())
+	c.caller.Setenv(t)
 	return c
-}
-
-func setenv(t *testing.T, env []string) {
-	t.Helper()
-	for _, v := range env {
-		name, value, _ := strings.Cut(v, "=")
-		t.Setenv(name, value)
-	}
 }
 
 func open(t *testing.T, uri backend.URI) *Store {
@@ -264,7 +256,7 @@ func TestAnswersThatNoS3Gives(t *testing.T) {
 		}, backend.ErrMisconfigured},
 	} {
 		t.Run(name, func(t *testing.T) {
-			setenv(t, awsfake.New().AddUser("alice").Env())
+			awsfake.New().AddUser("alice").Setenv(t)
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { tc.answer(w) }))
 			defer server.Close()
 			s := once(open(t, backend.URI{Scheme: backend.SchemeS3, Bucket: bucket, Endpoint: server.URL}))
@@ -276,7 +268,7 @@ func TestAnswersThatNoS3Gives(t *testing.T) {
 }
 
 func TestOpenRefuses(t *testing.T) {
-	setenv(t, awsfake.New().AddUser("alice").Env())
+	awsfake.New().AddUser("alice").Setenv(t)
 	for name, uri := range map[string]backend.URI{
 		"another scheme":        {Scheme: backend.SchemeFile},
 		"no bucket":             {Scheme: backend.SchemeS3},

@@ -46,7 +46,7 @@ func versitygw(t *testing.T) backend.URI {
 		}
 	}
 	caller := awsfake.New().AddUser("alice")
-	setenv(t, caller.Env())
+	caller.Setenv(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	server := exec.CommandContext(ctx, "versitygw", "--port", address, "--access", caller.AccessKeyID, "--secret", caller.SecretAccessKey,
 		"--region", awsfake.Region, "posix", "--versioning-dir", filepath.Join(dir, "versions"), filepath.Join(dir, "root"))

@@ -59,14 +59,7 @@ func Open(ctx context.Context, uri master.URI, o awsauth.Options) (*Key, error) 
 			return nil, misconfigured(op, err, "correct the endpoint of the master key's URI")
 		}
 	}
-	if uri.Profile != "" {
-		o.Profile = uri.Profile
-	}
-	if uri.Region != "" {
-		o.Region = uri.Region
-	}
-	o.IMDS = o.IMDS || uri.IMDS
-	account, err := awsauth.Load(ctx, o)
+	account, err := awsauth.Load(ctx, o.Of(uri.Profile, uri.Region, uri.IMDS))
 	if err != nil {
 		return nil, sorted(op, err, "")
 	}

@@ -40,16 +40,8 @@ func newCloud(t *testing.T, policies ...string) cloud {
 	server := httptest.NewServer(c.kms)
 	t.Cleanup(server.Close)
 	c.url = server.URL
-	setenv(t, c.caller.Env())
+	c.caller.Setenv(t)
 	return c
-}
-
-func setenv(t *testing.T, env []string) {
-	t.Helper()
-	for _, v := range env {
-		name, value, _ := strings.Cut(v, "=")
-		t.Setenv(name, value)
-	}
 }
 
 func (c cloud) uri(key string) master.URI {
@@ -328,7 +320,7 @@ func TestAnswersThatNoKMSGives(t *testing.T) {
 		"a login redirect": {403, `<html>Please log in</html>`, master.ErrDenied},
 	} {
 		t.Run(name, func(t *testing.T) {
-			setenv(t, awsfake.New().AddUser("alice").Env())
+			awsfake.New().AddUser("alice").Setenv(t)
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 				w.WriteHeader(answer.status)
@@ -351,7 +343,7 @@ func TestAnswersThatNoKMSGives(t *testing.T) {
 }
 
 func TestOpenRefuses(t *testing.T) {
-	setenv(t, awsfake.New().AddUser("alice").Env())
+	awsfake.New().AddUser("alice").Setenv(t)
 	for name, uri := range map[string]master.URI{
 		"another scheme":        {Scheme: master.SchemeLocal},
 		"no key":                {Scheme: master.SchemeAWSKMS},
