@@ -19,6 +19,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"time"
+
+	"vigil/bench/table"
 )
 
 func main() {
@@ -79,10 +81,10 @@ func run(runs int, only string, same bool, window time.Duration, update string) 
 	if len(results) == 0 {
 		return fmt.Errorf("no measurement matches %q", only)
 	}
-	table := report(kinds, results, runs)
-	fmt.Print(table)
+	text := report(kinds, results, runs)
+	fmt.Print(text)
 	if update != "" {
-		return writeBetweenMarks(update, table)
+		return table.WriteInto(update, "bench", text)
 	}
 	return nil
 }

@@ -2,12 +2,13 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"runtime"
 	"slices"
 	"strings"
 	"time"
+
+	"vigil/bench/table"
 )
 
 // unit says how a value is written.
@@ -75,41 +76,10 @@ func ratio(v float64) string {
 
 // machine describes what it was measured on.
 func machine() string {
-	cpu := runtime.GOARCH
-	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		for line := range strings.Lines(string(text)) {
-			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-				cpu = strings.TrimSpace(value)
-				break
-			}
-		}
-	}
 	version := "no ssh"
 	if out, err := exec.Command("ssh", "-V").CombinedOutput(); err == nil {
 		version, _, _ = strings.Cut(strings.TrimSpace(string(out)), ",")
 	}
-	return fmt.Sprintf("%s, %d cores, %s/%s, %s, %s, %s", cpu, runtime.NumCPU(), runtime.GOOS, runtime.GOARCH,
+	return fmt.Sprintf("%s, %d cores, %s/%s, %s, %s, %s", table.Processor(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH,
 		runtime.Version(), version, time.Now().UTC().Format(time.DateOnly))
-}
-
-// Marks in a document that the table is written between.
-const (
-	beginMark = "<!-- bench: begin -->\n"
-	endMark   = "<!-- bench: end -->"
-)
-
-func writeBetweenMarks(path, table string) error {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	before, rest, ok := strings.Cut(string(text), beginMark)
-	if !ok {
-		return fmt.Errorf("%s has no line %q", path, strings.TrimSpace(beginMark))
-	}
-	_, after, ok := strings.Cut(rest, endMark)
-	if !ok {
-		return fmt.Errorf("%s has no line %q", path, endMark)
-	}
-	return os.WriteFile(path, []byte(before+beginMark+table+endMark+after), 0o644)
 }

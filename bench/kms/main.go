@@ -21,6 +21,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"vigil/bench/table"
 )
 
 func main() {
@@ -55,10 +57,10 @@ func run(ctx context.Context, sizes string, latency time.Duration, runs, calls i
 		}
 		rows = append(rows, r)
 	}
-	table := report(rows, latency, runs, calls)
-	fmt.Print(table)
+	text := report(rows, latency, runs, calls)
+	fmt.Print(text)
 	if update == "" {
 		return nil
 	}
-	return writeBetweenMarks(update, table)
+	return table.WriteInto(update, "bench-kms", text)
 }

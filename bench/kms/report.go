@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"vigil/bench/table"
 )
 
 // report writes the table.
@@ -13,7 +15,7 @@ func report(rows []row, latency time.Duration, runs, calls int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, %d cores, %s/%s, %s, %s; medians of %d; Argon2id at its default (256 MiB, 3 passes, 4 lanes); "+
 		"KMS and S3 are emulators on this machine that take %v for every answer.\n\n",
-		cpu(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version(), time.Now().UTC().Format(time.DateOnly), runs, latency)
+		table.Processor(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version(), time.Now().UTC().Format(time.DateOnly), runs, latency)
 	if load := loadAverage(); load != "" {
 		fmt.Fprintf(&b, "Load average when it ended: %s, of which this run is about 1.\n\n", load)
 	}
@@ -42,19 +44,6 @@ func text(d time.Duration) string {
 	return fmt.Sprintf("%.1f s", d.Seconds())
 }
 
-func cpu() string {
-	text, err := os.ReadFile("/proc/cpuinfo")
-	if err != nil {
-		return runtime.GOARCH
-	}
-	for line := range strings.Lines(string(text)) {
-		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(value)
-		}
-	}
-	return runtime.GOARCH
-}
-
 // loadAverage is the system's over the last minute, or "".
 func loadAverage() string {
 	text, err := os.ReadFile("/proc/loadavg")
@@ -63,26 +52,4 @@ func loadAverage() string {
 	}
 	first, _, _ := strings.Cut(string(text), " ")
 	return first
-}
-
-// Marks in a document that the table is written between.
-const (
-	beginMark = "<!-- bench-kms: begin -->\n"
-	endMark   = "<!-- bench-kms: end -->"
-)
-
-func writeBetweenMarks(path, table string) error {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	before, rest, ok := strings.Cut(string(text), beginMark)
-	if !ok {
-		return fmt.Errorf("%s has no line %q", path, strings.TrimSpace(beginMark))
-	}
-	_, after, ok := strings.Cut(rest, endMark)
-	if !ok {
-		return fmt.Errorf("%s has no line %q", path, endMark)
-	}
-	return os.WriteFile(path, []byte(before+beginMark+table+endMark+after), 0o644)
 }
