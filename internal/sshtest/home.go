@@ -9,7 +9,7 @@ import (
 
 // patience bounds the wait for what vigild does by itself. It is far above what
 // that takes, for machines that do other things at the same time.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // vaultFile is where the default vault's file lies in a home.
 const vaultFile = "data/vigil/vaults/default/vault.jsonl"

@@ -9,7 +9,7 @@ import (
 )
 
 // soon is how long a test waits for what must come; nothing takes so long.
-const soon = 20 * time.Second
+const soon = time.Minute
 
 // quick options find changes by events alone.
 var quick = Options{Debounce: 5 * time.Millisecond, MaxDelay: 100 * time.Millisecond, Poll: time.Hour, FastPoll: time.Hour}

@@ -16,7 +16,7 @@ import (
 func TestMain(m *testing.M) { sshtest.Main(m, "vigild", "vigil-opener", "vigilctl") }
 
 // patience bounds the wait for the daemon to notice a file.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // home is a device with an unlocked vault.
 type home struct {
