@@ -17,7 +17,7 @@ import (
 )
 
 // retryDeadline bounds commands that wait for something to become true.
-const retryDeadline = 30 * time.Second
+const retryDeadline = time.Minute
 
 // commands returns what scripts can say beyond testscript's own commands.
 func commands(p provider) map[string]func(ts *testscript.TestScript, neg bool, args []string) {

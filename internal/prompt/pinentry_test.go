@@ -140,7 +140,7 @@ func TestEndedContextKillsPinentry(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- p.Confirm(ctx, "t", "x") }()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		if seen, _ := os.ReadFile(log); strings.HasSuffix(string(seen), "CONFIRM\n") {
 			break
 		}

@@ -12,7 +12,7 @@ import (
 
 // startDeadline bounds how long an agent may take to answer its socket. It is
 // far above what any needs, for machines that do other things at the same time.
-const startDeadline = 30 * time.Second
+const startDeadline = time.Minute
 
 // Agent is a running agent: OpenSSH's, or vigild.
 type Agent struct {

@@ -18,7 +18,7 @@ import (
 )
 
 // deadline bounds waits for what happens in its own time.
-const deadline = 30 * time.Second
+const deadline = time.Minute
 
 func TestMain(m *testing.M) { sshtest.Main(m, "vigild") }
 

@@ -40,7 +40,7 @@ const maxMessage = 256 << 10
 
 // answerDeadline bounds the wait for an answer; agents answer in milliseconds,
 // or, after wrong unlocks, in seconds.
-const answerDeadline = 30 * time.Second
+const answerDeadline = time.Minute
 
 // client is a connection to the agent of a run.
 type client struct {

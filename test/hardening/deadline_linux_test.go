@@ -17,8 +17,7 @@ func TestDeadlinesHoldWithoutTheFront(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := start(t, settings)
-			keeper := w.only("keeper")
-			check(t, w.agent.Process.Signal(unix.SIGSTOP))
+			keeper := w.halt()
 			w.until("the end of the keeper", func() bool { return ended(keeper) })
 			check(t, w.agent.Process.Signal(unix.SIGCONT))
 			w.until("the vault to be locked", func() bool {
