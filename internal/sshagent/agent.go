@@ -113,11 +113,12 @@ func (a *Agent) Close() {
 // SetVault makes keys the keys of a vault, in this order, in place of those it
 // had. It keeps what keys point to; the caller changes nothing in it afterwards.
 func (a *Agent) SetVault(name string, keys []VaultKey) {
+	known := a.current.Load()
 	ids := make([]*identity, 0, len(keys))
 	for i := range keys {
-		ids = append(ids, newVaultIdentity(name, &keys[i], keys[i].Blob))
+		ids = append(ids, known.vaultIdentity(name, &keys[i], keys[i].Blob))
 		if keys[i].Certificate != nil {
-			ids = append(ids, newVaultIdentity(name, &keys[i], keys[i].Certificate))
+			ids = append(ids, known.vaultIdentity(name, &keys[i], keys[i].Certificate))
 		}
 	}
 	a.mu.Lock()
@@ -178,8 +179,15 @@ func (a *Agent) Keys() []Info {
 	return infos
 }
 
-func newVaultIdentity(vault string, k *VaultKey, blob []byte) *identity {
-	id := newIdentity(blob)
+// vaultIdentity is an identity of a vault's key. What its blob says isn't read
+// again when s has it: most of a vault stays as it is when it changes.
+func (s *snapshot) vaultIdentity(vault string, k *VaultKey, blob []byte) *identity {
+	id := &identity{}
+	if old, ok := s.byBlob[string(blob)]; ok {
+		id.key, id.fingerprint, id.certExpires = old.key, old.fingerprint, old.certExpires
+	} else {
+		id = newIdentity(blob)
+	}
 	id.comment, id.vault, id.handle = k.Comment, vault, k.ID
 	id.signer, id.refusal = k.Signer, k.Refusal
 	id.to, id.confirm = k.To, k.Confirm
