@@ -136,10 +136,18 @@ func (v *vault) pushPending(ctx context.Context, session *opener.Client, o *open
 		if err != nil {
 			return 0, err
 		}
+		// This device has the keyring that holds them before it forgets them:
+		// whatever ends it in between, it unlocks with them, also without network.
+		if err := v.writeFile(ctx, o, next, nil); err != nil {
+			return 0, err
+		}
+		if o.noted != o.loaded.Pins {
+			return 0, nil // it couldn't be kept, as load has said: they wait on
+		}
 		if err := v.dropPushed(ctx, o, w, deleted); err != nil {
 			return 0, err
 		}
-		return len(w.Add) + len(w.Remove) - len(deleted), v.writeFile(ctx, o, next, nil)
+		return len(w.Add) + len(w.Remove) - len(deleted), v.reload(ctx, o, next)
 	}
 	return 0, control.Errorf(control.CodeUnreachable, "They are tried again at the next refresh.", "vault %q: other writers were first %d times", v.name, maxRaces)
 }
