@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"vigil/internal/keyring"
 	"vigil/internal/opener"
 	"vigil/internal/refresh"
+	"vigil/internal/vaultfile"
 	"vigil/internal/watch"
 )
 
@@ -86,8 +88,9 @@ func (v *vault) rememberStale(ctx context.Context, o *openVault) {
 	}
 }
 
-// followFile takes the vault file as it is now, and fetches the keyring, as a
-// new line's key may be there.
+// followFile takes the vault file as it is now. The keyring is fetched before
+// lines that are new are taken: one whose key isn't there yet has replaced the
+// one in use, so until it is the vault would be without that item.
 func (v *vault) followFile(ctx context.Context, o *openVault) {
 	ctx, done, err := v.beginJob(ctx)
 	if err != nil {
@@ -97,15 +100,37 @@ func (v *vault) followFile(ctx context.Context, o *openVault) {
 	if v.takeConflictCopies(ctx, o) != nil {
 		v.d.log.Warn("conflict copies can't be taken in", "vault", v.name)
 	}
-	changed, err := v.reloadIfChanged(ctx, o)
-	v.noteFile(err)
-	if !changed && err == nil {
-		return
+	v.noteFile(v.takeFile(ctx, o))
+}
+
+// takeFile is what followFile does with the vault file.
+func (v *vault) takeFile(ctx context.Context, o *openVault) error {
+	data, err := v.readBytes()
+	if err != nil {
+		return err
 	}
-	if err == nil && o.waiting > 0 {
-		_, err = v.fetch(ctx, o, false, nil)
+	had := o.file
+	changed := !had.Holds(data) // this daemon's own writes are seen by its watcher, too
+	if !changed && o.waiting == 0 {
+		return nil
+	}
+	f, err := v.parseAfter(had, data)
+	if err != nil {
+		return err
+	}
+	if changed && o.brings(f) || o.waiting > 0 {
+		_, err := v.fetch(ctx, o, false, nil)
 		v.settle(ctx, o, err)
 	}
+	if !changed || o.file != had || ctx.Err() != nil { // loaded by the fetch, or locked
+		return nil
+	}
+	return v.reloadWith(ctx, o, o.keyring, f)
+}
+
+// brings reports whether a vault file has lines beside those in use.
+func (o *openVault) brings(f *vaultfile.File) bool {
+	return slices.ContainsFunc(f.Revisions(), func(r vaultfile.Revision) bool { return o.facts[r.Revision] == nil })
 }
 
 // noteFile says once, not at every look, that the vault file can't be used.

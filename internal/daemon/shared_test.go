@@ -134,3 +134,26 @@ func TestRemovedOnOneDeviceIsGoneOnBoth(t *testing.T) {
 		t.Fatal("the agent lists it")
 	}
 }
+
+// TestAnEditElsewhereHidesNoKey: the line of an edit takes the place of the one
+// before it, and may come before the keyring that has its key. The other device
+// never lists less for that.
+func TestAnEditElsewhereHidesNoKey(t *testing.T) {
+	a := newDevice(t)
+	a.init("")
+	a.generate("work")
+	b := a.beside("b")
+	b.unlock()
+	lister := b.agent()
+	for n := range 5 {
+		comment := fmt.Sprintf("edit %d", n)
+		must(a, &control.EditRequest{Key: "work", Comment: &comment})
+		until(t, comment+" is listed", func() bool {
+			keys, err := lister.List()
+			if err != nil || len(keys) != 1 {
+				t.Fatalf("meanwhile %d keys are listed, %v", len(keys), err)
+			}
+			return keys[0].Comment == comment
+		})
+	}
+}

@@ -115,10 +115,22 @@ func (v *vault) readFile() (*vaultfile.File, error) { return v.readFileAfter(&va
 
 // readFileAfter is readFile for a vault file that is likely to be nearly as it was.
 func (v *vault) readFileAfter(before *vaultfile.File) (*vaultfile.File, error) {
+	data, err := v.readBytes()
+	if err != nil {
+		return nil, err
+	}
+	return v.parseAfter(before, data)
+}
+
+func (v *vault) readBytes() ([]byte, error) {
 	data, err := readVaultFile(v.cfg.Path)
 	if err != nil {
 		return nil, v.readError(err)
 	}
+	return data, nil
+}
+
+func (v *vault) parseAfter(before *vaultfile.File, data []byte) (*vaultfile.File, error) {
 	f, err := before.Parse(data, id.Vault{})
 	if err != nil {
 		return nil, fileError(v, err)

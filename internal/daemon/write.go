@@ -111,26 +111,36 @@ func sealed(list []keeper.Sealed, err error) (lines []vaultfile.Revision, deks [
 	return lines, deks, nil
 }
 
-// catchUp fetches the keyring and, when it's newer, gives it to the keeper.
+// catchUp fetches the keyring and, when it's newer, gives it to the keeper. The
+// vault file is read before: a keyring that was fetched later has the key of
+// each of its lines.
 func (v *vault) catchUp(ctx context.Context, session *opener.Client, o *openVault, ask opener.Asker) error {
+	data, fileErr := v.readBytes()
 	reply, err := session.Do(ctx, opener.Request{Fetch: &opener.Fetch{
 		Place: v.place(o.id, o.identity), HaveMembers: o.keyring.MembersVersion, HaveDeks: o.keyring.DeksVersion,
 	}}, ask)
 	if err != nil {
 		return openerError(v.name, err)
 	}
-	f := reply.Fetch
-	if f == nil || f.Members == nil && f.Deks == nil {
+	fetched := reply.Fetch
+	if fetched == nil || fetched.Members == nil && fetched.Deks == nil {
 		return nil
 	}
 	newest := o.keyring
-	if f.Members != nil {
-		newest.Members, newest.MembersVersion = f.Members, f.MembersVersion
+	if fetched.Members != nil {
+		newest.Members, newest.MembersVersion = fetched.Members, fetched.MembersVersion
 	}
-	if f.Deks != nil {
-		newest.Deks, newest.DeksVersion = f.Deks, f.DeksVersion
+	if fetched.Deks != nil {
+		newest.Deks, newest.DeksVersion = fetched.Deks, fetched.DeksVersion
 	}
-	return v.reload(ctx, o, newest)
+	if fileErr != nil {
+		return fileErr
+	}
+	f, err := v.parseAfter(o.file, data)
+	if err != nil {
+		return err
+	}
+	return v.reloadWith(ctx, o, newest, f)
 }
 
 // reload gives a keyring and the vault file as it is now to the keeper, and
@@ -141,16 +151,6 @@ func (v *vault) reload(ctx context.Context, o *openVault, keyring opener.Fetched
 		return err
 	}
 	return v.reloadWith(ctx, o, keyring, f)
-}
-
-// reloadIfChanged is reload for a vault file that may be as it was: this
-// daemon's own writes are seen by its watcher, too.
-func (v *vault) reloadIfChanged(ctx context.Context, o *openVault) (changed bool, err error) {
-	data, err := readVaultFile(v.cfg.Path)
-	if err == nil && o.file.Holds(data) {
-		return false, nil
-	}
-	return true, v.reload(ctx, o, o.keyring)
 }
 
 func (v *vault) reloadWith(ctx context.Context, o *openVault, keyring opener.Fetched, f *vaultfile.File) error {
