@@ -106,8 +106,8 @@ crash: deps-for-tests ## kill and starve the real binaries at 200 random moments
 	go test -count=1 -timeout 60m -v ./test/crash $(CRASH_FLAGS)
 
 .PHONY: crash-long
-crash-long: deps-for-tests ## 5,000 kills, and every step of init and up (an hour and more)
-	go test -count=1 -timeout 6h -v ./test/crash -kills 5000 -every 1 -errors 1 -setups 1
+crash-long: deps-for-tests ## 5,000 kills, and every step of everything, with two devices too (some hours)
+	go test -count=1 -timeout 6h -v ./test/crash -kills 5000 -every 1 -errors 1 -setups 1 -pairs 1
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (30s)

@@ -20,10 +20,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 
-	"vigil/internal/durable"
-	"vigil/internal/id"
 	"vigil/internal/sshtest"
-	"vigil/internal/vaultfile"
 )
 
 // patience bounds every wait: what takes longer hangs.
@@ -43,6 +40,10 @@ type home struct {
 	daemon *daemon
 	ledger *ledger
 	event  string // what was done to it last, for messages
+	// backend is the keyring's place, "" for the default one; door leads there
+	// when it is behind a network.
+	backend string
+	door    *door
 	// The passphrase is that of number pass, or while unsure maybe the other one.
 	pass   int
 	unsure bool
@@ -116,7 +117,11 @@ func (d *daemon) wait() {
 	select {
 	case <-done:
 	case <-time.After(patience):
-		panic(fmt.Sprintf("vigild %d, or what it started, outlives SIGKILL", d.pid))
+		var left []string
+		if d.tracer != nil {
+			left = d.tracer.left()
+		}
+		panic(fmt.Sprintf("vigild %d, or what it started, outlives SIGKILL: %s", d.pid, left))
 	}
 }
 
@@ -238,7 +243,11 @@ func (h *home) init() {
 }
 
 func (h *home) initArguments() []string {
-	return append([]string{"init", "--unlock", "--passphrase-file", h.passFile(0)}, cheapKDF...)
+	args := append([]string{"init", "--unlock", "--passphrase-file", h.passFile(0)}, cheapKDF...)
+	if h.backend != "" {
+		args = append(args, "--backend", h.backend)
+	}
+	return args
 }
 
 func (h *home) passFile(n int) string { return h.path(fmt.Sprint("pass", n)) }
@@ -297,9 +306,8 @@ type status struct {
 
 func (h *home) status() (s status) {
 	h.t.Helper()
-	r := h.must("status", "--json")
-	if err := json.Unmarshal(r.out, &s); err != nil || len(s.Vaults) != 1 {
-		h.t.Fatalf("%v: %s (%v)", r, r.out, err)
+	if h.json(&s, "status"); len(s.Vaults) != 1 {
+		h.t.Fatalf("status shows %d vaults", len(s.Vaults))
 	}
 	return s
 }
@@ -307,20 +315,33 @@ func (h *home) status() (s status) {
 // verify compares what is there with what was reported.
 func (h *home) verify(settled bool) {
 	h.t.Helper()
-	var list struct {
-		Keys []key `json:"keys"`
-	}
-	r := h.must("list", "--json")
-	if err := json.Unmarshal(r.out, &list); err != nil {
-		h.t.Fatalf("%v: %v", r, err)
-	}
-	for _, fault := range h.ledger.check(list.Keys, settled) {
+	keys := h.keys()
+	for _, fault := range h.ledger.check(keys, settled) {
 		h.t.Error(fault)
 	}
-	h.sign(list.Keys)
+	h.sign(keys)
 	h.files()
 	if h.t.Failed() {
 		h.t.Fatalf("after %s", h.event)
+	}
+}
+
+// keys are those that vigilctl lists.
+func (h *home) keys() []key {
+	h.t.Helper()
+	var list struct {
+		Keys []key `json:"keys"`
+	}
+	h.json(&list, "list")
+	return list.Keys
+}
+
+// json runs vigilctl and reads what it prints.
+func (h *home) json(into any, args ...string) {
+	h.t.Helper()
+	r := h.must(append(args, "--json")...)
+	if err := json.Unmarshal(r.out, into); err != nil {
+		h.t.Fatalf("%v: %s: %v", r, r.out, err)
 	}
 }
 
@@ -353,49 +374,4 @@ func (h *home) sign(keys []key) {
 			h.t.Errorf("%s doesn't sign: %v", k.Name, err)
 		}
 	}
-}
-
-// files reads the vault file and its generations: none may be unreadable, or
-// have a line that is.
-func (h *home) files() {
-	h.t.Helper()
-	path := h.vaultFile()
-	data, err := os.ReadFile(path)
-	if err != nil {
-		h.t.Error(err)
-		return
-	}
-	generations, err := durable.History(path)
-	if err != nil {
-		h.t.Error(err)
-	}
-	all := map[string][]byte{path: data}
-	for _, g := range generations {
-		data, err := durable.ReadGeneration(path, g.Name)
-		if errors.Is(err, os.ErrNotExist) || errors.Is(err, durable.ErrGeneration) {
-			continue // pruned meanwhile
-		}
-		if err != nil {
-			h.t.Error(err)
-		}
-		all[g.Name] = data
-	}
-	for name, data := range all {
-		f, err := vaultfile.Parse(data, id.Vault{})
-		if err != nil {
-			h.t.Errorf("%s: %v", name, err)
-		} else if bad := f.Damaged(); len(bad) > 0 {
-			h.t.Errorf("%s: %v", name, &bad[0])
-		}
-	}
-}
-
-func (h *home) vaultFile() string {
-	return h.path("data", "vigil", "vaults", "default", "vault.jsonl")
-}
-
-// leftovers are the temporary files that killed writes left in a folder.
-func leftovers(dir string) (names []string) {
-	list, _ := filepath.Glob(filepath.Join(dir, ".*.tmp-*"))
-	return list
 }

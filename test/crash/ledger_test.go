@@ -28,6 +28,8 @@ type item struct {
 
 // key is one of vigilctl's JSON.
 type key struct {
+	ID        string `json:"id"`
+	Revision  string `json:"revision"`
 	Name      string `json:"name"`
 	Comment   string `json:"comment"`
 	PublicKey string `json:"public_key"`

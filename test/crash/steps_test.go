@@ -9,21 +9,26 @@ import (
 	"testing"
 )
 
-// operation is one change; n makes its names differ.
+// operation is one change; n makes its names differ. What prepare does, where
+// there is one, isn't under fire.
 type operation struct {
-	name string
-	run  func(h *home, n int) result
+	name    string
+	prepare func(h *home, n int)
+	run     func(h *home, n int) result
 }
 
 // operations follow one another on the same key, so that a run leaves nothing.
 var operations = []operation{
-	{"generate", func(h *home, n int) result { return h.generate(fmt.Sprintf("k-%d", n)) }},
-	{"edit", func(h *home, n int) result { return h.edit(h.fresh(n), fmt.Sprintf("comment %d", n)) }},
-	{"rm", func(h *home, n int) result { return h.remove(h.fresh(n)) }},
-	{"rotate", func(h *home, _ int) result { return h.run("rotate") }},
-	{"rotate --deks", func(h *home, _ int) result { return h.run("rotate", "--deks") }},
-	{"passphrase", func(h *home, _ int) result { return h.changePassphrase() }},
+	{"generate", nil, func(h *home, n int) result { return h.generate(fmt.Sprintf("k-%d", n)) }},
+	{"edit", aKey, func(h *home, n int) result { return h.edit(h.fresh(n), fmt.Sprintf("comment %d", n)) }},
+	{"rm", aKey, func(h *home, n int) result { return h.remove(h.fresh(n)) }},
+	{"rotate", aKey, func(h *home, _ int) result { return h.run("rotate") }},
+	{"rotate --deks", aKey, func(h *home, _ int) result { return h.run("rotate", "--deks") }},
+	{"passphrase", aKey, func(h *home, _ int) result { return h.changePassphrase() }},
 }
+
+// aKey sees to it that there is a key to change.
+func aKey(h *home, n int) { h.fresh(n) }
 
 // fresh returns a key that is there for certain, made when there is none.
 func (h *home) fresh(n int) string {
@@ -89,57 +94,75 @@ func TestErrorAtEveryStep(t *testing.T) {
 // eachStep runs each operation as often as it has steps, or as one in stride of
 // them, with a later one failing each time, and calls after.
 func eachStep(t *testing.T, stride int, errno syscall.Errno, after func(h *home, s shot, r result)) {
-	t.Logf("one step in %d, seed %d", stride, *seed)
 	h := newHome(t, worlds())
 	h.start(true)
 	h.init()
+	h.underFire(operations, stride, errno, func(s shot, r result) { after(h, s, r) })
+	h.restart(false)
+	h.leavesNothing(h.path("data", "vigil", "vaults", "default"), h.path("data", "vigil", "keyrings", "default"))
+}
+
+// underFire runs the operations for eachStep in a home whose daemon is traced.
+func (h *home) underFire(operations []operation, stride int, errno syscall.Errno, after func(s shot, r result)) {
+	h.t.Helper()
+	h.t.Logf("one step in %d, seed %d", stride, *seed)
 	hits := 0
 	for _, op := range operations {
 		if *only != "" && op.name != *only {
 			continue
 		}
-		h.daemon.tracer.arm(0, 0)
-		n := h.ledger.size()
-		if op.name != "generate" {
-			h.fresh(n) // not counted
-			h.daemon.tracer.arm(0, 0)
+		s, r := h.shoot(op, 0, 0)
+		if r.code != 0 {
+			h.t.Fatal(r)
 		}
-		if r := op.run(h, n); r.code != 0 {
-			t.Fatal(r)
-		}
-		total := h.daemon.tracer.disarm().seen
 		h.reopen()
-		t.Logf("%s has %d steps", op.name, total)
-		for nth := 1 + int(*seed%uint64(stride)); nth <= total; nth += stride {
-			n := h.ledger.size()
-			if op.name != "generate" {
-				h.fresh(n)
-			}
-			h.daemon.tracer.arm(nth, errno)
-			r := op.run(h, n)
-			s := h.daemon.tracer.disarm()
-			s.op = op.name
+		total := s.seen
+		if total == 0 {
+			h.t.Fatalf("%s changes nothing", op.name)
+		}
+		h.t.Logf("%s has %d steps", op.name, total)
+		for nth := 1 + int(*seed%uint64(min(stride, total))); nth <= total; nth += stride {
+			s, r := h.shoot(op, nth, errno)
 			if s.hit != "" {
 				hits++
 			}
 			h.event = fmt.Sprintf("%v; %v", &s, r)
-			after(h, s, r)
-			if t.Failed() {
-				t.Fatalf("after %s", h.event)
+			after(s, r)
+			if h.t.Failed() {
+				h.t.Fatalf("after %s", h.event)
 			}
 		}
 	}
-	h.restart(false)
-	t.Logf("%d steps hit", hits)
+	h.t.Logf("%d steps hit", hits)
 	if hits == 0 {
-		t.Error("no step was hit")
+		h.t.Error("no step was hit")
 	}
-	for _, dir := range []string{h.path("data", "vigil", "vaults", "default"), h.path("data", "vigil", "keyrings", "default")} {
-		if r := h.generate("last-" + fmt.Sprint(len(dir))); r.code != 0 {
-			t.Fatal(r)
+}
+
+// shoot runs an operation whose nth step fails; with 0 it only counts them.
+func (h *home) shoot(op operation, nth int, errno syscall.Errno) (shot, result) {
+	h.t.Helper()
+	n := h.ledger.size()
+	if op.prepare != nil {
+		op.prepare(h, n)
+	}
+	h.daemon.tracer.arm(nth, errno)
+	r := op.run(h, n)
+	s := h.daemon.tracer.disarm()
+	s.op = op.name
+	return s, r
+}
+
+// leavesNothing checks that a later write tidies the folders away that killed
+// ones left temporary files in.
+func (h *home) leavesNothing(dirs ...string) {
+	h.t.Helper()
+	for n, dir := range dirs {
+		if r := h.generate(fmt.Sprintf("last-%d", n)); r.code != 0 {
+			h.t.Fatal(r)
 		}
 		if left := leftovers(dir); len(left) > 0 {
-			t.Errorf("a later write left the temporary files of killed ones: %q", left)
+			h.t.Errorf("a later write left the temporary files of killed ones: %q", left)
 		}
 	}
 }

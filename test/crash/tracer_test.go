@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -23,6 +24,7 @@ import (
 // counts for each thread alone, and a Go program's calls wander.)
 type tracer struct {
 	root     int
+	thread   int           // that traces
 	rootDone chan struct{} // closed when the root process has ended
 	allDone  chan struct{} // closed when every traced process has
 
@@ -47,6 +49,20 @@ func (s *shot) String() string {
 		what = fmt.Sprintf("%v at", s.errno)
 	}
 	return strings.TrimSpace(fmt.Sprintf("%s %s step %d, %s", s.op, what, s.nth, s.hit))
+}
+
+// left describes the threads that are still traced, for messages.
+func (t *tracer) left() (list []string) {
+	stats, _ := filepath.Glob("/proc/[0-9]*/task/[0-9]*/status")
+	tracer := fmt.Sprintf("\nTracerPid:\t%d\n", t.thread)
+	for _, path := range stats {
+		status, _ := os.ReadFile(path)
+		if strings.Contains(string(status), tracer) {
+			where, _ := os.ReadFile(filepath.Dir(path) + "/wchan")
+			list = append(list, fmt.Sprintf("%s\n%s in %s", path, status, where))
+		}
+	}
+	return list
 }
 
 // arm makes the nth step from now on fail.
@@ -99,23 +115,41 @@ func traceArmed(cmd *exec.Cmd, s *shot) (*tracer, error) {
 	t := &tracer{rootDone: make(chan struct{}), allDone: make(chan struct{}), shot: s}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
 	started := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with it
+	onOwnThread(func() {
 		if err := t.start(cmd); err != nil {
 			started <- err
 			return
 		}
 		started <- nil
 		t.follow()
-	}()
+	})
 	return t, <-started
+}
+
+// onOwnThread runs f on a thread without children, which ends with it. Whoever
+// waits there for all children would wait for others' too, and take their ends
+// from them: those that the thread started before, and on the first thread those
+// that lost their parent.
+func onOwnThread(f func()) {
+	go func() {
+		runtime.LockOSThread()
+		const look = unix.WEXITED | unix.WNOWAIT | unix.WNOHANG | unix.WALL | unix.WNOTHREAD
+		if unix.Gettid() != os.Getpid() && unix.Waitid(unix.P_ALL, 0, nil, look, nil) == unix.ECHILD {
+			f()
+			return // and the thread isn't unlocked
+		}
+		defer runtime.UnlockOSThread()
+		found := make(chan struct{})
+		onOwnThread(func() { close(found); f() }) // on another one, as this is taken
+		<-found
+	}()
 }
 
 func (t *tracer) start(cmd *exec.Cmd) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	t.root = cmd.Process.Pid
+	t.root, t.thread = cmd.Process.Pid, syscall.Gettid()
 	var ws syscall.WaitStatus
 	if _, err := syscall.Wait4(t.root, &ws, 0, nil); err != nil || !ws.Stopped() {
 		return fmt.Errorf("traced program doesn't stop: %v, %v", ws, err)
@@ -165,6 +199,7 @@ func (f *following) event(pid int, ws syscall.WaitStatus) {
 	th := f.threads[pid]
 	if ws.Exited() || ws.Signaled() {
 		delete(f.threads, pid)
+		f.forget(pid)
 		if pid == f.root {
 			f.status = ws
 			close(f.rootDone)
@@ -183,6 +218,16 @@ func (f *following) event(pid int, ws syscall.WaitStatus) {
 		deliver = int(sig)
 	}
 	_ = syscall.PtraceSyscall(pid, deliver) // it may just have been killed
+}
+
+// forget drops the files of a process that has ended: another one may get its
+// number, and the same descriptors for sockets.
+func (f *following) forget(pid int) {
+	for open := range f.files {
+		if open.tgid == pid {
+			delete(f.files, open)
+		}
+	}
 }
 
 func tgidOf(pid int) int {
