@@ -14,6 +14,7 @@ func TestCount(t *testing.T) {
 		{1, "identity", "1 identity"},
 		{2, "identity", "2 identities"},
 		{3, "line", "3 lines"},
+		{30, "day", "30 days"},
 	} {
 		if got := Count(tt.n, tt.one); got != tt.want {
 			t.Errorf("%d %s: %q, want %q", tt.n, tt.one, got, tt.want)
