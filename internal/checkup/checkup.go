@@ -60,7 +60,7 @@ func Count(n int, one string) string {
 	if n == 1 {
 		return "1 " + one
 	}
-	if stem, ok := strings.CutSuffix(one, "y"); ok && !strings.ContainsAny(stem[len(stem)-1:], "aeou") { // key, day
+	if stem, ok := strings.CutSuffix(one, "y"); ok && strings.TrimRight(stem, "aeou") == stem { // key, day
 		return fmt.Sprintf("%d %sies", n, stem)
 	}
 	return fmt.Sprintf("%d %ss", n, one)
