@@ -115,15 +115,15 @@ fuzz: ## run every fuzz target for FUZZTIME (30s)
 
 .PHONY: bench
 bench: build ## vigild beside the system's ssh-agent: medians and ratios
-	@go run ./bench
+	@go run ./bench -update docs/performance.md
 
 .PHONY: bench-kms
 bench-kms: build ## KMS calls and time of vaults of 10, 1,000 and 10,000 keys
-	@go run ./bench/kms
+	@go run ./bench/kms -update docs/performance.md
 
 .PHONY: bench-vault
 bench-vault: build ## what a vault costs as it grows, up to 10,000 keys
-	@go run ./bench/vault
+	@go run ./bench/vault -update docs/performance.md
 
 .PHONY: clean
 clean: ## remove what was built

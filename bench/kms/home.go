@@ -1,10 +1,7 @@
 package main
 
 import (
-	"crypto/ed25519"
-	"crypto/rand"
 	"errors"
-	"fmt"
 	"net/http/httptest"
 	"net/url"
 	"os"
@@ -12,18 +9,13 @@ import (
 	"strings"
 	"time"
 
+	"vigil/bench/fill"
 	"vigil/internal/awsfake"
 	"vigil/internal/backend/s3/s3fake"
-	"vigil/internal/envelope"
-	"vigil/internal/guard"
 	"vigil/internal/id"
 	"vigil/internal/keyring"
 	"vigil/internal/kmsfake"
-	"vigil/internal/passphrase"
-	"vigil/internal/ring"
 	"vigil/internal/sshtest"
-	"vigil/internal/vaultfile"
-	"vigil/internal/wire"
 )
 
 const (
@@ -106,95 +98,18 @@ func (h *home) makeVault(n int) error {
 	if err != nil {
 		return err
 	}
-	slab, err := guard.NewSlab(64 << 10)
-	if err != nil {
+	path := filepath.Join(h.dir, "data", "vigil", "vaults", "default", "vault.jsonl")
+	v := fill.Vault{
+		Members: h.s3.Object(prefix + "/" + keyring.ObjectMembers), Deks: h.s3.Object(prefix + "/" + keyring.ObjectDeks),
+		Share:      func(dst []byte, _ id.Vault, _ id.Identity, _ []byte) error { copy(dst, share); return nil },
+		Passphrase: secretPassphrase,
+	}
+	if v.File, err = os.ReadFile(path); err != nil {
 		return err
 	}
-	defer slab.Close()
-	r, err := h.openRing(slab, share)
-	if err != nil {
+	if v, err = v.Keys(n); err != nil {
 		return err
 	}
-	defer r.Close()
-	update, lines, err := keys(r, n)
-	if err != nil {
-		return err
-	}
-	deks, _, err := r.Apply(update, uint64(time.Now().Unix()))
-	if err != nil {
-		return err
-	}
-	h.s3.SetObject(prefix+"/"+keyring.ObjectDeks, deks)
-	file, err := vaultfile.New(r.Vault()).Add(lines...).Encode()
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(h.dir, "data", "vigil", "vaults", "default", "vault.jsonl"), file, 0o600)
-}
-
-// openRing goes down the hierarchy with both factors.
-func (h *home) openRing(slab *guard.Slab, share []byte) (*ring.Ring, error) {
-	text, err := os.ReadFile(filepath.Join(h.dir, "data", "vigil", "vaults", "default", "vault.jsonl"))
-	if err != nil {
-		return nil, err
-	}
-	file, err := vaultfile.Parse(text, id.Vault{})
-	if err != nil {
-		return nil, err
-	}
-	members, err := keyring.ParseMembers(h.s3.Object(prefix+"/"+keyring.ObjectMembers), file.Vault())
-	if err != nil {
-		return nil, err
-	}
-	me := members.Identities()[0]
-	block, ok := members.Unlock(me.ID)
-	if !ok {
-		return nil, errors.New("no unlock block")
-	}
-	stretched, unlockKey := make([]byte, envelope.KeySize), make([]byte, envelope.KeySize)
-	var d passphrase.Deriver
-	if err := d.Derive(stretched, []byte(secretPassphrase), block.KDF); err != nil {
-		return nil, err
-	}
-	if err := envelope.UnlockKey(unlockKey, share, stretched, file.Vault(), me.ID, block.KDF); err != nil {
-		return nil, err
-	}
-	seeds, err := slab.Alloc(envelope.HalvesSize)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := envelope.OpenHalves(seeds.Bytes(), unlockKey, &block.Halves, file.Vault(), me.ID, me.Public); err != nil {
-		return nil, err
-	}
-	r, err := ring.New(file.Vault(), me.ID, seeds, slab.Alloc)
-	if err != nil {
-		return nil, err
-	}
-	return r, r.Load(h.s3.Object(prefix+"/"+keyring.ObjectMembers), h.s3.Object(prefix+"/"+keyring.ObjectDeks), ring.Pins{}, ring.Waiting{})
-}
-
-// keys seals n new Ed25519 keys.
-func keys(r *ring.Ring, n int) (u keyring.Update, lines []vaultfile.Revision, err error) {
-	for i := range n {
-		public, private, err := ed25519.GenerateKey(rand.Reader)
-		if err != nil {
-			return u, nil, err
-		}
-		secret := wire.AppendString(nil, []byte("ssh-ed25519"))
-		blob := wire.AppendString(secret, public)
-		secret = wire.AppendString(wire.AppendString(secret[:len(secret):len(secret)], public), private)
-		meta, err := (&vaultfile.Meta{
-			Name: fmt.Sprintf("key-%05d", i), Comment: fmt.Sprintf("alice@host-%05d", i), Created: uint64(time.Now().Unix()), Public: blob,
-		}).Encode()
-		if err != nil {
-			return u, nil, err
-		}
-		line := vaultfile.Revision{Item: id.NewItem(), Revision: id.NewRevision()}
-		dek, err := r.Seal(&line, meta, secret)
-		if err != nil {
-			return u, nil, err
-		}
-		u.Add, lines = append(u.Add, dek), append(lines, line)
-	}
-	return u, lines, nil
+	h.s3.SetObject(prefix+"/"+keyring.ObjectDeks, v.Deks)
+	return os.WriteFile(path, v.File, 0o600)
 }

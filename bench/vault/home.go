@@ -3,48 +3,37 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
-	"time"
 
-	"vigil/internal/backend"
+	"vigil/bench/fill"
 	"vigil/internal/backend/file"
-	"vigil/internal/envelope"
 	"vigil/internal/guard"
 	"vigil/internal/id"
 	"vigil/internal/keyring"
 	"vigil/internal/master"
 	"vigil/internal/master/local"
-	"vigil/internal/passphrase"
-	"vigil/internal/ring"
-	"vigil/internal/vaultfile"
-	"vigil/internal/wire"
+	"vigil/internal/sshtest"
 )
 
-const (
-	secretPassphrase = "correct horse battery staple"
-	startLimit       = 20 * time.Second
-)
+const secretPassphrase = "correct horse battery staple"
 
 // home is a user's home with a vigild that has a vault.
 type home struct {
-	dir, bin, socket, controlSocket, pass string
+	dir, bin, socket, controlSocket, pass, vaultFile string
 
 	env    []string
 	kdf    keyring.KDF
-	daemon *exec.Cmd
+	daemon *sshtest.Agent
 }
 
 // newHome starts a vigild, and makes a vault at the least cost of Argon2id.
 func newHome(ctx context.Context) (h *home, err error) {
-	bin, err := filepath.Abs("bin")
+	root, err := sshtest.ModuleRoot()
 	if err != nil {
 		return nil, err
 	}
@@ -54,61 +43,31 @@ func newHome(ctx context.Context) (h *home, err error) {
 	}
 	run := filepath.Join(dir, "run", "vigil")
 	h = &home{
-		dir: dir, bin: bin, pass: filepath.Join(dir, "pass"),
+		dir: dir, bin: filepath.Join(root, "bin"), pass: filepath.Join(dir, "pass"),
 		socket: filepath.Join(run, "agent.sock"), controlSocket: filepath.Join(run, "control.sock"),
-		env: []string{"HOME=" + dir, "PATH=" + os.Getenv("PATH")},
+		vaultFile: filepath.Join(dir, "data", "vigil", "vaults", "default", "vault.jsonl"),
+		env:       append(sshtest.VigilEnvironment(dir), "PATH="+os.Getenv("PATH")),
 	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, h.close())
 		}
 	}()
-	for name, sub := range map[string]string{"CONFIG_HOME": "config", "DATA_HOME": "data", "STATE_HOME": "state", "RUNTIME_DIR": "run"} {
-		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
-			return nil, err
-		}
-		h.env = append(h.env, "XDG_"+name+"="+filepath.Join(dir, sub))
-	}
 	if err := os.WriteFile(h.pass, []byte(secretPassphrase+"\n"), 0o600); err != nil {
 		return nil, err
 	}
-	if err := h.start(ctx); err != nil {
-		return nil, err
+	if h.daemon, err = sshtest.StartVigild(dir, filepath.Join(h.bin, "vigild"), h.env...); err != nil {
+		return nil, fmt.Errorf("start vigild (make build first): %w", err)
 	}
 	_, err = h.ctl(ctx, "init", "--passphrase-file", h.pass, "--kdf-memory", "64", "--kdf-time", "3", "--kdf-parallelism", "1")
 	return h, err
 }
 
-// start starts vigild and returns when it serves.
-func (h *home) start(ctx context.Context) error {
-	r, w, err := os.Pipe()
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	h.daemon = exec.CommandContext(ctx, filepath.Join(h.bin, "vigild"), "--ready-fd", "3")
-	h.daemon.Env, h.daemon.ExtraFiles = h.env, []*os.File{w}
-	err = h.daemon.Start()
-	w.Close()
-	if err != nil {
-		h.daemon = nil
-		return fmt.Errorf("start vigild (make build first): %w", err)
-	}
-	if err := r.SetReadDeadline(time.Now().Add(startLimit)); err != nil {
-		return err
-	}
-	if _, err := r.Read(make([]byte, 1)); err != nil {
-		return fmt.Errorf("vigild doesn't serve: %w", err)
-	}
-	return nil
-}
-
-func (h *home) close() error {
+func (h *home) close() (err error) {
 	if h.daemon != nil {
-		_ = h.daemon.Process.Signal(syscall.SIGTERM)
-		_ = h.daemon.Wait() // however it ended
+		err = h.daemon.Close()
 	}
-	return os.RemoveAll(h.dir)
+	return errors.Join(err, os.RemoveAll(h.dir))
 }
 
 // ctl runs vigilctl and returns what it printed.
@@ -125,115 +84,36 @@ func (h *home) ctl(ctx context.Context, args ...string) ([]byte, error) {
 }
 
 // fill puts n Ed25519 keys into the vault file and the keyring.
-func (h *home) fill(ctx context.Context, n int) error {
-	path := filepath.Join(h.dir, "data", "vigil", "vaults", "default", "vault.jsonl")
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	vault, err := vaultfile.Parse(text, id.Vault{})
-	if err != nil {
-		return err
-	}
-	slab, err := guard.NewSlab(64 << 10)
-	if err != nil {
-		return err
-	}
-	defer slab.Close()
+func (h *home) fill(ctx context.Context, n int) (err error) {
 	store := file.New(filepath.Join(h.dir, "data", "vigil", "keyrings", "default"))
-	r, version, err := h.openRing(ctx, slab, store, vault.Vault())
-	if err != nil {
+	v := fill.Vault{Passphrase: secretPassphrase, Share: func(dst []byte, vault id.Vault, me id.Identity, wrapped []byte) error {
+		slab, err := guard.NewSlab(4 << 10)
+		if err != nil {
+			return err
+		}
+		defer slab.Close()
+		key := local.New(filepath.Join(h.dir, "data", "vigil", "device"), slab)
+		return key.Decrypt(ctx, dst, wrapped, master.Context{Vault: vault, Identity: me, Purpose: master.PurposeUnlock})
+	}}
+	if v.File, err = os.ReadFile(h.vaultFile); err != nil {
 		return err
 	}
-	defer r.Close()
-	update, lines, err := sealKeys(r, n)
-	if err != nil {
+	if v.Members, _, err = store.Get(ctx, keyring.ObjectMembers, ""); err != nil {
 		return err
-	}
-	deks, _, err := r.Apply(update, uint64(time.Now().Unix()))
-	if err != nil {
-		return err
-	}
-	if _, err := store.Put(ctx, keyring.ObjectDeks, deks, version); err != nil {
-		return err
-	}
-	out, err := vaultfile.New(r.Vault()).Add(lines...).Encode()
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, out, 0o600)
-}
-
-// openRing goes down the hierarchy with both factors. The version is that of deks.
-func (h *home) openRing(ctx context.Context, slab *guard.Slab, store *file.Store, vault id.Vault) (*ring.Ring, backend.Version, error) {
-	fail := func(err error) (*ring.Ring, backend.Version, error) { return nil, "", err }
-	members, _, err := store.Get(ctx, keyring.ObjectMembers, "")
-	if err != nil {
-		return fail(err)
 	}
 	deks, version, err := store.Get(ctx, keyring.ObjectDeks, "")
 	if err != nil {
-		return fail(err)
+		return err
 	}
-	m, err := keyring.ParseMembers(members, vault)
-	if err != nil {
-		return fail(err)
+	v.Deks = deks
+	if h.kdf, err = v.KDF(); err != nil {
+		return err
 	}
-	me := m.Identities()[0]
-	block, ok := m.Unlock(me.ID)
-	if !ok {
-		return fail(errors.New("no unlock block"))
+	if v, err = v.Keys(n); err != nil {
+		return err
 	}
-	h.kdf = block.KDF
-	share := make([]byte, master.ShareSize)
-	key := local.New(filepath.Join(h.dir, "data", "vigil", "device"), slab)
-	if err := key.Decrypt(ctx, share, block.Share, master.Context{Vault: vault, Identity: me.ID, Purpose: master.PurposeUnlock}); err != nil {
-		return fail(err)
+	if _, err := store.Put(ctx, keyring.ObjectDeks, v.Deks, version); err != nil {
+		return err
 	}
-	stretched, unlockKey := make([]byte, envelope.KeySize), make([]byte, envelope.KeySize)
-	var d passphrase.Deriver
-	if err := d.Derive(stretched, []byte(secretPassphrase), block.KDF); err != nil {
-		return fail(err)
-	}
-	if err := envelope.UnlockKey(unlockKey, share, stretched, vault, me.ID, block.KDF); err != nil {
-		return fail(err)
-	}
-	seeds, err := slab.Alloc(envelope.HalvesSize)
-	if err != nil {
-		return fail(err)
-	}
-	if _, err := envelope.OpenHalves(seeds.Bytes(), unlockKey, &block.Halves, vault, me.ID, me.Public); err != nil {
-		return fail(err)
-	}
-	r, err := ring.New(vault, me.ID, seeds, slab.Alloc)
-	if err != nil {
-		return fail(err)
-	}
-	return r, version, r.Load(members, deks, ring.Pins{}, ring.Waiting{})
-}
-
-// sealKeys seals n new Ed25519 keys.
-func sealKeys(r *ring.Ring, n int) (u keyring.Update, lines []vaultfile.Revision, err error) {
-	for i := range n {
-		public, private, err := ed25519.GenerateKey(rand.Reader)
-		if err != nil {
-			return u, nil, err
-		}
-		name := wire.AppendString(nil, "ssh-ed25519")
-		blob := wire.AppendString(bytes.Clone(name), public)
-		secret := wire.AppendString(wire.AppendString(name, public), private)
-		meta, err := (&vaultfile.Meta{
-			Name: fmt.Sprintf("key-%05d", i), Comment: fmt.Sprintf("someone@host-%05d", i), Created: uint64(time.Now().Unix()), Public: blob,
-		}).Encode()
-		if err != nil {
-			return u, nil, err
-		}
-		line := vaultfile.Revision{Item: id.NewItem(), Revision: id.NewRevision()}
-		dek, err := r.Seal(&line, meta, secret)
-		if err != nil {
-			return u, nil, err
-		}
-		u.Add, lines = append(u.Add, dek), append(lines, line)
-	}
-	return u, lines, nil
+	return os.WriteFile(h.vaultFile, v.File, 0o600)
 }

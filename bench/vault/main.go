@@ -20,21 +20,24 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"vigil/bench/table"
 )
 
 func main() {
 	sizes := flag.String("keys", "1,100,1000,10000", "numbers of keys")
 	runs := flag.Int("runs", 7, "how often each is measured")
+	update := flag.String("update", "", "also write the table into this file, between its marks")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *sizes, *runs); err != nil {
+	if err := run(ctx, *sizes, *runs, *update); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/vault:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, sizes string, runs int) error {
+func run(ctx context.Context, sizes string, runs int, update string) error {
 	var rows []row
 	for text := range strings.SplitSeq(sizes, ",") {
 		n, err := strconv.Atoi(text)
@@ -48,26 +51,33 @@ func run(ctx context.Context, sizes string, runs int) error {
 		}
 		rows = append(rows, r)
 	}
-	report(rows, runs)
-	return nil
+	text := report(rows, runs)
+	fmt.Print(text)
+	if update == "" {
+		return nil
+	}
+	return table.WriteInto(update, "bench-vault", text)
 }
 
-// report prints the table, as Markdown.
-func report(rows []row, runs int) {
-	fmt.Printf("%d cores, %s/%s, %s, %s; medians of %d.\n\n", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH,
+// report writes the table.
+func report(rows []row, runs int) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s, %d cores, %s/%s, %s, %s; medians of %d.\n\n", table.Processor(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH,
 		runtime.Version(), time.Now().UTC().Format(time.DateOnly), runs)
-	fmt.Println("| keys | unlock¹ | lock | `vigilctl list` | ssh lists | first signature | add one key | front | keeper |")
-	fmt.Println("|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
+	b.WriteString("| keys | unlock¹ | lock | `vigilctl list` | ssh lists | first signature | add one key | reload² | front | keeper |\n")
+	b.WriteString("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n")
 	for _, r := range rows {
-		fmt.Printf("| %d | %s | %s | %s | %s | %s | %s | %s | %s |\n", r.keys, ms(r.unlock), ms(r.lock), ms(r.list),
-			ms(r.agentList), ms(r.sign), ms(r.add), mib(r.front), mib(r.keeper))
+		fmt.Fprintf(&b, "| %d | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", r.keys, ms(r.unlock), ms(r.lock), ms(r.list),
+			ms(r.agentList), ms(r.sign), ms(r.add), ms(r.reload), mib(r.front), mib(r.keeper))
 	}
-	fmt.Println("\n¹ `vigilctl unlock`, less the time that Argon2id takes alone.")
+	b.WriteString("\n¹ `vigilctl unlock`, less the time that Argon2id takes alone. ")
+	b.WriteString("² From the moment when another program has put a changed vault file in place.\n")
 	first, last := rows[0], rows[len(rows)-1]
 	if n := int64(last.keys - first.keys); n > 0 {
-		fmt.Printf("\nOne more key costs %d bytes in the front and %d in the keeper, resident.\n",
-			(last.front-first.front)/n, (last.keeper-first.keeper)/n)
+		fmt.Fprintf(&b, "\nOne more key costs %.1f KiB in the front and %.1f KiB in the keeper, resident.\n",
+			float64(last.front-first.front)/float64(n)/1024, float64(last.keeper-first.keeper)/float64(n)/1024)
 	}
+	return b.String()
 }
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000) }

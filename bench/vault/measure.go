@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"net"
+	"os"
 	"slices"
 	"time"
 
@@ -18,7 +20,7 @@ import (
 type row struct {
 	keys                                int
 	unlock, lock, list, agentList, sign time.Duration
-	add                                 time.Duration
+	add, reload                         time.Duration
 	front, keeper                       int64 // resident bytes, unlocked and idle
 }
 
@@ -72,7 +74,65 @@ func measure(ctx context.Context, n, runs int) (r row, err error) {
 		at++
 		return h.timed("generate", "one-more-"+string(rune('a'+at)))
 	})
+	if err != nil {
+		return r, err
+	}
+	r.reload, err = h.reload(ctx, runs)
 	return r, err
+}
+
+// reload measures how long after a change of the vault file by somebody else it
+// counts: a line goes away, and comes back.
+func (h *home) reload(ctx context.Context, runs int) (time.Duration, error) {
+	whole, err := os.ReadFile(h.vaultFile)
+	if err != nil {
+		return 0, err
+	}
+	less := whole[:bytes.LastIndexByte(whole[:len(whole)-1], '\n')+1]
+	all, err := h.keys(ctx)
+	if err != nil {
+		return 0, err
+	}
+	gone := false
+	return median(2*runs, func() (time.Duration, error) {
+		gone = !gone
+		text, want := whole, all
+		if gone {
+			text, want = less, all-1
+		}
+		if err := os.WriteFile(h.vaultFile+".new", text, 0o600); err != nil {
+			return 0, err
+		}
+		began := time.Now()
+		if err := os.Rename(h.vaultFile+".new", h.vaultFile); err != nil {
+			return 0, err
+		}
+		for {
+			if now, err := h.keys(ctx); err != nil || now == want {
+				return time.Since(began), err
+			}
+		}
+	})
+}
+
+// keys asks how many keys the vault lists; vigilctl takes 5 ms for that.
+func (h *home) keys(ctx context.Context) (int, error) {
+	s, err := h.status(ctx)
+	if err == nil && len(s.Vaults) != 1 {
+		err = errors.New("status doesn't tell of one vault")
+	}
+	if err != nil {
+		return 0, err
+	}
+	return s.Vaults[0].Keys, nil
+}
+
+func (h *home) status(ctx context.Context) (s control.StatusReply, err error) {
+	out, err := h.ctl(ctx, "status", "--json")
+	if err != nil {
+		return s, err
+	}
+	return s, json.Unmarshal(out, &s)
 }
 
 func (h *home) unlock() (time.Duration, error) { return h.timed("unlock", "--passphrase-file", h.pass) }
@@ -100,12 +160,8 @@ func (h *home) argon2id() (time.Duration, error) {
 
 // resident asks the daemon what its processes have in memory.
 func (h *home) resident(ctx context.Context, r *row) error {
-	out, err := h.ctl(ctx, "status", "--json")
+	status, err := h.status(ctx)
 	if err != nil {
-		return err
-	}
-	var status control.StatusReply
-	if err := json.Unmarshal(out, &status); err != nil {
 		return err
 	}
 	for _, p := range status.Processes {

@@ -4,10 +4,11 @@
 //
 // Events only say when to look; what counts is what a look finds. Folders are
 // watched, as a watch on the file dies with its first replacement. After an
-// event the file is left to settle, then compared by (device, inode, size,
-// times) and, if one of them moved, by SHA-256, so that a touch or a rewrite of
-// the same content is no change. A slow poll finds what events missed; it is a
-// fast one on file systems known for having none, and where watching fails.
+// event the file is left to settle, for a shorter time after a rename into place,
+// then compared by (device, inode, size, times) and, if one of them moved, by
+// SHA-256, so that a touch or a rewrite of the same content is no change. A slow
+// poll finds what events missed; it is a fast one on file systems known for having
+// none, and where watching fails.
 //
 // What is found may be half-written. The reader verifies the whole file, keeps
 // what it had when that fails, and is told again when the file changes again.
@@ -31,6 +32,9 @@ const (
 	// DefaultDebounce is long enough for the events of one save to arrive,
 	// and short enough for ssh to see a new key within half a second.
 	DefaultDebounce = 150 * time.Millisecond
+	// replaced is the same after a rename into place: what arrives that way is
+	// whole already. A file that was only made has writes following.
+	replaced = 20 * time.Millisecond
 	// DefaultMaxDelay bounds how long a file that never settles is left alone.
 	DefaultMaxDelay = 2 * time.Second
 	// DefaultPoll is for file systems with events, which still get lost.
@@ -162,12 +166,12 @@ func (w *Watcher) run(ctx context.Context) {
 	defer poll.Stop()
 
 	var since time.Time // the first event not looked after yet
-	touch := func() {
+	touch := func(quiet time.Duration) {
 		now := time.Now()
 		if since.IsZero() {
 			since = now
 		}
-		settle.Reset(min(w.opts.Debounce, since.Add(w.opts.MaxDelay).Sub(now)))
+		settle.Reset(min(quiet, since.Add(w.opts.MaxDelay).Sub(now)))
 	}
 	pending := map[string]bool{}
 	for {
@@ -185,7 +189,11 @@ func (w *Watcher) run(ctx context.Context) {
 			if !ok {
 				events = nil
 			} else if w.matters(e.Name) {
-				touch()
+				quiet := w.opts.Debounce
+				if e.Has(fsnotify.Create) {
+					quiet = min(quiet, replaced)
+				}
+				touch(quiet)
 			}
 		case err, ok := <-errs:
 			if !ok {
@@ -195,11 +203,11 @@ func (w *Watcher) run(ctx context.Context) {
 			if !errors.Is(err, fsnotify.ErrEventOverflow) {
 				w.follow(err)
 			}
-			touch()
+			touch(w.opts.Debounce)
 		case <-poll.C:
 			w.follow(nil)
 			if w.moved() {
-				touch()
+				touch(w.opts.Debounce)
 			}
 			poll.Reset(w.Status().Poll)
 		case <-settle.C:
