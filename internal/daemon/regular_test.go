@@ -62,3 +62,29 @@ func TestAPipeInPlaceOfTheVaultFile(t *testing.T) {
 	}
 	dev.unlock()
 }
+
+// TestStateThatCantBeLockedKeepsNobodyOut: what this device notes down is of use
+// later, the keys are of use now.
+func TestStateThatCantBeLockedKeepsNobodyOut(t *testing.T) {
+	dev := newDevice(t)
+	dev.init("")
+	dev.generate("work")
+	dev.lock()
+	locks, _ := filepath.Glob(filepath.Join(dev.paths.State, "vaults", "*", ".lock"))
+	locks = append(locks, filepath.Join(dev.paths.State, ".lock"))
+	if len(locks) != 2 {
+		t.Fatalf("the state's locks are %q", locks)
+	}
+	for _, lock := range locks { // with a folder in its place it can't be opened for writing, by root neither
+		if err := errors.Join(os.Remove(lock), os.Mkdir(lock, 0o700)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dev.unlock()
+	if err := sign(dev.agent(), dev.listed()[0]); err != nil {
+		t.Fatal(err)
+	}
+	if s := dev.status(); !strings.Contains(s.Problem, "lock") {
+		t.Errorf("status says %+v", s)
+	}
+}

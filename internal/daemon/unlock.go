@@ -385,7 +385,10 @@ func (v *vault) install(ctx context.Context, o *openVault) error {
 		o.keeper.Close()
 		return control.Errorf(control.CodeLocked, "", "vault %q was locked while it was being unlocked", v.name)
 	}
-	v.open, v.problem = o, nil
+	v.open = o
+	if o.noted == o.loaded.Pins { // else load has said what can't be kept
+		v.problem = nil
+	}
 	v.mu.Unlock()
 	v.show(o)
 	alive, ended := context.WithCancel(context.WithoutCancel(ctx))

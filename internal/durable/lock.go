@@ -27,14 +27,15 @@ type Lock struct{ f *flock.Flock }
 // AcquireLock takes the lock whose file is path, made when missing with mode
 // 0600, and waits for it until ctx ends; then the error wraps ErrLocked and
 // ctx's error. An ended ctx still gets a lock that is free. Two calls in one
-// process exclude each other too. The folder must exist.
+// process exclude each other too. The folder must exist. A lock that can't be
+// made is a *WriteError, as the write that it is for couldn't be either.
 func AcquireLock(ctx context.Context, path string) (*Lock, error) {
 	for {
 		f := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW), flock.SetPermissions(0o600))
 		ok, err := f.TryLock()
 		if err != nil {
 			f.Close()
-			return nil, fmt.Errorf("lock %q: %w", path, err)
+			return nil, &WriteError{Path: path, Step: "lock", Err: err}
 		}
 		if ok {
 			// The folder may have been replaced while waiting; then this

@@ -111,7 +111,7 @@ func (v *Vault) dropObjects(keep keptKeyring) error {
 			continue
 		}
 		if err := os.Remove(v.file(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("drop kept keyring object: %w", err)
+			return fmt.Errorf("drop kept keyring object: %w", &durable.WriteError{Path: v.file(name), Step: "unlink", Err: err})
 		}
 	}
 	return nil
