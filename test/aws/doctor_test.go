@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vigil/internal/awsfake"
+	"vigil/internal/backend/s3/s3fake"
 	"vigil/internal/checkup"
 	"vigil/internal/control"
 	"vigil/internal/doctor"
@@ -114,6 +115,12 @@ func TestDoctorWithoutDaemon(t *testing.T) {
 func TestDoctorFindsFaults(t *testing.T) {
 	w := newWorld(t)
 	w.s3.Versioning, w.s3.Lifecycle = "Enabled", expires
+	store := func(change, undo func(s *s3fake.Server)) func() func() {
+		return func() func() {
+			w.s3.Change(change)
+			return func() { w.s3.Change(undo) }
+		}
+	}
 	l := w.laptop(w.alice)
 	l.OK(l.initArgs("--unlock")...)
 	for _, tc := range []struct {
@@ -142,18 +149,18 @@ func TestDoctorFindsFaults(t *testing.T) {
 			l.signInAs(w.cloud.AddUser("reader", `{"Statement":[{"Effect":"Allow","Action":["kms:*","s3:Get*","s3:List*"],"Resource":"*"}]}`))
 			return func() { l.signInAs(w.alice) }
 		}, "backend", checkup.Warn, "not written"},
-		{"no compare-and-swap", func() func() {
-			w.s3.IgnoreConditions = true
-			return func() { w.s3.IgnoreConditions = false }
-		}, "backend", checkup.Fail, "ignores If-"},
-		{"unversioned", func() func() {
-			w.s3.Versioning = ""
-			return func() { w.s3.Versioning = "Enabled" }
-		}, "retention", checkup.Warn, "aren't kept"},
-		{"kept for ever", func() func() {
-			w.s3.Lifecycle = ""
-			return func() { w.s3.Lifecycle = expires }
-		}, "retention", checkup.Warn, "for ever"},
+		{"no compare-and-swap", store(
+			func(s *s3fake.Server) { s.IgnoreConditions = true },
+			func(s *s3fake.Server) { s.IgnoreConditions = false },
+		), "backend", checkup.Fail, "ignores If-"},
+		{"unversioned", store(
+			func(s *s3fake.Server) { s.Versioning = "" },
+			func(s *s3fake.Server) { s.Versioning = "Enabled" },
+		), "retention", checkup.Warn, "aren't kept"},
+		{"kept for ever", store(
+			func(s *s3fake.Server) { s.Lifecycle = "" },
+			func(s *s3fake.Server) { s.Lifecycle = expires },
+		), "retention", checkup.Warn, "for ever"},
 		{"clock off", func() func() {
 			w.cloud.SetClock(func() time.Time { return time.Now().Add(20 * time.Minute) })
 			return func() { w.cloud.SetClock(nil) }

@@ -24,7 +24,7 @@ type Server struct {
 	objects  map[string][]byte
 	versions map[string][][]byte // replaced contents, oldest first
 
-	// The rest is set by tests, before requests are served.
+	// The rest is set by tests before requests are served, or by Change.
 
 	// Versioning is "Enabled", "Suspended" or empty.
 	Versioning string
@@ -46,6 +46,13 @@ func New(cloud *awsfake.Cloud, bucket string) *Server {
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.service.ServeHTTP(w, r) }
+
+// Change has f change settings while requests are served.
+func (s *Server) Change(f func(s *Server)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f(s)
+}
 
 // Object returns an object's content, or nil.
 func (s *Server) Object(key string) []byte {
