@@ -166,6 +166,11 @@ func write(w io.Writer, parts ...[]byte) error {
 		return err
 	}
 	for _, p := range parts {
+		// Who has read an empty verdict's length has all of it and may be gone, and
+		// then even a write of nothing fails.
+		if len(p) == 0 {
+			continue
+		}
 		if _, err := w.Write(p); err != nil {
 			return err
 		}

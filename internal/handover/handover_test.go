@@ -52,6 +52,27 @@ func TestKeepersRefusalReachesTheOpener(t *testing.T) {
 	}
 }
 
+// leaver is a connection whose other end goes as soon as it has read n bytes.
+type leaver struct {
+	io.ReadWriter
+	n int
+}
+
+func (l *leaver) Write(b []byte) (int, error) {
+	if l.n <= 0 {
+		return 0, io.ErrClosedPipe
+	}
+	l.n -= len(b)
+	return len(b), nil
+}
+
+// An opener that was told that all is well is done, and its process ends.
+func TestNothingIsWrittenBehindAVerdict(t *testing.T) {
+	if err := Verdict(&leaver{n: 4}, nil); err != nil {
+		t.Errorf("the opener had the verdict, and the keeper says: %v", err)
+	}
+}
+
 func TestAnotherVaultIsRefusedBeforeTheSecret(t *testing.T) {
 	slab := newSlab(t)
 	opener, keeper := pair(t)

@@ -91,6 +91,9 @@ func writeObject(w io.Writer, b []byte) error {
 	if _, err := w.Write(binary.BigEndian.AppendUint32(nil, length)); err != nil {
 		return err
 	}
+	if len(b) == 0 {
+		return nil // who has the length has all of it, and may be gone
+	}
 	_, err := w.Write(b)
 	return err
 }
