@@ -59,8 +59,8 @@ PACKAGES ?= ./...
 .PHONY: test
 test: deps-for-tests ## all tests: units, and the real binaries with real ssh, git and sshd
 	@status=0; packages=$$(go list $(PACKAGES)) || exit 1; \
-	echo "$$packages" | grep -v '^vigil/test' | xargs -r go test || status=1; \
-	echo "$$packages" | grep '^vigil/test' | xargs -r go test -count=1 -p 4 -timeout 10m || status=1; \
+	echo "$$packages" | grep -v '^vigil/test' | xargs -r go test -timeout 30m || status=1; \
+	echo "$$packages" | grep '^vigil/test' | xargs -r go test -count=1 -p 4 -timeout 30m || status=1; \
 	exit $$status
 
 # Of the suites, those that drive the agent itself: conformance, real ssh and git,
