@@ -25,33 +25,34 @@ func TestBinariesThatAreNotStarted(t *testing.T) {
 		name  string
 		spoil func(path string) string
 		want  string
+		next  string
 	}{
-		{"named by a relative path", func(string) string { return "vigil-opener" }, "absolute"},
-		{"missing", func(path string) string { return path + "x" }, "no such file"},
-		{"its group may write to it", func(path string) string { mode(path, 0o720); return path }, "another user"},
-		{"everybody may write to it", func(path string) string { mode(path, 0o702); return path }, "another user"},
-		{"its folder may be written by its group", func(path string) string { mode(filepath.Dir(path), 0o770); return path }, "another user"},
-		{"a sticky bit makes no file safe", func(path string) string { mode(path, 0o777|os.ModeSticky); return path }, "another user"},
+		{"named by a relative path", func(string) string { return "vigil-opener" }, "absolute", "make build"},
+		{"missing", func(path string) string { return path + "x" }, "no such file", "make build"},
+		{"its group may write to it", func(path string) string { mode(path, 0o720); return path }, "another user", "chmod go-w "},
+		{"everybody may write to it", func(path string) string { mode(path, 0o702); return path }, "another user", "chmod go-w "},
+		{"its folder may be written by its group", func(path string) string { mode(filepath.Dir(path), 0o770); return path }, "another user", "chmod go-w "},
+		{"a sticky bit makes no file safe", func(path string) string { mode(path, 0o777|os.ModeSticky); return path }, "another user", "chmod go-w "},
 		{"a symbolic link", func(path string) string {
 			link := path + "-link"
 			if err := os.Symlink(path, link); err != nil {
 				t.Fatal(err)
 			}
 			return link
-		}, "symbolic link"},
-		{"a folder", func(path string) string { return filepath.Dir(path) }, "not a file"},
+		}, "symbolic link", "make build"},
+		{"a folder", func(path string) string { return filepath.Dir(path) }, "not a file", "make build"},
 		{"another user's", func(path string) string {
 			if err := os.Chown(path, os.Getuid()+1, -1); err != nil {
 				return "" // needs root
 			}
 			return path
-		}, "another user"},
+		}, "another user", "make build"},
 		{"in another user's folder", func(path string) string {
 			if err := os.Chown(filepath.Dir(path), os.Getuid()+1, -1); err != nil {
 				return "" // needs root
 			}
 			return path
-		}, "another user"},
+		}, "another user", "make build"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "bin")
@@ -69,8 +70,8 @@ func TestBinariesThatAreNotStarted(t *testing.T) {
 			}
 			_, err := opener.Start(context.Background(), exe, id.Vault{})
 			var e *opener.Error
-			if !errors.As(err, &e) || !strings.Contains(e.Message, tt.want) || e.Next == "" {
-				t.Fatalf("got %v, want one with %q", err, tt.want)
+			if !errors.As(err, &e) || !strings.Contains(e.Message, tt.want) || !strings.Contains(e.Next, tt.next) {
+				t.Fatalf("got %v, want one with %q and then %q", err, tt.want, tt.next)
 			}
 			if _, err := os.Stat(ran); err == nil {
 				t.Fatal("it ran")

@@ -157,6 +157,9 @@ func checkBinary(exe string) error {
 		// In a folder with the sticky bit others can make files, but not replace this one.
 		sticky := path != exe && st.Mode&unix.S_ISVTX != 0
 		if st.Uid != 0 && int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0 && !sticky {
+			if st.Uid == 0 || int(st.Uid) == os.Geteuid() { // a build under umask 002 leaves it so
+				next = fmt.Sprintf("`chmod go-w %s`", path)
+			}
 			return &Error{Kind: Failed, Message: fmt.Sprintf("%q belongs to, or can be written by, another user", path), Next: next}
 		}
 	}

@@ -80,7 +80,7 @@ func TestDoctor(t *testing.T) {
 	for what, text := range map[string]string{
 		"config": "1 vault in", "programs": "vigil-opener (0111)", "permissions": "", "sockets": "served by", "SSH_AUTH_SOCK": "agent.sock",
 		"seccomp": "", "daemon": "pid", "lock limit": "", "vault file": "1 line in", "lease": "unlocked until", "keeper": "seccomp",
-		"offline unlock": "possible until", "clock": "of the service's", "keyring": "1 keys", "backend": "compare-and-swap",
+		"offline unlock": "possible until", "clock": "of the service's", "keyring": "1 identity, 1 key, epoch", "backend": "compare-and-swap",
 		"retention": "30 days", "master key": w.arn, "access": "decrypts the share", "device key": "in a file",
 	} {
 		says(t, checks, what, checkup.OK, text)

@@ -93,7 +93,7 @@ func examineKeyring(ctx context.Context, store backend.Store, req *opener.Diagno
 	if err != nil {
 		return failed(what, fmt.Errorf("verify keyring: %w", err)), members
 	}
-	return checkup.Fine(what, "%d identities, %d keys, epoch %d", len(members.Identities()), len(deks.All()), deks.Epoch()), members
+	return checkup.Fine(what, "%s, %s, epoch %d", checkup.Count(len(members.Identities()), "identity"), checkup.Count(len(deks.All()), "key"), deks.Epoch()), members
 }
 
 func examineRetention(ctx context.Context, store backend.Store) checkup.Check {
@@ -111,7 +111,7 @@ func examineRetention(ctx context.Context, store backend.Store) checkup.Check {
 		return checkup.Warning(what, "Switch versioning on, with a lifecycle rule that ends old versions (docs/aws.md), or keep backups of the keyring.",
 			"replaced keyrings aren't kept: what is overwritten or deleted there is gone")
 	case r.Days > 0:
-		return checkup.Fine(what, "replaced keyrings are kept for %d days", r.Days)
+		return checkup.Fine(what, "replaced keyrings are kept for %s", checkup.Count(r.Days, "day"))
 	}
 	return checkup.Fine(what, "the last %d keyrings are kept", r.Generations)
 }
