@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -287,7 +288,10 @@ func (o *openVault) take(l *keeper.Loaded, keyring opener.Fetched, f *vaultfile.
 		keys = append(keys, known)
 	}
 	slices.SortFunc(keys, func(a, b *fact) int {
-		return cmp.Or(strings.Compare(a.meta.Name, b.meta.Name), strings.Compare(a.revision.String(), b.revision.String()))
+		if c := strings.Compare(a.meta.Name, b.meta.Name); c != 0 {
+			return c
+		}
+		return bytes.Compare(a.revision[:], b.revision[:])
 	})
 	changed = changed || len(facts) != len(o.facts)
 	l.Items = nil
