@@ -157,7 +157,7 @@ func replace(t trace, path string, data []byte, opts Options) error {
 			mode = info.Mode().Perm()
 		}
 	}
-	if opts.Keep && info != nil && same(target, info, data) {
+	if info != nil && same(target, info, data) {
 		return resync(t, path, target, mode)
 	}
 	tmp, err := writeTemp(t, path, target, data, mode)

@@ -170,9 +170,6 @@ func write(file, kind string, body any) error {
 	if err != nil {
 		return err
 	}
-	if old, err := os.ReadFile(file); err == nil && bytes.Equal(old, data) {
-		return nil // it was flushed when it was written
-	}
 	if err := durable.MkdirAll(filepath.Dir(file), folderMode); err != nil {
 		return err
 	}
