@@ -2,10 +2,13 @@ package envelope_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -136,6 +139,27 @@ func TestVectorsWithAFault(t *testing.T) {
 	}
 	for name := range want {
 		t.Errorf("vector %s is missing", name)
+	}
+}
+
+// frozenV1 is the sum of all vectors of version 1: their names and bytes, sorted
+// by name. It is not to be changed; a new version gets a folder of its own.
+const frozenV1 = "811326a644f1feab3f5e5b38c925ecfe3a84a7203a9fc15ff7952c4e00114392"
+
+func TestVersion1IsFrozen(t *testing.T) {
+	sum := sha256.New()
+	root := must(os.OpenRoot(vectors))(t)
+	defer root.Close()
+	err := fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || path == "README.md" {
+			return err
+		}
+		b, err := root.ReadFile(path)
+		fmt.Fprintf(sum, "%s %d\n%s", path, len(b), b)
+		return err
+	})
+	if got := hex.EncodeToString(sum.Sum(nil)); err != nil || got != frozenV1 {
+		t.Fatalf("the vectors of version 1 were changed: their sum is %s, %v", got, err)
 	}
 }
 
