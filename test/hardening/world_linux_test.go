@@ -137,25 +137,6 @@ func stat(pid int) (name string, parent int, err error) {
 	return string(rest[:end]), parent, err
 }
 
-// only returns the one process of a role.
-func (w *world) only(role string) int {
-	w.t.Helper()
-	pid := 0
-	for _, p := range w.processes() {
-		if p.role != role {
-			continue
-		}
-		if pid != 0 {
-			w.t.Fatalf("there is more than one %s", role)
-		}
-		pid = p.pid
-	}
-	if pid == 0 {
-		w.t.Fatalf("there is no %s", role)
-	}
-	return pid
-}
-
 // halt stops the front while a keeper lives, and returns the keeper. Where its
 // deadline is over sooner than that, on a slow machine, the vault is unlocked again.
 func (w *world) halt() (keeper int) {
