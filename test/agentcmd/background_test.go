@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -227,7 +228,14 @@ func TestStaleSockets(t *testing.T) {
 			if err := syscall.Kill(a.pid, syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
-			w.until("it is dead", func() bool { return !alive(a.pid) })
+			// A process counts as dead before the last of its threads lets go of its files.
+			w.until("it is dead", func() bool {
+				conn, err := net.Dial("unix", a.socket)
+				if err == nil {
+					conn.Close()
+				}
+				return err != nil && !alive(a.pid)
+			})
 			when := time.Now().Add(-age)
 			if err := os.Rename(a.socket, path); err != nil {
 				t.Fatal(err)
