@@ -70,7 +70,7 @@ func TestInterruptedUp(t *testing.T) {
 	for nth := 0; nth <= count; nth = next(nth) {
 		h := newHome(t, worlds())
 		up := []string{"up", "--passphrase-file", h.passFile(0)}
-		s, code := h.upUnderFire(nth, up)
+		tr, s, code := h.upUnderFire(nth, up)
 		if nth == 0 {
 			count = s.seen
 			t.Logf("up has %d steps", count)
@@ -91,6 +91,7 @@ func TestInterruptedUp(t *testing.T) {
 			t.Errorf("after %v: the set-up isn't marked as done", &s)
 		}
 		h.must("down")
+		(&daemon{pid: tr.root, tracer: tr}).wait() // the daemon of the first up, which is traced
 		if t.Failed() {
 			t.FailNow()
 		}
@@ -98,8 +99,9 @@ func TestInterruptedUp(t *testing.T) {
 	}
 }
 
-// upUnderFire runs up with the nth step hit, and returns how it ended.
-func (h *home) upUnderFire(nth int, args []string) (shot, int) {
+// upUnderFire runs up with the nth step hit, and returns how it ended and what
+// traces the daemon that it may have left.
+func (h *home) upUnderFire(nth int, args []string) (*tracer, shot, int) {
 	h.t.Helper()
 	log, err := os.Create(h.path("ctl.log"))
 	if err != nil {
@@ -117,7 +119,7 @@ func (h *home) upUnderFire(nth int, args []string) (shot, int) {
 	case <-time.After(patience):
 		h.t.Fatal("up hangs")
 	}
-	return tr.disarm(), tr.status.ExitStatus()
+	return tr, tr.disarm(), tr.status.ExitStatus()
 }
 
 func hasPrefix(entries []os.DirEntry, prefix string) bool {
