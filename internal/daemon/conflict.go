@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -55,11 +56,15 @@ func (v *vault) takeCopy(ctx context.Context, o *openVault, path string) error {
 		if err != nil {
 			return nil, err
 		}
-		return f.Add(copied.Revisions()...).EncodeAll(), nil
+		next := f.Add(copied.Revisions()...)
+		return next.EncodeAll(), v.fits(next)
 	})
 	if err != nil {
 		return fmt.Errorf("take in %q: %w", path, err)
 	}
 	v.d.log.Info("took in a conflict copy of the vault file", "vault", v.name, "copy", filepath.Base(path), "lines", len(copied.Revisions()))
+	if now, err := readVaultFile(path); err != nil || !bytes.Equal(now, data) {
+		return err // it is still being written; its end brings another look
+	}
 	return durable.Remove(path)
 }

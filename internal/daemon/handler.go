@@ -71,8 +71,8 @@ func (h *handler) Unlock(ctx context.Context, call *control.Call, req *control.U
 		return nil, err
 	}
 	r := &control.UnlockReply{Vault: v.status(ctx), AlreadyUnlocked: already}
-	if o, err := v.current(); err == nil && o.offline {
-		r.Notices = append(r.Notices, "Unlocked without network, from what this device keeps: "+o.offlineWhy+".")
+	if why, offline := v.unlockedOffline(); offline {
+		r.Notices = append(r.Notices, "Unlocked without network, from what this device keeps: "+why+".")
 	}
 	return r, nil
 }

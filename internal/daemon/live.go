@@ -118,7 +118,7 @@ func (v *vault) takeFile(ctx context.Context, o *openVault) error {
 	if err != nil {
 		return err
 	}
-	if changed && o.brings(f) || o.waiting > 0 {
+	if changed && o.wantsKeys(f) || o.waiting > 0 {
 		_, err := v.fetch(ctx, o, false, nil)
 		v.settle(ctx, o, err)
 	}
@@ -128,9 +128,22 @@ func (v *vault) takeFile(ctx context.Context, o *openVault) error {
 	return v.reloadWith(ctx, o, o.keyring, f)
 }
 
-// brings reports whether a vault file has lines beside those in use.
-func (o *openVault) brings(f *vaultfile.File) bool {
-	return slices.ContainsFunc(f.Revisions(), func(r vaultfile.Revision) bool { return o.facts[r.Revision] == nil })
+// wantsKeys reports whether a vault file has lines whose keys aren't in the keyring
+// that was loaded.
+func (o *openVault) wantsKeys(f *vaultfile.File) bool {
+	var deks *keyring.Deks
+	return slices.ContainsFunc(f.Revisions(), func(r vaultfile.Revision) bool {
+		if o.facts[r.Revision] != nil {
+			return false
+		}
+		if deks == nil {
+			var err error
+			if deks, err = keyring.ParseDeks(o.keyring.Deks, o.id); err != nil {
+				return true
+			}
+		}
+		return !deks.Has(r.Item, r.Revision) && !deks.Deleted(r.Item)
+	})
 }
 
 // noteFile says once, not at every look, that the vault file can't be used.
@@ -140,8 +153,8 @@ func (v *vault) noteFile(err error) {
 		text = err.Error()
 	}
 	v.mu.Lock()
-	same := v.fileProblem == text
-	v.fileProblem = text
+	same := v.fileErr == nil && err == nil || v.fileErr != nil && v.fileErr.Error() == text
+	v.fileErr = err
 	v.mu.Unlock()
 	switch {
 	case same:

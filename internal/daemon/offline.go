@@ -121,6 +121,17 @@ func latest(st *state.Vault) int64 {
 	return int64(binary.BigEndian.Uint64(b))
 }
 
+// unlockedOffline tells whether the vault is open without network since it was
+// unlocked, and why.
+func (v *vault) unlockedOffline() (why string, offline bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.open == nil {
+		return "", false
+	}
+	return v.open.offlineWhy, v.open.offline
+}
+
 // noteClock remembers the time, so that a clock that is set back later doesn't
 // make a kept share good for longer.
 func (v *vault) noteClock(ctx context.Context, st *state.Vault) {

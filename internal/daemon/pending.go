@@ -94,7 +94,8 @@ func (v *vault) writePending(ctx context.Context, o *openVault, w *writing) erro
 			if err != nil {
 				return nil, fileError(v, err)
 			}
-			return f.Add(w.lines...).EncodeAll(), nil
+			next := f.Add(w.lines...)
+			return next.EncodeAll(), v.fits(next)
 		})
 		if err != nil {
 			return fmt.Errorf("write vault %q: %w", v.name, err)

@@ -105,6 +105,9 @@ func (v *vault) status(context.Context) control.VaultStatus {
 		until := time.Unix(kept.Expires, 0)
 		s.OfflineUntil, s.DeviceKey = &until, kept.Where
 	}
+	if fileErr == nil && v.open != nil {
+		fileErr = v.fileErr // the file may be good as far as its first line
+	}
 	if p := cmp.Or(control.AsError(fileErr), v.problem); p != nil {
 		s.Problem, s.Next = p.Message, p.Next
 		s.State = stateFor(p.Code, v.open != nil)

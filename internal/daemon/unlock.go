@@ -155,7 +155,7 @@ func (v *vault) openBoth(ctx context.Context, o *openVault, job opener.Unlock, p
 		cancel(err)
 	}
 	given.Wait()
-	if fileErr != nil && errors.Is(context.Cause(both), fileErr) {
+	if err == nil || fileErr != nil && errors.Is(context.Cause(both), fileErr) {
 		err = fileErr
 	}
 	return f, unlocked, err
@@ -253,33 +253,55 @@ func (v *vault) newOpen(k *keeper.Client, vaultID id.Vault) *openVault {
 	return &openVault{keeper: k, id: vaultID, stale: make(chan struct{}, 1), since: now, checked: now, refreshed: now, leaseEnds: now.Add(time.Duration(v.cfg.Lease))}
 }
 
+// loaded is what a keeper has loaded and the front hasn't taken over yet.
+type loaded struct {
+	*keeper.Loaded
+	keyring opener.Fetched
+	file    *vaultfile.File
+	waiting keeper.Waiting
+}
+
 // load gives keyring and vault file to the keeper, and remembers what it accepted.
 func (v *vault) load(ctx context.Context, o *openVault, pins keeper.Pins, keyring opener.Fetched, f *vaultfile.File) error {
-	if err := v.give(ctx, o, f); err != nil {
+	l, err := v.loadKeeper(ctx, o, pins, keyring, f)
+	if err != nil {
 		return err
+	}
+	return v.takeOver(ctx, o, l)
+}
+
+// loadKeeper is load without the front's part.
+func (v *vault) loadKeeper(ctx context.Context, o *openVault, pins keeper.Pins, keyring opener.Fetched, f *vaultfile.File) (*loaded, error) {
+	if err := v.give(ctx, o, f); err != nil {
+		return nil, err
 	}
 	waiting, err := v.waiting(o.id)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	waiting.Seals = append(waiting.Seals, o.sealing...)
 	l, err := o.keeper.Load(ctx, pins, keyring.Members, keyring.Deks, waiting)
 	if err != nil {
-		return keeperError(v.name, err)
+		return nil, keeperError(v.name, err)
 	}
+	return &loaded{l, keyring, f, waiting}, nil
+}
+
+// takeOver is the front's part.
+func (v *vault) takeOver(ctx context.Context, o *openVault, l *loaded) error {
 	v.mu.Lock()
-	if o.take(l, keyring, f, waiting) {
+	if o.take(l.Loaded, l.keyring, l.file, l.waiting) {
 		select {
 		case o.stale <- struct{}{}:
 		default:
 		}
 	}
 	v.mu.Unlock()
-	o.file = f
+	o.file = l.file
 	if o.noted == l.Pins {
 		return nil // the same keyring: only the vault file changed
 	}
-	err = v.remember(ctx, o)
+	err := v.remember(ctx, o)
 	var disk *durable.WriteError
 	if errors.As(err, &disk) {
 		// A full or failing disk under the device state must keep nobody from
@@ -291,8 +313,12 @@ func (v *vault) load(ctx context.Context, o *openVault, pins keeper.Pins, keyrin
 	return err
 }
 
-// give gives the keeper a vault file: all of it the first time, then what changed.
+// give gives the keeper a vault file: all of it the first time, then what changed,
+// of which the keeper can't tell whose it is.
 func (v *vault) give(ctx context.Context, o *openVault, f *vaultfile.File) (err error) {
+	if f.Vault() != o.id {
+		return fileError(v, &vaultfile.VaultError{Line: 1, Expected: o.id, Found: f.Vault()})
+	}
 	base := o.given
 	o.given = nil
 	if base == nil {

@@ -43,7 +43,7 @@ type vault struct {
 
 	unfinishedKEK uint64 // the KEK whose rotation the last refresh found unfinished; by who has the job turn
 
-	fileProblem string // why the vault file can't be used, as it was said last
+	fileErr error // why the vault file can't be used, as it was said last
 }
 
 // openVault is an unlocked vault. What it holds of the keyring and the items is
@@ -82,7 +82,8 @@ type fact struct {
 	key      uint64 // its number in the keeper
 	meta     vaultfile.Meta
 	to       []agentproto.Destination
-	problem  string // why it can't be used
+	reported string // why it can't be used, as the keeper says
+	problem  string // the same, or what the front finds wrong
 	pending  bool   // the backend doesn't have it yet
 }
 
@@ -280,7 +281,7 @@ func (o *openVault) take(l *keeper.Loaded, keyring opener.Fetched, f *vaultfile.
 	for i := range l.Items {
 		it := &l.Items[i]
 		known := o.facts[it.Revision]
-		if known == nil || it.Meta != nil || it.Problem != known.problem {
+		if known == nil || it.Meta != nil || it.Problem != known.reported {
 			known, changed = newFact(it), true
 		}
 		known.key, known.pending = it.Key, false
@@ -313,7 +314,7 @@ func (o *openVault) take(l *keeper.Loaded, keyring opener.Fetched, f *vaultfile.
 // newFact reads an item's metadata. What can't be read or isn't understood
 // makes the key unusable, never less restricted.
 func newFact(it *keeper.Item) *fact {
-	f := &fact{item: it.Item, revision: it.Revision, problem: it.Problem}
+	f := &fact{item: it.Item, revision: it.Revision, reported: it.Problem, problem: it.Problem}
 	if it.Problem != "" {
 		return f
 	}

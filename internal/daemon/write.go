@@ -90,6 +90,9 @@ func (v *vault) writeOnce(ctx context.Context, session *opener.Client, o *openVa
 	if err := v.sealOnce(ctx, o, w); err != nil {
 		return opener.Fetched{}, err
 	}
+	if err := v.fits(o.file.Add(w.lines...)); err != nil {
+		return opener.Fetched{}, err
+	}
 	next, deleted, err := v.pushDeks(ctx, session, o, w.update)
 	if err == nil && len(deleted) > 0 {
 		return next, control.Errorf(control.CodeRefused, "Add it as a new key.", "vault %q: the key was deleted elsewhere meanwhile", v.name)
@@ -133,14 +136,14 @@ func (v *vault) catchUp(ctx context.Context, session *opener.Client, o *openVaul
 	if fetched.Deks != nil {
 		newest.Deks, newest.DeksVersion = fetched.Deks, fetched.DeksVersion
 	}
+	f := o.file
+	if fileErr == nil {
+		f, fileErr = v.parseAfter(o.file, data)
+	}
 	if fileErr != nil {
-		return fileErr
+		f = o.file // who can break the file mustn't keep news of the keyring away
 	}
-	f, err := v.parseAfter(o.file, data)
-	if err != nil {
-		return err
-	}
-	return v.reloadWith(ctx, o, newest, f)
+	return errors.Join(v.reloadWith(ctx, o, newest, f), fileErr)
 }
 
 // reload gives a keyring and the vault file as it is now to the keeper, and
@@ -197,9 +200,11 @@ func (v *vault) writeFile(ctx context.Context, o *openVault, keyrings opener.Fet
 		return fresh[r.Revision] || f != nil && f.problem == ""
 	}
 	// While the file is flushed, the keeper loads what it will hold, and this
-	// device keeps the keyring (remember does it again should that fail).
+	// device keeps the keyring (remember does it again should that fail). Nothing
+	// of it is listed before.
 	var meanwhile sync.WaitGroup
 	meanwhile.Go(func() { _ = v.keepKeyring(ctx, o.id, keyrings) })
+	var ready *loaded
 	var loadErr error
 	err = durable.Update(ctx, v.cfg.Path, durable.Options{Keep: true}, func(old []byte) ([]byte, error) {
 		f, err := o.file.Parse(old, o.id)
@@ -207,7 +212,10 @@ func (v *vault) writeFile(ctx context.Context, o *openVault, keyrings opener.Fet
 			return nil, fileError(v, err)
 		}
 		next := f.Add(lines...).Prune(manifest, opens)
-		meanwhile.Go(func() { loadErr = v.reloadWith(ctx, o, keyrings, next) })
+		if err := v.fits(next); err != nil {
+			return nil, err
+		}
+		meanwhile.Go(func() { ready, loadErr = v.loadKeeper(ctx, o, o.loaded.Pins, keyrings, next) })
 		return next.EncodeAll(), nil
 	})
 	meanwhile.Wait()
@@ -219,5 +227,18 @@ func (v *vault) writeFile(ctx context.Context, o *openVault, keyrings opener.Fet
 		}
 		return fmt.Errorf("write vault %q: %w", v.name, err)
 	}
+	if loadErr == nil {
+		loadErr = v.takeOver(ctx, o, ready)
+	}
+	v.show(o)
 	return loadErr
+}
+
+// fits refuses a vault file that nobody could read any more.
+func (v *vault) fits(f *vaultfile.File) error {
+	if f.Size() <= vaultfile.MaxFile {
+		return nil
+	}
+	return control.Errorf(control.CodeRefused, "Remove keys that aren't used, or lines that aren't yours: vigilctl vault stats.",
+		"the file of vault %q would have %d bytes and may have %d", v.name, f.Size(), vaultfile.MaxFile)
 }

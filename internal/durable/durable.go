@@ -14,6 +14,9 @@
 //	close(temp); open(D); fsync(D); close(D)
 //	[unlinkat(D/.history/…) of generations past their time]
 //
+// When the file holds the content already, only its mode is put right, and file and
+// folder are flushed.
+//
 // Everything before renameat leaves the file untouched. Errors wrap the
 // system's error, so errors.Is(err, syscall.ENOSPC), EROFS, EDQUOT and
 // fs.ErrPermission tell what happened; a *WriteError also tells whether the
@@ -202,8 +205,11 @@ func resync(t trace, path, target string, mode fs.FileMode) error {
 		return &WriteError{Path: path, Step: "open", Err: err}
 	}
 	defer f.Close()
-	if err := t.do(path, "fchmod", func() error { return f.Chmod(mode) }); err != nil {
-		return err
+	// Not for nothing: it would change the file's times, which a watcher sees.
+	if info, err := f.Stat(); err != nil || info.Mode().Perm() != mode {
+		if err := t.do(path, "fchmod", func() error { return f.Chmod(mode) }); err != nil {
+			return err
+		}
 	}
 	if err := t.do(path, "fsync", f.Sync); err != nil {
 		return err

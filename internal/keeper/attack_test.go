@@ -279,6 +279,10 @@ func TestChangedLines(t *testing.T) {
 		change(&a, &b)
 		return slices.Concat(lines[0], a.Line(), b.Line())
 	}
+	// beside adds a forged line of each revision to the genuine ones.
+	beside := func(change func(*vaultfile.Revision)) []byte {
+		return append(with(func(_, _ *vaultfile.Revision) {}), with(func(a, b *vaultfile.Revision) { change(a); change(b) })...)
+	}
 	for _, tt := range []struct {
 		name   string
 		file   []byte
@@ -300,6 +304,13 @@ func TestChangedLines(t *testing.T) {
 		{"the removed item is back", slices.Concat(lines[0], lines[1], lines[2], w.removed.Line.Line()), 2},
 		{"lines twice", slices.Concat(lines[0], lines[1], lines[1], lines[2], lines[2]), 2},
 		{"only the second", slices.Concat(lines[0], lines[2]), 1},
+		{"forged lines beside them", beside(func(r *vaultfile.Revision) { r.Epoch++ }), 2},
+		{"forged lines before them", beside(func(r *vaultfile.Revision) {
+			r.Epoch, r.Parents = 0, nil
+			r.Meta = bytes.Repeat([]byte{0}, len(r.Meta))
+		}), 2},
+		{"forged private keys beside them", beside(func(r *vaultfile.Revision) { r.Secret = bytes.Repeat([]byte{0xff}, len(r.Secret)) }), 2},
+		{"forged private keys before them", beside(func(r *vaultfile.Revision) { r.Secret = bytes.Repeat([]byte{0}, len(r.Secret)) }), 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			o := w.Objects()
@@ -323,6 +334,9 @@ func TestChangedLines(t *testing.T) {
 					t.Fatalf("item %v signs with a key that isn't its own: %v", it.Item, err)
 				}
 				usable++
+			}
+			if twice := len(l.Items) - usable; strings.HasPrefix(tt.name, "forged") && twice != 0 {
+				t.Fatalf("%d items more are offered", twice)
 			}
 			if usable != tt.usable {
 				t.Fatalf("%d items sign, want %d", usable, tt.usable)

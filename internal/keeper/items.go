@@ -1,7 +1,9 @@
 package keeper
 
 import (
+	"bytes"
 	"runtime"
+	"slices"
 	"sync"
 
 	"vigil/internal/id"
@@ -23,12 +25,15 @@ func (v *vault) loadItems(parsed *vaultfile.File, out []byte) []byte {
 	tried := v.tryAll(parsed, manifest)
 	states := parsed.States(manifest, func(line *vaultfile.Revision) bool {
 		it := tried[line.Revision]
-		return it != nil && it.problem == ""
+		return it != nil && it.problem == "" && it.same(*line)
 	})
 	var use []*item
 	waiting := uint32(0)
 	kept := make(map[id.Revision]*item, len(tried))
 	for i, line := range parsed.Revisions() {
+		if it := tried[line.Revision]; it != nil && !it.same(line) {
+			continue // somebody's line beside the genuine one
+		}
 		switch states[i] {
 		case vaultfile.Ready:
 			kept[line.Revision] = tried[line.Revision]
@@ -69,7 +74,7 @@ func (v *vault) keep(kept map[id.Revision]*item) {
 }
 
 // tryAll tries every line that has a DEK, on all cores: at an unlock they are
-// all new.
+// all new. Of each revision it returns one line.
 func (v *vault) tryAll(parsed *vaultfile.File, manifest *keyring.Pending) map[id.Revision]*item {
 	lines := parsed.Revisions()
 	items := make([]*item, len(lines))
@@ -89,10 +94,22 @@ func (v *vault) tryAll(parsed *vaultfile.File, manifest *keyring.Pending) map[id
 	tried := make(map[id.Revision]*item, len(lines))
 	for i, it := range items {
 		if it != nil {
-			tried[lines[i].Revision] = it
+			tried[lines[i].Revision] = v.genuine(tried[lines[i].Revision], it)
 		}
 	}
 	return tried
+}
+
+// genuine picks of two lines of one revision the one that opens, to the private
+// key: anybody can put another one beside it. a may be nil.
+func (v *vault) genuine(a, b *item) *item {
+	switch {
+	case a == nil || a.problem != "":
+		return b
+	case b.problem != "" || v.verifyRevision(&a.line, &a.dek) == nil:
+		return a
+	}
+	return b
 }
 
 // minShare is the least number of lines that are worth a goroutine.
@@ -125,7 +142,8 @@ func (v *vault) offer(it *item, out []byte) []byte {
 
 // same tells whether a line is the one that was verified before.
 func (it *item) same(l vaultfile.Revision) bool {
-	return it.line.Epoch == l.Epoch && string(it.line.Meta) == string(l.Meta) && string(it.line.Secret) == string(l.Secret)
+	return it.line.Item == l.Item && slices.Equal(it.line.Parents, l.Parents) && it.line.Epoch == l.Epoch &&
+		bytes.Equal(it.line.Meta, l.Meta) && bytes.Equal(it.line.Secret, l.Secret)
 }
 
 // Where the private key of a new revision comes from.

@@ -128,8 +128,7 @@ const (
 	headerLen = 4 + 1
 	// maxAgentBody bounds what ssh can make the keeper read: one agent message.
 	maxAgentBody = 256 << 10
-	// maxMessage bounds what the front can: both keyring objects and the vault
-	// file of 100,000 items.
+	// maxMessage bounds what the front can: a vault file, or both keyring objects.
 	maxMessage = 512 << 20
 	// maxErrorText is how much of an error's sentence is sent.
 	maxErrorText = 1 << 10

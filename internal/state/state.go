@@ -39,8 +39,8 @@ import (
 // Version is the version of every file's form.
 const Version = 1
 
-// MaxFile is the largest state file, in bytes: both keyring objects at their
-// limit, in base64.
+// MaxFile is the largest state file, in bytes: far more than the public keys of
+// 100,000 items.
 const MaxFile = 256 << 20
 
 const (

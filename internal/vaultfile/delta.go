@@ -3,6 +3,7 @@ package vaultfile
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"slices"
 
 	"vigil/internal/canon"
@@ -38,7 +39,8 @@ func (f *File) Delta(next *File) (d Delta) {
 	return d
 }
 
-// Apply returns f with a change made. Errors wrap ErrDelta, or are *LineError.
+// Apply returns f with a change made. Errors wrap ErrDelta, or are *LineError or
+// *Error.
 // The result aliases d.Add.
 func (f *File) Apply(d Delta) (*File, error) {
 	out := &File{vault: f.vault, revisions: slices.Grow([]Revision(nil), len(f.lines)+len(d.Add)), lines: slices.Grow([][]byte(nil), len(f.lines)+len(d.Add))}
@@ -52,13 +54,16 @@ func (f *File) Apply(d Delta) (*File, error) {
 	}
 	out.revisions, out.lines = append(out.revisions, f.revisions[from:]...), append(out.lines, f.lines[from:]...)
 	for _, line := range d.Add {
-		rev, err := ParseLine(line)
+		rev, err := parseRevision(line)
 		if err != nil {
-			return nil, err
+			return nil, &LineError{What: err.Error()}
 		}
 		out.push(rev, line)
 	}
 	out.sort()
+	if out.Size() > MaxFile {
+		return nil, &Error{0, StageSize, fmt.Sprintf("%d bytes, at most %d", out.Size(), MaxFile)}
+	}
 	return out, nil
 }
 

@@ -3,6 +3,7 @@ package vaultfile
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -52,12 +53,14 @@ func TestAChangeMakesOneFileOfAnother(t *testing.T) {
 
 func TestAChangeOfAnotherFileIsRefused(t *testing.T) {
 	f := New(testVault).Add(rev(1, 1), rev(2, 1), rev(3, 1))
+	line := func(n byte) []byte { v := rev(n, 1); return v.AppendLine(nil) }
 	for name, d := range map[string]Delta{
-		"beyond the end":  {Drop: []int{3}},
-		"negative":        {Drop: []int{-1}},
-		"twice":           {Drop: []int{1, 1}},
-		"not ascending":   {Drop: []int{2, 0}},
-		"line of nothing": {Add: [][]byte{[]byte("{}")}},
+		"beyond the end":    {Drop: []int{3}},
+		"negative":          {Drop: []int{-1}},
+		"twice":             {Drop: []int{1, 1}},
+		"not ascending":     {Drop: []int{2, 0}},
+		"line of nothing":   {Add: [][]byte{[]byte("{}")}},
+		"line with its end": {Add: [][]byte{append(line(4), '\n')}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var line *LineError
@@ -65,6 +68,36 @@ func TestAChangeOfAnotherFileIsRefused(t *testing.T) {
 				t.Fatalf("got %v", err)
 			}
 		})
+	}
+}
+
+// TestAFileReadAfterAnotherKeepsNothingElse: what was read for a few new lines
+// doesn't stay in memory with them.
+func TestAFileReadAfterAnotherKeepsNothingElse(t *testing.T) {
+	text := New(testVault).Add(rev(1, 1), rev(2, 1)).EncodeAll()
+	want := string(text)
+	f, err := New(testVault).Add(rev(1, 1)).Parse(text, testVault)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(text)
+	if encode(t, f) != want {
+		t.Fatal("its lines lie in what was read")
+	}
+}
+
+func TestAChangeIsRefusedThatMakesAFileTooLarge(t *testing.T) {
+	big := rev(1, 1)
+	big.Meta, big.Secret = bytes.Repeat([]byte{1}, 100_000), bytes.Repeat([]byte{2}, 250_000)
+	line := big.AppendLine(nil)
+	d := Delta{}
+	for n := range MaxFile/len(line) + 1 {
+		other := bytes.Clone(line)
+		copy(other[len(`{"item":"`):], fmt.Sprintf("%08x", n))
+		d.Add = append(d.Add, other)
+	}
+	if _, err := New(testVault).Apply(d); StageOf(err) != StageSize {
+		t.Fatalf("got %v", err)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 // Parse reads a vault file. With a want that isn't zero it must be that
 // vault's. The error is an *Error or *VaultError when the file can't be used at
 // all: too large, no header, an unknown version, another vault. Lines that can't
-// be read are in Damaged. The result aliases data, which must not change afterwards.
+// be read are in Damaged. The result may alias data, which must not change afterwards.
 func Parse(data []byte, want id.Vault) (*File, error) { return parseWith(data, want, &File{}) }
 
 // Parse reads a vault file as [Parse] does, and takes the lines that f has, too,
@@ -45,7 +45,7 @@ func parseWith(data []byte, want id.Vault, known *File) (*File, error) {
 	count := max(len(data)/minLine, len(known.lines))
 	p := parser{
 		file:   &File{vault: vault, revisions: make([]Revision, 0, count), lines: make([][]byte, 0, count)},
-		header: header(vault), known: cursor{file: known},
+		header: header(vault), known: cursor{file: known}, own: len(known.lines) > 0,
 	}
 	lines := canon.NewLines(data)
 	lines.Next() // the header
@@ -59,6 +59,11 @@ func parseWith(data []byte, want id.Vault, known *File) (*File, error) {
 		}
 	}
 	p.file.sort()
+	if !p.own && p.file.Size() < len(data)/2 { // mostly what isn't kept
+		for i, line := range p.file.lines {
+			p.file.lines[i] = bytes.Clone(line)
+		}
+	}
 	return p.file, nil
 }
 
@@ -85,6 +90,7 @@ type parser struct {
 	file   *File
 	header []byte
 	known  cursor
+	own    bool // lines don't alias what is read: it would stay in memory for a few of them
 }
 
 // take reads one line after the first. It fails for the header of another
@@ -104,6 +110,9 @@ func (p *parser) take(line []byte, number int, ended bool) error {
 	}
 	rev, err := parseRevision(line)
 	if err == nil {
+		if p.own {
+			line = bytes.Clone(line)
+		}
 		p.file.push(rev, line)
 		return nil
 	}

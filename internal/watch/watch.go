@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -190,7 +191,7 @@ func (w *Watcher) run(ctx context.Context) {
 				events = nil
 			} else if w.matters(e.Name) {
 				quiet := w.opts.Debounce
-				if e.Has(fsnotify.Create) {
+				if e.Has(fsnotify.Create) && !empty(e.Name) {
 					quiet = min(quiet, replaced)
 				}
 				touch(quiet)
@@ -221,6 +222,12 @@ func (w *Watcher) run(ctx context.Context) {
 			poll.Reset(w.Status().Poll)
 		}
 	}
+}
+
+// empty tells of a file that was only made, and is written next.
+func empty(path string) bool {
+	info, err := os.Stat(path)
+	return err != nil || info.Size() == 0
 }
 
 // matters reports whether an event on the file called name is a reason to look.

@@ -1,0 +1,40 @@
+package daemon
+
+import (
+	"strings"
+	"testing"
+
+	"vigil/internal/id"
+	"vigil/internal/keeper"
+	"vigil/internal/opener"
+	"vigil/internal/vaultfile"
+)
+
+// TestAPolicyOfALaterVersion takes its key out of use, and leaves it listed by
+// its name, at each load: the keeper tells of an item only once.
+func TestAPolicyOfALaterVersion(t *testing.T) {
+	meta := vaultfile.Meta{Name: "work", Public: []byte("public key")}
+	meta.Policy.Other = []vaultfile.PolicyEntry{{Name: "office-hours@example.com", Data: []byte{1}}}
+	text, err := meta.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &openVault{}
+	item := keeper.Item{Key: 1, Item: id.NewItem(), Revision: id.NewRevision(), Meta: text}
+	for n := range 3 {
+		changed := o.take(&keeper.Loaded{Items: []keeper.Item{item}}, opener.Fetched{}, vaultfile.New(id.Vault{}), keeper.Waiting{})
+		if changed != (n == 0) {
+			t.Errorf("load %d: changed: %v", n+1, changed)
+		}
+		f := o.facts[item.Revision]
+		if f == nil || f.meta.Name != "work" || !strings.Contains(f.problem, "doesn't know") {
+			t.Fatalf("load %d: %+v", n+1, f)
+		}
+		item.Meta = nil
+	}
+	item.Problem = "it doesn't open"
+	o.take(&keeper.Loaded{Items: []keeper.Item{item}}, opener.Fetched{}, vaultfile.New(id.Vault{}), keeper.Waiting{})
+	if f := o.facts[item.Revision]; f.problem != item.Problem {
+		t.Fatalf("damaged meanwhile: %+v", f)
+	}
+}
