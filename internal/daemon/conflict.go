@@ -57,7 +57,7 @@ func (v *vault) takeCopy(ctx context.Context, o *openVault, path string) error {
 			return nil, err
 		}
 		next := f.Add(copied.Revisions()...)
-		return next.EncodeAll(), v.fits(next)
+		return next.EncodeAll(), v.fits(next.Size())
 	})
 	if err != nil {
 		return fmt.Errorf("take in %q: %w", path, err)

@@ -95,7 +95,7 @@ func (v *vault) writePending(ctx context.Context, o *openVault, w *writing) erro
 				return nil, fileError(v, err)
 			}
 			next := f.Add(w.lines...)
-			return next.EncodeAll(), v.fits(next)
+			return next.EncodeAll(), v.fits(next.Size())
 		})
 		if err != nil {
 			return fmt.Errorf("write vault %q: %w", v.name, err)

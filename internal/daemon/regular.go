@@ -40,6 +40,10 @@ func readVaultFile(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
+	return readAllOf(f)
+}
+
+func readAllOf(f *os.File) ([]byte, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err

@@ -290,13 +290,16 @@ func (v *vault) loadKeeper(ctx context.Context, o *openVault, pins keeper.Pins, 
 // takeOver is the front's part.
 func (v *vault) takeOver(ctx context.Context, o *openVault, l *loaded) error {
 	v.mu.Lock()
-	if o.take(l.Loaded, l.keyring, l.file, l.waiting) {
-		select {
-		case o.stale <- struct{}{}:
-		default:
-		}
-	}
+	changed := o.take(l.Loaded, l.keyring, l.file, l.waiting)
 	v.mu.Unlock()
+	if changed { // kept last: nobody waits for it
+		defer func() {
+			select {
+			case o.stale <- struct{}{}:
+			default:
+			}
+		}()
+	}
 	o.file = l.file
 	if o.noted == l.Pins {
 		return nil // the same keyring: only the vault file changed
@@ -341,7 +344,7 @@ func (v *vault) remember(ctx context.Context, o *openVault) error {
 		return fmt.Errorf("remember vault %q: %w", v.name, err)
 	}
 	steps := []func() error{
-		func() error { return v.keepKeyring(ctx, o.id, o.keyring) },
+		func() error { return v.keepKeyring(ctx, o, o.keyring) },
 		func() error { return st.Advance(ctx, state.Pins(o.loaded.Pins)) },
 		func() error { return st.SetBlob(ctx, identityBlob, o.identity[:]) },
 	}
@@ -354,12 +357,20 @@ func (v *vault) remember(ctx context.Context, o *openVault) error {
 	return nil
 }
 
-// keepKeyring keeps a keyring for the time without network.
-func (v *vault) keepKeyring(ctx context.Context, vaultID id.Vault, k opener.Fetched) error {
-	return v.d.state.Vault(vaultID).SetKeyring(ctx, state.Keyring{
+// keepKeyring keeps a keyring for the time without network, unless that one was
+// kept last.
+func (v *vault) keepKeyring(ctx context.Context, o *openVault, k opener.Fetched) error {
+	if k.MembersVersion == o.kept.members && k.DeksVersion == o.kept.deks {
+		return nil
+	}
+	err := v.d.state.Vault(o.id).SetKeyring(ctx, state.Keyring{
 		Members: k.Members, Deks: k.Deks, Fetched: time.Now(),
 		MembersVersion: string(k.MembersVersion), DeksVersion: string(k.DeksVersion),
 	})
+	if err == nil {
+		o.kept.members, o.kept.deks = k.MembersVersion, k.DeksVersion
+	}
+	return err
 }
 
 // rememberKeys keeps the public keys to list while locked. They're a cache, so

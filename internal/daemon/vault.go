@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"vigil/internal/agentproto"
+	"vigil/internal/backend"
 	"vigil/internal/config"
 	"vigil/internal/control"
 	"vigil/internal/id"
@@ -67,7 +69,8 @@ type openVault struct {
 	file    *vaultfile.File // as it was loaded
 	keyring opener.Fetched
 	loaded  *keeper.Loaded
-	noted   keeper.Pins // the newest that the device state has
+	noted   keeper.Pins                             // the newest that the device state has
+	kept    struct{ members, deks backend.Version } // of the keyring in it
 	facts   map[id.Revision]*fact
 	keys    []*fact // those in use, sorted by name
 	waiting int
@@ -130,6 +133,18 @@ func (v *vault) readBytes() ([]byte, error) {
 		return nil, v.readError(err)
 	}
 	return data, nil
+}
+
+// readOpened is readFileAfter for a vault file that was opened, or not, with openErr.
+func (v *vault) readOpened(before *vaultfile.File, file *os.File, openErr error) (*vaultfile.File, error) {
+	if openErr != nil {
+		return nil, v.readError(openErr)
+	}
+	data, err := readAllOf(file)
+	if err != nil {
+		return nil, v.readError(err)
+	}
+	return v.parseAfter(before, data)
 }
 
 func (v *vault) parseAfter(before *vaultfile.File, data []byte) (*vaultfile.File, error) {

@@ -90,7 +90,7 @@ func (v *vault) writeOnce(ctx context.Context, session *opener.Client, o *openVa
 	if err := v.sealOnce(ctx, o, w); err != nil {
 		return opener.Fetched{}, err
 	}
-	if err := v.fits(o.file.Add(w.lines...)); err != nil {
+	if err := v.fits(o.file.Size() + vaultfile.New(o.id).Add(w.lines...).Size()); err != nil {
 		return opener.Fetched{}, err
 	}
 	next, deleted, err := v.pushDeks(ctx, session, o, w.update)
@@ -115,10 +115,13 @@ func sealed(list []keeper.Sealed, err error) (lines []vaultfile.Revision, deks [
 }
 
 // catchUp fetches the keyring and, when it's newer, gives it to the keeper. The
-// vault file is read before: a keyring that was fetched later has the key of
-// each of its lines.
+// vault file is opened before, and what is put in its place meanwhile not read: a
+// keyring that was fetched later has the key of each of its lines.
 func (v *vault) catchUp(ctx context.Context, session *opener.Client, o *openVault, ask opener.Asker) error {
-	data, fileErr := v.readBytes()
+	before, fileErr := openVaultFile(v.cfg.Path)
+	if fileErr == nil {
+		defer before.Close()
+	}
 	reply, err := session.Do(ctx, opener.Request{Fetch: &opener.Fetch{
 		Place: v.place(o.id, o.identity), HaveMembers: o.keyring.MembersVersion, HaveDeks: o.keyring.DeksVersion,
 	}}, ask)
@@ -136,10 +139,7 @@ func (v *vault) catchUp(ctx context.Context, session *opener.Client, o *openVaul
 	if fetched.Deks != nil {
 		newest.Deks, newest.DeksVersion = fetched.Deks, fetched.DeksVersion
 	}
-	f := o.file
-	if fileErr == nil {
-		f, fileErr = v.parseAfter(o.file, data)
-	}
+	f, fileErr := v.readOpened(o.file, before, fileErr)
 	if fileErr != nil {
 		f = o.file // who can break the file mustn't keep news of the keyring away
 	}
@@ -203,7 +203,6 @@ func (v *vault) writeFile(ctx context.Context, o *openVault, keyrings opener.Fet
 	// device keeps the keyring (remember does it again should that fail). Nothing
 	// of it is listed before.
 	var meanwhile sync.WaitGroup
-	meanwhile.Go(func() { _ = v.keepKeyring(ctx, o.id, keyrings) })
 	var ready *loaded
 	var loadErr error
 	err = durable.Update(ctx, v.cfg.Path, durable.Options{Keep: true}, func(old []byte) ([]byte, error) {
@@ -212,9 +211,10 @@ func (v *vault) writeFile(ctx context.Context, o *openVault, keyrings opener.Fet
 			return nil, fileError(v, err)
 		}
 		next := f.Add(lines...).Prune(manifest, opens)
-		if err := v.fits(next); err != nil {
+		if err := v.fits(next.Size()); err != nil {
 			return nil, err
 		}
+		meanwhile.Go(func() { _ = v.keepKeyring(ctx, o, keyrings) })
 		meanwhile.Go(func() { ready, loadErr = v.loadKeeper(ctx, o, o.loaded.Pins, keyrings, next) })
 		return next.EncodeAll(), nil
 	})
@@ -234,11 +234,11 @@ func (v *vault) writeFile(ctx context.Context, o *openVault, keyrings opener.Fet
 	return loadErr
 }
 
-// fits refuses a vault file that nobody could read any more.
-func (v *vault) fits(f *vaultfile.File) error {
-	if f.Size() <= vaultfile.MaxFile {
+// fits refuses a vault file that nobody could read any more, by its size in bytes.
+func (v *vault) fits(size int) error {
+	if size <= vaultfile.MaxFile {
 		return nil
 	}
 	return control.Errorf(control.CodeRefused, "Remove keys that aren't used, or lines that aren't yours: vigilctl vault stats.",
-		"the file of vault %q would have %d bytes and may have %d", v.name, f.Size(), vaultfile.MaxFile)
+		"the file of vault %q would have %d bytes and may have %d", v.name, size, vaultfile.MaxFile)
 }

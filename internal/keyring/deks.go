@@ -247,7 +247,7 @@ func (d *Deks) Encode(mac MACFunc) ([]byte, error) {
 	b = append(b, `,"head":`...)
 	b = canon.AppendBytes(b, d.head[:])
 	b = append(b, '}', '\n')
-	b = slices.Grow(b, len(d.deks)*330)
+	b = slices.Grow(b, (len(d.deks)+1)*dekLine)
 	b = appendSorted(b, d.deks, (*DEK).appendLine)
 	b = appendSorted(b, d.tombstones, (*Tombstone).appendLine)
 	sum, err := mac(d.kek, b)
@@ -267,23 +267,34 @@ func (t *Tombstone) appendLine(b []byte) []byte {
 	return append(b, '}')
 }
 
-// appendSorted appends the lines of all entries in bytewise order.
+// dekLine is about the length of a DEK's line in bytes.
+const dekLine = 330
+
+// appendSorted appends the lines of all entries in bytewise order, which they
+// mostly have already.
 func appendSorted[E any](b []byte, entries []E, appendLine func(*E, []byte) []byte) []byte {
-	var text []byte
-	lines := make([][]byte, 0, len(entries))
-	ends := make([]int, 0, len(entries))
+	start := len(b)
+	ends := make([]int, len(entries))
+	sorted := true
+	last := b[start:]
 	for i := range entries {
-		text = append(appendLine(&entries[i], text), '\n')
-		ends = append(ends, len(text))
+		from := len(b)
+		b = append(appendLine(&entries[i], b), '\n')
+		sorted = sorted && bytes.Compare(last, b[from:]) <= 0
+		last, ends[i] = b[from:], len(b)
 	}
-	start := 0
-	for _, end := range ends {
-		lines = append(lines, text[start:end])
-		start = end
+	if sorted {
+		return b
 	}
-	if !slices.IsSortedFunc(lines, bytes.Compare) {
-		slices.SortFunc(lines, bytes.Compare)
+	text := bytes.Clone(b[start:])
+	lines := make([][]byte, len(entries))
+	from := 0
+	for i, end := range ends {
+		lines[i] = text[from : end-start]
+		from = end - start
 	}
+	slices.SortFunc(lines, bytes.Compare)
+	b = b[:start]
 	for _, line := range lines {
 		b = append(b, line...)
 	}

@@ -205,13 +205,15 @@ func read(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
-	data, err := io.ReadAll(io.LimitReader(f, backend.MaxObject+1))
-	if err != nil {
+	// Room for what it has, and to see that there is no more.
+	buf := bytes.NewBuffer(make([]byte, 0, min(info.Size(), backend.MaxObject)+bytes.MinRead))
+	if _, err := buf.ReadFrom(io.LimitReader(f, backend.MaxObject+1)); err != nil {
 		return nil, err
 	}
-	if len(data) > backend.MaxObject {
+	if buf.Len() > backend.MaxObject {
 		return nil, backend.ErrTooLarge
 	}
+	data := buf.Bytes()
 	return data, nil
 }
 
