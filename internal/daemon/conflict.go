@@ -63,8 +63,14 @@ func (v *vault) takeCopy(ctx context.Context, o *openVault, path string) error {
 		return fmt.Errorf("take in %q: %w", path, err)
 	}
 	v.d.log.Info("took in a conflict copy of the vault file", "vault", v.name, "copy", filepath.Base(path), "lines", len(copied.Revisions()))
-	if now, err := readVaultFile(path); err != nil || !bytes.Equal(now, data) {
-		return err // it is still being written; its end brings another look
+	now, err := readVaultFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // somebody else was first
+		return nil
+	case err != nil:
+		return fmt.Errorf("take in %q: %w", path, err)
+	case !bytes.Equal(now, data):
+		return nil // it is still being written; its end brings another look
 	}
 	return durable.Remove(path)
 }

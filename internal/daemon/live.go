@@ -88,9 +88,9 @@ func (v *vault) rememberStale(ctx context.Context, o *openVault) {
 	}
 }
 
-// followFile takes the vault file as it is now. The keyring is fetched before
-// lines that are new are taken: one whose key isn't there yet has replaced the
-// one in use, so until it is the vault would be without that item.
+// followFile takes the vault file as it is now. The keyring is fetched before a
+// file is taken that has lines without keys: such a line has replaced the one in
+// use, so until its key is there the vault would be without that item.
 func (v *vault) followFile(ctx context.Context, o *openVault) {
 	ctx, done, err := v.beginJob(ctx)
 	if err != nil {
@@ -111,14 +111,13 @@ func (v *vault) takeFile(ctx context.Context, o *openVault) error {
 	}
 	had := o.file
 	changed := !had.Holds(data) // this daemon's own writes are seen by its watcher, too
-	if !changed && o.waiting == 0 {
-		return nil
+	f := had
+	if changed {
+		if f, err = v.parseAfter(had, data); err != nil {
+			return err
+		}
 	}
-	f, err := v.parseAfter(had, data)
-	if err != nil {
-		return err
-	}
-	if changed && o.wantsKeys(f) || o.waiting > 0 {
+	if o.waiting > 0 || changed && o.wantsKeys(f) {
 		_, err := v.fetch(ctx, o, false, nil)
 		v.settle(ctx, o, err)
 	}
@@ -148,19 +147,15 @@ func (o *openVault) wantsKeys(f *vaultfile.File) bool {
 
 // noteFile says once, not at every look, that the vault file can't be used.
 func (v *vault) noteFile(err error) {
-	var text string
-	if err != nil {
-		text = err.Error()
-	}
 	v.mu.Lock()
-	same := v.fileErr == nil && err == nil || v.fileErr != nil && v.fileErr.Error() == text
+	same := fmt.Sprint(v.fileErr) == fmt.Sprint(err)
 	v.fileErr = err
 	v.mu.Unlock()
 	switch {
 	case same:
 	case err != nil:
 		v.d.log.Error("vault file can't be used: the keys it had before go on serving", "vault", v.name, "err", err)
-		v.d.why.note(control.Refusal{What: "read", Vault: v.name, Reason: text, Next: control.AsError(err).Next})
+		v.d.why.note(control.Refusal{What: "read", Vault: v.name, Reason: err.Error(), Next: control.AsError(err).Next})
 	default:
 		v.d.log.Info("vault file is good again", "vault", v.name)
 	}

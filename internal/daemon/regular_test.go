@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"vigil/internal/control"
+	"vigil/internal/durable"
 )
 
 func TestOnlyRegularFilesAreRead(t *testing.T) {
@@ -21,7 +22,7 @@ func TestOnlyRegularFilesAreRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{pipe, dir, "/dev/zero"} {
-		if _, err := readVaultFile(path); !errors.Is(err, errNotAFile) {
+		if _, err := readVaultFile(path); !errors.Is(err, durable.ErrNotAFile) {
 			t.Fatalf("%s: %v", path, err)
 		}
 	}

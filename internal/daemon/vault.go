@@ -17,6 +17,7 @@ import (
 	"vigil/internal/backend"
 	"vigil/internal/config"
 	"vigil/internal/control"
+	"vigil/internal/durable"
 	"vigil/internal/id"
 	"vigil/internal/keeper"
 	"vigil/internal/keyring"
@@ -140,7 +141,7 @@ func (v *vault) readOpened(before *vaultfile.File, file *os.File, openErr error)
 	if openErr != nil {
 		return nil, v.readError(openErr)
 	}
-	data, err := readAllOf(file)
+	data, err := durable.ReadUpTo(file, vaultfile.MaxFile)
 	if err != nil {
 		return nil, v.readError(err)
 	}

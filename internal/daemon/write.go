@@ -118,7 +118,7 @@ func sealed(list []keeper.Sealed, err error) (lines []vaultfile.Revision, deks [
 // vault file is opened before, and what is put in its place meanwhile not read: a
 // keyring that was fetched later has the key of each of its lines.
 func (v *vault) catchUp(ctx context.Context, session *opener.Client, o *openVault, ask opener.Asker) error {
-	before, fileErr := openVaultFile(v.cfg.Path)
+	before, fileErr := durable.OpenRegular(v.cfg.Path)
 	if fileErr == nil {
 		defer before.Close()
 	}

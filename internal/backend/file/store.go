@@ -18,9 +18,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -192,28 +190,18 @@ func (s *Store) lock(ctx context.Context) (*durable.Lock, error) {
 // read returns a file's content. It refuses what is no regular file, and
 // content beyond the limit.
 func read(path string) ([]byte, error) {
-	// O_NONBLOCK: a FIFO in the file's place must not hold us up.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
+	f, err := durable.OpenRegular(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
+	data, err := durable.ReadUpTo(f, backend.MaxObject)
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	}
-	// Room for what it has, and to see that there is no more.
-	buf := bytes.NewBuffer(make([]byte, 0, min(info.Size(), backend.MaxObject)+bytes.MinRead))
-	if _, err := buf.ReadFrom(io.LimitReader(f, backend.MaxObject+1)); err != nil {
-		return nil, err
-	}
-	if buf.Len() > backend.MaxObject {
+	if len(data) > backend.MaxObject {
 		return nil, backend.ErrTooLarge
 	}
-	data := buf.Bytes()
 	return data, nil
 }
 
