@@ -1,0 +1,76 @@
+package daemon
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"vigil/internal/control"
+	"vigil/internal/id"
+	"vigil/internal/sshtest"
+	"vigil/internal/vaultfile"
+)
+
+// breakFile makes the vault file unusable behind its first line, and returns what
+// puts it right.
+func (dev *device) breakFile() (mend func()) {
+	dev.t.Helper()
+	path := dev.paths.Vault("default")
+	good, err := os.ReadFile(path)
+	if err != nil {
+		dev.t.Fatal(err)
+	}
+	write := func(text []byte) {
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			dev.t.Fatal(err)
+		}
+	}
+	write(append(good[:len(good):len(good)], vaultfile.Header(id.Vault{9})...))
+	return func() { write(good) }
+}
+
+// TestABrokenVaultFileIsShown, for as long as it's broken; the keys serve on.
+func TestABrokenVaultFileIsShown(t *testing.T) {
+	dev := newDevice(t)
+	dev.init("")
+	dev.generate("work")
+	mend := dev.breakFile()
+	sshtest.Eventually(t, "status tells of it", func() error {
+		if s := dev.status(); !strings.Contains(s.Problem, "belongs to vault") || s.Next == "" || s.State != control.VaultUnlocked {
+			return errors.New("status says " + s.Problem)
+		}
+		return nil
+	})
+	if err := sign(dev.agent(), dev.listed()[0]); err != nil {
+		t.Fatal(err)
+	}
+	mend()
+	sshtest.Eventually(t, "status is content again", func() error {
+		if s := dev.status(); s.Problem != "" {
+			return errors.New("status says " + s.Problem)
+		}
+		return nil
+	})
+}
+
+// TestABrokenVaultFileKeepsNoRevocationAway: whoever can break the file mustn't
+// keep a device unlocked whose keys were replaced.
+func TestABrokenVaultFileKeepsNoRevocationAway(t *testing.T) {
+	a := newDevice(t)
+	a.init("")
+	a.generate("work")
+	b := a.beside("b")
+	b.unlock()
+	must(a, &control.PassphraseRequest{Passphrase: text(t, passphrase), NewPassphrase: text(t, "another passphrase")})
+	b.breakFile()
+	if r := must(b, &control.RefreshRequest{}).Vaults[0]; r.Error == nil {
+		t.Fatal("a refresh that was shut out reports success")
+	}
+	if s := b.status(); s.State == control.VaultUnlocked {
+		t.Fatalf("still unlocked: %+v", s)
+	}
+	if err := sign(b.agent(), b.listed()[0]); err == nil {
+		t.Fatal("its keys sign")
+	}
+}
