@@ -14,17 +14,17 @@ import (
 // old as `rotate` says, a member's doesn't, and both go on.
 func TestRotationByItself(t *testing.T) {
 	t.Parallel()
-	uri, _ := shared(t)
+	uri, _ := sshtest.NewShared(t)
 	owner, other := newHome(t, ownerPassphrase), newHome(t, memberPassphrase)
 	for _, h := range []*home{owner, other} {
 		h.Write("config/vigil/config.toml", "[vault.default]\nrefresh = \"1s\"\nrotate = \"3s\"\n")
 	}
 	owner.Start()
-	owner.found(uri, "")
+	owner.Found(uri, "")
 	owner.AddKey("shared")
 	other.TakeVaultFile(owner.Home)
 	other.Start()
-	owner.admit(other.request("--backend", uri), "member")
+	owner.Admit(other.Request("--backend", uri), "member")
 	other.Unlock()
 	rotated := func(h *home, than uint64) func() error {
 		return func() error {
@@ -101,7 +101,7 @@ func TestWritersDuringRotations(t *testing.T) {
 			t.Errorf("a key that was reported as saved: %s", r)
 		}
 	}
-	members, deks := owner.stored(dir)
+	members, deks := owner.Stored(dir)
 	if members.KEK() != rounds+1 || deks.KEK() != members.KEK() || len(deks.Heads()) != rounds+1 {
 		t.Errorf("KEK %d, deks under %d with %d heads", members.KEK(), deks.KEK(), len(deks.Heads()))
 	}

@@ -11,17 +11,17 @@ import (
 
 func TestAdmission(t *testing.T) {
 	t.Parallel()
-	uri, _ := shared(t)
+	uri, _ := sshtest.NewShared(t)
 	owner := newHome(t, ownerPassphrase)
 	owner.Start()
-	owner.found(uri, "")
+	owner.Found(uri, "")
 	owner.AddKey("work")
 	other := newHome(t, memberPassphrase)
 	other.Start()
 	other.Fails(sshtest.StatusFailed, []string{"file"}, append(other.By("identity", "request", "--backend", uri), sshtest.CheapKDF...)...)
 	other.TakeVaultFile(owner.Home)
 
-	r := other.request("--backend", uri, "--name", "the desktop")
+	r := other.Request("--backend", uri, "--name", "the desktop")
 	if len(strings.Fields(r.Words)) < 10 {
 		t.Errorf("the fingerprint is %q", r.Words)
 	}
@@ -34,7 +34,7 @@ func TestAdmission(t *testing.T) {
 	other.Fails(sshtest.StatusRefused, []string{"not admitted"}, other.By("unlock")...)
 
 	owner.OK("lock") // it asks for the passphrase, unlocked or not
-	owner.admit(r, "member")
+	owner.Admit(r, "member")
 	other.Unlock()
 	other.Signs("work")
 	owner.Unlock()
@@ -60,7 +60,7 @@ func TestAdmission(t *testing.T) {
 	third := newHome(t, nextPassphrase)
 	third.TakeVaultFile(owner.Home)
 	third.Start()
-	again := third.request("--backend", uri)
+	again := third.Request("--backend", uri)
 	other.Fails(sshtest.StatusRefused, []string{"not an owner"}, other.By("identity", "admit", other.Write("request", again.Text), "--words", again.Words)...)
 	other.Fails(sshtest.StatusRefused, []string{"not an owner"}, other.By("identity", "remove", list.Identities[0].ID, "--yes")...)
 	other.Fails(sshtest.StatusRefused, []string{"owners"}, "rotate")
@@ -102,7 +102,7 @@ func TestRemovedMeansGone(t *testing.T) {
 	}
 	other.Fails(sshtest.StatusRefused, []string{"removed"}, other.By("unlock")...)
 
-	members, deks := owner.stored(dir)
+	members, deks := owner.Stored(dir)
 	if got := members.KEKs(); !slices.Equal(got, []uint64{2}) || deks.KEK() != 2 {
 		t.Errorf("live KEKs are %v, deks is under %d", got, deks.KEK())
 	}
@@ -114,7 +114,7 @@ func TestRemovedMeansGone(t *testing.T) {
 
 	// It may ask again, as somebody new.
 	other.Fails(sshtest.StatusFailed, []string{"has identity"}, append(other.By("identity", "request"), sshtest.CheapKDF...)...)
-	owner.admit(other.request("--replace"), "member")
+	owner.Admit(other.Request("--replace"), "member")
 	other.Unlock()
 	other.Signs("shared")
 }

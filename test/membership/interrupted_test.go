@@ -23,12 +23,12 @@ func newPair(t *testing.T, role string) *pair {
 	p := &pair{cloud: newCloud(t)}
 	p.owner = newHome(t, ownerPassphrase, p.env...)
 	p.owner.Start()
-	p.owner.found(p.bucket, "")
+	p.owner.Found(p.bucket, "")
 	p.owner.AddKey("shared")
 	p.other = newHome(t, memberPassphrase, p.env...)
 	p.other.TakeVaultFile(p.owner.Home)
 	p.other.Start()
-	p.owner.admit(p.other.request("--backend", p.bucket, "--name", "other"), role)
+	p.owner.Admit(p.other.Request("--backend", p.bucket, "--name", "other"), role)
 	p.other.Unlock()
 	return p
 }
@@ -36,11 +36,11 @@ func newPair(t *testing.T, role string) *pair {
 // keyring is what S3 has.
 func (p *pair) keyring() (*keyring.Members, *keyring.Deks) {
 	p.owner.Helper()
-	members, err := keyring.ParseMembers(p.s3.Object("team/members"), p.owner.vaultID())
+	members, err := keyring.ParseMembers(p.s3.Object("team/members"), p.owner.VaultID())
 	if err != nil {
 		p.owner.Fatal(err)
 	}
-	deks, err := keyring.ParseDeks(p.s3.Object("team/deks"), p.owner.vaultID())
+	deks, err := keyring.ParseDeks(p.s3.Object("team/deks"), p.owner.VaultID())
 	if err != nil {
 		p.owner.Fatal(err)
 	}
@@ -122,8 +122,8 @@ func TestRemovalIsInterrupted(t *testing.T) {
 		third := newHome(t, nextPassphrase, p.env...)
 		third.TakeVaultFile(p.owner.Home)
 		third.Start()
-		r := third.request("--backend", p.bucket)
-		p.owner.admit(r, "member")
+		r := third.Request("--backend", p.bucket)
+		p.owner.Admit(r, "member")
 		third.Unlock()
 		mend := p.cut(n, after, "s3:PutObject")
 		removed := p.owner.Vigilctl(p.owner.By("identity", "remove", r.Identity, "--yes")...)

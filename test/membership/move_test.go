@@ -19,7 +19,7 @@ func TestMasterSet(t *testing.T) {
 	c := newCloud(t)
 	h := newHome(t, ownerPassphrase, c.env...)
 	h.Start()
-	h.found("", "")
+	h.Found("", "")
 	h.AddKey("work")
 	h.Fails(sshtest.StatusWrong, []string{"wrong passphrase"}, "master", "set", c.master(c.first), "--passphrase-file", h.Write("wrong", "wrong"))
 	h.Fails(sshtest.StatusFailed, nil, h.By("master", "set", c.master(strings.Replace(c.first, "key/", "key/0", 1)))...)
@@ -81,7 +81,7 @@ func TestMasterSetIsInterrupted(t *testing.T) {
 	c := newCloud(t)
 	h := newHome(t, ownerPassphrase, c.env...)
 	h.Start()
-	h.found(c.bucket, c.master(c.first))
+	h.Found(c.bucket, c.master(c.first))
 	h.AddKey("work")
 	to := []string{c.master(c.second), c.master(c.first)}
 	everyCut(t, func(t *testing.T, n int, after bool) bool {
@@ -108,9 +108,9 @@ func TestMovedMasterIsExplained(t *testing.T) {
 	c := newCloud(t)
 	h := newHome(t, ownerPassphrase, c.env...)
 	h.Start()
-	h.found("", c.master(c.first))
+	h.Found("", c.master(c.first))
 	h.AddKey("work")
-	config, state := h.Read(h.Path(inConfig)), h.Path("state/vigil/vaults/"+h.vaultID().String()+"/blob-moving-to")
+	config, state := h.Read(h.Path(inConfig)), h.Path("state/vigil/vaults/"+h.VaultID().String()+"/blob-moving-to")
 	mend := c.cut(1, false, "kms:ReEncryptFrom", "kms:ReEncryptTo", "kms:ReEncrypt")
 	h.Vigilctl(h.By("master", "set", c.master(c.second))...)
 	mend()
@@ -129,15 +129,15 @@ func TestMovedMasterIsExplained(t *testing.T) {
 func TestBackendSet(t *testing.T) {
 	t.Parallel()
 	c := newCloud(t)
-	uri, dir := shared(t)
+	uri, dir := sshtest.NewShared(t)
 	owner := newHome(t, ownerPassphrase, c.env...)
 	owner.Start()
-	owner.found(uri, "")
+	owner.Found(uri, "")
 	owner.AddKey("work")
 	other := newHome(t, memberPassphrase, c.env...)
 	other.TakeVaultFile(owner.Home)
 	other.Start()
-	owner.admit(other.request("--backend", uri), "member")
+	owner.Admit(other.Request("--backend", uri), "member")
 	other.Unlock()
 
 	owner.Fails(sshtest.StatusWrong, []string{"wrong passphrase"}, "backend", "set", c.bucket, "--passphrase-file", other.Pass)
@@ -166,7 +166,7 @@ func TestBackendSet(t *testing.T) {
 	// A place with another vault's keyring is refused.
 	third := newHome(t, nextPassphrase, c.env...)
 	third.Start()
-	third.found("", "")
+	third.Found("", "")
 	third.Fails(sshtest.StatusFailed, []string{"another keyring"}, third.By("backend", "set", c.bucket)...)
 	// So is one that went on by itself.
 	owner.OK(owner.By("backend", "set", "file://"+dir)...)
@@ -182,7 +182,7 @@ func TestBackendSetIsInterrupted(t *testing.T) {
 	c := newCloud(t)
 	h := newHome(t, ownerPassphrase, c.env...)
 	h.Start()
-	h.found("", "")
+	h.Found("", "")
 	everyCut(t, func(t *testing.T, n int, after bool) bool {
 		c.s3.SetObject("team/members", nil)
 		c.s3.SetObject("team/deks", nil)

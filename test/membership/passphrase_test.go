@@ -157,7 +157,7 @@ func TestPassphraseIsRefusedWithoutANewOne(t *testing.T) {
 	t.Parallel()
 	owner := newHome(t, ownerPassphrase)
 	owner.Start()
-	owner.found("", "")
+	owner.Found("", "")
 	owner.AddKey("work")
 	owner.Fails(sshtest.StatusUsage, []string{"passphrase"}, owner.By("passphrase", "--new-passphrase-file", owner.Write("empty", "\n"))...)
 	owner.Signs("work")

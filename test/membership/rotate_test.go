@@ -46,7 +46,7 @@ func TestRotate(t *testing.T) {
 	close(stop)
 	signing.Wait()
 
-	members, deks := owner.stored(dir)
+	members, deks := owner.Stored(dir)
 	if got := members.KEKs(); !slices.Equal(got, []uint64{3}) || deks.KEK() != 3 {
 		t.Errorf("live KEKs are %v, deks is under %d", got, deks.KEK())
 	}

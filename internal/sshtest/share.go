@@ -1,0 +1,69 @@
+package sshtest
+
+import (
+	"path/filepath"
+	"testing"
+
+	"vigil/internal/control"
+	"vigil/internal/id"
+	"vigil/internal/keyring"
+	"vigil/internal/vaultfile"
+)
+
+// NewShared makes a place for a keyring that several homes of this machine share.
+func NewShared(t testing.TB) (uri, dir string) {
+	t.Helper()
+	dir = NewDir(t)
+	return "file://" + dir, dir
+}
+
+// Found makes the default vault in this home, with a backend and a master key;
+// "" are the local ones. The vault is unlocked afterwards.
+func (h *Home) Found(backend, master string) {
+	h.Helper()
+	args := append(h.By("init", "--unlock"), CheapKDF...)
+	if backend != "" {
+		args = append(args, "--backend", backend)
+	}
+	if master != "" {
+		args = append(args, "--master", master)
+	}
+	h.OK(args...)
+}
+
+// VaultID is the id in the default vault's file.
+func (h *Home) VaultID() id.Vault {
+	h.Helper()
+	f, err := vaultfile.Parse(h.Read(h.VaultFile()), id.Vault{})
+	if err != nil {
+		h.Fatal(err)
+	}
+	return f.Vault()
+}
+
+// Stored reads the keyring of the default vault in a folder.
+func (h *Home) Stored(dir string) (*keyring.Members, *keyring.Deks) {
+	h.Helper()
+	members, err := keyring.ParseMembers(h.Read(filepath.Join(dir, "members")), h.VaultID())
+	if err != nil {
+		h.Fatal(err)
+	}
+	deks, err := keyring.ParseDeks(h.Read(filepath.Join(dir, "deks")), h.VaultID())
+	if err != nil {
+		h.Fatal(err)
+	}
+	return members, deks
+}
+
+// Request asks in this home to be let in, and returns what that printed.
+func (h *Home) Request(args ...string) (r control.IdentityRequestReply) {
+	h.Helper()
+	h.JSON(&r, append(append(h.By("identity", "request"), CheapKDF...), args...)...)
+	return r
+}
+
+// Admit lets in whoever made a request.
+func (h *Home) Admit(r control.IdentityRequestReply, role string) {
+	h.Helper()
+	h.OK(h.By("identity", "admit", h.Write("request", r.Text), "--words", r.Words, "--role", role)...)
+}

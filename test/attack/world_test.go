@@ -1,0 +1,40 @@
+package attack
+
+import (
+	"flag"
+	"testing"
+
+	"vigil/internal/sshtest"
+)
+
+func TestMain(m *testing.M) {
+	// They wait more than they work: for disks, and for clients that try again.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
+	sshtest.Main(m, "vigild", "vigil-opener", "vigilctl")
+}
+
+const (
+	ownerPassphrase  = "correct horse battery staple"
+	memberPassphrase = "trombone umbrella windmill"
+)
+
+// two is a vault with an owner's home and one that was admitted in a role, both
+// unlocked, and the folder of their keyring. The vault has the key "shared".
+func two(t *testing.T, role string) (owner, other *sshtest.Home, dir string) {
+	t.Helper()
+	uri, dir := sshtest.NewShared(t)
+	owner = sshtest.NewHome(t, ownerPassphrase)
+	owner.Start()
+	owner.Found(uri, "")
+	owner.AddKey("shared")
+	other = sshtest.NewHome(t, memberPassphrase)
+	other.TakeVaultFile(owner)
+	other.Start()
+	owner.Admit(other.Request("--backend", uri, "--name", "other"), role)
+	other.Unlock()
+	other.Signs("shared")
+	return owner, other, dir
+}
