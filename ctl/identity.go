@@ -144,14 +144,14 @@ func (a *app) identityAdmitCommand() *cobra.Command {
 	var req control.IdentityAdmitRequest
 	pass := vaultPassphrase()
 	cmd := &cobra.Command{
-		Use:   "admit FILE [--role member|owner] [--words WORDS] [--vault NAME]",
+		Use:   "admit FILE [--role reader|member|owner] [--words WORDS] [--vault NAME]",
 		Short: "Let an identity into a vault",
 		Long: `Let in the identity whose request FILE holds ("-": standard input). It asks whether the
 words agree with those that the other device shows, and for your passphrase, unlocked
 or not; you have to be an owner of the vault.
 
-A member can read and change every key of the vault. An owner can also let others in
-and shut them out.`,
+A reader can use every key of the vault and changes nothing. A member can change them,
+too. An owner can also let others in and shut them out.`,
 		Example: `  vigilctl identity admit request.txt
   vigilctl identity admit request.txt --role owner --name desktop`,
 		Args: cobra.ExactArgs(1),
@@ -172,7 +172,7 @@ and shut them out.`,
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&req.Role, "role", "member", "`ROLE` of the identity: member or owner")
+	fs.StringVar(&req.Role, "role", "member", "`ROLE` of the identity: reader, member or owner")
 	fs.StringVar(&req.Words, "words", "", "the `WORDS` that the other device shows, instead of being asked")
 	fs.StringVar(&req.Name, "name", "", "`NAME` that this device gives it (without it: as the request does)")
 	pass.flags(cmd)
@@ -289,20 +289,21 @@ func (a *app) identityRemoveCommand() *cobra.Command {
 	var yes bool
 	pass := vaultPassphrase()
 	cmd := &cobra.Command{
-		Use:   "remove IDENTITY [--yes] [--vault NAME]",
-		Short: "Shut an identity out of a vault",
-		Long: `Shut out an identity, named by its id, the beginning of its id or this device's name
-for it, and rotate the KEK, so that it can read nothing that is written from now on.
-It asks for your passphrase, unlocked or not; you have to be an owner of the vault.
+		Use:   "remove IDENTITY... [--yes] [--vault NAME]",
+		Short: "Shut identities out of a vault",
+		Long: `Shut out identities, each named by its id, the beginning of its id or this device's
+name for it, and rotate the KEK, so that they can read nothing that is written from now
+on, and write nothing. It asks for your passphrase, unlocked or not; you have to be an
+owner of the vault.
 
-What it could read until now it may have kept. The keys that are printed should be
+What they could read until now they may have kept. The keys that are printed should be
 replaced on the servers that trust them.`,
 		Example: `  vigilctl identity remove desktop`,
-		Args:    cobra.ExactArgs(1),
+		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			req.Identity = args[0]
+			req.Identities = args
 			if !yes {
-				if err := a.confirmIdentity(cmd.Context(), req.Identity); err != nil {
+				if err := a.confirmIdentities(cmd.Context(), req.Identities); err != nil {
 					return err
 				}
 			}
@@ -315,13 +316,14 @@ replaced on the servers that trust them.`,
 	return cmd
 }
 
-func (a *app) confirmIdentity(ctx context.Context, who string) error {
+func (a *app) confirmIdentities(ctx context.Context, who []string) error {
+	names := printable(strings.Join(who, ", "))
 	t, err := a.openTerminal()
 	if err != nil {
-		return control.Errorf(control.CodeUsage, "Give --yes to remove it without being asked.", "there is no terminal to ask whether to remove %q", printable(who))
+		return control.Errorf(control.CodeUsage, "Give --yes to remove it without being asked.", "there is no terminal to ask whether to remove %q", names)
 	}
 	defer t.close()
-	yes, err := t.confirm(ctx, fmt.Sprintf("Shut out identity %s for good?", printable(who)))
+	yes, err := t.confirm(ctx, fmt.Sprintf("Shut out %s for good?", names))
 	if err == nil && !yes {
 		err = control.Errorf(control.CodeInterrupted, "", "nothing was changed")
 	}
@@ -329,11 +331,13 @@ func (a *app) confirmIdentity(ctx context.Context, who string) error {
 }
 
 func printRemoved(w io.Writer, reply *control.IdentityRemoveReply) {
-	fmt.Fprintf(w, "removed %s\n", identityLine(reply.Identity))
+	for _, i := range reply.Identities {
+		fmt.Fprintf(w, "removed %s\n", identityLine(i))
+	}
 	if len(reply.Replace) == 0 {
 		return
 	}
-	fmt.Fprintln(w, "It could read these keys; replace them on servers:")
+	fmt.Fprintln(w, "These keys could be read; replace them on servers:")
 	for _, k := range reply.Replace {
 		fmt.Fprintf(w, "  %s\n", keyLine(k))
 	}

@@ -68,7 +68,7 @@ func printVault(w io.Writer, v control.VaultStatus) {
 		fmt.Fprintf(w, ", %s", checkup.Count(v.Keys, "key"))
 	}
 	if v.Waiting > 0 {
-		fmt.Fprintf(w, ", %d waiting for the other half", v.Waiting)
+		fmt.Fprintf(w, ", %s without a key yet", checkup.Count(v.Waiting, "line"))
 	}
 	if v.Pending > 0 {
 		fmt.Fprintf(w, ", %s on this device only", checkup.Count(v.Pending, "change"))
@@ -84,6 +84,7 @@ func printVault(w io.Writer, v control.VaultStatus) {
 		{"slowed", until(v.RetryAfter)},
 		{"rotation", v.Rotation},
 		{"damaged", strings.Join(v.Damaged, ", ")},
+		{"missing", missing(v)},
 		{"problem", v.Problem},
 		{"next", v.Next},
 	} {
@@ -94,6 +95,14 @@ func printVault(w io.Writer, v control.VaultStatus) {
 	if v.LastRefresh != nil {
 		fmt.Fprintf(w, "  keyring  epoch %d, KEK %d, refreshed %s\n", v.Epoch, v.KEKVersion, stamp(*v.LastRefresh))
 	}
+}
+
+// missing says which keys the vault file lacks the newest revision of.
+func missing(v control.VaultStatus) string {
+	if len(v.Missing) == 0 {
+		return ""
+	}
+	return "the newest revision of " + strings.Join(v.Missing, ", ") + " is not in the file: vigilctl doctor says what to do"
 }
 
 // offlineUntil says how long the vault can be unlocked without network, and

@@ -104,7 +104,7 @@ func (v Vault) ring(slab *guard.Slab) (*ring.Ring, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r, r.Load(v.Members, v.Deks, ring.Pins{}, ring.Waiting{})
+	return r, r.Load(v.Members, v.Deks, ring.Known{}, keyring.Update{})
 }
 
 func seal(r *ring.Ring, n int) (u keyring.Update, lines []vaultfile.Revision, err error) {
@@ -122,7 +122,7 @@ func seal(r *ring.Ring, n int) (u keyring.Update, lines []vaultfile.Revision, er
 			return u, nil, err
 		}
 		line := vaultfile.Revision{Item: id.NewItem(), Revision: id.NewRevision()}
-		dek, err := r.Seal(&line, meta, secret)
+		dek, err := r.Seal(&line, meta, secret, false)
 		if err != nil {
 			return u, nil, err
 		}

@@ -96,7 +96,7 @@ type IdentityAdmitRequest struct {
 	Vault string `json:"vault,omitempty"`
 	Text  string `json:"text"`
 	Words string `json:"words"`
-	Role  string `json:"role"`           // "owner" or "member"
+	Role  string `json:"role"`           // "owner", "member" or "reader"
 	Name  string `json:"name,omitempty"` // what this device calls it; empty: as the request does
 
 	Passphrase *os.File `json:"-"` // required
@@ -133,10 +133,11 @@ type Identity struct {
 	Admitted *time.Time `json:"admitted,omitempty"`
 }
 
-// IdentityRemoveRequest shuts an identity out: an id, a prefix of one, or a name.
+// IdentityRemoveRequest shuts identities out, each named by its id, a prefix of
+// one, or a name.
 type IdentityRemoveRequest struct {
-	Vault    string `json:"vault,omitempty"`
-	Identity string `json:"identity"`
+	Vault      string   `json:"vault,omitempty"`
+	Identities []string `json:"identities"`
 
 	Passphrase *os.File `json:"-"` // required
 }
@@ -144,9 +145,9 @@ type IdentityRemoveRequest struct {
 // IdentityRemoveReply says who is out and which keys it has seen.
 type IdentityRemoveReply struct {
 	Saved
-	Identity Identity `json:"identity"`
-	KEK      uint64   `json:"kek"`
-	// Replace are the keys of the vault: it could read them, so servers should
+	Identities []Identity `json:"identities"`
+	KEK        uint64     `json:"kek"`
+	// Replace are the keys of the vault: they could read them, so servers should
 	// stop trusting them.
 	Replace []Key `json:"replace"`
 }

@@ -68,6 +68,8 @@ type VaultStatus struct {
 	Problem      string     `json:"problem,omitempty"`
 	Next         string     `json:"next,omitempty"` // what to do about Problem
 	Damaged      []string   `json:"damaged,omitempty"`
+	// Missing are keys of which a newer revision is not in the vault file.
+	Missing []string `json:"missing,omitempty"`
 }
 
 // ProcessStatus is one process of Vigil.

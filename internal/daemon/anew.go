@@ -32,11 +32,9 @@ func (v *vault) anew() (a anew, err error) {
 		return a, err
 	}
 	a.vault, a.state = f.Vault(), v.d.state.Vault(f.Vault())
-	pins, err := a.state.Pins()
-	if err != nil {
+	if a.seen, err = v.seen(a.state); err != nil {
 		return a, err
 	}
-	a.seen = opener.Seen(pins)
 	a.identity, err = v.identityOf(a.state)
 	return a, err
 }
@@ -52,6 +50,7 @@ func (v *vault) runAnew(ctx context.Context, a anew, what string, req opener.Req
 		return opener.Reply{}, openerError(v.name, err)
 	}
 	defer c.Close()
+	req.Seen = &a.seen
 	reply, err := c.Do(ctx, req, ask)
 	return reply, v.judged(what, err)
 }

@@ -134,7 +134,7 @@ func (v *vault) enter(ctx context.Context, c *opener.Client, p *pair, created *o
 	}
 	o := v.newOpen(k, created.Vault)
 	o.identity = created.Identity
-	if err := v.load(ctx, o, keeper.Pins{}, created.Keyring, f); err != nil {
+	if err := v.load(ctx, o, created.Keyring, f); err != nil {
 		k.Close()
 		return err
 	}

@@ -87,9 +87,10 @@ func (v *vault) examineAccess(st *state.Vault) []checkup.Check {
 	o, problem := v.open, v.problem
 	var leaseEnds, refreshed time.Time
 	var pending, waiting int
+	var missing []string
 	var offline bool
 	if o != nil {
-		leaseEnds, refreshed, offline, waiting = o.leaseEnds, o.refreshed, o.offline, o.waiting
+		leaseEnds, refreshed, offline, waiting, missing = o.leaseEnds, o.refreshed, o.offline, o.waiting, o.missing()
 	}
 	v.mu.Unlock()
 	if list, err := st.Pending(); err == nil {
@@ -115,7 +116,11 @@ func (v *vault) examineAccess(st *state.Vault) []checkup.Check {
 		list = append(list, checkup.Warning("changes", "vigilctl refresh pushes them, once there is a network.", "%d are saved on this device only", pending))
 	}
 	if waiting > 0 {
-		list = append(list, checkup.Warning("items", "Sync the vault file and run vigilctl refresh; vigilctl vault verify says more.", "%d wait for their other half", waiting))
+		list = append(list, checkup.Warning("items", "Run vigilctl refresh; vigilctl vault verify says more.", "%s without a key in the keyring", checkup.Count(waiting, "line")))
+	}
+	if len(missing) > 0 {
+		list = append(list, checkup.Warning("vault file", "Have the file synced; if it was put back to an older state, take the newest one (vigilctl vault history).",
+			"it lacks the newest revision of %s: %s", checkup.Count(len(missing), "key"), strings.Join(missing, ", ")))
 	}
 	return list
 }

@@ -149,9 +149,9 @@ func (h *handler) IdentityAdmit(ctx context.Context, call *control.Call, req *co
 }
 
 func (v *vault) admit(ctx context.Context, req *control.IdentityAdmitRequest, ask opener.Asker) (*control.IdentityAdmitReply, error) {
-	role := keyring.Role(req.Role)
-	if role != keyring.Owner && role != keyring.Member {
-		return nil, control.Errorf(control.CodeUsage, "Give owner or member.", "no identity can have the role %.20q", req.Role)
+	role, ok := keyring.ParseRole(req.Role)
+	if !ok {
+		return nil, control.Errorf(control.CodeUsage, "Give owner, member or reader.", "no identity can have the role %.20q", req.Role)
 	}
 	request, err := v.readRequest(req.Text)
 	if err != nil {
@@ -164,7 +164,7 @@ func (v *vault) admit(ctx context.Context, req *control.IdentityAdmitRequest, as
 	if err != nil {
 		return nil, err
 	}
-	job := &opener.Admit{Place: v.place(a.vault, a.identity), Seen: a.seen, Passphrase: 1, Text: req.Text, Role: role}
+	job := &opener.Admit{Place: v.place(a.vault, a.identity), Passphrase: 1, Text: req.Text, Role: role}
 	reply, err := v.runAnew(ctx, a, "identity admit", opener.Request{Admit: job}, ask, req.Passphrase)
 	if err != nil {
 		return nil, err
@@ -252,7 +252,7 @@ func (v *vault) identityNamed(members []byte, a anew, want id.Identity) (control
 	return control.Identity{ID: want.String()}, err
 }
 
-// IdentityRemove shuts an identity out.
+// IdentityRemove shuts identities out.
 func (h *handler) IdentityRemove(ctx context.Context, call *control.Call, req *control.IdentityRemoveRequest) (*control.IdentityRemoveReply, error) {
 	return withVault(ctx, h.d, req.Vault, func(ctx context.Context, v *vault) (*control.IdentityRemoveReply, error) {
 		return v.expel(ctx, req, asker(call))
@@ -268,15 +268,21 @@ func (v *vault) expel(ctx context.Context, req *control.IdentityRemoveRequest, a
 	if err != nil {
 		return nil, err
 	}
-	who, err := v.pickIdentity(members, a, req.Identity)
-	if err != nil {
-		return nil, err
+	r := &control.IdentityRemoveReply{Replace: v.list()}
+	job := &opener.Expel{Place: v.place(a.vault, a.identity), Passphrase: 1}
+	for _, name := range req.Identities {
+		who, err := v.pickIdentity(members, a, name)
+		if err != nil {
+			return nil, err
+		}
+		victim, err := id.ParseIdentity(who.ID)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(job.Identities, victim) {
+			job.Identities, r.Identities = append(job.Identities, victim), append(r.Identities, who)
+		}
 	}
-	victim, err := id.ParseIdentity(who.ID)
-	if err != nil {
-		return nil, err
-	}
-	job := &opener.Expel{Place: v.place(a.vault, a.identity), Seen: a.seen, Passphrase: 1, Identity: victim}
 	reply, err := v.runAnew(ctx, a, "identity remove", opener.Request{Expel: job}, ask, req.Passphrase)
 	if err != nil {
 		return nil, err
@@ -284,8 +290,7 @@ func (v *vault) expel(ctx context.Context, req *control.IdentityRemoveRequest, a
 	if err := v.takeChanged(ctx, a, reply.Changed); err != nil {
 		return nil, err
 	}
-	r := &control.IdentityRemoveReply{Identity: who, KEK: reply.Changed.KEK, Replace: v.list()}
-	r.Notices = unfinishedNotice(reply.Changed)
+	r.KEK, r.Notices = reply.Changed.KEK, unfinishedNotice(reply.Changed)
 	if reply.Changed.Already {
 		r.Notices = append(r.Notices, "It had been removed already.")
 	}

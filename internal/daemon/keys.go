@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"vigil/internal/control"
+	"vigil/internal/keeper"
 	"vigil/internal/pubkey"
 	"vigil/internal/state"
 )
@@ -104,10 +105,29 @@ func (v *vault) describe(f *fact) control.Key {
 	if f.pending {
 		k.State = control.KeyPending
 	}
-	if f.problem != "" {
+	switch {
+	case f.problem != "":
 		k.State, k.Problem = control.KeyDamaged, f.problem
+	case f.refusal() != "":
+		k.State, k.Problem = control.KeyHeld, f.refusal()
+	case f.state == keeper.ItemOutdated:
+		k.State = control.KeyOutdated
 	}
 	return k
+}
+
+// missing names the keys of which a newer revision isn't in the vault file.
+func (o *openVault) missing() (names []string) {
+	for _, m := range o.loaded.Missing {
+		name := "item " + m.Item.String()
+		for _, f := range o.keys {
+			if f.item == m.Item && f.meta.Name != "" {
+				name = f.meta.Name
+			}
+		}
+		names = append(names, name)
+	}
+	return names
 }
 
 // Show describes one key. A locked vault's are those this device remembers.

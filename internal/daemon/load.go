@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"vigil/internal/control"
 	"vigil/internal/durable"
 	"vigil/internal/keeper"
+	"vigil/internal/keyring"
 	"vigil/internal/opener"
 	"vigil/internal/state"
 	"vigil/internal/vaultfile"
@@ -19,12 +21,12 @@ type loaded struct {
 	*keeper.Loaded
 	keyring opener.Fetched
 	file    *vaultfile.File
-	waiting keeper.Waiting
+	waiting keyring.Update
 }
 
 // load gives keyring and vault file to the keeper, and remembers what it accepted.
-func (v *vault) load(ctx context.Context, o *openVault, pins keeper.Pins, keyring opener.Fetched, f *vaultfile.File) error {
-	l, err := v.loadKeeper(ctx, o, pins, keyring, f)
+func (v *vault) load(ctx context.Context, o *openVault, fetched opener.Fetched, f *vaultfile.File) error {
+	l, err := v.loadKeeper(ctx, o, fetched, f)
 	if err != nil {
 		return err
 	}
@@ -32,20 +34,19 @@ func (v *vault) load(ctx context.Context, o *openVault, pins keeper.Pins, keyrin
 }
 
 // loadKeeper is load without the front's part.
-func (v *vault) loadKeeper(ctx context.Context, o *openVault, pins keeper.Pins, keyring opener.Fetched, f *vaultfile.File) (*loaded, error) {
+func (v *vault) loadKeeper(ctx context.Context, o *openVault, fetched opener.Fetched, f *vaultfile.File) (*loaded, error) {
 	if err := v.give(ctx, o, f); err != nil {
 		return nil, err
 	}
-	waiting, err := v.waiting(o.id)
+	waiting, _, err := v.waiting(o.id)
 	if err != nil {
 		return nil, err
 	}
-	waiting.Seals = append(waiting.Seals, o.sealing...)
-	l, err := o.keeper.Load(ctx, pins, keyring.Members, keyring.Deks, waiting)
+	l, err := o.keeper.Load(ctx, o.known, fetched.Members, fetched.Deks, waiting)
 	if err != nil {
 		return nil, keeperError(v.name, err)
 	}
-	return &loaded{l, keyring, f, waiting}, nil
+	return &loaded{l, fetched, f, waiting}, nil
 }
 
 // takeOver is the front's part.
@@ -61,8 +62,8 @@ func (v *vault) takeOver(ctx context.Context, o *openVault, l *loaded) error {
 			}
 		}()
 	}
-	o.file = l.file
-	if o.noted == l.Pins {
+	o.file, o.known.Last = l.file, nil // from now on the keeper has the last one
+	if o.noted == l.Pins && slices.Equal(o.known.Replaced, l.Replaced) {
 		return nil // the same keyring: only the vault file changed
 	}
 	err := v.remember(ctx, o)
@@ -98,7 +99,7 @@ func (v *vault) give(ctx context.Context, o *openVault, f *vaultfile.File) (err 
 }
 
 // remember keeps on this device what was accepted: an older keyring is refused
-// from now on.
+// from now on, and a revision that was replaced doesn't serve again.
 func (v *vault) remember(ctx context.Context, o *openVault) error {
 	st := v.d.state.Vault(o.id)
 	if err := v.d.state.Bind(ctx, v.name, o.id); err != nil {
@@ -107,14 +108,25 @@ func (v *vault) remember(ctx context.Context, o *openVault) error {
 	steps := []func() error{
 		func() error { return v.keepKeyring(ctx, o, o.keyring) },
 		func() error { return st.Advance(ctx, state.Pins(o.loaded.Pins)) },
-		func() error { return st.SetBlob(ctx, identityBlob, o.identity[:]) },
+		func() error {
+			if slices.Equal(o.known.Replaced, o.loaded.Replaced) {
+				return nil
+			}
+			return st.SetReplaced(ctx, o.loaded.Replaced)
+		},
+		func() error {
+			if had, err := v.identityOf(st); err == nil && had == o.identity {
+				return nil
+			}
+			return st.SetBlob(ctx, identityBlob, o.identity[:])
+		},
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return fmt.Errorf("remember vault %q: %w", v.name, err)
 		}
 	}
-	o.noted = o.loaded.Pins
+	o.noted, o.known.Replaced = o.loaded.Pins, o.loaded.Replaced
 	return nil
 }
 

@@ -40,7 +40,7 @@ func (v *vault) moveMaster(ctx context.Context, req *control.MasterSetRequest, a
 	if err := a.state.SetBlob(ctx, moveBlob, []byte(next.Master)); err != nil {
 		return nil, err
 	}
-	job := &opener.MoveMaster{Place: v.place(a.vault, a.identity), Seen: a.seen, Passphrase: 1, To: next.Master}
+	job := &opener.MoveMaster{Place: v.place(a.vault, a.identity), Passphrase: 1, To: next.Master}
 	changed, err := v.move(ctx, a, next, "master set", opener.Request{MoveMaster: job}, ask, req.Passphrase)
 	if err != nil {
 		return nil, err
@@ -80,7 +80,7 @@ func (v *vault) moveBackend(ctx context.Context, req *control.BackendSetRequest,
 	if err != nil {
 		return nil, err
 	}
-	job := &opener.MoveBackend{Place: v.place(a.vault, a.identity), Seen: a.seen, Passphrase: 1, To: next.Backend}
+	job := &opener.MoveBackend{Place: v.place(a.vault, a.identity), Passphrase: 1, To: next.Backend}
 	changed, err := v.move(ctx, a, next, "backend set", opener.Request{MoveBackend: job}, ask, req.Passphrase)
 	if err != nil {
 		return nil, err

@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"vigil/internal/control"
+	"vigil/internal/id"
+	"vigil/internal/keyring"
 	"vigil/internal/opener"
 )
 
@@ -25,7 +27,7 @@ func (v *vault) changePassphrase(ctx context.Context, req *control.PassphraseReq
 		return nil, err
 	}
 	job := &opener.Rekey{
-		Place: v.place(a.vault, a.identity), Seen: a.seen, Passphrase: 1, NewPassphrase: 2,
+		Place: v.place(a.vault, a.identity), Passphrase: 1, NewPassphrase: 2,
 		MemoryKiB: int(req.KDF.MemoryMiB) << 10, Time: int(req.KDF.Time), Lanes: int(req.KDF.Parallelism),
 	}
 	changed, err := v.rekey(ctx, a, job, ask, []*os.File{req.Passphrase, req.NewPassphrase})
@@ -36,7 +38,7 @@ func (v *vault) changePassphrase(ctx context.Context, req *control.PassphraseReq
 	// nothing any more, and is kept anew at the next unlock.
 	v.forgetOffline(ctx, a.state)
 	r := &control.PassphraseReply{Vault: v.name, KEK: changed.KEK}
-	r.Notices = unfinishedNotice(changed)
+	r.Notices = append(unfinishedNotice(changed), dueNotice(a.vault, changed)...)
 	_, lockedErr := v.current()
 	wasUnlocked := lockedErr == nil
 	if err := v.takeRekeyed(ctx, a, changed); err != nil {
@@ -46,6 +48,16 @@ func (v *vault) changePassphrase(ctx context.Context, req *control.PassphraseReq
 	}
 	r.Locked = r.Locked && wasUnlocked
 	return r, nil
+}
+
+// dueNotice says that the KEK which the old passphrase opens is still in use:
+// only owners make another.
+func dueNotice(vault id.Vault, c *opener.Changed) []string {
+	members, err := keyring.ParseMembers(c.Keyring.Members, vault)
+	if err != nil || !members.RotationDue() {
+		return nil
+	}
+	return []string{"Until an owner's daemon has made a new KEK, which it does by itself, an old copy of the keyring still opens with the old passphrase what is added."}
 }
 
 // nothingWaits refuses while changes wait for the backend: they are sealed to
@@ -78,7 +90,7 @@ func (v *vault) rekey(ctx context.Context, a anew, job *opener.Rekey, ask opener
 		return err
 	}
 	var reply opener.Reply
-	err := v.between(ctx, attach, files, opener.Request{Rekey: job}, &reply, ask)
+	err := v.between(ctx, attach, files, opener.Request{Seen: &a.seen, Rekey: job}, &reply, ask)
 	if reply.Changed != nil {
 		return reply.Changed, v.judged("passphrase", nil) // whatever became of the handover
 	}

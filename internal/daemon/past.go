@@ -60,14 +60,15 @@ func (v *vault) measure(o *openVault, f *vaultfile.File) (*control.VerifyReply, 
 	if err != nil {
 		return nil, err
 	}
-	w, err := v.waiting(o.id)
+	w, _, err := v.waiting(o.id)
 	if err != nil {
 		return nil, err
 	}
 	items := map[id.Item]bool{}
-	for i, state := range f.States(keyring.WithPending(deks, w.Update), nil) {
+	view := f.See(keyring.WithPending(deks, w), nil)
+	for i, state := range view.States {
 		switch state {
-		case vaultfile.Ready:
+		case vaultfile.Ready, vaultfile.Outdated:
 			r.Heads++
 			items[f.Revisions()[i].Item] = true
 		case vaultfile.Superseded:
@@ -76,11 +77,7 @@ func (v *vault) measure(o *openVault, f *vaultfile.File) (*control.VerifyReply, 
 			r.WaitingForKey++
 		}
 	}
-	for _, e := range deks.Heads() {
-		if !f.Has(e.Item, e.Revision) {
-			r.WaitingForLine++
-		}
-	}
+	r.WaitingForLine = len(view.Missing)
 	r.Items, r.Deleted = len(items), len(deks.Tombstones())
 	r.Identities, r.Records = len(members.Identities()), len(members.Records())
 	r.Epoch, r.KEK = deks.Epoch(), members.KEK()

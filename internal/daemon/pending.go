@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"vigil/internal/control"
 	"vigil/internal/durable"
 	"vigil/internal/id"
-	"vigil/internal/keeper"
 	"vigil/internal/keyring"
 	"vigil/internal/opener"
 	"vigil/internal/state"
@@ -28,41 +28,29 @@ func (v *vault) mayWait(err error) bool {
 	return errors.As(err, &e) && (e.Kind == opener.Unreachable || e.Kind == opener.SignIn) && v.keepOffline() > 0
 }
 
-// waiting returns what waits, for the keeper.
-func (v *vault) waiting(vaultID id.Vault) (w keeper.Waiting, err error) {
+// waiting returns what waits, for the keeper, and the lines of the additions.
+func (v *vault) waiting(vaultID id.Vault) (w keyring.Update, lines []vaultfile.Revision, err error) {
 	list, err := v.d.state.Vault(vaultID).Pending()
 	if err != nil {
-		return w, fmt.Errorf("read changes that wait: %w", err)
+		return w, nil, fmt.Errorf("read changes that wait: %w", err)
 	}
-	seen := map[uint64]bool{}
 	for i := range list {
 		p := &list[i]
-		if p.DeletedElsewhere {
-			continue
-		}
-		if p.Remove {
+		switch {
+		case p.DeletedElsewhere:
+		case p.Remove:
 			w.Remove = append(w.Remove, p.Item)
-			continue
-		}
-		w.Add = append(w.Add, pendingDEK(p))
-		for _, line := range p.Seals {
-			seal, err := keyring.ParseSeal(line)
+		default:
+			line, err := vaultfile.ParseLine(p.Line)
 			if err != nil {
-				return w, err
+				return w, nil, fmt.Errorf("read change that waits: %w", err)
 			}
-			if !seen[seal.KEK] {
-				seen[seal.KEK] = true
-				w.Seals = append(w.Seals, seal)
-			}
+			e := keyring.DEK{Item: p.Item, Revision: p.Revision, Parents: p.Parents, Line: line.Sum(), Tightens: p.Tightens, Waits: true}
+			copy(e.Wrapped[:], p.Wrapped)
+			w.Add, lines = append(w.Add, e), append(lines, line)
 		}
 	}
-	return w, nil
-}
-
-func pendingDEK(p *state.Pending) keyring.DEK {
-	e := keyring.DEK{Item: p.Item, Revision: p.Revision, Parents: p.Parents, KEK: p.KEK}
-	copy(e.Wrapped[:], p.Wrapped)
-	return e
+	return w, lines, nil
 }
 
 // writePending keeps a change on this device and writes its lines to the vault
@@ -71,14 +59,13 @@ func (v *vault) writePending(ctx context.Context, o *openVault, w *writing) erro
 	if err := v.sealOnce(ctx, o, w); err != nil {
 		return err
 	}
-	var seals [][]byte
-	for i := range w.seals {
-		seals = append(seals, w.seals[i].Line())
-	}
 	st, now := v.d.state.Vault(o.id), time.Now()
 	for i := range w.update.Add {
 		e := &w.update.Add[i]
-		p := state.Pending{Item: e.Item, Revision: e.Revision, Parents: e.Parents, KEK: e.KEK, Wrapped: e.Wrapped[:], Seals: seals, Added: now}
+		p := state.Pending{
+			Item: e.Item, Revision: e.Revision, Parents: e.Parents, Tightens: e.Tightens, Wrapped: e.Wrapped[:],
+			Line: w.lines[i].AppendLine(nil), Added: now,
+		}
 		if err := st.AddPending(ctx, p); err != nil {
 			return fmt.Errorf("keep change of vault %q: %w", v.name, err)
 		}
@@ -104,30 +91,14 @@ func (v *vault) writePending(ctx context.Context, o *openVault, w *writing) erro
 	return v.reload(ctx, o, o.keyring)
 }
 
-// sealsOf are this identity's seals of the KEKs that wrap the additions.
-func (v *vault) sealsOf(o *openVault, u keyring.Update) (seals []keyring.Seal, err error) {
-	members, err := keyring.ParseMembers(o.keyring.Members, o.id)
-	if err != nil {
-		return nil, fmt.Errorf("read keyring: %w", err)
-	}
-	seen := map[uint64]bool{}
-	for _, e := range u.Add {
-		if seal, ok := members.Seal(e.KEK, o.identity); ok && !seen[e.KEK] {
-			seen[e.KEK] = true
-			seals = append(seals, seal)
-		}
-	}
-	return seals, nil
-}
-
 // pushPending stores the changes that wait for the backend, and returns how many.
 func (v *vault) pushPending(ctx context.Context, session *opener.Client, o *openVault) (pushed int, err error) {
 	for range maxRaces {
-		w, err := v.waiting(o.id)
+		w, lines, err := v.waiting(o.id)
 		if err != nil || len(w.Add)+len(w.Remove) == 0 {
 			return 0, err
 		}
-		next, deleted, err := v.pushDeks(ctx, session, o, w.Update)
+		next, deleted, err := v.pushDeks(ctx, session, o, w)
 		if errors.Is(err, &opener.Error{Kind: opener.Conflict}) {
 			if err := v.catchUp(ctx, session, o, nil); err != nil {
 				return 0, err
@@ -139,7 +110,7 @@ func (v *vault) pushPending(ctx context.Context, session *opener.Client, o *open
 		}
 		// This device has the keyring that holds them before it forgets them:
 		// whatever ends it in between, it unlocks with them, also without network.
-		if err := v.writeFile(ctx, o, next, nil); err != nil {
+		if err := v.writeFile(ctx, o, next, stored(lines, deleted)); err != nil {
 			return 0, err
 		}
 		if o.noted != o.loaded.Pins {
@@ -153,8 +124,15 @@ func (v *vault) pushPending(ctx context.Context, session *opener.Client, o *open
 	return 0, control.Errorf(control.CodeUnreachable, "They are tried again at the next refresh.", "vault %q: other writers were first %d times", v.name, maxRaces)
 }
 
+// stored are the lines of what was stored. The vault file may have lost them.
+func stored(lines []vaultfile.Revision, deleted []keyring.DEK) []vaultfile.Revision {
+	return slices.DeleteFunc(lines, func(line vaultfile.Revision) bool {
+		return slices.ContainsFunc(deleted, func(e keyring.DEK) bool { return e.Revision == line.Revision })
+	})
+}
+
 // dropPushed forgets what the backend has now, and marks what was deleted elsewhere.
-func (v *vault) dropPushed(ctx context.Context, o *openVault, w keeper.Waiting, deleted []keyring.DEK) error {
+func (v *vault) dropPushed(ctx context.Context, o *openVault, w keyring.Update, deleted []keyring.DEK) error {
 	st := v.d.state.Vault(o.id)
 	gone := map[id.Revision]bool{}
 	for _, e := range deleted {

@@ -31,7 +31,7 @@ func (h *handler) Rotate(ctx context.Context, call *control.Call, req *control.R
 		if err := v.rotate(ctx, o, asker(call)); err != nil {
 			return nil, err
 		}
-		r = &control.RotateReply{Vault: v.name, KEK: o.loaded.KEK}
+		r = &control.RotateReply{Vault: v.name, KEK: o.loaded.Pins.Deks.KEK}
 		if req.Deks {
 			r.Renewed, r.Left, r.Pending, err = v.renewDEKs(ctx, o, asker(call))
 		}
@@ -44,32 +44,31 @@ type rotation struct {
 	members *keyring.Members
 	newest  uint64 // the newest KEK
 	inUse   uint64 // the KEK that deks is written under
-	owner   bool
-	// mayRetire: this identity may retire older KEKs.
-	mayRetire bool
+	owner   bool   // it makes and retires KEKs
+	writer  bool   // it may wrap the keys by the newest
+	opens   bool   // it has opened the newest
 }
 
 func (o *openVault) rotation() (rotation, error) {
-	return o.rotationOf(o.keyring.Members, o.loaded.KEK)
+	return o.rotationOf(o.keyring.Members, o.loaded)
 }
 
-// rotationOf is rotation of members with a deks that is written under inUse.
-func (o *openVault) rotationOf(members []byte, inUse uint64) (r rotation, err error) {
+// rotationOf is rotation of members with what was loaded of them.
+func (o *openVault) rotationOf(members []byte, l *keeper.Loaded) (r rotation, err error) {
 	if r.members, err = keyring.ParseMembers(members, o.id); err != nil {
 		return r, fmt.Errorf("read keyring: %w", err)
 	}
-	r.newest, r.inUse = r.members.KEK(), inUse
+	r.newest, r.inUse, r.opens = r.members.KEK(), l.Pins.Deks.KEK, l.OpensKEK
 	me, ok := r.members.Identity(o.identity)
 	r.owner = ok && me.Role == keyring.Owner
-	by, _, _ := r.members.KEKMadeBy(r.newest)
-	r.mayRetire = r.owner || by == o.identity
+	r.writer = ok && me.Role != keyring.Reader
 	return r, nil
 }
 
 // unfinished tells whether an earlier rotation, or a change of membership, left
 // steps for this identity to do.
 func (r *rotation) unfinished() bool {
-	return r.inUse < r.newest || len(r.members.KEKs()) > 1 && r.mayRetire
+	return r.inUse < r.newest && r.writer && r.opens || len(r.members.KEKs()) > 1 && r.owner
 }
 
 // left says what is left of a rotation, for whomever, and who does it: "" when
@@ -80,10 +79,12 @@ func (r *rotation) left(vault string) string {
 	switch older := len(r.members.KEKs()) - 1; {
 	case r.members.RotationDue():
 		what = fmt.Sprintf("an identity was removed or changed its passphrase, and KEK %d, which it knew, isn't replaced yet", r.newest)
+	case !r.opens:
+		what = fmt.Sprintf("KEK %d was made, and its seal to this device's identity doesn't open: KEK %d stays in use", r.newest, r.inUse)
 	case r.inUse < r.newest:
-		what, mayDo = fmt.Sprintf("KEK %d was made, and the keys are still wrapped by KEK %d", r.newest, r.inUse), true
+		what, mayDo = fmt.Sprintf("KEK %d was made, and the keys are still wrapped by KEK %d", r.newest, r.inUse), r.writer
 	case older > 0:
-		what, mayDo = fmt.Sprintf("the keys are wrapped by KEK %d, and %d older isn't retired yet", r.newest, older), r.mayRetire
+		what, mayDo = fmt.Sprintf("the keys are wrapped by KEK %d, and %d older isn't retired yet", r.newest, older), r.owner
 		if older > 1 {
 			what = fmt.Sprintf("the keys are wrapped by KEK %d, and %d older aren't retired yet", r.newest, older)
 		}
@@ -113,7 +114,7 @@ func (v *vault) rotate(ctx context.Context, o *openVault, ask opener.Asker) erro
 	if err != nil {
 		return err
 	}
-	if before.inUse == before.newest || before.members.RotationDue() {
+	if before.inUse == before.newest || !before.opens || before.members.RotationDue() {
 		if !before.owner {
 			return control.Errorf(control.CodeRefused, "An owner of the vault can do it.", "this device's identity is a member of vault %q, and only owners make a new KEK", v.name)
 		}
@@ -127,11 +128,10 @@ func (v *vault) rotate(ctx context.Context, o *openVault, ask opener.Asker) erro
 
 // finishRotation does what is left after the new KEK was made.
 func (v *vault) finishRotation(ctx context.Context, session *opener.Client, o *openVault) error {
-	always := func(rotation) bool { return true }
-	if err := v.step(ctx, session, o, keeper.StepRewrap, always); err != nil {
+	if err := v.step(ctx, session, o, keeper.StepRewrap, func(now rotation) bool { return now.writer && now.opens }); err != nil {
 		return err
 	}
-	return v.step(ctx, session, o, keeper.StepRetire, func(now rotation) bool { return now.mayRetire })
+	return v.step(ctx, session, o, keeper.StepRetire, func(now rotation) bool { return now.owner })
 }
 
 // step does one write of a rotation, and does it again on top of what others
@@ -244,7 +244,7 @@ func (v *vault) tidyRotation(ctx context.Context, o *openVault) {
 		v.d.log.Warn("KEK can't be rotated; the next refresh tries again", "vault", v.name, "err", err)
 		return
 	}
-	v.d.log.Info("KEK rotated", "vault", v.name, "from", began, "to", o.loaded.KEK)
+	v.d.log.Info("KEK rotated", "vault", v.name, "from", began, "to", o.loaded.Pins.Deks.KEK)
 }
 
 func (v *vault) tidyRotate(ctx context.Context, o *openVault, due bool) error {

@@ -132,9 +132,9 @@ func (v *vault) unfinishedRotation() string {
 		v.mu.Unlock()
 		return ""
 	}
-	members, inUse := o.keyring.Members, o.loaded.KEK
+	members, loaded := o.keyring.Members, o.loaded
 	v.mu.Unlock()
-	r, err := o.rotationOf(members, inUse)
+	r, err := o.rotationOf(members, loaded)
 	if err != nil {
 		v.d.log.Error("rotation can't be looked at", "vault", v.name, "err", err)
 		return ""
@@ -163,11 +163,12 @@ func (o *openVault) describe(s *control.VaultStatus) {
 	s.State, s.ID, s.Identity, s.UnlockedAt = control.VaultUnlocked, o.id.String(), o.identity.String(), &since
 	s.LeaseEnds, s.LastRefresh, s.Offline = &leaseEnds, &refreshed, o.offline
 	s.Keys, s.Waiting, s.Pending = len(o.keys), o.waiting, o.pending
-	s.Epoch, s.KEKVersion = o.loaded.Pins.Deks.Epoch, o.loaded.KEK
+	s.Epoch, s.KEKVersion = o.loaded.Pins.Deks.Epoch, o.loaded.Pins.Deks.KEK
 	s.Keeper, s.Damaged = o.keeper.PID(), o.damaged
 	for _, f := range o.keys {
 		if f.problem != "" {
 			s.Damaged = append(s.Damaged, f.problem)
 		}
 	}
+	s.Missing = o.missing()
 }

@@ -6,6 +6,7 @@ import (
 
 	"vigil/internal/id"
 	"vigil/internal/keeper"
+	"vigil/internal/keyring"
 	"vigil/internal/opener"
 	"vigil/internal/vaultfile"
 )
@@ -22,7 +23,7 @@ func TestAPolicyOfALaterVersion(t *testing.T) {
 	o := &openVault{}
 	item := keeper.Item{Key: 1, Item: id.NewItem(), Revision: id.NewRevision(), Meta: text}
 	for n := range 3 {
-		changed := o.take(&keeper.Loaded{Items: []keeper.Item{item}}, opener.Fetched{}, vaultfile.New(id.Vault{}), keeper.Waiting{})
+		changed := o.take(&keeper.Loaded{Items: []keeper.Item{item}}, opener.Fetched{}, vaultfile.New(id.Vault{}), keyring.Update{})
 		if changed != (n == 0) {
 			t.Errorf("load %d: changed: %v", n+1, changed)
 		}
@@ -33,7 +34,7 @@ func TestAPolicyOfALaterVersion(t *testing.T) {
 		item.Meta = nil
 	}
 	item.Problem = "it doesn't open"
-	o.take(&keeper.Loaded{Items: []keeper.Item{item}}, opener.Fetched{}, vaultfile.New(id.Vault{}), keeper.Waiting{})
+	o.take(&keeper.Loaded{Items: []keeper.Item{item}}, opener.Fetched{}, vaultfile.New(id.Vault{}), keyring.Update{})
 	if f := o.facts[item.Revision]; f.problem != item.Problem {
 		t.Fatalf("damaged meanwhile: %+v", f)
 	}

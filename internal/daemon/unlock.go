@@ -9,11 +9,13 @@ import (
 	"sync"
 	"time"
 
+	"vigil/internal/backend"
 	"vigil/internal/control"
 	"vigil/internal/id"
 	"vigil/internal/keeper"
 	"vigil/internal/opener"
 	"vigil/internal/refresh"
+	"vigil/internal/ring"
 	"vigil/internal/state"
 	"vigil/internal/unixsock"
 	"vigil/internal/vaultfile"
@@ -86,7 +88,7 @@ func (v *vault) openWith(ctx context.Context, passphrase *os.File, ask opener.As
 		return nil, err
 	}
 	st := v.d.state.Vault(vaultID)
-	pins, err := st.Pins()
+	seen, err := v.seen(st)
 	if err != nil {
 		return nil, err
 	}
@@ -105,9 +107,13 @@ func (v *vault) openWith(ctx context.Context, passphrase *os.File, ask opener.As
 	// A lock doesn't wait for a keeper that has stopped.
 	defer context.AfterFunc(ctx, k.Close)()
 	o := v.newOpen(k, vaultID)
-	f, unlocked, err := v.openBoth(ctx, o, opener.Unlock{
-		Place: v.place(vaultID, identity), Offline: off, KeepOffline: v.keepOffline(),
-	}, passphrase, ask)
+	if o.known, err = known(st, seen); err != nil {
+		k.Close()
+		return nil, err
+	}
+	f, unlocked, err := v.openBoth(ctx, o, opener.Request{Seen: &seen, Unlock: &opener.Unlock{
+		Place: v.place(vaultID, identity), Passphrase: 1, Keeper: 2, Offline: off, KeepOffline: v.keepOffline(),
+	}}, passphrase, ask)
 	if err != nil {
 		k.Close()
 		v.deniedAtUnlock(ctx, st, err)
@@ -124,16 +130,71 @@ func (v *vault) openWith(ctx context.Context, passphrase *os.File, ask opener.As
 	if err := v.rememberShare(ctx, st, unlocked); err != nil {
 		v.d.log.Warn("no share is kept for the time without network", "vault", v.name, "err", err)
 	}
-	if err := v.load(ctx, o, keeper.Pins(pins), unlocked.Keyring, f); err != nil {
+	if err := v.loadFirst(ctx, o, unlocked, seen.Kept, f); err != nil {
 		k.Close()
 		return nil, err
 	}
 	return o, nil
 }
 
+// loadFirst loads what the opener fetched. A deks that isn't to be used must
+// not keep anybody from what they had: the one that this device has kept takes
+// its place, and what is wrong is shown.
+func (v *vault) loadFirst(ctx context.Context, o *openVault, unlocked *opener.Unlocked, kept opener.Fetched, f *vaultfile.File) error {
+	err := v.load(ctx, o, unlocked.Keyring, f)
+	if refused := unlocked.Refused; refused != nil && err == nil {
+		o.refused = openerError(v.name, refused)
+	}
+	if err == nil || kept.Deks == nil || !refusedKeyring(err) {
+		return err
+	}
+	last := unlocked.Keyring
+	last.Deks, last.DeksVersion = kept.Deks, kept.DeksVersion
+	if v.load(ctx, o, last, f) != nil {
+		return err
+	}
+	o.refused = err
+	return nil
+}
+
+// refusedKeyring tells whether err is about what a keyring holds.
+func refusedKeyring(err error) bool {
+	return errors.Is(err, keeper.ErrDamaged) || errors.Is(err, keeper.ErrRollback)
+}
+
+// seen is what this device has accepted of the keyring. A copy that can't be read
+// is left out: the pins hold without it, if not as much.
+func (v *vault) seen(st *state.Vault) (opener.Seen, error) {
+	pins, err := st.Pins()
+	if err != nil {
+		return opener.Seen{}, err
+	}
+	seen := opener.Seen{Members: pins.Members, Deks: pins.Deks}
+	k, err := st.Keyring()
+	switch {
+	case err == nil:
+		seen.Kept = opener.Fetched{
+			Members: k.Members, MembersVersion: backend.Version(k.MembersVersion),
+			Deks: k.Deks, DeksVersion: backend.Version(k.DeksVersion),
+		}
+	case !errors.Is(err, state.ErrNone):
+		v.d.log.Warn("the keyring kept on this device can't be read", "vault", v.name, "err", err)
+	}
+	return seen, nil
+}
+
+// known is the same for a keeper.
+func known(st *state.Vault, seen opener.Seen) (keeper.Known, error) {
+	replaced, err := st.Replaced()
+	return keeper.Known{
+		Known:    ring.Known{Pins: ring.Pins{Members: seen.Members, Deks: seen.Deks}, Last: seen.Kept.Deks},
+		Replaced: replaced,
+	}, err
+}
+
 // openBoth opens the identity and, while the opener is at it, gives the keeper
 // the vault file. The first of the two to fail ends the other.
-func (v *vault) openBoth(ctx context.Context, o *openVault, job opener.Unlock, passphrase *os.File, ask opener.Asker) (*vaultfile.File, *opener.Unlocked, error) {
+func (v *vault) openBoth(ctx context.Context, o *openVault, req opener.Request, passphrase *os.File, ask opener.Asker) (*vaultfile.File, *opener.Unlocked, error) {
 	both, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var given sync.WaitGroup
@@ -148,7 +209,7 @@ func (v *vault) openBoth(ctx context.Context, o *openVault, job opener.Unlock, p
 			cancel(fileErr)
 		}
 	})
-	unlocked, err := v.handOver(both, o.keeper, job, passphrase, ask)
+	unlocked, err := v.handOver(both, o.keeper, req, passphrase, ask)
 	if err != nil {
 		cancel(err)
 	}
@@ -173,14 +234,13 @@ func (v *vault) identityOf(st *state.Vault) (identity id.Identity, err error) {
 }
 
 // handOver connects an opener with the keeper, and lets it open the identity.
-func (v *vault) handOver(ctx context.Context, k *keeper.Client, job opener.Unlock, passphrase *os.File, ask opener.Asker) (*opener.Unlocked, error) {
+func (v *vault) handOver(ctx context.Context, k *keeper.Client, req opener.Request, passphrase *os.File, ask opener.Asker) (*opener.Unlocked, error) {
 	var reply opener.Reply
-	job.Passphrase, job.Keeper = 1, 2
 	attach := func(ctx context.Context, end *os.File) error {
 		_, err := k.AttachIdentity(ctx, end)
 		return err
 	}
-	if err := v.between(ctx, attach, []*os.File{passphrase}, opener.Request{Unlock: &job}, &reply, ask); err != nil {
+	if err := v.between(ctx, attach, []*os.File{passphrase}, req, &reply, ask); err != nil {
 		return nil, err
 	}
 	if reply.Unlock == nil {
@@ -269,6 +329,9 @@ func (v *vault) install(ctx context.Context, o *openVault) error {
 	v.open = o
 	if o.noted == o.loaded.Pins { // else load has said what can't be kept
 		v.problem = nil
+	}
+	if o.refused != nil {
+		v.problem = control.AsError(o.refused)
 	}
 	v.mu.Unlock()
 	v.show(o)

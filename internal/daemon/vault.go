@@ -63,14 +63,15 @@ type openVault struct {
 	leaseEnds  time.Time
 	offline    bool // unlocked from what the device keeps
 	offlineWhy string
+	refused    error // why the keyring is the kept one; nil: it's the backend's
 
 	stale   chan struct{}   // holds a token while the keys to list when locked aren't kept yet
-	sealing []keyring.Seal  // of the KEK that the write under way wraps by
 	given   *vaultfile.File // the keeper has it; nil: none, or nobody knows
 	file    *vaultfile.File // as it was loaded
 	keyring opener.Fetched
 	loaded  *keeper.Loaded
 	noted   keeper.Pins                             // the newest that the device state has
+	known   keeper.Known                            // what the device state had before; Replaced is as it is now
 	kept    struct{ members, deks backend.Version } // of the keyring in it
 	facts   map[id.Revision]*fact
 	keys    []*fact // those in use, sorted by name
@@ -88,7 +89,21 @@ type fact struct {
 	to       []agentproto.Destination
 	reported string // why it can't be used, as the keeper says
 	problem  string // the same, or what the front finds wrong
-	pending  bool   // the backend doesn't have it yet
+	state    keeper.ItemState
+	pending  bool // the backend doesn't have it yet
+}
+
+// refusal is why the key doesn't sign, or "".
+func (f *fact) refusal() string {
+	switch {
+	case f.problem != "":
+		return f.problem
+	case f.state == keeper.ItemHeld:
+		return "a newer revision of the key restricts its use further, and is missing from this device's vault file"
+	case f.state == keeper.ItemReplaced:
+		return "a newer revision of the key was here, and is missing from the vault file now"
+	}
+	return ""
 }
 
 func newVault(d *Daemon, c config.Vault) *vault {
@@ -210,10 +225,10 @@ func (v *vault) show(o *openVault) {
 			continue // damaged: there is nothing to list
 		}
 		k := sshagent.VaultKey{
-			ID: f.key, Signer: vaultSigner{o.keeper}, Refusal: f.problem,
+			ID: f.key, Signer: vaultSigner{o.keeper}, Refusal: f.refusal(),
 			Blob: f.meta.Public, Comment: f.label(), To: f.to, Confirm: f.meta.Policy.Confirm,
 		}
-		if f.problem != "" {
+		if k.Refusal != "" {
 			k.Signer = nil
 		}
 		if len(f.meta.Certificate) > 0 {
@@ -291,7 +306,7 @@ func (v *vault) remembered() ([]state.PublicKey, error) {
 
 // take makes facts of what the keeper loaded, keeping those it knows, and
 // reports whether there are others than before.
-func (o *openVault) take(l *keeper.Loaded, keyring opener.Fetched, f *vaultfile.File, w keeper.Waiting) (changed bool) {
+func (o *openVault) take(l *keeper.Loaded, fetched opener.Fetched, f *vaultfile.File, w keyring.Update) (changed bool) {
 	facts := make(map[id.Revision]*fact, len(l.Items))
 	keys := make([]*fact, 0, len(l.Items))
 	for i := range l.Items {
@@ -300,7 +315,8 @@ func (o *openVault) take(l *keeper.Loaded, keyring opener.Fetched, f *vaultfile.
 		if known == nil || it.Meta != nil || it.Problem != known.reported {
 			known, changed = newFact(it), true
 		}
-		known.key, known.pending = it.Key, false
+		changed = changed || known.state != it.State
+		known.key, known.state, known.pending = it.Key, it.State, false
 		facts[it.Revision] = known
 		keys = append(keys, known)
 	}
@@ -312,7 +328,7 @@ func (o *openVault) take(l *keeper.Loaded, keyring opener.Fetched, f *vaultfile.
 	})
 	changed = changed || len(facts) != len(o.facts)
 	l.Items = nil
-	o.loaded, o.keyring, o.facts, o.keys = l, keyring, facts, keys
+	o.loaded, o.keyring, o.facts, o.keys = l, fetched, facts, keys
 	o.waiting = l.Waiting
 	o.pending = len(w.Add) + len(w.Remove)
 	for _, e := range w.Add {

@@ -44,7 +44,6 @@ func (v *vault) write(ctx context.Context, o *openVault, c change) (pending bool
 		return false, openerError(v.name, err)
 	}
 	w := &writing{change: c, update: keyring.Update{Remove: c.remove}}
-	defer func() { o.sealing = nil }()
 	for range maxRaces {
 		deks, err := v.writeOnce(ctx, session, o, w)
 		switch {
@@ -60,25 +59,20 @@ func (v *vault) write(ctx context.Context, o *openVault, c change) (pending bool
 	return false, control.Errorf(control.CodeUnreachable, "Try again. Nothing was changed.", "vault %q: other writers were first %d times", v.name, maxRaces)
 }
 
-// writing is a change under way: its revisions are sealed once.
+// writing is a change under way: its revisions are sealed once. They wait, for
+// whichever KEK is the newest when they are stored.
 type writing struct {
 	change
 	update keyring.Update
 	lines  []vaultfile.Revision
-	seals  []keyring.Seal // of the KEK that wraps the additions
 }
 
-// sealOnce makes the new revisions. Until the write is over, the keeper keeps
-// the KEK that wraps them: a rotation may retire it meanwhile.
+// sealOnce makes the new revisions.
 func (v *vault) sealOnce(ctx context.Context, o *openVault, w *writing) (err error) {
 	if w.seal == nil || w.update.Add != nil {
 		return nil
 	}
-	if w.lines, w.update.Add, err = sealed(w.seal(ctx, o)); err != nil {
-		return err
-	}
-	w.seals, err = v.sealsOf(o, w.update)
-	o.sealing = w.seals
+	w.lines, w.update.Add, err = sealed(w.seal(ctx, o))
 	return err
 }
 
@@ -157,7 +151,7 @@ func (v *vault) reload(ctx context.Context, o *openVault, keyring opener.Fetched
 }
 
 func (v *vault) reloadWith(ctx context.Context, o *openVault, keyring opener.Fetched, f *vaultfile.File) error {
-	err := v.load(ctx, o, o.loaded.Pins, keyring, f)
+	err := v.load(ctx, o, keyring, f)
 	v.show(o) // what the keeper has taken in serves, even when this device can't note it down
 	return err
 }
@@ -197,7 +191,7 @@ func (v *vault) writeFile(ctx context.Context, o *openVault, keyrings opener.Fet
 	}
 	opens := func(r *vaultfile.Revision) bool {
 		f := o.facts[r.Revision]
-		return fresh[r.Revision] || f != nil && f.problem == ""
+		return fresh[r.Revision] || f != nil && f.reported == ""
 	}
 	// While the file is flushed, the keeper loads what it will hold, and this
 	// device keeps the keyring (remember does it again should that fail). Nothing
@@ -215,7 +209,7 @@ func (v *vault) writeFile(ctx context.Context, o *openVault, keyrings opener.Fet
 			return nil, err
 		}
 		meanwhile.Go(func() { _ = v.keepKeyring(ctx, o, keyrings) })
-		meanwhile.Go(func() { ready, loadErr = v.loadKeeper(ctx, o, o.loaded.Pins, keyrings, next) })
+		meanwhile.Go(func() { ready, loadErr = v.loadKeeper(ctx, o, keyrings, next) })
 		return next.EncodeAll(), nil
 	})
 	meanwhile.Wait()

@@ -64,6 +64,10 @@ const (
 	labelDeksMAC = "vigil v1 deks mac"
 	labelMeta    = "vigil v1 meta"
 	labelSecret  = "vigil v1 secret"
+
+	// What waits on a device for the backend is no part of the format.
+	labelOwn     = "vigil device own key"
+	labelWaiting = "vigil device waiting"
 )
 
 // Context binds a seal to its place: a label and fields, each preceded by its
@@ -97,8 +101,6 @@ type Binding struct {
 	Revision id.Revision
 	// Parents as the vault file has them: sorted by keyring.SortParents.
 	Parents []id.Revision
-	// Epoch of the manifest that the revision's writer last saw.
-	Epoch uint64
 }
 
 func (b Binding) context(label string) Context {
@@ -106,7 +108,7 @@ func (b Binding) context(label string) Context {
 	for _, p := range b.Parents {
 		parents = append(parents, p[:]...)
 	}
-	return NewContext(label, b.Vault[:], b.Item[:], b.Revision[:], parents, Uint(b.Epoch))
+	return NewContext(label, b.Vault[:], b.Item[:], b.Revision[:], parents)
 }
 
 func unlockContext(vault id.Vault, identity id.Identity, k keyring.KDF) Context {
@@ -123,6 +125,18 @@ func halvesContext(vault id.Vault, identity id.Identity, pub *keyring.Public) Co
 
 func kekContext(vault id.Vault, identity id.Identity, version uint64) Context {
 	return NewContext(labelKEK, vault[:], identity[:], Uint(version))
+}
+
+func waitingContext(vault id.Vault, identity id.Identity, e *keyring.DEK) Context {
+	parents := make([]byte, 0, len(e.Parents)*len(id.Revision{}))
+	for _, p := range e.Parents {
+		parents = append(parents, p[:]...)
+	}
+	tightens := uint64(0)
+	if e.Tightens {
+		tightens = 1
+	}
+	return NewContext(labelWaiting, vault[:], identity[:], e.Item[:], e.Revision[:], parents, e.Line[:], Uint(tightens))
 }
 
 func dekContext(vault id.Vault, item id.Item, revision id.Revision, kek uint64) Context {

@@ -90,8 +90,8 @@ func found(t testing.TB, f *founder) *keyring.Members {
 }
 
 func (f *founder) mac(vault id.Vault) keyring.MACFunc {
-	return func(version uint64, stored []byte) ([32]byte, error) {
-		return envelope.DeksMAC(f.kek, vault, version, stored)
+	return func(version uint64, hash id.Hash) ([32]byte, error) {
+		return envelope.DeksMAC(f.kek, vault, version, hash)
 	}
 }
 
@@ -102,7 +102,7 @@ func TestAVaultFromInitToSecret(t *testing.T) {
 	f := newFounder(t, alloc)
 	m := found(t, f)
 	vault := m.Vault()
-	deks, err := keyring.NewDeks(m).Encode(f.mac(vault))
+	deks, err := keyring.NewDeks(m).Encode(f.halves, f.mac(vault))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,27 +148,27 @@ func TestAVaultFromInitToSecret(t *testing.T) {
 	if err := envelope.NewKey(dek); err != nil {
 		t.Fatal(err)
 	}
-	b := envelope.Binding{Vault: vault, Item: id.NewItem(), Revision: id.NewRevision(), Epoch: d.Epoch()}
-	wrapped, err := envelope.WrapDEK(kek, dek, vault, b.Item, b.Revision, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := envelope.Binding{Vault: vault, Item: id.NewItem(), Revision: id.NewRevision()}
 	meta, err := (&vaultfile.Meta{Name: "work", Public: []byte("public")}).Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
-	rev := vaultfile.Revision{Item: b.Item, Revision: b.Revision, Epoch: b.Epoch}
+	rev := vaultfile.Revision{Item: b.Item, Revision: b.Revision}
 	if rev.Meta, err = envelope.SealMeta(dek, b, meta); err != nil {
 		t.Fatal(err)
 	}
 	if rev.Secret, err = envelope.SealSecret(dek, b, []byte("the private key")); err != nil {
 		t.Fatal(err)
 	}
-	d, _, err = d.Apply(keyring.Update{Add: []keyring.DEK{{Item: b.Item, Revision: b.Revision, KEK: 1, Wrapped: wrapped}}}, m, 1700000000)
+	added := keyring.DEK{Item: b.Item, Revision: b.Revision, Line: rev.Sum()}
+	if err := envelope.WrapDEK(&added, kek, dek, vault, 1); err != nil {
+		t.Fatal(err)
+	}
+	d, _, err = d.Apply(keyring.Update{Add: []keyring.DEK{added}}, m, 1700000000)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if deks, err = d.Encode(f.mac(vault)); err != nil {
+	if deks, err = d.Encode(f.halves, f.mac(vault)); err != nil {
 		t.Fatal(err)
 	}
 	file, err := vaultfile.New(vault).Add(rev).Encode()
@@ -187,13 +187,13 @@ func TestAVaultFromInitToSecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := parsed.States(d, nil); len(got) != 1 || got[0] != vaultfile.Ready {
+	if got := parsed.See(d, nil).States; len(got) != 1 || got[0] != vaultfile.Ready {
 		t.Fatalf("states are %v, want one ready", got)
 	}
 	line := parsed.Revisions()[0]
 	entry, _ := d.Lookup(line.Revision)
 	clear(dek)
-	if err := envelope.UnwrapDEK(dek, kek, vault, entry); err != nil {
+	if err := envelope.UnwrapDEK(dek, &entry, kek, vault, 1); err != nil {
 		t.Fatal(err)
 	}
 	secret := alloc(envelope.OpenSize(line.Secret))

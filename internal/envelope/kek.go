@@ -73,31 +73,68 @@ func (h *Halves) OpenKEK(dst []byte, s keyring.Seal, vault id.Vault) (err error)
 	return nil
 }
 
-// WrapDEK seals a DEK under KEK version for one revision of an item.
-func WrapDEK(kek, dek []byte, vault id.Vault, item id.Item, revision id.Revision, version uint64) (out [keyring.WrappedDEKSize]byte, err error) {
-	if len(dek) != KeySize {
-		return out, fmt.Errorf("wrap DEK: %w", ErrSize)
-	}
-	sealed, err := Seal(kek, dekContext(vault, item, revision, version), dek)
-	if err != nil {
-		return out, fmt.Errorf("wrap DEK: %w", err)
-	}
-	copy(out[:], sealed)
-	return out, nil
+// WrapDEK seals a DEK under KEK version, as e.Wrapped.
+func WrapDEK(e *keyring.DEK, kek, dek []byte, vault id.Vault, version uint64) error {
+	return wrap(e, kek, dek, dekContext(vault, e.Item, e.Revision, version))
 }
 
-// UnwrapDEK opens a DEK into dst (KeySize bytes of guarded memory) with the KEK
-// of version e.KEK.
-func UnwrapDEK(dst, kek []byte, vault id.Vault, e keyring.DEK) error {
-	if err := Open(dst, kek, dekContext(vault, e.Item, e.Revision, e.KEK), e.Wrapped[:]); err != nil {
+// UnwrapDEK opens what WrapDEK sealed into dst (KeySize bytes of guarded memory).
+func UnwrapDEK(dst []byte, e *keyring.DEK, kek []byte, vault id.Vault, version uint64) error {
+	return unwrap(dst, e, kek, dekContext(vault, e.Item, e.Revision, version))
+}
+
+// OwnKey derives into dst (KeySize bytes of guarded memory) the key that wraps
+// what an identity's device keeps for the backend. It comes of both private
+// halves, so nothing that waits opens, or can be made, without the two factors.
+func OwnKey(dst, seeds []byte, vault id.Vault, identity id.Identity) (err error) {
+	if len(dst) != KeySize || len(seeds) != HalvesSize {
+		return fmt.Errorf("derive own key: %w", ErrSize)
+	}
+	info := string(NewContext(labelOwn, vault[:], identity[:]))
+	guard.Do(func() {
+		var key []byte
+		if key, err = hkdf.Key(sha256.New, seeds, nil, info, KeySize); err != nil {
+			return
+		}
+		copy(dst, key)
+		guard.Wipe(key)
+	})
+	return err
+}
+
+// WrapWaiting seals a DEK under an identity's own key, with all that the
+// manifest will say of its revision.
+func WrapWaiting(e *keyring.DEK, own, dek []byte, vault id.Vault, identity id.Identity) error {
+	return wrap(e, own, dek, waitingContext(vault, identity, e))
+}
+
+// UnwrapWaiting opens what WrapWaiting sealed into dst.
+func UnwrapWaiting(dst []byte, e *keyring.DEK, own []byte, vault id.Vault, identity id.Identity) error {
+	return unwrap(dst, e, own, waitingContext(vault, identity, e))
+}
+
+func wrap(e *keyring.DEK, key, dek []byte, c Context) error {
+	if len(dek) != KeySize {
+		return fmt.Errorf("wrap DEK: %w", ErrSize)
+	}
+	sealed, err := Seal(key, c, dek)
+	if err != nil {
+		return fmt.Errorf("wrap DEK: %w", err)
+	}
+	copy(e.Wrapped[:], sealed)
+	return nil
+}
+
+func unwrap(dst []byte, e *keyring.DEK, key []byte, c Context) error {
+	if err := Open(dst, key, c, e.Wrapped[:]); err != nil {
 		return fmt.Errorf("unwrap DEK of revision %v: %w", e.Revision, err)
 	}
 	return nil
 }
 
-// DeksMAC returns the MAC of a deks object under KEK version: HMAC-SHA256 over
-// its stored bytes, keyed by HKDF-SHA256 of the KEK without salt.
-func DeksMAC(kek []byte, vault id.Vault, version uint64, stored []byte) (mac [keyring.MACSize]byte, err error) {
+// DeksMAC returns the MAC of a manifest under KEK version: HMAC-SHA256 over its
+// hash, keyed by HKDF-SHA256 of the KEK without salt.
+func DeksMAC(kek []byte, vault id.Vault, version uint64, hash id.Hash) (mac [keyring.MACSize]byte, err error) {
 	if len(kek) != KeySize {
 		return mac, fmt.Errorf("authenticate deks: %w", ErrSize)
 	}
@@ -109,7 +146,7 @@ func DeksMAC(kek []byte, vault id.Vault, version uint64, stored []byte) (mac [ke
 		}
 		defer guard.Wipe(key)
 		h := hmac.New(sha256.New, key)
-		h.Write(stored)
+		h.Write(hash[:])
 		h.Sum(mac[:0])
 	})
 	return mac, err

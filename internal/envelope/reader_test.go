@@ -26,6 +26,7 @@ type factors struct {
 	Share      []byte             `json:"share"`
 	MembersPin keyring.MembersPin `json:"membersPin"`
 	DeksPin    keyring.DeksPin    `json:"deksPin"`
+	LastDeks   []byte             `json:"-"` // the object of the pin
 }
 
 // opened is what a reader gets out of a vault.
@@ -101,18 +102,28 @@ func read(o objects, f factors) (*opened, error) {
 	if err != nil {
 		return nil, err
 	}
-	mac := func(kek uint64, stored []byte) ([32]byte, error) {
-		if out.keks[kek] == nil {
-			return [32]byte{}, fmt.Errorf("KEK %d isn't known", kek)
-		}
-		return envelope.DeksMAC(out.keks[kek], vault, kek, stored)
+	if err := d.CheckChain(m); err != nil {
+		return nil, at("deks", err)
+	}
+	if out.keks[d.KEK()] == nil {
+		return nil, &stageError{"deks kek", errors.New("not sealed to this identity")}
+	}
+	mac := func(kek uint64, hash id.Hash) ([32]byte, error) {
+		return envelope.DeksMAC(out.keks[kek], vault, kek, hash)
 	}
 	if err := d.Verify(m, mac); err != nil {
 		return nil, at("deks", err)
 	}
-	states := file.States(d, nil)
+	if err := follows(d, f); err != nil {
+		return nil, at("deks", err)
+	}
+	states := file.See(d, nil).States
 	for i, v := range file.Revisions() {
-		if states[i] != vaultfile.Ready {
+		switch states[i] {
+		case vaultfile.Ready:
+		case vaultfile.Unusable:
+			return nil, &stageError{"vault line", errors.New("not the line that the manifest names")}
+		default:
 			continue
 		}
 		item, err := openItem(vault, v, d, out.keks)
@@ -122,6 +133,18 @@ func read(o objects, f factors) (*opened, error) {
 		out.items = append(out.items, item)
 	}
 	return out, nil
+}
+
+// follows checks a manifest against the last one that the device accepted.
+func follows(d *keyring.Deks, f factors) error {
+	if f.LastDeks == nil {
+		return nil
+	}
+	last, err := keyring.ParseDeks(f.LastDeks, d.Vault())
+	if err != nil {
+		return err
+	}
+	return d.Follows(last)
 }
 
 func unlock(m *keyring.Members, f factors) (*opened, error) {
@@ -148,10 +171,9 @@ func unlock(m *keyring.Members, f factors) (*opened, error) {
 			continue
 		}
 		kek := make([]byte, 32)
-		if err := halves.OpenKEK(kek, seal, m.Vault()); err != nil {
-			return nil, at("kek", err)
+		if halves.OpenKEK(kek, seal, m.Vault()) == nil {
+			out.keks[version] = kek
 		}
-		out.keks[version] = kek
 	}
 	return out, nil
 }
@@ -159,10 +181,10 @@ func unlock(m *keyring.Members, f factors) (*opened, error) {
 func openItem(vault id.Vault, v vaultfile.Revision, d *keyring.Deks, keks map[uint64][]byte) (openedItem, error) {
 	entry, _ := d.Lookup(v.Revision)
 	out := openedItem{Item: v.Item, Revision: v.Revision, DEK: make([]byte, 32)}
-	if err := envelope.UnwrapDEK(out.DEK, keks[entry.KEK], vault, entry); err != nil {
+	if err := envelope.UnwrapDEK(out.DEK, &entry, keks[d.KEK()], vault, d.KEK()); err != nil {
 		return out, at("dek", err)
 	}
-	b := envelope.Binding{Vault: vault, Item: v.Item, Revision: v.Revision, Parents: v.Parents, Epoch: v.Epoch}
+	b := envelope.Binding{Vault: vault, Item: v.Item, Revision: v.Revision, Parents: v.Parents}
 	meta := make([]byte, envelope.OpenSize(v.Meta))
 	n, err := envelope.OpenMeta(meta, out.DEK, b, v.Meta)
 	if err != nil {
@@ -226,7 +248,7 @@ func countItems(w *world, keks map[uint64][]byte, vault []byte) (n int, err erro
 	if err != nil {
 		return 0, err
 	}
-	states := file.States(w.d, nil)
+	states := file.See(w.d, nil).States
 	for i, v := range file.Revisions() {
 		if states[i] != vaultfile.Ready {
 			continue

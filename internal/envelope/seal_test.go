@@ -160,11 +160,11 @@ func TestHalvesDontPrint(t *testing.T) {
 func BenchmarkRewrap(b *testing.B) {
 	kek, dek := make([]byte, 32), make([]byte, 32)
 	for b.Loop() {
-		wrapped, err := WrapDEK(kek, dek, [32]byte{}, [16]byte{}, [16]byte{}, 1)
-		if err != nil {
+		var e keyring.DEK
+		if err := WrapDEK(&e, kek, dek, id.Vault{}, 1); err != nil {
 			b.Fatal(err)
 		}
-		if err := Open(dek, kek, dekContext([32]byte{}, [16]byte{}, [16]byte{}, 1), wrapped[:]); err != nil {
+		if err := UnwrapDEK(dek, &e, kek, id.Vault{}, 1); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -180,6 +180,7 @@ func TestContextsStayShort(t *testing.T) {
 		"unlock": unlockContext(id.Vault{}, id.Identity{}, k),
 		"kek":    kekContext(id.Vault{}, id.Identity{}, 1),
 		"dek":    dekContext(id.Vault{}, id.Item{}, id.Revision{}, 1),
+		"waits":  waitingContext(id.Vault{}, id.Identity{}, &keyring.DEK{Parents: make([]id.Revision, keyring.MaxParents)}),
 	} {
 		if len(c) >= 1024 {
 			t.Errorf("context of %s has %d bytes", name, len(c))

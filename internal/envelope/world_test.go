@@ -104,10 +104,13 @@ func newWorld(t testing.TB) *world {
 	w.write(w.c, "c key", 1)
 	w.oldMembers = w.m
 	w.m = must(w.m.Append(w.owner.halves,
-		keyring.AddIdentity{ID: w.member.id, Role: keyring.Member, Public: w.member.public},
-		keyring.SetUnlock{Block: w.member.block(vault)},
-		keyring.SealKEK{Seals: []keyring.Seal{w.member.seal(w.keks[1], vault, 1)}}))(t)
-	w.write(w.a, "a key, edited", 1, first)
+		keyring.AddIdentity{
+			ID: w.member.id, Role: keyring.Member, Public: w.member.public, Block: w.member.block(vault),
+			Seals: []keyring.Seal{w.member.seal(w.keks[1], vault, 1)},
+		}))(t)
+	edited := w.revision(w.a, "a key, edited", 1, first)
+	edited.dek.Tightens = true
+	w.push(edited)
 	left, right := w.revision(w.b, "b key, left", 1, forked), w.revision(w.b, "b key, right", 1, forked)
 	w.push(left, right)
 	w.d = w.apply(keyring.Update{Remove: []id.Item{w.c}})
@@ -125,19 +128,25 @@ func (w *world) rotate() {
 	}}))(w.t)
 	w.d = w.store(must(w.d.Rewrap(w.m, func(e keyring.DEK) ([keyring.WrappedDEKSize]byte, error) {
 		dek := make([]byte, 32)
-		if err := envelope.UnwrapDEK(dek, w.keks[e.KEK], vault, e); err != nil {
+		if err := envelope.UnwrapDEK(dek, &e, w.keks[1], vault, 1); err != nil {
 			return e.Wrapped, err
 		}
-		return envelope.WrapDEK(w.keks[2], dek, vault, e.Item, e.Revision, 2)
+		err := envelope.WrapDEK(&e, w.keks[2], dek, vault, 2)
+		return e.Wrapped, err
 	}))(w.t))
 	w.m = must(w.m.Append(w.owner.halves, keyring.RetireKEK{Version: 1}))(w.t)
 }
 
-func (w *world) mac(kek uint64, stored []byte) ([32]byte, error) {
-	return envelope.DeksMAC(w.keks[kek], w.m.Vault(), kek, stored)
+func (w *world) mac(kek uint64, hash id.Hash) ([32]byte, error) {
+	return envelope.DeksMAC(w.keks[kek], w.m.Vault(), kek, hash)
 }
 
-func (w *world) encode(d *keyring.Deks) []byte { w.t.Helper(); return must(d.Encode(w.mac))(w.t) }
+// encode is what the owner stores. Ed25519 signs the same alike, so it is always
+// the same object.
+func (w *world) encode(d *keyring.Deks) []byte {
+	w.t.Helper()
+	return must(d.Encode(w.owner.halves, w.mac))(w.t)
+}
 
 // store encodes and reads back.
 func (w *world) store(d *keyring.Deks) *keyring.Deks {
@@ -166,7 +175,7 @@ type written struct {
 
 func (w *world) revision(item id.Item, name string, kek uint64, parents ...id.Revision) written {
 	w.t.Helper()
-	b := envelope.Binding{Vault: w.m.Vault(), Item: item, Revision: id.NewRevision(), Parents: keyring.SortParents(parents), Epoch: w.d.Epoch()}
+	b := envelope.Binding{Vault: w.m.Vault(), Item: item, Revision: id.NewRevision(), Parents: keyring.SortParents(parents)}
 	meta := must((&vaultfile.Meta{Name: name, Comment: "Käse", Created: 1700000000, Public: []byte("public key of " + name)}).Encode())(w.t)
 	return w.seal(b, kek, meta, []byte("private key of "+name))
 }
@@ -174,17 +183,16 @@ func (w *world) revision(item id.Item, name string, kek uint64, parents ...id.Re
 func (w *world) seal(b envelope.Binding, kek uint64, meta, secret []byte) written {
 	w.t.Helper()
 	dek := random32()
-	return written{
-		line: vaultfile.Revision{
-			Item: b.Item, Revision: b.Revision, Parents: b.Parents, Epoch: b.Epoch,
-			Meta:   must(envelope.SealMeta(dek, b, meta))(w.t),
-			Secret: must(envelope.SealSecret(dek, b, secret))(w.t),
-		},
-		dek: keyring.DEK{
-			Item: b.Item, Revision: b.Revision, Parents: b.Parents, KEK: kek,
-			Wrapped: must(envelope.WrapDEK(w.keks[kek], dek, b.Vault, b.Item, b.Revision, kek))(w.t),
-		},
+	line := vaultfile.Revision{
+		Item: b.Item, Revision: b.Revision, Parents: b.Parents,
+		Meta:   must(envelope.SealMeta(dek, b, meta))(w.t),
+		Secret: must(envelope.SealSecret(dek, b, secret))(w.t),
 	}
+	e := keyring.DEK{Item: b.Item, Revision: b.Revision, Parents: b.Parents, Line: line.Sum()}
+	if err := envelope.WrapDEK(&e, w.keks[kek], dek, b.Vault, kek); err != nil {
+		w.t.Fatal(err)
+	}
+	return written{line, e}
 }
 
 func (w *world) push(revisions ...written) {

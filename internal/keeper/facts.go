@@ -15,27 +15,56 @@ import (
 // Pins are the last states of both keyring objects that this device accepted.
 type Pins = ring.Pins
 
+// Known is what this device knows of the vault from before.
+type Known struct {
+	ring.Known
+	// Replaced are revisions that must not serve again: this device has had the
+	// line of one that descends from them.
+	Replaced []id.Revision
+}
+
 func appendPins(b []byte, p Pins) []byte {
 	b = wire.AppendUint64(b, p.Members.Seq)
 	b = append(b, p.Members.Hash[:]...)
-	b = wire.AppendUint64(b, p.Deks.Epoch)
 	b = wire.AppendUint64(b, p.Deks.KEK)
+	b = wire.AppendUint64(b, p.Deks.Epoch)
 	return append(b, p.Deks.SHA256[:]...)
 }
 
 func readPins(r *wire.Reader) (p Pins) {
 	p.Members.Seq = r.Uint64()
 	copy(p.Members.Hash[:], r.Bytes(len(p.Members.Hash)))
-	p.Deks.Epoch, p.Deks.KEK = r.Uint64(), r.Uint64()
+	p.Deks.KEK, p.Deks.Epoch = r.Uint64(), r.Uint64()
 	copy(p.Deks.SHA256[:], r.Bytes(len(p.Deks.SHA256)))
 	return p
 }
 
+func readKnown(r *wire.Reader) (k Known) {
+	k.Pins = readPins(r)
+	k.Replaced = readRevisions(r)
+	if last := r.String(); len(last) > 0 {
+		k.Last = last
+	}
+	return k
+}
+
+// ItemState says what a revision is good for.
+type ItemState byte
+
+// The states. An item with a Problem has none.
+const (
+	ItemReady    ItemState = iota
+	ItemOutdated           // it signs; its successor's line is not in the vault file
+	ItemHeld               // it doesn't sign: its successor's line isn't there, and is stricter
+	ItemReplaced           // it doesn't sign: its successor was here, and is gone
+)
+
 // Item is a revision that the keeper can open, or failed to.
 type Item struct {
-	Key      uint64 // for Sign; 0 when Problem says why there is none
+	Key      uint64 // for Sign; 0 when State or Problem says why there is none
 	Item     id.Item
 	Revision id.Revision
+	State    ItemState
 	Meta     []byte // canonical JSON; nil when an earlier Load reported it
 	Problem  string
 }
@@ -44,44 +73,67 @@ func appendItem(b []byte, it *item) []byte {
 	b = wire.AppendUint64(b, it.number)
 	b = append(b, it.line.Item[:]...)
 	b = append(b, it.line.Revision[:]...)
+	b = append(b, byte(it.state))
 	b = wire.AppendString(b, it.meta)
 	return wire.AppendString(b, it.problem)
 }
 
-// Loaded is what a Load made usable.
-type Loaded struct {
-	Pins  Pins // of the keyring that is in use now
-	KEK   uint64
-	Items []Item
-	// Waiting is how many lines of the vault file have no DEK yet.
-	Waiting int
+func readItem(r *wire.Reader) Item {
+	it := Item{Key: r.Uint64()}
+	copy(it.Item[:], r.Bytes(len(it.Item)))
+	copy(it.Revision[:], r.Bytes(len(it.Revision)))
+	it.State = ItemState(r.Byte())
+	if meta := r.String(); len(meta) > 0 {
+		it.Meta = meta
+	}
+	it.Problem = string(r.String())
+	return it
 }
 
-// Waiting are changes that the backend doesn't have yet.
-type Waiting = ring.Waiting
+// Loaded is what a Load made usable.
+type Loaded struct {
+	Pins Pins // of the keyring that is in use now
+	KEK  uint64
+	// OpensKEK: the newest KEK is sealed to this identity, so that it can write.
+	OpensKEK bool
+	Items    []Item
+	// Waiting is how many lines of the vault file have no DEK yet.
+	Waiting int
+	// Missing are revisions in use whose lines the vault file lacks.
+	Missing []Missing
+	// Replaced is what Known should have from now on, sorted.
+	Replaced []id.Revision
+}
+
+// Missing is a revision whose line isn't in the vault file.
+type Missing struct {
+	Item     id.Item
+	Revision id.Revision
+}
 
 // Load gives the keeper a keyring and the changes that wait, for the vault file
-// that it was given last. It verifies them against pins and what it has seen
-// itself; on an error (ErrDamaged, ErrRollback, ErrNoIdentity) what was loaded
-// before stays in use.
-func (c *Client) Load(ctx context.Context, pins Pins, members, deks []byte, w Waiting) (*Loaded, error) {
-	head := wire.AppendUint32(appendPins(nil, pins), uint32(len(members)))
-	reply, err := c.call(ctx, opLoad, head, members,
-		wire.AppendUint32(nil, uint32(len(deks))), deks, appendWaiting(nil, w))
+// that it was given last. It verifies them against what is known and what it has
+// seen itself; on an error (ErrDamaged, ErrRollback, ErrNoIdentity) what was
+// loaded before stays in use.
+func (c *Client) Load(ctx context.Context, known Known, members, deks []byte, waiting keyring.Update) (*Loaded, error) {
+	head := appendRevisions(appendPins(nil, known.Pins), known.Replaced)
+	reply, err := c.call(ctx, opLoad, wire.AppendUint32(head, uint32(len(known.Last))), known.Last,
+		wire.AppendUint32(nil, uint32(len(members))), members,
+		wire.AppendUint32(nil, uint32(len(deks))), deks, appendUpdate(nil, waiting))
 	if err != nil {
 		return nil, err
 	}
 	r := wire.NewReader(reply)
-	l := &Loaded{Pins: readPins(&r), KEK: r.Uint64(), Waiting: int(r.Uint32())}
+	l := &Loaded{Pins: readPins(&r), OpensKEK: r.Bool(), Waiting: int(r.Uint32())}
 	for n := r.Uint32(); n > 0 && r.Err() == nil; n-- {
-		it := Item{Key: r.Uint64()}
-		copy(it.Item[:], r.Bytes(len(it.Item)))
-		copy(it.Revision[:], r.Bytes(len(it.Revision)))
-		if meta := r.String(); len(meta) > 0 {
-			it.Meta = meta
-		}
-		it.Problem = string(r.String())
-		l.Items = append(l.Items, it)
+		var m Missing
+		copy(m.Item[:], r.Bytes(len(m.Item)))
+		copy(m.Revision[:], r.Bytes(len(m.Revision)))
+		l.Missing = append(l.Missing, m)
+	}
+	l.Replaced = readRevisions(&r)
+	for n := r.Uint32(); n > 0 && r.Err() == nil; n-- {
+		l.Items = append(l.Items, readItem(&r))
 	}
 	if err := r.End(); err != nil {
 		return nil, fmt.Errorf("read loaded items: %w", err)
@@ -215,26 +267,6 @@ func appendUpdate(b []byte, u keyring.Update) []byte {
 	return b
 }
 
-func appendWaiting(b []byte, w Waiting) []byte {
-	b = wire.AppendUint32(b, uint32(len(w.Seals)))
-	for i := range w.Seals {
-		b = wire.AppendString(b, w.Seals[i].Line())
-	}
-	return appendUpdate(b, w.Update)
-}
-
-func readWaiting(r *wire.Reader) (w Waiting, err error) {
-	for n := r.Uint32(); n > 0 && r.Err() == nil; n-- {
-		seal, err := keyring.ParseSeal(r.String())
-		if err != nil {
-			return w, fmt.Errorf("%w: %w", ErrBadRequest, err)
-		}
-		w.Seals = append(w.Seals, seal)
-	}
-	w.Update, err = readUpdate(r)
-	return w, err
-}
-
 func readUpdate(r *wire.Reader) (u keyring.Update, err error) {
 	for n := r.Uint32(); n > 0 && r.Err() == nil; n-- {
 		u.Add = append(u.Add, readDEK(r))
@@ -254,8 +286,10 @@ func appendDEK(b []byte, e *keyring.DEK) []byte {
 	b = append(b, e.Item[:]...)
 	b = append(b, e.Revision[:]...)
 	b = appendRevisions(b, e.Parents)
-	b = wire.AppendUint64(b, e.KEK)
+	b = append(b, e.Line[:]...)
+	b = wire.AppendBool(b, e.Tightens)
 	b = append(b, e.Wrapped[:]...)
+	b = wire.AppendBool(b, e.Waits)
 	return wire.AppendUint64(b, e.Superseded)
 }
 
@@ -263,8 +297,10 @@ func readDEK(r *wire.Reader) (e keyring.DEK) {
 	copy(e.Item[:], r.Bytes(len(e.Item)))
 	copy(e.Revision[:], r.Bytes(len(e.Revision)))
 	e.Parents = readRevisions(r)
-	e.KEK = r.Uint64()
+	copy(e.Line[:], r.Bytes(len(e.Line)))
+	e.Tightens = r.Bool()
 	copy(e.Wrapped[:], r.Bytes(len(e.Wrapped)))
+	e.Waits = r.Bool()
 	e.Superseded = r.Uint64()
 	return e
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"vigil/internal/id"
+	"vigil/internal/keyring"
 	"vigil/internal/vaultfile"
 )
 
@@ -22,7 +23,7 @@ func TestTheVaultFileMayComeInParts(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := w.Objects()
-	l := must(c.Load(t.Context(), Pins{}, o.Members, o.Deks, Waiting{}))(t)
+	l := must(c.Load(t.Context(), Known{}, o.Members, o.Deks, keyring.Update{}))(t)
 	first, second := number(t, l, w.items[0].Line.Revision), number(t, l, w.items[1].Line.Revision)
 
 	without := vaultfile.New(w.Vault()).Add(w.items[0].Line)
@@ -30,14 +31,14 @@ func TestTheVaultFileMayComeInParts(t *testing.T) {
 		t.Fatal(err)
 	}
 	signsWith(t, c, second, w.keys[1])
-	must(c.Load(t.Context(), Pins{}, o.Members, o.Deks, Waiting{}))(t)
+	must(c.Load(t.Context(), Known{}, o.Members, o.Deks, keyring.Update{}))(t)
 	wantErr(t, sign(t, c, second), ErrNoKey)
 	signsWith(t, c, first, w.keys[0])
 
 	if err := c.ChangeFile(t.Context(), without.Delta(before)); err != nil {
 		t.Fatal(err)
 	}
-	l = must(c.Load(t.Context(), Pins{}, o.Members, o.Deks, Waiting{}))(t)
+	l = must(c.Load(t.Context(), Known{}, o.Members, o.Deks, keyring.Update{}))(t)
 	signsWith(t, c, number(t, l, w.items[1].Line.Revision), w.keys[1])
 }
 
@@ -56,7 +57,7 @@ func TestVaultFilesThatAreRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) { wantErr(t, give(), ErrDamaged) })
 	}
 	o := w.Objects()
-	must(c.Load(t.Context(), Pins{}, o.Members, o.Deks, Waiting{}))(t)
+	must(c.Load(t.Context(), Known{}, o.Members, o.Deks, keyring.Update{}))(t)
 	signsWith(t, c, number, w.keys[0])
 }
 
@@ -66,7 +67,7 @@ func TestWithoutAVaultFile(t *testing.T) {
 	c := unlocked(t, w, w.Owner)
 	wantErr(t, c.ChangeFile(t.Context(), vaultfile.Delta{}), ErrRefused)
 	o := w.Objects()
-	_, err := c.Load(t.Context(), Pins{}, o.Members, o.Deks, Waiting{})
+	_, err := c.Load(t.Context(), Known{}, o.Members, o.Deks, keyring.Update{})
 	wantErr(t, err, ErrRefused)
 	wantErr(t, start(t, nil).GiveFile(t.Context(), slices.Clone(o.File)), ErrRefused)
 }

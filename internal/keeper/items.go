@@ -2,6 +2,9 @@ package keeper
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"sync"
@@ -18,39 +21,72 @@ import (
 // item is reported and doesn't stop the others.
 func (v *vault) loadItems(parsed *vaultfile.File, out []byte) []byte {
 	manifest := v.ring.Manifest()
-	out = appendPins(out, v.ring.Pins())
-	out = wire.AppendUint64(out, v.ring.Deks().KEK())
-	// Every line that has a DEK is opened first: only one that is genuine may
-	// take the place of the revisions it replaces.
 	tried := v.tryAll(parsed, manifest)
-	states := parsed.States(manifest, func(line *vaultfile.Revision) bool {
-		it := tried[line.Revision]
-		return it != nil && it.problem == "" && it.same(*line)
-	})
+	view := parsed.See(manifest, func(line *vaultfile.Revision) bool { return tried[line.Revision].problem == "" })
 	var use []*item
 	waiting := uint32(0)
-	kept := make(map[id.Revision]*item, len(tried))
-	for i, line := range parsed.Revisions() {
-		if it := tried[line.Revision]; it != nil && !it.same(line) {
-			continue // somebody's line beside the genuine one
-		}
-		switch states[i] {
-		case vaultfile.Ready:
-			kept[line.Revision] = tried[line.Revision]
-			use = append(use, tried[line.Revision])
+	kept, bad := make(map[id.Revision]*item, len(tried)), map[id.Revision]bool{}
+	for i := range parsed.Revisions() {
+		line := &parsed.Revisions()[i]
+		it := tried[line.Revision]
+		switch view.States[i] {
 		case vaultfile.WaitingForKey:
 			waiting++
+			continue
+		case vaultfile.Ready:
+			it.state = ItemReady
+		case vaultfile.Outdated:
+			it.state = ItemOutdated
+			if v.replaced[line.Revision] {
+				it.state = ItemReplaced
+			}
 		case vaultfile.Unusable:
-			use = append(use, tried[line.Revision])
+			if it == nil {
+				it = &item{line: *line, problem: fmt.Sprintf("item %v: %v", line.Item, errForged)}
+			}
+			if !bad[line.Revision] { // one of a revision is enough
+				use = append(use, it)
+			}
+			bad[line.Revision] = true
+			continue
+		default:
+			continue
 		}
+		if view.Held[line.Item] {
+			it.state = ItemHeld
+		}
+		kept[line.Revision] = it
+		use = append(use, it)
 	}
+	v.forget(view.Replaced, manifest)
+	out = appendPins(out, v.ring.Pins())
+	out = wire.AppendBool(out, v.ring.Opens(v.ring.Members().KEK()))
 	out = wire.AppendUint32(out, waiting)
+	out = wire.AppendUint32(out, uint32(len(view.Missing)))
+	for _, e := range view.Missing {
+		out = append(append(out, e.Item[:]...), e.Revision[:]...)
+	}
+	out = appendRevisions(out, slices.SortedFunc(maps.Keys(v.replaced), func(a, b id.Revision) int { return bytes.Compare(a[:], b[:]) }))
 	out = wire.AppendUint32(out, uint32(len(use)))
 	for _, it := range use {
 		out = v.offer(it, out)
 	}
 	v.keep(kept)
 	return out
+}
+
+// errForged is the problem of a line that isn't the one that was saved.
+var errForged = errors.New("its line in the vault file is not the one that was saved")
+
+// forget adds what has been replaced, and forgets revisions that the manifest
+// doesn't have any more: nothing can bring those back.
+func (v *vault) forget(replaced map[id.Revision]bool, manifest *keyring.Pending) {
+	maps.Copy(v.replaced, replaced)
+	for revision := range v.replaced {
+		if _, ok := manifest.Lookup(revision); !ok {
+			delete(v.replaced, revision)
+		}
+	}
 }
 
 // keep forgets the items that aren't among kept. The key of a removed item stops
@@ -73,10 +109,9 @@ func (v *vault) keep(kept map[id.Revision]*item) {
 	v.items = kept
 }
 
-// tryAll tries every line that has a DEK, on all cores: at an unlock they are
-// all new. Of each revision it returns one line.
+// tryAll tries every genuine line, on all cores: at an unlock they are all new.
 func (v *vault) tryAll(parsed *vaultfile.File, manifest *keyring.Pending) map[id.Revision]*item {
-	lines := parsed.Revisions()
+	lines, sums := parsed.Revisions(), parsed.Sums()
 	items := make([]*item, len(lines))
 	var workers sync.WaitGroup
 	share := max(minShare, (len(lines)+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0))
@@ -84,7 +119,7 @@ func (v *vault) tryAll(parsed *vaultfile.File, manifest *keyring.Pending) map[id
 		end := min(start+share, len(lines))
 		workers.Go(func() {
 			for i := start; i < end; i++ {
-				if dek, ok := manifest.Lookup(lines[i].Revision); ok && dek.Item == lines[i].Item {
+				if dek, ok := manifest.Lookup(lines[i].Revision); ok && dek.Item == lines[i].Item && dek.Line == sums[i] {
 					items[i] = v.tryItem(lines[i], dek)
 				}
 			}
@@ -94,22 +129,10 @@ func (v *vault) tryAll(parsed *vaultfile.File, manifest *keyring.Pending) map[id
 	tried := make(map[id.Revision]*item, len(lines))
 	for i, it := range items {
 		if it != nil {
-			tried[lines[i].Revision] = v.genuine(tried[lines[i].Revision], it)
+			tried[lines[i].Revision] = it
 		}
 	}
 	return tried
-}
-
-// genuine picks of two lines of one revision the one that opens, to the private
-// key: anybody can put another one beside it. a may be nil.
-func (v *vault) genuine(a, b *item) *item {
-	switch {
-	case a == nil || a.problem != "":
-		return b
-	case b.problem != "" || v.verifyRevision(&a.line, &a.dek) == nil:
-		return a
-	}
-	return b
 }
 
 // minShare is the least number of lines that are worth a goroutine.
@@ -117,7 +140,7 @@ const minShare = 256
 
 // tryItem opens the metadata of a revision, unless it's known already.
 func (v *vault) tryItem(line vaultfile.Revision, dek keyring.DEK) *item {
-	if old := v.items[line.Revision]; old != nil && old.same(line) {
+	if old := v.items[line.Revision]; old != nil && old.dek.Line == dek.Line {
 		old.dek = dek // it may have been rewrapped
 		return old
 	}
@@ -130,20 +153,20 @@ func (v *vault) tryItem(line vaultfile.Revision, dek keyring.DEK) *item {
 	return it
 }
 
-// offer gives an item that is new its number, and reports it to the front.
+// offer reports an item to the front, with a number under which it signs if it
+// may.
 func (v *vault) offer(it *item, out []byte) []byte {
-	if it.number == 0 && it.problem == "" {
+	serves := it.problem == "" && (it.state == ItemReady || it.state == ItemOutdated)
+	switch {
+	case serves && it.number == 0:
 		it.number = v.server.keys.add(&entry{open: func() (*signer.Key, error) { return v.openKey(it) }})
+	case !serves && it.number != 0:
+		v.server.keys.remove(it.number)
+		it.number = 0
 	}
 	out = appendItem(out, it)
 	it.meta = nil // the front has it from now on
 	return out
-}
-
-// same tells whether a line is the one that was verified before.
-func (it *item) same(l vaultfile.Revision) bool {
-	return it.line.Item == l.Item && slices.Equal(it.line.Parents, l.Parents) && it.line.Epoch == l.Epoch &&
-		bytes.Equal(it.line.Meta, l.Meta) && bytes.Equal(it.line.Secret, l.Secret)
 }
 
 // Where the private key of a new revision comes from.
@@ -164,9 +187,9 @@ func (s *server) seal(r *wire.Reader, out []byte) ([]byte, error) {
 		return out, ErrBadRequest
 	}
 	var dek keyring.DEK
-	err := s.withVault(func(v *vault) (err error) {
-		sealIt := func(secret []byte) error {
-			dek, err = v.ring.Seal(&line, meta, secret)
+	err := s.withVault(func(v *vault) error {
+		sealIt := func(secret []byte) (err error) {
+			dek, err = v.ring.Seal(&line, meta, secret, v.tightens(line.Parents, meta))
 			return err
 		}
 		if from == fromDraft {
@@ -183,6 +206,21 @@ func (s *server) seal(r *wire.Reader, out []byte) ([]byte, error) {
 	}
 	out = wire.AppendString(out, line.AppendLine(nil))
 	return appendDEK(out, &dek), nil
+}
+
+// tightens tells whether new metadata restricts a key's use more than a revision
+// that it replaces. What can't be read counts as the laxest.
+func (v *vault) tightens(parents []id.Revision, meta []byte) bool {
+	next, err := vaultfile.ParseMeta(meta)
+	return err != nil || slices.ContainsFunc(parents, func(p id.Revision) bool {
+		var old vaultfile.Meta
+		if it := v.items[p]; it != nil {
+			if text, err := v.ring.OpenMeta(&it.line, &it.dek); err == nil {
+				old, _ = vaultfile.ParseMeta(text)
+			}
+		}
+		return next.Policy.Tightens(&old.Policy)
+	})
 }
 
 // withDraft runs f on a draft's private key, and forgets the draft when f is content.

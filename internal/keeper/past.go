@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"vigil/internal/id"
 	"vigil/internal/keyring"
+	"vigil/internal/ring"
 	"vigil/internal/vaultfile"
 	"vigil/internal/wire"
 )
@@ -26,15 +26,22 @@ func (s *server) verify(out []byte) ([]byte, error) {
 		if manifest == nil {
 			return fmt.Errorf("%w: no keyring was loaded", ErrRefused)
 		}
+		problem := func(format string, args ...any) { out = wire.AppendString(out, fmt.Appendf(nil, format, args...)) }
 		for i := range parsed.Revisions() {
 			line := &parsed.Revisions()[i]
 			dek, ok := manifest.Lookup(line.Revision)
-			if !ok || dek.Item != line.Item {
-				continue
+			switch {
+			case !ok || dek.Item != line.Item:
+			case dek.Line != parsed.Sums()[i]:
+				problem("revision %v of item %v: %v", line.Revision, line.Item, errForged)
+			default:
+				if err := v.verifyRevision(line, &dek); err != nil {
+					problem("%v", err)
+				}
 			}
-			if err := v.verifyRevision(line, &dek); err != nil {
-				out = wire.AppendString(out, err.Error())
-			}
+		}
+		for _, e := range parsed.See(manifest, nil).Missing {
+			problem("revision %v of item %v is not in the vault file", e.Revision, e.Item)
 		}
 		return nil
 	})
@@ -83,12 +90,15 @@ func (s *server) sealLine(r *wire.Reader, out []byte) ([]byte, error) {
 		if !ok || oldDEK.Item != old.Item {
 			return fmt.Errorf("%w: its DEK is gone from the keyring", ErrNoKey)
 		}
+		if oldDEK.Line != old.Sum() {
+			return fmt.Errorf("%w: %w", ErrDamaged, errForged)
+		}
 		meta, err := v.ring.OpenMeta(&old, &oldDEK)
 		if err != nil {
 			return err
 		}
 		return v.ring.WithSecret(&old, &oldDEK, func(secret []byte) error {
-			dek, err = v.ring.Seal(&line, meta, secret)
+			dek, err = v.ring.Seal(&line, meta, secret, v.tightens(parents, meta))
 			return err
 		})
 	})
@@ -111,6 +121,9 @@ func (s *server) collect(r *wire.Reader, out []byte) ([]byte, error) {
 		if err != nil {
 			return err
 		}
+		if v.ring.Deks() == nil {
+			return ring.ErrEmpty
+		}
 		object, err := v.ring.Collect(v.holds(file), at)
 		out = append(out, object...)
 		return err
@@ -121,17 +134,18 @@ func (s *server) collect(r *wire.Reader, out []byte) ([]byte, error) {
 // holds tells of a revision whether a file has it whole: a line that's damaged,
 // or that somebody put there, must not cost the DEK of the one it replaces.
 func (v *vault) holds(file *vaultfile.File) func(id.Item, id.Revision) bool {
-	lines := make(map[id.Revision][]*vaultfile.Revision, len(file.Revisions()))
+	lines := make(map[id.Revision]*vaultfile.Revision, len(file.Revisions()))
 	for i := range file.Revisions() {
 		line := &file.Revisions()[i]
-		lines[line.Revision] = append(lines[line.Revision], line)
+		if dek, ok := v.ring.Deks().Lookup(line.Revision); ok && dek.Line == file.Sums()[i] {
+			lines[line.Revision] = line
+		}
 	}
 	return func(item id.Item, revision id.Revision) bool {
 		dek, ok := v.ring.Deks().Lookup(revision)
+		line := lines[revision]
 		// One that replaces nothing needn't be opened to answer.
-		return ok && dek.Item == item && len(dek.Parents) > 0 && slices.ContainsFunc(lines[revision], func(line *vaultfile.Revision) bool {
-			return line.Item == item && v.verifyRevision(line, &dek) == nil
-		})
+		return ok && dek.Item == item && len(dek.Parents) > 0 && line != nil && v.verifyRevision(line, &dek) == nil
 	}
 }
 

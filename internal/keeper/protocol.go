@@ -27,8 +27,8 @@ const (
 	opAttach                  // kind, then a descriptor → what the opener handed over
 	opFile                    // vault file
 	opFileDelta               // what changes of it
-	opLoad                    // pins, members, deks, what waits → Loaded
-	opSeal                    // draft or key, item, parents, epoch, meta → Sealed
+	opLoad                    // what is known, members, deks, what waits → Loaded
+	opSeal                    // draft or key, item, parents, meta → Sealed
 	opVerify                  // → problems
 	opSealLine                // line, parents → Sealed
 	opCollect                 // time → deks

@@ -23,6 +23,9 @@ type vault struct {
 	ring  *ring.Ring
 	next  *ring.Ring // takes over at the next load: the identity's keys were replaced
 	items map[id.Revision]*item
+	// replaced are the revisions that don't come back, as the vault file has had
+	// one that descends from them.
+	replaced map[id.Revision]bool
 	// stale are the numbers of superseded revisions of items that are there still.
 	// The front lists their successors once it has the reply to the load that
 	// dropped them; until the next one they sign on.
@@ -35,13 +38,14 @@ type item struct {
 	line   vaultfile.Revision
 	dek    keyring.DEK
 	meta   []byte // until the front has it
+	state  ItemState
 	// problem says why the metadata doesn't open.
 	problem string
 }
 
 // newVault takes over the ring.
 func newVault(s *server, identity id.Identity, r *ring.Ring) *vault {
-	return &vault{server: s, identity: identity, ring: r, items: map[id.Revision]*item{}}
+	return &vault{server: s, identity: identity, ring: r, items: map[id.Revision]*item{}, replaced: map[id.Revision]bool{}}
 }
 
 // rekey takes over a ring of the identity's new private halves, for the keyring
@@ -52,15 +56,16 @@ func (v *vault) rekey(next *ring.Ring) {
 	if v.next != nil {
 		v.next.Close()
 	}
+	next.Succeed(v.ring)
 	v.next = next
 }
 
 // loadKeyring loads a keyring into the ring that it is for.
-func (v *vault) loadKeyring(members, deks []byte, pins ring.Pins, w ring.Waiting) error {
+func (v *vault) loadKeyring(members, deks []byte, known ring.Known, waiting keyring.Update) error {
 	if v.next == nil {
-		return v.ring.Load(members, deks, pins, w)
+		return v.ring.Load(members, deks, known, waiting)
 	}
-	if err := v.next.Load(members, deks, pins, w); err != nil {
+	if err := v.next.Load(members, deks, known, waiting); err != nil {
 		return err
 	}
 	v.ring.Close()
@@ -110,11 +115,11 @@ func ringError(err error) error {
 	switch stage := keyring.StageOf(err); {
 	case err == nil || statusOf(err) != statusFailed:
 		return err
-	case errors.Is(err, ring.ErrNotAMember) || errors.Is(err, ring.ErrNoKEK):
+	case errors.Is(err, ring.ErrNotAMember):
 		return fmt.Errorf("%w: %w", ErrNoIdentity, err)
 	case stage == keyring.StageRollback || stage == keyring.StageFork:
 		return fmt.Errorf("%w: %w", ErrRollback, err)
-	case errors.Is(err, keyring.ErrChange) || errors.Is(err, ring.ErrEmpty):
+	case errors.Is(err, keyring.ErrChange) || errors.Is(err, ring.ErrEmpty) || errors.Is(err, ring.ErrReader):
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	case isFull(err):
 		return fmt.Errorf("%w: %w", ErrFull, err)
@@ -125,10 +130,10 @@ func ringError(err error) error {
 // load takes a keyring, if it is good, and opens the metadata of what is new in
 // the vault file. On an error the old state stays.
 func (s *server) load(r *wire.Reader, out []byte) ([]byte, error) {
-	pins := readPins(r)
+	known := readKnown(r)
 	// What is parsed aliases these, and a worker's buffer is used again.
 	members, deks := bytes.Clone(r.String()), bytes.Clone(r.String())
-	waiting, err := readWaiting(r)
+	waiting, err := readUpdate(r)
 	if err != nil {
 		return out, err
 	}
@@ -137,8 +142,11 @@ func (s *server) load(r *wire.Reader, out []byte) ([]byte, error) {
 		if err != nil {
 			return err
 		}
-		if err := v.loadKeyring(members, deks, pins, waiting); err != nil {
+		if err := v.loadKeyring(members, deks, known.Known, waiting); err != nil {
 			return err
+		}
+		for _, revision := range known.Replaced {
+			v.replaced[revision] = true
 		}
 		out = v.loadItems(file, out)
 		return nil

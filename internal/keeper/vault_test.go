@@ -11,6 +11,7 @@ import (
 	"vigil/internal/handover"
 	"vigil/internal/id"
 	"vigil/internal/keyring"
+	"vigil/internal/ring"
 	"vigil/internal/ring/ringtest"
 	"vigil/internal/unixsock"
 	"vigil/internal/vaultfile"
@@ -109,7 +110,7 @@ func loadObjects(t testing.TB, c *Client, pins Pins, o ringtest.Objects) (*Loade
 	if err := c.GiveFile(t.Context(), o.File); err != nil {
 		return nil, err
 	}
-	return c.Load(t.Context(), pins, o.Members, o.Deks, Waiting{})
+	return c.Load(t.Context(), Known{Known: ring.Known{Pins: pins}}, o.Members, o.Deks, keyring.Update{})
 }
 
 // number returns the key number of a revision.
@@ -139,8 +140,8 @@ func signsWith(t testing.TB, c *Client, key uint64, s sample) {
 func TestVaultKeysOfEveryTypeSign(t *testing.T) {
 	w := newWorld(t, samples(t)...)
 	c, l := opened(t, w)
-	if len(l.Items) != len(w.keys) || l.KEK != 1 || l.Pins != w.Pins() {
-		t.Fatalf("loaded %d items, KEK %d", len(l.Items), l.KEK)
+	if len(l.Items) != len(w.keys) || l.Pins.Deks.KEK != 1 || l.Pins != w.Pins() {
+		t.Fatalf("loaded %d items, KEK %d", len(l.Items), l.Pins.Deks.KEK)
 	}
 	stats := func() Stats {
 		t.Helper()
@@ -353,8 +354,8 @@ func TestRotation(t *testing.T) {
 		}
 		signsWith(t, c, key, w.keys[0])
 	}
-	if l.KEK != 2 {
-		t.Fatalf("KEK %d", l.KEK)
+	if l.Pins.Deks.KEK != 2 {
+		t.Fatalf("KEK %d", l.Pins.Deks.KEK)
 	}
 	for _, step := range []RotationStep{StepRewrap, StepRetire} {
 		if object, err := c.Rotation(t.Context(), step); object != nil || err != nil {

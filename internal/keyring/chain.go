@@ -8,37 +8,49 @@ import (
 )
 
 // chain is what the records so far say. Its rules are those of
-// docs/vault-format.md, "Who may append what".
+// docs/vault-format.md, "Who may write what".
 type chain struct {
 	next       uint64  // number of the next record
 	head       id.Hash // hash of the last record
+	size       int     // bytes of the records' lines
 	identities map[id.Identity]*identityState
+	alive      int // identities that are live
 	keks       map[uint64]*kekState
+	liveKEKs   int
 	newest     uint64 // version of the newest KEK; 0 before the first
 	due        bool   // an identity left or was rekeyed since the newest KEK was made
+	// last are the manifests that count although the key that signed them went
+	// afterwards.
+	last map[lastDeks]Public
 }
 
 type identityState struct {
 	Identity
-	live   bool
-	unlock id.Hash // zero until set
+	live      bool
+	removedAt uint64    // record number
+	keyAt     uint64    // number of the record that has its public keys
+	seals     []SealRef // of that record
+	unlock    id.Hash   // zero until set
 	// unlockMaster is what a master-changed record says the block's master is.
 	unlockMaster string
-	// mayRotate lets a member who changed its passphrase make the one KEK that
-	// the change calls for.
-	mayRotate bool
+	own          int // records that it appended without being an owner
 }
 
 type kekState struct {
 	version uint64
-	madeBy  id.Identity
 	madeAt  uint64 // record number
 	live    bool
-	seals   map[id.Identity]id.Hash
+	sealed  id.Hash // of its seals
+}
+
+// lastDeks is a manifest and who wrote it.
+type lastDeks struct {
+	hash id.Hash
+	by   id.Identity
 }
 
 func newChain() *chain {
-	return &chain{identities: map[id.Identity]*identityState{}, keks: map[uint64]*kekState{}}
+	return &chain{identities: map[id.Identity]*identityState{}, keks: map[uint64]*kekState{}, last: map[lastDeks]Public{}}
 }
 
 // stageError is an Error that doesn't know its line yet.
@@ -92,35 +104,29 @@ func (c *chain) follows(r *Record) *stageError {
 	return nil
 }
 
-// mayAppend holds the rules of roles. An owner may append everything but the
-// rekeying of somebody else.
+// mayAppend holds the rules of roles: what concerns an identity's own factors
+// is its own affair, everything else the owners'. Who isn't an owner has little
+// room: else it could fill the chain, so that no owner removes it any more.
 func (c *chain) mayAppend(by *identityState, r *Record) *stageError {
-	own := r.Identity == by.ID
-	if r.Kind == Rekeyed && !own {
-		return refuse(StageAuthorisation, "only %v may change its own keys", r.Identity)
-	}
-	if by.Role == Owner {
-		return nil
-	}
 	switch r.Kind {
 	case UnlockSet, MasterChanged, Rekeyed:
-		if own {
-			return nil
+		if r.Identity != by.ID {
+			return refuse(StageAuthorisation, "only %v may change how it unlocks", r.Identity)
 		}
-	case KEKSealed:
-		if len(r.Seals) == 1 && r.Seals[0].Identity == by.ID {
-			return nil
-		}
-	case KEKMade:
-		if by.mayRotate {
-			return nil
-		}
-	case KEKRetired:
-		if k := c.keks[c.newest]; k != nil && k.madeBy == by.ID {
-			return nil
+	default:
+		if by.Role != Owner {
+			return refuse(StageAuthorisation, "%v is no owner and may not append this %s", by.ID, r.Kind)
 		}
 	}
-	return refuse(StageAuthorisation, "%v is a member and may not append this %s", by.ID, r.Kind)
+	switch {
+	case by.Role == Owner:
+		return nil
+	case by.own >= MaxOwnRecords:
+		return refuse(StageAuthorisation, "%v has appended %d records, which is all it may", by.ID, by.own)
+	case c.next >= MaxRecords-OwnerRecords || c.size > MaxObject-OwnerBytes:
+		return refuse(StageAuthorisation, "what room is left is the owners'")
+	}
+	return nil
 }
 
 // apply takes in what a record says. Whether its signer may say it was checked.
@@ -131,7 +137,7 @@ func (c *chain) apply(r *Record) *stageError {
 		err = c.applyAdded(r)
 	case IdentityRemoved:
 		err = c.applyRemoved(r)
-	case KEKMade, KEKSealed, KEKRetired:
+	case KEKMade, KEKRetired:
 		err = c.applyKEK(r)
 	case UnlockSet, MasterChanged, Rekeyed:
 		err = c.applyUnlock(r)
@@ -139,7 +145,11 @@ func (c *chain) apply(r *Record) *stageError {
 	if err != nil {
 		return err
 	}
+	if by := c.identities[r.By]; by.Role != Owner {
+		by.own++
+	}
 	c.next++
+	c.size += r.lineSize()
 	c.head = r.Hash()
 	return nil
 }
@@ -148,12 +158,31 @@ func (c *chain) applyAdded(r *Record) *stageError {
 	if c.identities[r.Identity] != nil {
 		return refuse(StageChain, "identity %v was added before; ids are never used again", r.Identity)
 	}
-	if len(c.live()) >= MaxIdentities {
+	if c.alive >= MaxIdentities {
 		return refuse(StageChain, "more than %d identities", MaxIdentities)
 	}
-	c.identities[r.Identity] = &identityState{live: true, Identity: Identity{
-		ID: r.Identity, Role: r.Role, Public: r.Public, AddedBy: r.By, Seq: r.Seq,
-	}}
+	if err := c.checkKeys(r); err != nil {
+		return err
+	}
+	c.alive++
+	c.identities[r.Identity] = &identityState{
+		Identity: Identity{ID: r.Identity, Role: r.Role, Public: r.Public, AddedBy: r.By, Seq: r.Seq},
+		live:     true, keyAt: r.Seq, seals: r.Seals, unlock: r.Unlock,
+	}
+	return nil
+}
+
+// checkKeys refuses keys that nobody could seal to, which would make every later
+// rotation fail, and seals of KEKs that aren't live.
+func (c *chain) checkKeys(r *Record) *stageError {
+	if err := r.Public.check(); err != nil {
+		return refuse(StageChain, "%v has a public key that is none: %v", r.Identity, err)
+	}
+	for _, ref := range r.Seals {
+		if k := c.keks[ref.KEK]; k == nil || !k.live {
+			return refuse(StageChain, "KEK %d isn't live", ref.KEK)
+		}
+	}
 	return nil
 }
 
@@ -165,46 +194,32 @@ func (c *chain) applyRemoved(r *Record) *stageError {
 	if who.Role == Owner && c.owners() == 1 {
 		return refuse(StageChain, "%v is the last owner", r.Identity)
 	}
-	who.live = false
-	c.dropSeals(r.Identity)
+	c.last[lastDeks{r.Deks, who.ID}] = who.Public
+	who.live, who.removedAt, who.seals = false, r.Seq, nil
+	c.alive--
 	c.due = true
 	return nil
 }
 
 func (c *chain) applyKEK(r *Record) *stageError {
-	k := c.keks[r.KEK]
-	switch r.Kind {
-	case KEKMade:
-		if r.KEK != c.newest+1 {
-			return refuse(StageChain, "KEK %d doesn't follow KEK %d", r.KEK, c.newest)
-		}
-		k = &kekState{version: r.KEK, madeBy: r.By, madeAt: r.Seq, live: true, seals: map[id.Identity]id.Hash{}}
-		if len(r.Seals) != len(c.live()) {
-			return refuse(StageChain, "KEK %d isn't sealed to every identity, each once", r.KEK)
-		}
-	case KEKRetired:
+	if r.Kind == KEKRetired {
+		k := c.keks[r.KEK]
 		if k == nil || !k.live || k.version == c.newest {
 			return refuse(StageChain, "KEK %d isn't live, or is the newest", r.KEK)
 		}
-		k.live, k.seals = false, nil
+		k.live = false
+		c.liveKEKs--
 		return nil
-	default:
-		if k == nil || !k.live {
-			return refuse(StageChain, "KEK %d isn't live", r.KEK)
-		}
 	}
-	for _, ref := range r.Seals {
-		if _, err := c.liveIdentity(ref.Identity); err != nil {
-			return err
-		}
-		k.seals[ref.Identity] = ref.SHA256
+	if r.KEK != c.newest+1 {
+		return refuse(StageChain, "KEK %d doesn't follow KEK %d", r.KEK, c.newest)
 	}
-	if r.Kind == KEKMade {
-		c.keks[r.KEK], c.newest, c.due = k, r.KEK, false
-		for _, who := range c.identities {
-			who.mayRotate = false
-		}
+	if c.liveKEKs == MaxKEKs {
+		return refuse(StageChain, "more than %d KEKs", MaxKEKs)
 	}
+	c.keks[r.KEK] = &kekState{version: r.KEK, madeAt: r.Seq, live: true, sealed: r.Sealed}
+	c.newest, c.due = r.KEK, false
+	c.liveKEKs++
 	return nil
 }
 
@@ -213,24 +228,24 @@ func (c *chain) applyUnlock(r *Record) *stageError {
 	if err != nil {
 		return err
 	}
-	if r.Kind == Rekeyed {
+	switch r.Kind {
+	case UnlockSet:
+		if !who.unlock.IsZero() {
+			return refuse(StageChain, "%v has an unlock block", r.Identity)
+		}
+	case Rekeyed:
 		if r.Public.HPKE == who.Public.HPKE || r.Public.Ed25519 == who.Public.Ed25519 {
 			return refuse(StageChain, "%v is rekeyed with a key it has", r.Identity)
 		}
-		who.Public = r.Public
-		who.mayRotate = true
-		c.dropSeals(r.Identity)
+		if err := c.checkKeys(r); err != nil {
+			return err
+		}
+		c.last[lastDeks{r.Deks, who.ID}] = who.Public
+		who.Public, who.keyAt, who.seals = r.Public, r.Seq, r.Seals
 		c.due = true
 	}
 	who.unlock, who.unlockMaster = r.Unlock, r.Master
 	return nil
-}
-
-// dropSeals forgets the seals to an identity that is gone or has new keys.
-func (c *chain) dropSeals(identity id.Identity) {
-	for _, k := range c.keks {
-		delete(k.seals, identity)
-	}
 }
 
 func (c *chain) liveIdentity(identity id.Identity) (*identityState, *stageError) {
@@ -241,7 +256,7 @@ func (c *chain) liveIdentity(identity id.Identity) (*identityState, *stageError)
 }
 
 func (c *chain) live() []*identityState {
-	var out []*identityState
+	out := make([]*identityState, 0, c.alive)
 	for _, who := range c.identities {
 		if who.live {
 			out = append(out, who)
@@ -257,4 +272,20 @@ func (c *chain) owners() (n int) {
 		}
 	}
 	return n
+}
+
+// at reports whether the identity was in the vault at a record.
+func (who *identityState) at(record uint64) bool {
+	return who.Seq < record && (who.live || who.removedAt > record)
+}
+
+// sealOf returns the hash of the seal that the record with the identity's keys
+// names for a KEK.
+func (who *identityState) sealOf(kek uint64) (id.Hash, bool) {
+	for _, ref := range who.seals {
+		if ref.KEK == kek {
+			return ref.SHA256, true
+		}
+	}
+	return id.Hash{}, false
 }

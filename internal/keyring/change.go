@@ -1,9 +1,11 @@
 package keyring
 
 import (
+	"bytes"
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
-	"strings"
 
 	"vigil/internal/canon"
 	"vigil/internal/id"
@@ -20,99 +22,120 @@ type Signer interface {
 // Change is one thing to append to members. The implementations are those of
 // this package.
 type Change interface {
-	// record fills in what the change says. Append does the rest.
-	record() (Record, []UnlockBlock, []Seal, error)
+	// record fills in what the change says as record seq, and gives the blocks
+	// that it names. Append does the rest.
+	record(seq uint64) (Record, []UnlockBlock, []Seal, error)
 }
 
-// AddIdentity admits an identity. Its unlock block and its KEK seals follow
-// as SetUnlock and one SealKEK for each live KEK.
+// AddIdentity admits an identity, with its unlock block and the live KEKs sealed
+// to it, each once.
 type AddIdentity struct {
 	ID     id.Identity
 	Role   Role
 	Public Public
+	Block  UnlockBlock
+	Seals  []Seal
 }
 
-// RemoveIdentity drops an identity, its unlock block and its seals. MakeKEK
-// should follow: the identity knows the KEKs there are.
-type RemoveIdentity struct{ ID id.Identity }
+// RemoveIdentity drops an identity and its unlock block. MakeKEK should follow:
+// the identity knows the KEKs there are.
+type RemoveIdentity struct {
+	ID id.Identity
+	// Deks is the hash of the manifest that was good before. Of those that the
+	// identity wrote, none but this one counts from now on.
+	Deks id.Hash
+}
 
 // MakeKEK adds the next KEK version, sealed to every live identity. Seals may
 // be in any order.
 type MakeKEK struct{ Seals []Seal }
 
-// SealKEK adds seals of one live KEK, for identities that were added or
-// rekeyed after it was made.
-type SealKEK struct{ Seals []Seal }
-
 // RetireKEK drops a KEK version and its seals, once no DEK is wrapped by it.
 type RetireKEK struct{ Version uint64 }
 
-// SetUnlock sets or replaces an identity's unlock block.
+// SetUnlock sets the first identity's unlock block.
 type SetUnlock struct{ Block UnlockBlock }
 
-// ChangeMaster replaces an identity's unlock block by one whose share is
-// wrapped by another master key.
+// ChangeMaster replaces the signer's unlock block by one whose share is wrapped
+// by another master key.
 type ChangeMaster struct{ Block UnlockBlock }
 
 // Rekey replaces the signer's own key pairs and unlock block, as a change of
-// passphrase does. Its KEK seals are dropped: SealKEK for each live KEK and
-// MakeKEK follow, signed by the new key.
+// passphrase does, with the live KEKs sealed to the new key. An owner's MakeKEK
+// should follow, signed by the new key if it is the same owner's.
 type Rekey struct {
 	Public Public
 	Block  UnlockBlock
+	Seals  []Seal
+	// Deks is that of RemoveIdentity, for what the old key signed.
+	Deks id.Hash
 }
 
-func (c AddIdentity) record() (Record, []UnlockBlock, []Seal, error) {
-	if c.Role != Owner && c.Role != Member {
-		return Record{}, nil, nil, fmt.Errorf("%w: role %q", ErrChange, c.Role)
+func (c AddIdentity) record(seq uint64) (Record, []UnlockBlock, []Seal, error) {
+	r := Record{Kind: IdentityAdded, Identity: c.ID, Role: c.Role, Public: c.Public, Unlock: c.Block.Hash()}
+	if !c.Role.valid() {
+		return r, nil, nil, fmt.Errorf("%w: role %q", ErrChange, c.Role)
 	}
-	return Record{Kind: IdentityAdded, Identity: c.ID, Role: c.Role, Public: c.Public}, nil, nil, nil
+	if c.Block.Identity != c.ID {
+		return r, nil, nil, fmt.Errorf("%w: unlock block of another identity", ErrChange)
+	}
+	seals := refer(&r, seq, c.Seals)
+	return r, []UnlockBlock{c.Block}, seals, c.Block.check()
 }
 
-func (c RemoveIdentity) record() (Record, []UnlockBlock, []Seal, error) {
-	return Record{Kind: IdentityRemoved, Identity: c.ID}, nil, nil, nil
+func (c RemoveIdentity) record(uint64) (Record, []UnlockBlock, []Seal, error) {
+	return Record{Kind: IdentityRemoved, Identity: c.ID, Deks: c.Deks}, nil, nil, nil
 }
 
-func (c MakeKEK) record() (Record, []UnlockBlock, []Seal, error) { return sealRecord(KEKMade, c.Seals) }
-
-func (c SealKEK) record() (Record, []UnlockBlock, []Seal, error) {
-	return sealRecord(KEKSealed, c.Seals)
+func (c MakeKEK) record(seq uint64) (Record, []UnlockBlock, []Seal, error) {
+	if len(c.Seals) == 0 {
+		return Record{}, nil, nil, fmt.Errorf("%w: a KEK without a seal", ErrChange)
+	}
+	r := Record{Kind: KEKMade, KEK: c.Seals[0].KEK}
+	seals := slices.Clone(c.Seals)
+	lines := make([][]byte, len(seals))
+	for i := range seals {
+		seals[i].Record = seq
+		lines[i] = append(seals[i].line(), '\n')
+		if seals[i].KEK != r.KEK {
+			return r, nil, nil, fmt.Errorf("%w: seals of KEKs %d and %d in one record", ErrChange, r.KEK, seals[i].KEK)
+		}
+	}
+	slices.SortFunc(lines, bytes.Compare)
+	r.Sealed = id.HashOf(bytes.Join(lines, nil))
+	return r, nil, seals, nil
 }
 
-func (c RetireKEK) record() (Record, []UnlockBlock, []Seal, error) {
+func (c RetireKEK) record(uint64) (Record, []UnlockBlock, []Seal, error) {
 	return Record{Kind: KEKRetired, KEK: c.Version}, nil, nil, nil
 }
 
-func (c SetUnlock) record() (Record, []UnlockBlock, []Seal, error) {
+func (c SetUnlock) record(uint64) (Record, []UnlockBlock, []Seal, error) {
 	r := Record{Kind: UnlockSet, Identity: c.Block.Identity, Unlock: c.Block.Hash()}
 	return r, []UnlockBlock{c.Block}, nil, c.Block.check()
 }
 
-func (c ChangeMaster) record() (Record, []UnlockBlock, []Seal, error) {
+func (c ChangeMaster) record(uint64) (Record, []UnlockBlock, []Seal, error) {
 	r := Record{Kind: MasterChanged, Identity: c.Block.Identity, Unlock: c.Block.Hash(), Master: c.Block.Master}
 	return r, []UnlockBlock{c.Block}, nil, c.Block.check()
 }
 
-func (c Rekey) record() (Record, []UnlockBlock, []Seal, error) {
-	r := Record{Kind: Rekeyed, Identity: c.Block.Identity, Public: c.Public, Unlock: c.Block.Hash()}
-	return r, []UnlockBlock{c.Block}, nil, c.Block.check()
+func (c Rekey) record(seq uint64) (Record, []UnlockBlock, []Seal, error) {
+	r := Record{Kind: Rekeyed, Identity: c.Block.Identity, Public: c.Public, Unlock: c.Block.Hash(), Deks: c.Deks}
+	seals := refer(&r, seq, c.Seals)
+	return r, []UnlockBlock{c.Block}, seals, c.Block.check()
 }
 
-func sealRecord(kind Kind, seals []Seal) (Record, []UnlockBlock, []Seal, error) {
-	if len(seals) == 0 {
-		return Record{}, nil, nil, fmt.Errorf("%w: %s without a seal", ErrChange, kind)
-	}
-	r := Record{Kind: kind, KEK: seals[0].KEK}
+// refer names seals, each of another KEK, in record seq, and returns them as
+// they are stored.
+func refer(r *Record, seq uint64, seals []Seal) []Seal {
+	seals = slices.Clone(seals)
+	slices.SortFunc(seals, func(a, b Seal) int { return cmp.Compare(a.KEK, b.KEK) })
 	for i := range seals {
-		if seals[i].KEK != r.KEK {
-			return Record{}, nil, nil, fmt.Errorf("%w: seals of KEKs %d and %d in one record", ErrChange, r.KEK, seals[i].KEK)
-		}
-		r.Seals = append(r.Seals, SealRef{seals[i].Identity, seals[i].Hash()})
+		seals[i].Record = seq
+		r.Seals = append(r.Seals, SealRef{seals[i].KEK, seals[i].Hash()})
 	}
-	slices.SortFunc(r.Seals, func(a, b SealRef) int {
-		return strings.Compare(a.Identity.String(), b.Identity.String())
-	})
-	return r, nil, seals, nil
+	return seals
 }
 
 // Hash returns the SHA-256 of the unlock block's line, as records name it.
@@ -150,9 +173,10 @@ func (m *Members) Append(by Signer, changes ...Change) (*Members, error) {
 			return nil, &Error{ObjectMembers, m.records[i].line, err.stage, err.what}
 		}
 	}
-	unlocks, seals := byHash(m.unlocks), byHash(m.seals)
+	unlocks, seals := byHash(m.unlocks), map[sealKey]*Seal{}
+	maps.Copy(seals, m.seals)
 	for _, change := range changes {
-		r, blocks, sealed, err := change.record()
+		r, blocks, sealed, err := change.record(state.next)
 		if err != nil {
 			return nil, fmt.Errorf("append to members: %w", err)
 		}
@@ -167,7 +191,7 @@ func (m *Members) Append(by Signer, changes ...Change) (*Members, error) {
 			unlocks[blocks[i].Hash()] = &blocks[i]
 		}
 		for i := range sealed {
-			seals[sealed[i].Hash()] = &sealed[i]
+			seals[sealed[i].key()] = &sealed[i]
 		}
 	}
 	next.keepLive(state, unlocks, seals)
@@ -193,24 +217,22 @@ func (r *Record) sign(state *chain, by Signer) error {
 
 // keepLive sets the blocks that live records name. One that is missing is left
 // out, and reading back reports it.
-func (m *Members) keepLive(state *chain, unlocks map[id.Hash]*UnlockBlock, seals map[id.Hash]*Seal) {
+func (m *Members) keepLive(state *chain, unlocks map[id.Hash]*UnlockBlock, seals map[sealKey]*Seal) {
 	m.unlocks, m.seals = map[id.Identity]*UnlockBlock{}, map[sealKey]*Seal{}
 	for _, who := range state.live() {
 		if u := unlocks[who.unlock]; u != nil {
 			m.unlocks[who.ID] = u
 		}
 	}
-	for _, k := range state.keks {
-		for identity, hash := range k.seals {
-			if s := seals[hash]; s != nil {
-				m.seals[sealKey{k.version, identity}] = s
-			}
+	for key, s := range seals {
+		if state.names(key) {
+			m.seals[key] = s
 		}
 	}
 }
 
-func byHash[K comparable, B interface{ Hash() id.Hash }](blocks map[K]B) map[id.Hash]B {
-	out := make(map[id.Hash]B, len(blocks))
+func byHash(blocks map[id.Identity]*UnlockBlock) map[id.Hash]*UnlockBlock {
+	out := make(map[id.Hash]*UnlockBlock, len(blocks))
 	for _, b := range blocks {
 		out[b.Hash()] = b
 	}

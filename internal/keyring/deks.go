@@ -3,6 +3,7 @@ package keyring
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -15,68 +16,70 @@ const (
 	itemPrefix = `{"item":"`
 	tombPrefix = `{"tombstone":"`
 	macPrefix  = `{"mac":`
+	deksLabel  = "vigil v1 deks"
 )
 
 // minDEKLine is less than the shortest line of a revision has, in bytes.
-const minDEKLine = 256
+const minDEKLine = 320
 
 // MACSize is the size of the MAC that ends a deks object, in bytes.
 const MACSize = sha256.Size
 
-// MACFunc computes HMAC-SHA256 over the stored bytes of a deks object that
-// come before its last line, under the MAC key of the given KEK version.
-// envelope.DeksMAC is what stands behind it.
-type MACFunc func(kek uint64, stored []byte) ([MACSize]byte, error)
+// MACFunc computes HMAC-SHA256 over a manifest's hash, under the MAC key of the
+// given KEK version. envelope.DeksMAC is what stands behind it.
+type MACFunc func(kek uint64, hash id.Hash) ([MACSize]byte, error)
 
-// DEK is the wrapped key of one revision of an item.
+// DEK is the wrapped key of one revision of an item, and what is known of the
+// revision without its line.
 type DEK struct {
 	Item     id.Item
 	Revision id.Revision
 	// Parents are the revisions that this one replaces, sorted by their text,
 	// at most MaxParents; none for an item's first revision.
 	Parents []id.Revision
-	KEK     uint64 // version that wraps it
+	// Line is the hash of the revision's line in the vault file, without line
+	// feed. No other line is this revision's.
+	Line id.Hash
+	// Tightens says that the revision restricts the key's use in a way that a
+	// parent doesn't.
+	Tightens bool
+	// Wrapped is the DEK under the manifest's KEK, or, of one that Waits, under
+	// the key of the identity that made it (envelope.OwnKey).
 	Wrapped [WrappedDEKSize]byte
+	Waits   bool
 	// Superseded is when a revision that names this one as parent came in,
 	// in Unix seconds; 0 while it is a head.
 	Superseded uint64
-}
-
-// Tombstone says that an item was removed for good, in which epoch.
-type Tombstone struct {
-	Item  id.Item
-	Epoch uint64
 }
 
 // Deks is the manifest of a vault: which revisions there are and their wrapped
 // keys. Until Verify has succeeded, nobody knows who wrote it.
 type Deks struct {
 	vault id.Vault
-	epoch uint64
 	kek   uint64
+	epoch uint64
 	head  id.Hash
+	by    id.Identity
 
 	deks       []DEK // in stored order
 	byRevision map[id.Revision]int
-	tombstones []Tombstone
-	dead       map[id.Item]uint64
+	tombstones []id.Item
+	dead       map[id.Item]bool
 
-	// What was stored, for Verify and Pin; empty in a changed Deks until it is
+	// What was stored, for Verify and Pin; zero in a changed Deks until it is
 	// encoded and parsed again.
-	authenticated []byte
-	mac           [MACSize]byte
-	sum           id.Hash
+	hash id.Hash // of the stored bytes before the last line
+	mac  [MACSize]byte
+	sig  [SignatureSize]byte
 }
 
-// NewDeks returns the empty manifest of a new vault, epoch 1, under its newest
-// KEK.
+// NewDeks returns the empty manifest of a new vault, epoch 1 of its newest KEK.
 func NewDeks(m *Members) *Deks {
-	return &Deks{vault: m.vault, epoch: 1, kek: m.KEK(), head: m.Head(), byRevision: map[id.Revision]int{}, dead: map[id.Item]uint64{}}
+	return &Deks{vault: m.vault, epoch: 1, kek: m.KEK(), head: m.Head(), byRevision: map[id.Revision]int{}, dead: map[id.Item]bool{}}
 }
 
 // ParseDeks reads a deks object of the given vault. Errors are *Error. The
-// result aliases data, which must not change afterwards, and is not to be
-// trusted before Verify.
+// result is not to be trusted before Verify.
 func ParseDeks(data []byte, vault id.Vault) (*Deks, error) {
 	fail := func(line int, stage Stage, what string) (*Deks, error) {
 		return nil, &Error{ObjectDeks, line, stage, what}
@@ -86,27 +89,27 @@ func ParseDeks(data []byte, vault id.Vault) (*Deks, error) {
 	}
 	// Memory for no more revisions than data can hold.
 	count := len(data) / minDEKLine
-	d := &Deks{vault: vault, deks: make([]DEK, 0, count), byRevision: make(map[id.Revision]int, count), dead: map[id.Item]uint64{}}
+	d := &Deks{vault: vault, deks: make([]DEK, 0, count), byRevision: make(map[id.Revision]int, count), dead: map[id.Item]bool{}}
 	lines := canon.NewLines(data)
 	var last []byte
 	for offset := 0; ; {
 		line, n, ended, ok := lines.Next()
 		switch {
 		case !ok:
-			return fail(n, StageSyntax, "ends before its MAC")
+			return fail(n, StageSyntax, "ends before its MAC and signature")
 		case len(line) > MaxLine:
 			return fail(n, StageSyntax, fmt.Sprintf("line is longer than %d bytes", MaxLine))
 		case !ended:
 			return fail(n, StageSyntax, "line is cut")
 		}
 		if n > 1 && bytes.HasPrefix(line, []byte(macPrefix)) {
-			if err := d.takeMAC(line); err != nil {
+			if err := d.takeEnd(line); err != nil {
 				return fail(n, StageSyntax, err.Error())
 			}
 			if _, _, _, more := lines.Next(); more {
 				return fail(n+1, StageSyntax, "line after the MAC")
 			}
-			d.authenticated, d.sum = data[:offset:offset], id.HashOf(data)
+			d.hash = id.HashOf(data[:offset])
 			return d, nil
 		}
 		if err := d.takeLine(line, last, n); err != nil {
@@ -145,49 +148,43 @@ func (d *Deks) takeHeader(line []byte) *stageError {
 	if err := readHeader(&r, deksHeader, d.vault); err != nil {
 		return err
 	}
-	r.Literal(`,"epoch":`)
-	d.epoch = r.Uint()
 	r.Literal(`,"kek":`)
 	d.kek = r.Uint()
+	r.Literal(`,"epoch":`)
+	d.epoch = r.Uint()
 	r.Literal(`,"head":`)
 	r.Fixed(d.head[:])
+	r.Literal(`,"by":`)
+	r.Fixed(d.by[:])
 	r.Literal(`}`)
 	if err := r.End(); err != nil {
 		return refuse(StageSyntax, "%v", err)
 	}
-	if d.epoch == 0 || d.kek == 0 {
-		return refuse(StageSyntax, "epochs and KEK versions start at 1")
+	if d.kek == 0 || d.epoch == 0 || d.epoch > MaxEpoch {
+		return refuse(StageSyntax, "KEK versions and epochs start at 1, and epochs end at %d", uint64(MaxEpoch))
 	}
 	return nil
 }
 
 func (d *Deks) takeTombstone(line []byte) *stageError {
-	var t Tombstone
+	var item id.Item
 	r := canon.NewReader(line)
 	r.Literal(`{"tombstone":`)
-	r.Fixed(t.Item[:])
-	r.Literal(`,"epoch":`)
-	t.Epoch = r.Uint()
+	r.Fixed(item[:])
 	r.Literal(`}`)
 	if err := r.End(); err != nil {
 		return refuse(StageSyntax, "%v", err)
 	}
-	if t.Epoch == 0 || t.Epoch > d.epoch {
-		return refuse(StageSyntax, "tombstone of epoch %d in epoch %d", t.Epoch, d.epoch)
-	}
-	if _, twice := d.dead[t.Item]; twice {
-		return refuse(StageSyntax, "item %v has two tombstones", t.Item)
-	}
-	d.dead[t.Item] = t.Epoch
-	d.tombstones = append(d.tombstones, t)
+	d.dead[item] = true // lines are sorted, each once, and this one has nothing else
+	d.tombstones = append(d.tombstones, item)
 	return nil
 }
 
-func (d *Deks) takeMAC(line []byte) error {
+func (d *Deks) takeEnd(line []byte) error {
 	// A removed item has no DEK: Apply writes it so, and a reader relies on it.
 	if len(d.dead) > 0 {
 		for i := range d.deks {
-			if _, dead := d.dead[d.deks[i].Item]; dead {
+			if d.dead[d.deks[i].Item] {
 				return fmt.Errorf("item %v has a DEK and a tombstone", d.deks[i].Item)
 			}
 		}
@@ -195,6 +192,8 @@ func (d *Deks) takeMAC(line []byte) error {
 	r := canon.NewReader(line)
 	r.Literal(macPrefix)
 	r.Fixed(d.mac[:])
+	r.Literal(`,"sig":`)
+	r.Fixed(d.sig[:])
 	r.Literal(`}`)
 	return r.End()
 }
@@ -207,8 +206,10 @@ func parseDEK(line []byte) (e DEK, err error) {
 	r.Fixed(e.Revision[:])
 	r.Literal(`,"parents":`)
 	e.Parents = ReadParents(&r)
-	r.Literal(`,"kek":`)
-	e.KEK = r.Uint()
+	r.Literal(`,"line":`)
+	r.Fixed(e.Line[:])
+	r.Literal(`,"tightens":`)
+	e.Tightens = bounded(&r, 1) == 1
 	r.Literal(`,"dek":`)
 	r.Fixed(e.Wrapped[:])
 	r.Literal(`,"superseded":`)
@@ -224,8 +225,14 @@ func (e *DEK) appendLine(b []byte) []byte {
 	b = canon.AppendBytes(b, e.Revision[:])
 	b = append(b, `,"parents":`...)
 	b = AppendParents(b, e.Parents)
-	b = append(b, `,"kek":`...)
-	b = canon.AppendUint(b, e.KEK)
+	b = append(b, `,"line":`...)
+	b = canon.AppendBytes(b, e.Line[:])
+	b = append(b, `,"tightens":`...)
+	if e.Tightens {
+		b = append(b, '1')
+	} else {
+		b = append(b, '0')
+	}
 	b = append(b, `,"dek":`...)
 	b = canon.AppendBytes(b, e.Wrapped[:])
 	b = append(b, `,"superseded":`...)
@@ -233,42 +240,68 @@ func (e *DEK) appendLine(b []byte) []byte {
 	return append(b, '}')
 }
 
-// Encode returns the stored form, sorted and with its MAC. The stored object
-// replaces d: parse it to go on from it.
-func (d *Deks) Encode(mac MACFunc) ([]byte, error) {
+// DeksMessage returns what a manifest's signature covers: the context "vigil v1
+// deks" with the manifest's hash.
+func DeksMessage(hash id.Hash) []byte {
+	m := make([]byte, 0, 4+len(deksLabel)+4+len(hash))
+	m = binary.BigEndian.AppendUint32(m, uint32(len(deksLabel)))
+	m = append(m, deksLabel...)
+	m = binary.BigEndian.AppendUint32(m, uint32(len(hash)))
+	return append(m, hash[:]...)
+}
+
+// Encode returns the stored form, sorted, with its MAC, and signed by its
+// writer. The stored object replaces d: parse it to go on from it. A number that
+// no reader would take is ErrChange: a new KEK starts it anew.
+func (d *Deks) Encode(by Signer, mac MACFunc) ([]byte, error) {
+	if d.epoch > MaxEpoch {
+		return nil, fmt.Errorf("write deks: %w: %d writes under KEK %d", ErrChange, uint64(MaxEpoch), d.kek)
+	}
+	writer := by.Identity()
 	b := append([]byte(nil), deksHeader...)
 	b = canon.AppendUint(b, Version)
 	b = append(b, `,"vault":`...)
 	b = canon.AppendBytes(b, d.vault[:])
-	b = append(b, `,"epoch":`...)
-	b = canon.AppendUint(b, d.epoch)
 	b = append(b, `,"kek":`...)
 	b = canon.AppendUint(b, d.kek)
+	b = append(b, `,"epoch":`...)
+	b = canon.AppendUint(b, d.epoch)
 	b = append(b, `,"head":`...)
 	b = canon.AppendBytes(b, d.head[:])
+	b = append(b, `,"by":`...)
+	b = canon.AppendBytes(b, writer[:])
 	b = append(b, '}', '\n')
 	b = slices.Grow(b, (len(d.deks)+1)*dekLine)
 	b = appendSorted(b, d.deks, (*DEK).appendLine)
-	b = appendSorted(b, d.tombstones, (*Tombstone).appendLine)
-	sum, err := mac(d.kek, b)
+	b = appendSorted(b, d.tombstones, appendTombstone)
+	hash := id.HashOf(b)
+	sum, err := mac(d.kek, hash)
 	if err != nil {
 		return nil, fmt.Errorf("authenticate deks under KEK %d: %w", d.kek, err)
 	}
+	sig, err := by.Sign(DeksMessage(hash))
+	if err != nil {
+		return nil, fmt.Errorf("sign deks: %w", err)
+	}
 	b = append(b, macPrefix...)
 	b = canon.AppendBytes(b, sum[:])
-	return append(b, '}', '\n'), nil
+	b = append(b, `,"sig":`...)
+	b = canon.AppendBytes(b, sig)
+	b = append(b, '}', '\n')
+	if len(b) > MaxObject {
+		return nil, fmt.Errorf("write deks: %w: %d bytes, at most %d", ErrChange, len(b), MaxObject)
+	}
+	return b, nil
 }
 
-func (t *Tombstone) appendLine(b []byte) []byte {
+func appendTombstone(item *id.Item, b []byte) []byte {
 	b = append(b, `{"tombstone":`...)
-	b = canon.AppendBytes(b, t.Item[:])
-	b = append(b, `,"epoch":`...)
-	b = canon.AppendUint(b, t.Epoch)
+	b = canon.AppendBytes(b, item[:])
 	return append(b, '}')
 }
 
 // dekLine is about the length of a DEK's line in bytes.
-const dekLine = 330
+const dekLine = 390
 
 // appendSorted appends the lines of all entries in bytewise order, which they
 // mostly have already.
@@ -304,20 +337,27 @@ func appendSorted[E any](b []byte, entries []E, appendLine func(*E, []byte) []by
 // Vault returns the vault's id.
 func (d *Deks) Vault() id.Vault { return d.vault }
 
-// Epoch returns the number of writes so far, from 1.
-func (d *Deks) Epoch() uint64 { return d.epoch }
-
 // KEK returns the version of the KEK that d is, or will be, written under.
 func (d *Deks) KEK() uint64 { return d.kek }
 
+// Epoch returns the number of writes under that KEK, from 1.
+func (d *Deks) Epoch() uint64 { return d.epoch }
+
 // Head returns the hash of the last members record that the writer knew.
 func (d *Deks) Head() id.Hash { return d.head }
+
+// By returns who wrote d.
+func (d *Deks) By() id.Identity { return d.by }
+
+// Hash returns the hash that MAC and signature cover: of the stored bytes before
+// the last line.
+func (d *Deks) Hash() id.Hash { return d.hash }
 
 // All returns every revision that has a DEK. The caller must not change it.
 func (d *Deks) All() []DEK { return d.deks }
 
 // Tombstones returns the removed items. The caller must not change it.
-func (d *Deks) Tombstones() []Tombstone { return d.tombstones }
+func (d *Deks) Tombstones() []id.Item { return d.tombstones }
 
 // Lookup returns the DEK of a revision.
 func (d *Deks) Lookup(revision id.Revision) (DEK, bool) {
@@ -333,18 +373,9 @@ func (d *Deks) Has(item id.Item, revision id.Revision) bool {
 	return ok && d.deks[i].Item == item
 }
 
-// Parents returns the parents of a revision, or none when it has no DEK.
-func (d *Deks) Parents(revision id.Revision) []id.Revision {
-	if i, ok := d.byRevision[revision]; ok {
-		return d.deks[i].Parents
-	}
-	return nil
-}
-
 // Deleted reports whether the item has a tombstone.
 func (d *Deks) Deleted(item id.Item) bool {
-	_, dead := d.dead[item]
-	return dead
+	return d.dead[item]
 }
 
 // Heads returns the revisions that nothing has superseded.

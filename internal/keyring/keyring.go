@@ -28,14 +28,29 @@ const (
 	// MaxObject is the most bytes one object may have: 200,000 revisions, or
 	// 4,096 identities with several KEKs.
 	MaxObject = 64 << 20
-	// MaxLine is the most bytes one line may have, its line feed excluded: a
-	// KEK record names every identity in about 100 bytes.
+	// MaxLine is the most bytes one line may have, its line feed excluded: an
+	// unlock block has at most 9,000, a record 8,000.
 	MaxLine = 1 << 20
 	// MaxRecords is the most records a members chain may have: each costs a
 	// signature check of 60 µs.
 	MaxRecords = 1 << 16
+	// OwnerRecords and OwnerBytes are the room in members, of records and of
+	// bytes, that only owners may use: to remove everybody who filled the rest.
+	OwnerRecords = 1 << 14
+	OwnerBytes   = 24 << 20
+	// MaxOwnRecords is the most records that an identity which isn't an owner
+	// may append: a change of passphrase every two months for ten years.
+	MaxOwnRecords = 64
 	// MaxIdentities is the most identities that may be live at once.
 	MaxIdentities = 4096
+	// MaxKEKs is the most KEKs that may be live at once: more than rotations
+	// that are interrupted, each in turn, leave behind.
+	MaxKEKs = 64
+	// MaxEpoch is the most writes of deks under one KEK, and MaxStep how many of
+	// them a device may have missed: whoever counts further than that wants the
+	// numbers to run out.
+	MaxEpoch = 1 << 32
+	MaxStep  = 1 << 20
 	// MaxParents is the most parents one revision may name: it settles that
 	// many heads at once, and the contexts that bind them stay below 1,024 bytes.
 	MaxParents = 32
@@ -56,11 +71,11 @@ const (
 	StageVersion       Stage = "version"       // a format version this reader doesn't know
 	StageVault         Stage = "vault"         // belongs to another vault
 	StageChain         Stage = "chain"         // a record doesn't follow from the one before
-	StageAuthorisation Stage = "authorisation" // its signer may not append it
+	StageAuthorisation Stage = "authorisation" // its signer may not write it
 	StageSignature     Stage = "signature"     // not signed by who it says
 	StageBlocks        Stage = "blocks"        // an unlock block or KEK seal without a live record, or missing
 	StageHead          Stage = "head"          // deks was written on a members record that isn't there
-	StageKEK           Stage = "kek"           // deks uses a KEK that isn't live
+	StageKEK           Stage = "kek"           // deks is not under the KEK that its writer knew as the newest
 	StageMAC           Stage = "mac"           // deks was not written by a holder of its KEK
 	StageRollback      Stage = "rollback"      // older than what this device has seen
 	StageFork          Stage = "fork"          // a different history than this device has seen
@@ -103,20 +118,23 @@ type HistoryError struct {
 	// ExpectedKEK and FoundKEK are the versions that deks was written under;
 	// 0 for members.
 	ExpectedKEK, FoundKEK uint64
+	// What says what a later deks lacks of what this device has seen; "" when
+	// the numbers tell.
+	What string
 }
 
 func (e *HistoryError) Error() string {
-	unit := "record"
-	if e.Object == ObjectDeks {
-		unit = "epoch"
+	switch {
+	case e.What != "":
+		return fmt.Sprintf("%s: %s: %s", e.Object, e.Stage, e.What)
+	case e.Object == ObjectMembers && e.Stage == StageFork:
+		return fmt.Sprintf("members: fork: expected record %d to be %v, found %v", e.Expected, e.ExpectedHash, e.FoundHash)
+	case e.Object == ObjectMembers:
+		return fmt.Sprintf("members: rollback: expected record %d or a later one, found %d", e.Expected, e.Found)
+	case e.Stage == StageFork:
+		return fmt.Sprintf("deks: fork: expected epoch %d of KEK %d to be %v, found %v", e.Expected, e.ExpectedKEK, e.ExpectedHash, e.FoundHash)
 	}
-	if e.Stage == StageFork {
-		return fmt.Sprintf("%s: fork: expected %s %d to be %v, found %v", e.Object, unit, e.Expected, e.ExpectedHash, e.FoundHash)
-	}
-	if e.FoundKEK < e.ExpectedKEK && e.Found >= e.Expected {
-		return fmt.Sprintf("%s: rollback: expected KEK %d or a later one, found %d", e.Object, e.ExpectedKEK, e.FoundKEK)
-	}
-	return fmt.Sprintf("%s: rollback: expected %s %d or a later one, found %d", e.Object, unit, e.Expected, e.Found)
+	return fmt.Sprintf("deks: rollback: expected epoch %d of KEK %d or a later one, found epoch %d of KEK %d", e.Expected, e.ExpectedKEK, e.Found, e.FoundKEK)
 }
 
 // StageOf returns the stage at which err refused an object, or "".
@@ -135,7 +153,3 @@ func StageOf(err error) Stage {
 // ErrChange is wrapped by the errors of Append and Apply for changes that the
 // rules don't allow, whoever signs them.
 var ErrChange = errors.New("change not allowed")
-
-// ErrStaleKEK reports an addition whose DEK is wrapped by another KEK than the
-// one deks is written under: rewrap it and try again.
-var ErrStaleKEK = errors.New("DEK is wrapped by another KEK than the keyring's")

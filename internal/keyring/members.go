@@ -2,6 +2,8 @@ package keyring
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"hash"
 	"slices"
 	"strings"
 
@@ -22,10 +24,16 @@ type Members struct {
 	seals   map[sealKey]*Seal
 }
 
+// sealKey is the place of a seal. The same KEK is sealed to an identity again
+// when its keys were replaced; the earlier seal stays with the others of its
+// record, which has one hash for all.
 type sealKey struct {
+	record   uint64
 	kek      uint64
 	identity id.Identity
 }
+
+func (s *Seal) key() sealKey { return sealKey{s.Record, s.KEK, s.Identity} }
 
 // ParseMembers reads and verifies a members object of the given vault. Errors
 // are *Error. The result aliases data, which must not change afterwards.
@@ -35,6 +43,7 @@ func ParseMembers(data []byte, vault id.Vault) (*Members, error) {
 	}
 	m := &Members{vault: vault, chain: newChain(), unlocks: map[id.Identity]*UnlockBlock{}, seals: map[sealKey]*Seal{}}
 	lines := canon.NewLines(data)
+	sums := map[uint64]hash.Hash{} // of the seals of each KEK
 	var last []byte
 	number := 0
 	for {
@@ -43,7 +52,7 @@ func ParseMembers(data []byte, vault id.Vault) (*Members, error) {
 			break
 		}
 		number = n
-		err := m.takeLine(line, last, n, ended)
+		err := m.takeLine(line, last, n, ended, sums)
 		if err != nil {
 			return nil, &Error{ObjectMembers, n, err.stage, err.what}
 		}
@@ -52,14 +61,14 @@ func ParseMembers(data []byte, vault id.Vault) (*Members, error) {
 	if len(m.records) < 2 {
 		return nil, &Error{ObjectMembers, number, StageSyntax, "ends before record 1"}
 	}
-	if err := m.complete(); err != nil {
+	if err := m.complete(sums); err != nil {
 		return nil, &Error{ObjectMembers, 0, err.stage, err.what}
 	}
 	return m, nil
 }
 
 // takeLine reads one line; last is the line before it.
-func (m *Members) takeLine(line, last []byte, number int, ended bool) *stageError {
+func (m *Members) takeLine(line, last []byte, number int, ended bool, sums map[uint64]hash.Hash) *stageError {
 	switch {
 	case len(line) > MaxLine:
 		return refuse(StageSyntax, "line is longer than %d bytes", MaxLine)
@@ -79,7 +88,7 @@ func (m *Members) takeLine(line, last []byte, number int, ended bool) *stageErro
 	if bytes.HasPrefix(line, []byte(`{"unlock":`)) {
 		return m.takeUnlock(line)
 	}
-	return m.takeSeal(line)
+	return m.takeSeal(line, sums)
 }
 
 func (m *Members) takeRecord(line []byte, number int) *stageError {
@@ -117,33 +126,70 @@ func (m *Members) takeUnlock(line []byte) *stageError {
 	return nil
 }
 
-func (m *Members) takeSeal(line []byte) *stageError {
+func (m *Members) takeSeal(line []byte, sums map[uint64]hash.Hash) *stageError {
 	s, err := parseSeal(line)
 	if err != nil {
 		return refuse(StageSyntax, "%v", err)
 	}
-	k := m.chain.keks[s.KEK]
-	if k == nil || !k.live {
-		return refuse(StageBlocks, "seal of KEK %d, which isn't live", s.KEK)
+	key := s.key()
+	if !m.chain.names(key) {
+		return refuse(StageBlocks, "seal of KEK %d to %v is not one that a live record names", s.KEK, s.Identity)
 	}
-	if want, ok := k.seals[s.Identity]; !ok || want != id.HashOf(line) {
+	if k := m.chain.keks[s.KEK]; k.madeAt == s.Record {
+		if sums[s.KEK] == nil {
+			sums[s.KEK] = sha256.New()
+		}
+		sums[s.KEK].Write(line)
+		sums[s.KEK].Write([]byte{'\n'})
+	} else if want, _ := m.chain.identities[s.Identity].sealOf(s.KEK); want != id.HashOf(line) {
 		return refuse(StageBlocks, "seal of KEK %d to %v is not the one its record names", s.KEK, s.Identity)
 	}
-	m.seals[sealKey{s.KEK, s.Identity}] = &s
+	m.seals[key] = &s
 	return nil
 }
 
+// names reports whether a seal has its place in the object: its KEK is live,
+// and it is of the record that made the KEK, which seals it to every identity
+// of that time, or of the record that has a live identity's keys.
+func (c *chain) names(key sealKey) bool {
+	k, who := c.keks[key.kek], c.identities[key.identity]
+	switch {
+	case k == nil || !k.live || who == nil:
+		return false
+	case key.record == k.madeAt:
+		return who.at(k.madeAt)
+	}
+	_, named := who.sealOf(key.kek)
+	return named && key.record == who.keyAt
+}
+
 // complete checks that no block that a live record names is missing. As every
-// block that is there was matched, counting is enough.
-func (m *Members) complete() *stageError {
+// block that is there was matched, counting is enough; the seals of a KEK were
+// hashed in their order.
+func (m *Members) complete(sums map[uint64]hash.Hash) *stageError {
 	unlocks, seals := 0, 0
 	for _, who := range m.chain.live() {
 		if !who.unlock.IsZero() {
 			unlocks++
 		}
+		for _, ref := range who.seals {
+			if m.chain.keks[ref.KEK].live {
+				seals++
+			}
+		}
 	}
-	for _, k := range m.chain.keks {
-		seals += len(k.seals)
+	for version, k := range m.chain.keks {
+		if !k.live {
+			continue
+		}
+		for _, who := range m.chain.identities {
+			if who.at(k.madeAt) {
+				seals++
+			}
+		}
+		if sum := sums[version]; sum == nil || id.Hash(sum.Sum(nil)) != k.sealed {
+			return refuse(StageBlocks, "the seals of KEK %d are not those that its record names", version)
+		}
 	}
 	if unlocks != len(m.unlocks) || seals != len(m.seals) {
 		return refuse(StageBlocks, "%d unlock blocks and %d seals, want %d and %d", len(m.unlocks), len(m.seals), unlocks, seals)
@@ -275,10 +321,14 @@ func (m *Members) Unlock(identity id.Identity) (UnlockBlock, bool) {
 	return UnlockBlock{}, false
 }
 
-// Seal returns a live KEK sealed to a live identity. One that was just added
-// or rekeyed has none until somebody who knows the KEK appends it.
+// Seal returns a live KEK sealed to a live identity's keys. One that was
+// admitted or rekeyed by somebody who doesn't know the KEK has none.
 func (m *Members) Seal(kek uint64, identity id.Identity) (Seal, bool) {
-	if s := m.seals[sealKey{kek, identity}]; s != nil {
+	k, who := m.chain.keks[kek], m.chain.identities[identity]
+	if k == nil || who == nil || !who.live {
+		return Seal{}, false
+	}
+	if s := m.seals[sealKey{max(k.madeAt, who.keyAt), kek, identity}]; s != nil {
 		return *s, true
 	}
 	return Seal{}, false
@@ -297,15 +347,6 @@ func (m *Members) KEKs() []uint64 {
 	}
 	slices.Sort(out)
 	return out
-}
-
-// KEKMadeBy returns who made a KEK, live or retired, and in which record.
-func (m *Members) KEKMadeBy(kek uint64) (by id.Identity, seq uint64, ok bool) {
-	k := m.chain.keks[kek]
-	if k == nil {
-		return id.Identity{}, 0, false
-	}
-	return k.madeBy, k.madeAt, true
 }
 
 // RotationDue reports that an identity was removed or rekeyed since the newest

@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"slices"
 	"strings"
@@ -43,45 +44,59 @@ func TestWhoMayAppendWhat(t *testing.T) {
 	otherShare := member.block()
 	otherShare.Share = []byte{9}
 
+	reader := newActor(5)
+	base = admit(t, base, owner, reader, Reader)
+	noHPKE, noPoint := stranger.pub, stranger.pub
+	copy(noHPKE.HPKE[:], bytes.Repeat([]byte{0xff}, 64))
+	clear(noPoint.HPKE[HPKEPublicSize-32:])
+	with := func(pub Public) AddIdentity {
+		a := admission(base, stranger, Member)
+		a.Public = pub
+		return a
+	}
+	foreign := admission(base, stranger, Member)
+	foreign.Seals = seals(2, stranger)
+	all := []*actor{owner, member, third, reader}
+
 	tests := []struct {
 		name   string
 		by     *actor
 		change Change
 		want   Stage // "" when allowed
 	}{
-		{"owner adds", owner, AddIdentity{stranger.id, Member, stranger.pub}, ""},
-		{"member adds", member, AddIdentity{stranger.id, Member, stranger.pub}, StageAuthorisation},
-		{"stranger adds itself", stranger, AddIdentity{stranger.id, Owner, stranger.pub}, StageAuthorisation},
-		{"owner adds an id again", owner, AddIdentity{member.id, Owner, stranger.pub}, StageChain},
-		{"owner removes", owner, RemoveIdentity{member.id}, ""},
-		{"member removes another", member, RemoveIdentity{third.id}, StageAuthorisation},
-		{"member leaves", member, RemoveIdentity{member.id}, StageAuthorisation},
-		{"owner removes the last owner", owner, RemoveIdentity{owner.id}, StageChain},
-		{"owner removes nobody", owner, RemoveIdentity{stranger.id}, StageChain},
-		{"owner makes a KEK", owner, MakeKEK{seals(2, owner, member, third)}, ""},
-		{"owner makes a KEK without one identity", owner, MakeKEK{seals(2, owner, member)}, StageChain},
-		{"owner makes a KEK for a stranger", owner, MakeKEK{seals(2, owner, member, stranger)}, StageChain},
-		{"owner skips a KEK version", owner, MakeKEK{seals(3, owner, member, third)}, StageChain},
-		{"owner makes a KEK version again", owner, MakeKEK{seals(1, owner, member, third)}, StageChain},
-		{"member makes a KEK", member, MakeKEK{seals(2, owner, member, third)}, StageAuthorisation},
-		{"owner seals for another", owner, SealKEK{seals(1, member)}, ""},
-		{"owner seals for a stranger", owner, SealKEK{seals(1, stranger)}, StageChain},
-		{"owner seals a KEK there isn't", owner, SealKEK{seals(2, member)}, StageChain},
-		{"member seals for itself", member, SealKEK{seals(1, member)}, ""},
-		{"member seals for another", member, SealKEK{seals(1, third)}, StageAuthorisation},
-		{"member seals for itself and another", member, SealKEK{seals(1, member, third)}, StageAuthorisation},
+		{"owner adds", owner, admission(base, stranger, Member), ""},
+		{"owner adds a reader", owner, admission(base, stranger, Reader), ""},
+		{"member adds", member, admission(base, stranger, Member), StageAuthorisation},
+		{"stranger adds itself", stranger, admission(base, stranger, Owner), StageAuthorisation},
+		{"owner adds an id again", owner, admission(base, rekeyed(member.id, 9), Owner), StageChain},
+		{"owner adds a key that is no ML-KEM key", owner, with(noHPKE), StageChain},
+		{"owner adds a key of low order", owner, with(noPoint), StageChain},
+		{"owner adds with a KEK there isn't", owner, foreign, StageChain},
+		{"owner removes", owner, RemoveIdentity{ID: member.id}, ""},
+		{"member removes another", member, RemoveIdentity{ID: third.id}, StageAuthorisation},
+		{"member leaves", member, RemoveIdentity{ID: member.id}, StageAuthorisation},
+		{"owner removes the last owner", owner, RemoveIdentity{ID: owner.id}, StageChain},
+		{"owner removes nobody", owner, RemoveIdentity{ID: stranger.id}, StageChain},
+		{"owner makes a KEK", owner, MakeKEK{seals(2, all...)}, ""},
+		{"owner makes a KEK without one identity", owner, MakeKEK{seals(2, owner, member, third)}, StageBlocks},
+		{"owner makes a KEK for a stranger", owner, MakeKEK{seals(2, owner, member, third, stranger)}, StageBlocks},
+		{"owner skips a KEK version", owner, MakeKEK{seals(3, all...)}, StageChain},
+		{"owner makes a KEK version again", owner, MakeKEK{seals(1, all...)}, StageChain},
+		{"member makes a KEK", member, MakeKEK{seals(2, all...)}, StageAuthorisation},
 		{"owner retires the newest KEK", owner, RetireKEK{1}, StageChain},
 		{"member retires a KEK", member, RetireKEK{1}, StageAuthorisation},
-		{"owner sets another's unlock block", owner, SetUnlock{otherShare}, ""},
-		{"member sets its unlock block", member, SetUnlock{otherShare}, ""},
-		{"member sets another's unlock block", third, SetUnlock{otherShare}, StageAuthorisation},
+		{"owner sets another's unlock block", owner, SetUnlock{otherShare}, StageAuthorisation},
+		{"member sets its unlock block a second time", member, SetUnlock{otherShare}, StageChain},
 		{"member changes its master", member, ChangeMaster{otherShare}, ""},
 		{"member changes another's master", third, ChangeMaster{otherShare}, StageAuthorisation},
-		{"member rekeys itself", member, Rekey{newMember.pub, newMember.block()}, ""},
-		{"member rekeys itself with its old keys", member, Rekey{member.pub, member.block()}, StageChain},
-		{"member rekeys the owner", member, Rekey{newOwner.pub, newOwner.block()}, StageAuthorisation},
-		{"owner rekeys a member", owner, Rekey{newMember.pub, newMember.block()}, StageAuthorisation},
-		{"stranger signs as owner", &actor{owner.id, stranger.key, owner.pub}, RemoveIdentity{member.id}, StageSignature},
+		{"owner changes another's master", owner, ChangeMaster{otherShare}, StageAuthorisation},
+		{"member rekeys itself", member, rekey(base, newMember), ""},
+		{"reader rekeys itself", reader, rekey(base, rekeyed(reader.id, 15)), ""},
+		{"member rekeys itself with its old keys", member, rekey(base, member), StageChain},
+		{"member rekeys itself with no key", member, Rekey{Public: noPoint, Block: member.block(), Seals: live(base, member)}, StageChain},
+		{"member rekeys the owner", member, rekey(base, newOwner), StageAuthorisation},
+		{"owner rekeys a member", owner, rekey(base, newMember), StageAuthorisation},
+		{"stranger signs as owner", &actor{owner.id, stranger.key, owner.pub}, RemoveIdentity{ID: member.id}, StageSignature},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -103,7 +118,7 @@ func TestWhoMayAppendWhat(t *testing.T) {
 func TestRemovalDropsWhatTheIdentityHad(t *testing.T) {
 	owner, member := newActor(1), newActor(2)
 	base := admit(t, vaultOf(t, owner), owner, member, Member)
-	m := grow(t, base, owner, RemoveIdentity{member.id})
+	m := grow(t, base, owner, RemoveIdentity{ID: member.id})
 	if _, ok := m.Identity(member.id); ok || !m.Removed(member.id) {
 		t.Fatal("identity is still there")
 	}
@@ -117,57 +132,115 @@ func TestRemovalDropsWhatTheIdentityHad(t *testing.T) {
 		t.Fatal("no rotation due though the identity knows KEK 1")
 	}
 	// What the old object had can't be put back.
-	blocks := len(m.Records()) + 1
-	for _, line := range bytes.SplitAfter(base.Encode(), []byte("\n")) {
-		if bytes.HasPrefix(line, []byte(`{"seal":{"identity":"`+member.id.String())) {
-			lines := bytes.SplitAfter(m.Encode(), []byte("\n"))
-			lines = append(lines[:len(lines)-1], line)
-			slices.SortFunc(lines[blocks:], bytes.Compare)
-			_, err := ParseMembers(bytes.Join(lines, nil), m.Vault())
+	tried := 0
+	for line := range bytes.Lines(base.Encode()) {
+		if bytes.HasPrefix(line, []byte(`{"seal":`)) && bytes.Contains(line, []byte(member.id.String())) {
+			tried++
+			_, err := ParseMembers(withBlock(m, line), m.Vault())
 			wantStage(t, err, StageBlocks)
 		}
+	}
+	if tried != 1 {
+		t.Fatalf("%d seals were the member's, want 1", tried)
 	}
 	m = grow(t, m, owner, MakeKEK{seals(2, owner)})
 	if m.RotationDue() || m.KEK() != 2 {
 		t.Fatal("rotation still due")
 	}
-	_, err := m.Append(member, SetUnlock{member.block()})
+	_, err := m.Append(member, ChangeMaster{member.block()})
 	wantStage(t, err, StageAuthorisation)
 }
 
-// TestPassphraseChange of an owner and of a member: new keys, a new KEK, and
-// nobody else's passphrase.
+// withBlock puts a seal or unlock block among those of an object.
+func withBlock(m *Members, line []byte) []byte {
+	lines := append(slices.Collect(bytes.Lines(m.Encode())), line)
+	slices.SortFunc(lines[len(m.Records())+1:], bytes.Compare)
+	return bytes.Join(lines, nil)
+}
+
+// TestSealsStayWithTheirRecord: a KEK's record has one hash for all its seals, so
+// they stay, those to removed identities and to replaced keys too, until the
+// KEK is retired. Who looks for a seal finds the one to the key that counts.
+func TestSealsStayWithTheirRecord(t *testing.T) {
+	owner, leaver, changer := newActor(1), newActor(2), newActor(3)
+	m := admit(t, admit(t, vaultOf(t, owner), owner, leaver, Member), owner, changer, Member)
+	m = grow(t, m, owner, MakeKEK{seals(2, owner, leaver, changer)})
+	fresh := rekeyed(changer.id, 33)
+	m = grow(t, m, changer, rekey(m, fresh))
+	m = grow(t, m, owner, RemoveIdentity{ID: leaver.id})
+	if s, ok := m.Seal(2, changer.id); !ok || s.Sealed != fresh.seal(2).Sealed {
+		t.Fatal("the seal to the new key isn't the one that is found")
+	}
+	if _, ok := m.Seal(2, leaver.id); ok {
+		t.Fatal("a removed identity has a seal")
+	}
+	mine, another := owner.seal(2), owner.seal(3)
+	swapped := bytes.Replace(m.Encode(), []byte(b64(mine.Sealed[:9])), []byte(b64(another.Sealed[:9])), 1)
+	_, err := ParseMembers(swapped, m.Vault())
+	wantStage(t, err, StageBlocks)
+	m = grow(t, m, owner, MakeKEK{seals(3, owner, fresh)}, RetireKEK{1}, RetireKEK{2})
+	if n := bytes.Count(m.Encode(), []byte(`{"seal":`)); n != 2 {
+		t.Fatalf("%d seals are left, want those of KEK 3 to two identities", n)
+	}
+}
+
+func b64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
+
+// TestPassphraseChange of an owner and of a member: new keys with the live KEKs,
+// in one record. Owners make the new KEK.
 func TestPassphraseChange(t *testing.T) {
-	for _, role := range []Role{Owner, Member} {
+	for _, role := range []Role{Owner, Member, Reader} {
 		t.Run(string(role), func(t *testing.T) {
 			owner, who := newActor(1), newActor(2)
 			m := admit(t, vaultOf(t, owner), owner, who, role)
 			fresh := rekeyed(who.id, 22)
-			m = grow(t, m, who, Rekey{fresh.pub, fresh.block()})
-			if _, ok := m.Seal(1, who.id); ok {
-				t.Fatal("KEK 1 is still sealed to the old key")
+			m = grow(t, m, who, rekey(m, fresh))
+			if s, ok := m.Seal(1, who.id); !ok || s.Sealed != fresh.seal(1).Sealed {
+				t.Fatal("KEK 1 isn't sealed to the new key")
 			}
 			if !m.RotationDue() {
 				t.Fatal("no rotation due")
 			}
-			_, err := m.Append(who, SealKEK{seals(1, who)})
+			_, err := m.Append(who, ChangeMaster{who.block()})
 			wantStage(t, err, StageSignature)
-			m = grow(t, m, fresh, SealKEK{seals(1, fresh)}, MakeKEK{seals(2, owner, fresh)})
-			if m.KEK() != 2 || !slices.Equal(m.KEKs(), []uint64{1, 2}) || m.RotationDue() {
-				t.Fatalf("KEKs are %v", m.KEKs())
-			}
-			m = grow(t, m, fresh, RetireKEK{1})
-			if !slices.Equal(m.KEKs(), []uint64{2}) {
-				t.Fatalf("KEKs are %v after retiring 1", m.KEKs())
-			}
-			// One rotation a change: a member may not go on.
-			_, err = m.Append(fresh, MakeKEK{seals(3, owner, fresh)})
-			if role == Member {
+			made, err := m.Append(fresh, MakeKEK{seals(2, owner, fresh)})
+			if role != Owner {
 				wantStage(t, err, StageAuthorisation)
+				made = grow(t, m, owner, MakeKEK{seals(2, owner, fresh)})
 			} else if err != nil {
 				t.Fatal(err)
 			}
+			if made.KEK() != 2 || !slices.Equal(made.KEKs(), []uint64{1, 2}) || made.RotationDue() {
+				t.Fatalf("KEKs are %v", made.KEKs())
+			}
+			if m = grow(t, made, owner, RetireKEK{1}); !slices.Equal(m.KEKs(), []uint64{2}) {
+				t.Fatalf("KEKs are %v after retiring 1", m.KEKs())
+			}
 		})
+	}
+}
+
+// TestMembersCannotFillTheChain: promise 10. A member appends a few records and
+// no more, and all of them together leave the owners room.
+func TestMembersCannotFillTheChain(t *testing.T) {
+	owner, member := newActor(1), newActor(2)
+	m := admit(t, vaultOf(t, owner), owner, member, Member)
+	for range MaxOwnRecords {
+		m = grow(t, m, member, ChangeMaster{member.block()})
+	}
+	_, err := m.Append(member, ChangeMaster{member.block()})
+	wantStage(t, err, StageAuthorisation)
+	for range MaxOwnRecords + 1 {
+		m = grow(t, m, owner, ChangeMaster{owner.block()})
+	}
+
+	c := &chain{next: MaxRecords - OwnerRecords}
+	change := &Record{Kind: MasterChanged, Identity: member.id}
+	for _, role := range []Role{Owner, Member} {
+		by := &identityState{Identity: Identity{ID: member.id, Role: role}}
+		if err := c.mayAppend(by, change); (err == nil) != (role == Owner) {
+			t.Errorf("%s where only owners have room: %v", role, err)
+		}
 	}
 }
 
@@ -213,7 +286,11 @@ func TestMembersRefused(t *testing.T) {
 	}
 	without := func(at int) string { return strings.Join(slices.Delete(slices.Clone(lines), at, at+1), "") }
 	records := len(m.Records())
-	next := Record{Seq: uint64(records), Prev: m.Head(), By: owner.id, Kind: IdentityAdded, Identity: stranger.id, Role: Owner, Public: stranger.pub}
+	next, _, _, err := admission(m, stranger, Owner).record(uint64(records))
+	if err != nil {
+		t.Fatal(err)
+	}
+	next.Seq, next.Prev, next.By = uint64(records), m.Head(), owner.id
 	change := func(f func(r *Record)) Record { r := next; f(&r); return r }
 	signed := recordLine(next, owner)
 	unsigned := signed[:strings.Index(signed, `"sig":"`)] + `"sig":"` + strings.Repeat("A", 86) + "\"}\n"
@@ -304,14 +381,13 @@ func TestLostRace(t *testing.T) {
 	owner, second, third := newActor(1), newActor(2), newActor(3)
 	base := vaultOf(t, owner)
 	won := admit(t, base, owner, second, Owner)
-	mine := []Change{AddIdentity{third.id, Member, third.pub}, SealKEK{seals(1, third)}}
-	both := grow(t, won, owner, mine...)
+	both := grow(t, won, owner, admission(base, third, Member))
 	if len(both.Identities()) != 3 {
 		t.Fatalf("%d identities, want 3", len(both.Identities()))
 	}
 	rotation := []Change{MakeKEK{seals(2, owner)}}
 	_, err := won.Append(owner, rotation...)
-	wantStage(t, err, StageChain)
+	wantStage(t, err, StageBlocks)
 }
 
 func TestAppendRefusesBlocksNobodyMayUse(t *testing.T) {
@@ -322,7 +398,7 @@ func TestAppendRefusesBlocksNobodyMayUse(t *testing.T) {
 	named.Master = "two words"
 	shareless.Share = nil
 	for _, block := range []UnlockBlock{weak, named, shareless} {
-		if _, err := m.Append(owner, SetUnlock{block}); !errors.Is(err, ErrChange) {
+		if _, err := m.Append(owner, ChangeMaster{block}); !errors.Is(err, ErrChange) {
 			t.Fatalf("%+v: %v, want ErrChange", block.KDF, err)
 		}
 	}
@@ -341,9 +417,9 @@ func FuzzKeyringMembers(f *testing.F) {
 	m = admit(f, m, owner, member, Member)
 	f.Add(m.Encode())
 	fresh := rekeyed(member.id, 9)
-	m = grow(f, m, member, Rekey{fresh.pub, fresh.block()})
-	m = grow(f, m, fresh, SealKEK{seals(1, fresh)}, MakeKEK{seals(2, owner, fresh)})
-	m = grow(f, m, owner, RetireKEK{1}, ChangeMaster{owner.block()}, RemoveIdentity{member.id})
+	m = grow(f, m, member, rekey(m, fresh))
+	m = grow(f, m, owner, MakeKEK{seals(2, owner, fresh)})
+	m = grow(f, m, owner, RetireKEK{1}, ChangeMaster{owner.block()}, RemoveIdentity{ID: member.id})
 	f.Add(m.Encode())
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 
@@ -16,7 +17,6 @@ const (
 	IdentityAdded   Kind = "identity-added"
 	IdentityRemoved Kind = "identity-removed"
 	KEKMade         Kind = "kek-made"
-	KEKSealed       Kind = "kek-sealed"
 	KEKRetired      Kind = "kek-retired"
 	UnlockSet       Kind = "unlock-set"
 	MasterChanged   Kind = "master-changed"
@@ -37,10 +37,12 @@ type Record struct {
 	Role     Role        // IdentityAdded
 	Public   Public      // IdentityAdded, Rekeyed
 	Random   [16]byte    // record 0
-	KEK      uint64      // KEKMade, KEKSealed, KEKRetired
-	Seals    []SealRef   // KEKMade, KEKSealed
-	Unlock   id.Hash     // UnlockSet, MasterChanged, Rekeyed: of the unlock block's line
+	KEK      uint64      // KEKMade, KEKRetired
+	Sealed   id.Hash     // KEKMade: of its seals' lines, one after the other
+	Seals    []SealRef   // IdentityAdded but record 0, Rekeyed: of KEKs made before
+	Unlock   id.Hash     // UnlockSet, MasterChanged, Rekeyed, IdentityAdded but record 0
 	Master   string      // MasterChanged
+	Deks     id.Hash     // IdentityRemoved, Rekeyed: the last deks that counts of who goes
 
 	body []byte
 	hash id.Hash // of body
@@ -48,10 +50,11 @@ type Record struct {
 	line int
 }
 
-// SealRef is the hash of a KEK seal's line.
+// SealRef is the hash of the line of a KEK sealed to the identity that the
+// record is about.
 type SealRef struct {
-	Identity id.Identity
-	SHA256   id.Hash
+	KEK    uint64
+	SHA256 id.Hash
 }
 
 // Hash returns the SHA-256 of the record's body.
@@ -77,11 +80,12 @@ func (r *Record) encodeBody() {
 	b = append(b, `,"kind":`...)
 	b = canon.AppendToken(b, string(r.Kind))
 	switch r.Kind {
-	case KEKMade, KEKSealed, KEKRetired:
+	case KEKMade, KEKRetired:
 		b = append(b, `,"kek":`...)
 		b = canon.AppendUint(b, r.KEK)
-		if r.Kind != KEKRetired {
-			b = appendSealRefs(b, r.Seals)
+		if r.Kind == KEKMade {
+			b = append(b, `,"seals":`...)
+			b = canon.AppendBytes(b, r.Sealed[:])
 		}
 	default:
 		b = append(b, `,"identity":`...)
@@ -103,20 +107,31 @@ func (r *Record) appendIdentityFields(b []byte) []byte {
 		b = append(b, `,"ed25519":`...)
 		b = canon.AppendBytes(b, r.Public.Ed25519[:])
 	}
-	if r.Kind == IdentityAdded && r.Seq == 0 {
+	if r.founds() {
 		b = append(b, `,"random":`...)
-		b = canon.AppendBytes(b, r.Random[:])
+		return canon.AppendBytes(b, r.Random[:])
 	}
 	if r.Kind == MasterChanged {
 		b = append(b, `,"master":`...)
 		b = canon.AppendToken(b, r.Master)
 	}
-	if r.Kind == UnlockSet || r.Kind == MasterChanged || r.Kind == Rekeyed {
+	if r.Kind != IdentityRemoved {
 		b = append(b, `,"unlock":`...)
 		b = canon.AppendBytes(b, r.Unlock[:])
 	}
+	if r.Kind == IdentityAdded || r.Kind == Rekeyed {
+		b = appendSealRefs(b, r.Seals)
+	}
+	if r.Kind == IdentityRemoved || r.Kind == Rekeyed {
+		b = append(b, `,"deks":`...)
+		b = canon.AppendBytes(b, r.Deks[:])
+	}
 	return b
 }
+
+// founds reports whether r adds the first identity. Its unlock block binds the
+// vault's id, which is this record's hash, and so has a record of its own.
+func (r *Record) founds() bool { return r.Kind == IdentityAdded && r.Seq == 0 }
 
 func appendSealRefs(b []byte, refs []SealRef) []byte {
 	b = append(b, `,"seals":[`...)
@@ -124,8 +139,8 @@ func appendSealRefs(b []byte, refs []SealRef) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(b, `{"identity":`...)
-		b = canon.AppendBytes(b, ref.Identity[:])
+		b = append(b, `{"kek":`...)
+		b = canon.AppendUint(b, ref.KEK)
 		b = append(b, `,"sha256":`...)
 		b = canon.AppendBytes(b, ref.SHA256[:])
 		b = append(b, '}')
@@ -142,6 +157,11 @@ func (r *Record) appendLine(b []byte) []byte {
 	return append(b, '}')
 }
 
+// lineSize is how many bytes the record's line has, with its line feed.
+func (r *Record) lineSize() int {
+	return len(`{"body":,"sig":""}`) + len(r.body) + base64.RawURLEncoding.EncodedLen(SignatureSize) + 1
+}
+
 // parseRecord reads a record's line. The record aliases line.
 func parseRecord(line []byte) (rec Record, err error) {
 	r := canon.NewReader(line)
@@ -156,11 +176,12 @@ func parseRecord(line []byte) (rec Record, err error) {
 	r.Literal(`,"kind":`)
 	rec.Kind = Kind(r.Token(MaxMaster))
 	switch rec.Kind {
-	case KEKMade, KEKSealed, KEKRetired:
+	case KEKMade, KEKRetired:
 		r.Literal(`,"kek":`)
 		rec.KEK = r.Uint()
-		if rec.Kind != KEKRetired {
-			rec.Seals = parseSealRefs(&r)
+		if rec.Kind == KEKMade {
+			r.Literal(`,"seals":`)
+			r.Fixed(rec.Sealed[:])
 		}
 	case IdentityAdded, IdentityRemoved, UnlockSet, MasterChanged, Rekeyed:
 		r.Literal(`,"identity":`)
@@ -182,8 +203,8 @@ func (rec *Record) parseIdentityFields(r *canon.Reader) {
 	if rec.Kind == IdentityAdded {
 		r.Literal(`,"role":`)
 		rec.Role = Role(r.Token(MaxMaster))
-		if rec.Role != Owner && rec.Role != Member {
-			r.Fail("owner or member")
+		if !rec.Role.valid() {
+			r.Fail("owner, member or reader")
 		}
 	}
 	if rec.Kind == IdentityAdded || rec.Kind == Rekeyed {
@@ -192,41 +213,46 @@ func (rec *Record) parseIdentityFields(r *canon.Reader) {
 		r.Literal(`,"ed25519":`)
 		r.Fixed(rec.Public.Ed25519[:])
 	}
-	if rec.Kind == IdentityAdded && rec.Seq == 0 {
+	if rec.founds() {
 		r.Literal(`,"random":`)
 		r.Fixed(rec.Random[:])
+		return
 	}
 	if rec.Kind == MasterChanged {
 		r.Literal(`,"master":`)
 		rec.Master = r.Token(MaxMaster)
 	}
-	if rec.Kind == UnlockSet || rec.Kind == MasterChanged || rec.Kind == Rekeyed {
+	if rec.Kind != IdentityRemoved {
 		r.Literal(`,"unlock":`)
 		r.Fixed(rec.Unlock[:])
 	}
+	if rec.Kind == IdentityAdded || rec.Kind == Rekeyed {
+		rec.Seals = parseSealRefs(r)
+	}
+	if rec.Kind == IdentityRemoved || rec.Kind == Rekeyed {
+		r.Literal(`,"deks":`)
+		r.Fixed(rec.Deks[:])
+	}
 }
 
-// parseSealRefs reads 1 to MaxIdentities references, sorted by the identity's
-// text without repetition.
+// parseSealRefs reads 1 to MaxKEKs references, of ascending versions.
 func parseSealRefs(r *canon.Reader) (refs []SealRef) {
 	r.Literal(`,"seals":[`)
-	last := ""
+	last := uint64(0)
 	for r.Err() == nil {
 		var ref SealRef
-		r.Literal(`{"identity":`)
-		r.Fixed(ref.Identity[:])
+		r.Literal(`{"kek":`)
+		ref.KEK = r.Uint()
 		r.Literal(`,"sha256":`)
 		r.Fixed(ref.SHA256[:])
 		r.Literal(`}`)
-		if text := ref.Identity.String(); text <= last {
-			r.Fail("seals sorted by identity, each once")
-		} else {
-			last = text
+		if ref.KEK <= last {
+			r.Fail("seals sorted by KEK, each once")
 		}
-		if len(refs) == MaxIdentities {
-			r.Fail(fmt.Sprintf("at most %d seals", MaxIdentities))
+		if len(refs) == MaxKEKs {
+			r.Fail(fmt.Sprintf("at most %d seals", MaxKEKs))
 		}
-		refs = append(refs, ref)
+		last, refs = ref.KEK, append(refs, ref)
 		if !r.Try(`,`) {
 			break
 		}

@@ -22,15 +22,22 @@ const (
 // also known as X-Wing), 0x0001 (HKDF-SHA256), 0x0002 (AES-256-GCM).
 const Suite = "MLKEM768X25519-HKDF-SHA256-AES-256-GCM"
 
-// Role says what an identity may append to members.
+// Role says what an identity may write.
 type Role string
 
-// Roles. An owner may append every record; a member only what concerns its own
-// passphrase and master key (docs/vault-format.md, "Who may append what").
+// Roles. An owner may append every record to members, and write deks; a member
+// may write deks, and append what concerns its own passphrase and master key; a
+// reader may do only the latter (docs/vault-format.md, "Who may write what").
 const (
 	Owner  Role = "owner"
 	Member Role = "member"
+	Reader Role = "reader"
 )
+
+func (r Role) valid() bool { return r == Owner || r == Member || r == Reader }
+
+// ParseRole returns the role that text names.
+func ParseRole(text string) (Role, bool) { return Role(text), Role(text).valid() }
 
 // Public is what everybody knows of an identity: the key that KEKs are sealed
 // to, and the one that verifies its records.
@@ -120,6 +127,8 @@ type UnlockBlock struct {
 
 // Seal is a KEK sealed to one identity.
 type Seal struct {
+	// Record is the number of the record that names it. Append fills it in.
+	Record   uint64
 	Identity id.Identity
 	KEK      uint64 // version
 	// Sealed is HPKE's enc and ciphertext in Suite.
@@ -189,7 +198,9 @@ func bounded(r *canon.Reader, limit uint64) uint64 {
 
 func (s *Seal) line() []byte {
 	b := make([]byte, 0, 1800)
-	b = append(b, `{"seal":{"identity":`...)
+	b = append(b, `{"seal":{"record":`...)
+	b = canon.AppendUint(b, s.Record)
+	b = append(b, `,"identity":`...)
 	b = canon.AppendBytes(b, s.Identity[:])
 	b = append(b, `,"kek":`...)
 	b = canon.AppendUint(b, s.KEK)
@@ -202,7 +213,9 @@ func (s *Seal) line() []byte {
 
 func parseSeal(line []byte) (s Seal, err error) {
 	r := canon.NewReader(line)
-	r.Literal(`{"seal":{"identity":`)
+	r.Literal(`{"seal":{"record":`)
+	s.Record = r.Uint()
+	r.Literal(`,"identity":`)
 	r.Fixed(s.Identity[:])
 	r.Literal(`,"kek":`)
 	s.KEK = r.Uint()

@@ -1,8 +1,6 @@
 package keyring
 
 import (
-	"bytes"
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -30,9 +28,13 @@ type Update struct {
 // What is there already is left as it is, so applying twice is applying once.
 //
 // Additions to an item with a tombstone are not made but returned: they were
-// deleted elsewhere. ErrStaleKEK says that an addition needs rewrapping first;
-// ErrChange that it contradicts what is there.
+// deleted elsewhere. ErrChange says that an addition contradicts what is there,
+// or that d is under an older KEK than m's newest: Rewrap comes first, as who
+// was removed may know the older one.
 func (d *Deks) Apply(u Update, m *Members, now uint64) (next *Deks, deleted []DEK, err error) {
+	if d.kek != m.KEK() {
+		return nil, nil, fmt.Errorf("apply to deks: %w: it is under KEK %d, and the newest is %d", ErrChange, d.kek, m.KEK())
+	}
 	next = d.next(m)
 	for _, item := range u.Remove {
 		next.remove(item)
@@ -54,7 +56,7 @@ func (d *Deks) Apply(u Update, m *Members, now uint64) (next *Deks, deleted []DE
 // next returns a copy to change: one epoch on, and on the newest chain.
 func (d *Deks) next(m *Members) *Deks {
 	return &Deks{
-		vault: d.vault, epoch: d.epoch + 1, kek: d.kek, head: m.Head(),
+		vault: d.vault, kek: d.kek, epoch: d.epoch + 1, head: m.Head(),
 		deks: slices.Clone(d.deks), byRevision: maps.Clone(d.byRevision),
 		tombstones: slices.Clone(d.tombstones), dead: maps.Clone(d.dead),
 	}
@@ -64,8 +66,8 @@ func (d *Deks) remove(item id.Item) {
 	if d.Deleted(item) {
 		return
 	}
-	d.dead[item] = d.epoch
-	d.tombstones = append(d.tombstones, Tombstone{item, d.epoch})
+	d.dead[item] = true
+	d.tombstones = append(d.tombstones, item)
 	d.filter(func(e *DEK) bool { return e.Item != item })
 }
 
@@ -91,18 +93,24 @@ func (d *Deks) insert(add DEK) error {
 	}
 	if i, ok := d.byRevision[add.Revision]; ok {
 		have := &d.deks[i]
-		if have.Item != add.Item || !slices.Equal(have.Parents, add.Parents) {
-			return fmt.Errorf("%w: revision %v is there with another item or other parents", ErrChange, add.Revision)
+		if !have.same(&add) {
+			return fmt.Errorf("%w: revision %v is there, and is another", ErrChange, add.Revision)
 		}
 		return nil
 	}
-	if add.KEK != d.kek {
-		return fmt.Errorf("revision %v: %w", add.Revision, ErrStaleKEK)
+	if add.Waits {
+		return fmt.Errorf("%w: the DEK of revision %v isn't wrapped by KEK %d", ErrChange, add.Revision, d.kek)
 	}
 	add.Superseded = 0
 	d.byRevision[add.Revision] = len(d.deks)
 	d.deks = append(d.deks, add)
 	return nil
+}
+
+// same reports whether both are one revision, however its DEK is wrapped and
+// whatever has superseded it.
+func (e *DEK) same(o *DEK) bool {
+	return e.Item == o.Item && e.Revision == o.Revision && slices.Equal(e.Parents, o.Parents) && e.Line == o.Line && e.Tightens == o.Tightens
 }
 
 // supersede marks every parent that is not marked yet. A clock before 1970
@@ -118,22 +126,18 @@ func (d *Deks) supersede(now uint64) {
 	}
 }
 
-// Rewrap returns the next manifest with every DEK wrapped by m's newest KEK;
-// rewrap is asked for those that aren't. All of it is one write, after which
-// nothing needs the older KEKs.
+// Rewrap returns the first manifest under m's newest KEK, with every DEK wrapped
+// by it. All of it is one write, after which nothing needs the older KEKs.
 func (d *Deks) Rewrap(m *Members, rewrap func(DEK) ([WrappedDEKSize]byte, error)) (*Deks, error) {
 	next := d.next(m)
-	next.kek = m.KEK()
+	next.kek, next.epoch = m.KEK(), 1
 	for i := range next.deks {
 		e := &next.deks[i]
-		if e.KEK == next.kek {
-			continue
-		}
 		wrapped, err := rewrap(*e)
 		if err != nil {
 			return nil, fmt.Errorf("rewrap DEK of revision %v: %w", e.Revision, err)
 		}
-		e.Wrapped, e.KEK = wrapped, next.kek
+		e.Wrapped = wrapped
 	}
 	return next, nil
 }
@@ -144,6 +148,9 @@ func (d *Deks) Rewrap(m *Members, rewrap func(DEK) ([WrappedDEKSize]byte, error)
 // together with all its ancestors, so that what is left still shows which
 // revision replaced which. It returns d itself when there is nothing to collect.
 func (d *Deks) Collect(m *Members, now uint64, held func(id.Item, id.Revision) bool) (next *Deks, collected []DEK) {
+	if d.kek != m.KEK() {
+		return d, nil // a rotation is under way: another day
+	}
 	gone := d.collectible(now, held)
 	if len(gone) == 0 {
 		return d, nil
@@ -166,7 +173,9 @@ func (d *Deks) collectible(now uint64, held func(id.Item, id.Revision) bool) map
 		for _, p := range parents {
 			if !into[p] {
 				into[p] = true
-				mark(d.Parents(p), into)
+				if i, ok := d.byRevision[p]; ok {
+					mark(d.deks[i].Parents, into)
+				}
 			}
 		}
 	}
@@ -196,55 +205,4 @@ func (d *Deks) collectible(now uint64, held func(id.Item, id.Revision) bool) map
 		}
 	}
 	return gone
-}
-
-// MergeDeks returns the union of two manifests of m's vault, both verified, as
-// restoring a keyring on purpose needs it: a tombstone of either removes, a
-// revision of either stays, the earlier superseding time and the newer wrapping
-// win, epoch and KEK are the higher ones. It commutes, associates, and is
-// idempotent. To write the result, Apply an empty Update to it.
-func MergeDeks(m *Members, a, b *Deks) (*Deks, error) {
-	for _, d := range []*Deks{a, b} {
-		if d.vault != m.vault {
-			return nil, &Error{ObjectDeks, 1, StageVault, fmt.Sprintf("belongs to vault %v, want %v", d.vault, m.vault)}
-		}
-	}
-	out := &Deks{vault: m.vault, epoch: max(a.epoch, b.epoch), kek: max(a.kek, b.kek), head: m.Head(), byRevision: map[id.Revision]int{}, dead: map[id.Item]uint64{}}
-	for _, t := range slices.Concat(a.tombstones, b.tombstones) {
-		if have, ok := out.dead[t.Item]; !ok || t.Epoch < have {
-			out.dead[t.Item] = t.Epoch
-		}
-	}
-	for item, epoch := range out.dead {
-		out.tombstones = append(out.tombstones, Tombstone{item, epoch})
-	}
-	for _, e := range slices.Concat(a.deks, b.deks) {
-		if err := out.union(e); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
-}
-
-func (d *Deks) union(e DEK) error {
-	if d.Deleted(e.Item) {
-		return nil
-	}
-	i, ok := d.byRevision[e.Revision]
-	if !ok {
-		d.byRevision[e.Revision] = len(d.deks)
-		d.deks = append(d.deks, e)
-		return nil
-	}
-	have := &d.deks[i]
-	if have.Item != e.Item || !slices.Equal(have.Parents, e.Parents) {
-		return fmt.Errorf("%w: revision %v differs in item or parents", ErrChange, e.Revision)
-	}
-	if have.Superseded == 0 || (e.Superseded != 0 && e.Superseded < have.Superseded) {
-		have.Superseded = e.Superseded
-	}
-	if c := cmp.Or(cmp.Compare(have.KEK, e.KEK), bytes.Compare(have.Wrapped[:], e.Wrapped[:])); c < 0 {
-		have.KEK, have.Wrapped = e.KEK, e.Wrapped
-	}
-	return nil
 }

@@ -1,35 +1,52 @@
 package keyring
 
 import (
+	"crypto/ed25519"
 	"crypto/hmac"
 	"fmt"
 	"slices"
-
-	"vigil/internal/id"
 )
 
-// CheckChain checks what needs no key: that the members record on which d was
-// written is in m, and that every KEK it uses is live there. Errors are *Error.
+// CheckChain checks what needs no key of the vault: that the members record on
+// which d was written is in m, that d is under the KEK that was the newest then,
+// and that its writer may write and signed it. Errors are *Error.
 func (d *Deks) CheckChain(m *Members) error {
+	fail := func(line int, stage Stage, format string, args ...any) error {
+		return &Error{ObjectDeks, line, stage, fmt.Sprintf(format, args...)}
+	}
 	if d.vault != m.vault {
-		return &Error{ObjectDeks, 1, StageVault, fmt.Sprintf("belongs to vault %v, want %v", d.vault, m.vault)}
+		return fail(1, StageVault, "belongs to vault %v, want %v", d.vault, m.vault)
 	}
 	at := slices.IndexFunc(m.records, func(r Record) bool { return r.Hash() == d.head })
 	if at < 0 {
-		return &Error{ObjectDeks, 1, StageHead, fmt.Sprintf("written on record %v, which members doesn't have", d.head)}
+		return fail(1, StageHead, "written on record %v, which members doesn't have", d.head)
 	}
-	k := m.chain.keks[d.kek]
-	if k == nil || !k.live || k.madeAt > uint64(at) {
-		return &Error{ObjectDeks, 1, StageKEK, fmt.Sprintf("written under KEK %d, which isn't live", d.kek)}
+	if k := m.chain.keks[d.kek]; k == nil || !k.live || k.madeAt > uint64(at) {
+		return fail(1, StageKEK, "written under KEK %d, which isn't live", d.kek)
 	}
-	for i := range d.deks {
-		version := d.deks[i].KEK
-		if version == d.kek {
-			continue
-		}
-		if k := m.chain.keks[version]; k == nil || !k.live || version > d.kek {
-			return &Error{ObjectDeks, i + 2, StageKEK, fmt.Sprintf("DEK wrapped by KEK %d, which isn't live", version)}
-		}
+	if k := m.chain.keks[d.kek+1]; k != nil && k.madeAt <= uint64(at) {
+		return fail(1, StageKEK, "written under KEK %d by who knew KEK %d", d.kek, d.kek+1)
+	}
+	return d.checkWriter(m.chain, fail)
+}
+
+// checkWriter checks the signature. It counts with the key that its writer has
+// now; with one that went, or of an identity that did, it counts for the one
+// manifest that the record of its going names: what it knew of the KEK, it must
+// not use afterwards.
+func (d *Deks) checkWriter(c *chain, fail func(int, Stage, string, ...any) error) error {
+	signed := func(p Public) bool { return ed25519.Verify(p.Ed25519[:], DeksMessage(d.hash), d.sig[:]) }
+	if went, ok := c.last[lastDeks{d.hash, d.by}]; ok && signed(went) {
+		return nil
+	}
+	who := c.identities[d.by]
+	switch {
+	case who == nil || !who.live:
+		return fail(1, StageAuthorisation, "written by %v, who is not an identity of the vault", d.by)
+	case who.Role == Reader:
+		return fail(1, StageAuthorisation, "written by %v, who may only read", d.by)
+	case !signed(who.Public):
+		return fail(0, StageSignature, "not signed by %v", d.by)
 	}
 	return nil
 }
@@ -41,43 +58,12 @@ func (d *Deks) Verify(m *Members, mac MACFunc) error {
 	if err := d.CheckChain(m); err != nil {
 		return err
 	}
-	want, err := mac(d.kek, d.authenticated)
+	want, err := mac(d.kek, d.hash)
 	if err != nil {
 		return fmt.Errorf("verify deks under KEK %d: %w", d.kek, err)
 	}
-	if len(d.authenticated) == 0 || !hmac.Equal(want[:], d.mac[:]) {
+	if !hmac.Equal(want[:], d.mac[:]) {
 		return &Error{ObjectDeks, 0, StageMAC, "its MAC is wrong"}
-	}
-	return nil
-}
-
-// DeksPin is what a device remembers of the manifest it last accepted. The
-// zero pin is that of a device that has seen none.
-type DeksPin struct {
-	Epoch uint64 `json:"epoch"`
-	KEK   uint64 `json:"kek"`
-	// SHA256 is that of the whole stored object.
-	SHA256 id.Hash `json:"sha256"`
-}
-
-// Pin returns the place that a parsed manifest has.
-func (d *Deks) Pin() DeksPin { return DeksPin{Epoch: d.epoch, KEK: d.kek, SHA256: d.sum} }
-
-// Extends checks that d is not older than what this device has seen, nor
-// another object of the same epoch. An older KEK is a rollback too: a removed
-// identity may still know it. Its error is a *HistoryError.
-func (d *Deks) Extends(pin DeksPin) error {
-	h := &HistoryError{
-		Object: ObjectDeks, Expected: pin.Epoch, Found: d.epoch, ExpectedHash: pin.SHA256, FoundHash: d.sum,
-		ExpectedKEK: pin.KEK, FoundKEK: d.kek,
-	}
-	switch {
-	case d.epoch < pin.Epoch, d.kek < pin.KEK:
-		h.Stage = StageRollback
-		return h
-	case d.epoch == pin.Epoch && d.sum != pin.SHA256:
-		h.Stage = StageFork
-		return h
 	}
 	return nil
 }

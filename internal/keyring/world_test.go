@@ -3,6 +3,7 @@ package keyring
 import (
 	"crypto/ed25519"
 	"crypto/hmac"
+	"crypto/hpke"
 	"crypto/sha256"
 	"encoding/binary"
 	"testing"
@@ -23,7 +24,11 @@ func newActor(n byte) *actor { return rekeyed(id.Identity{15: n}, n) }
 // rekeyed is an identity with the keys of number n.
 func rekeyed(who id.Identity, n byte) *actor {
 	a := &actor{id: who, key: ed25519.NewKeyFromSeed(make32(n))}
-	a.pub.HPKE[0] = n
+	key, err := hpke.MLKEM768X25519().NewPrivateKey(make32(n))
+	if err != nil {
+		panic(err)
+	}
+	copy(a.pub.HPKE[:], key.PublicKey().Bytes())
 	copy(a.pub.Ed25519[:], a.key.Public().(ed25519.PublicKey))
 	return a
 }
@@ -78,25 +83,38 @@ func grow(t testing.TB, m *Members, by *actor, changes ...Change) *Members {
 	return next
 }
 
-// admit adds an identity with all that it needs.
+// admission adds an identity with all that it needs.
+func admission(m *Members, who *actor, role Role) AddIdentity {
+	return AddIdentity{ID: who.id, Role: role, Public: who.pub, Block: who.block(), Seals: live(m, who)}
+}
+
+// live are the live KEKs sealed to an identity.
+func live(m *Members, who *actor) (out []Seal) {
+	for _, kek := range m.KEKs() {
+		out = append(out, who.seal(kek))
+	}
+	return out
+}
+
 func admit(t testing.TB, m *Members, by, who *actor, role Role) *Members {
 	t.Helper()
-	changes := []Change{AddIdentity{ID: who.id, Role: role, Public: who.pub}, SetUnlock{Block: who.block()}}
-	for _, kek := range m.KEKs() {
-		changes = append(changes, SealKEK{Seals: seals(kek, who)})
-	}
-	return grow(t, m, by, changes...)
+	return grow(t, m, by, admission(m, who, role))
+}
+
+// rekey is an identity's change to the keys of another actor.
+func rekey(m *Members, to *actor) Rekey {
+	return Rekey{Public: to.pub, Block: to.block(), Seals: live(m, to)}
 }
 
 // testMAC stands in for envelope.DeksMAC: the key is the KEK's version.
-func testMAC(kek uint64, stored []byte) ([MACSize]byte, error) {
+func testMAC(kek uint64, hash id.Hash) ([MACSize]byte, error) {
 	h := hmac.New(sha256.New, binary.BigEndian.AppendUint64(nil, kek))
-	h.Write(stored)
+	h.Write(hash[:])
 	return [MACSize]byte(h.Sum(nil)), nil
 }
 
-func dek(item, revision byte, kek uint64, parents ...byte) DEK {
-	e := DEK{Item: id.Item{15: item}, Revision: id.Revision{15: revision}, KEK: kek}
+func dek(item, revision byte, parents ...byte) DEK {
+	e := DEK{Item: id.Item{15: item}, Revision: id.Revision{15: revision}, Line: id.Hash{31: revision}}
 	for _, p := range parents {
 		e.Parents = append(e.Parents, id.Revision{15: p})
 	}
@@ -105,10 +123,13 @@ func dek(item, revision byte, kek uint64, parents ...byte) DEK {
 	return e
 }
 
+// writer writes manifests in these tests: the first owner.
+func writer() *actor { return newActor(1) }
+
 // stored encodes, parses and verifies.
 func stored(t testing.TB, d *Deks, m *Members) *Deks {
 	t.Helper()
-	b, err := d.Encode(testMAC)
+	b, err := d.Encode(writer(), testMAC)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,11 +6,14 @@ import (
 	"vigil/internal/master"
 )
 
-// Seen are the newest states of both keyring objects that this device has
-// accepted: a job that changes the keyring refuses older ones, and forks.
+// Seen is what this device has accepted of both keyring objects: a job refuses
+// older ones, and forks.
 type Seen struct {
 	Members keyring.MembersPin `json:"members"`
 	Deks    keyring.DeksPin    `json:"deks"`
+	// Kept is the keyring as it was accepted last, or empty. It stands in where
+	// what the backend has is refused, so that a job can put that right.
+	Kept Fetched `json:"kept"`
 }
 
 // Enrol makes an identity that isn't a member yet: its private halves leave the
@@ -34,25 +37,22 @@ type Enrolled struct {
 // Admit lets an identity in that asked for it. The place's identity is an owner.
 type Admit struct {
 	Place      Place        `json:"place"`
-	Seen       Seen         `json:"seen"`
 	Passphrase File         `json:"passphrase"`
 	Text       string       `json:"text"`
 	Role       keyring.Role `json:"role"`
 }
 
-// Expel shuts an identity out and rotates the KEK. The place's identity is an owner.
+// Expel shuts identities out and rotates the KEK. The place's identity is an owner.
 type Expel struct {
-	Place      Place       `json:"place"`
-	Seen       Seen        `json:"seen"`
-	Passphrase File        `json:"passphrase"`
-	Identity   id.Identity `json:"identity"`
+	Place      Place         `json:"place"`
+	Passphrase File          `json:"passphrase"`
+	Identities []id.Identity `json:"identities"`
 }
 
 // Rekey changes the passphrase of the place's identity: it gets a new share,
 // new key pairs, and the vault a new KEK.
 type Rekey struct {
 	Place         Place `json:"place"`
-	Seen          Seen  `json:"seen"`
 	Passphrase    File  `json:"passphrase"`
 	NewPassphrase File  `json:"new_passphrase"`
 	// Keeper is handed the new private halves; 0: the vault is locked.
@@ -65,7 +65,6 @@ type Rekey struct {
 // MoveMaster moves the place's identity to another master key.
 type MoveMaster struct {
 	Place      Place  `json:"place"`
-	Seen       Seen   `json:"seen"`
 	Passphrase File   `json:"passphrase"`
 	To         string `json:"to"` // URI
 }
@@ -73,7 +72,6 @@ type MoveMaster struct {
 // MoveBackend copies the keyring to another place, which is vacant or has it already.
 type MoveBackend struct {
 	Place      Place  `json:"place"`
-	Seen       Seen   `json:"seen"`
 	Passphrase File   `json:"passphrase"`
 	To         string `json:"to"` // URI
 }

@@ -24,6 +24,9 @@ type carrier interface {
 func (f *Fetched) objects() []*[]byte { return []*[]byte{&f.Members, &f.Deks} }
 
 func (r *Request) objects() (list []*[]byte) {
+	if r.Seen != nil {
+		list = append(list, r.Seen.Kept.objects()...)
+	}
 	if r.Found != nil {
 		list = append(list, r.Found.Keyring.objects()...)
 	}

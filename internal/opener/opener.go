@@ -57,10 +57,12 @@ type Place struct {
 // counted from 1. Zero means none.
 type File int
 
-// Request is one question: exactly one member beside Interactive is set.
+// Request is one question: exactly one member beside Interactive and Seen is set.
 type Request struct {
 	// Interactive says that a person waits and can be asked (see Ask).
 	Interactive bool `json:"interactive,omitempty"`
+	// Seen is what the device has seen of the keyring, for jobs that verify it.
+	Seen *Seen `json:"seen,omitempty"`
 
 	Create   *Create   `json:"create,omitempty"`
 	Found    *Found    `json:"found,omitempty"`
@@ -214,6 +216,9 @@ type Unlocked struct {
 	Keep *KeptShare `json:"keep,omitempty"`
 	// DeviceKey says where the device key is: "file", or the system's store.
 	DeviceKey string `json:"device_key"`
+	// Refused says why the keyring is the one that the device has kept: what the
+	// backend has isn't to be used.
+	Refused *Error `json:"refused,omitempty"`
 }
 
 // Check has the master key decrypt the identity's share, and throws it away: it

@@ -1,35 +1,59 @@
 package ring
 
 import (
-	"errors"
 	"fmt"
+	"slices"
 
 	"vigil/internal/envelope"
-	"vigil/internal/guard"
 	"vigil/internal/id"
 	"vigil/internal/keyring"
 	"vigil/internal/vaultfile"
 )
 
 func (r *Ring) binding(v *vaultfile.Revision) envelope.Binding {
-	return envelope.Binding{Vault: r.vault, Item: v.Item, Revision: v.Revision, Parents: v.Parents, Epoch: v.Epoch}
+	return envelope.Binding{Vault: r.vault, Item: v.Item, Revision: v.Revision, Parents: v.Parents}
 }
 
 // withDEK runs f on a DEK in guarded memory that is wiped afterwards.
 func (r *Ring) withDEK(e *keyring.DEK, f func(dek []byte) error) error {
-	kek, err := r.kek(e.KEK)
-	if err != nil {
-		return err
-	}
 	dek, err := r.alloc(envelope.KeySize)
 	if err != nil {
 		return err
 	}
 	defer dek.Free()
-	if err := envelope.UnwrapDEK(dek.Bytes(), kek, r.vault, *e); err != nil {
+	if e.Waits {
+		err = r.withOwnKey(func(own []byte) error {
+			return envelope.UnwrapWaiting(dek.Bytes(), e, own, r.vault, r.identity)
+		})
+	} else {
+		err = r.unwrap(dek.Bytes(), e)
+	}
+	if err != nil {
 		return err
 	}
 	return f(dek.Bytes())
+}
+
+// unwrap opens a DEK of the manifest.
+func (r *Ring) unwrap(dst []byte, e *keyring.DEK) error {
+	kek, err := r.kek(r.deks.KEK())
+	if err != nil {
+		return err
+	}
+	return envelope.UnwrapDEK(dst, e, kek, r.vault, r.deks.KEK())
+}
+
+// withOwnKey runs f on the key that wraps what waits on this device.
+func (r *Ring) withOwnKey(f func(own []byte) error) error {
+	own, err := r.alloc(envelope.KeySize)
+	if err != nil {
+		return err
+	}
+	defer own.Free()
+	if err := envelope.OwnKey(own.Bytes(), r.seeds.Bytes(), r.vault, r.identity); err != nil {
+		return err
+	}
+	return f(own.Bytes())
 }
 
 // OpenMeta returns a revision's metadata, canonical JSON. It is no secret to
@@ -65,16 +89,14 @@ func (r *Ring) WithSecret(v *vaultfile.Revision, e *keyring.DEK, f func(secret [
 }
 
 // Seal seals metadata and a private key as the revision v, whose other fields
-// the caller has filled in but for the epoch, under a new DEK. It completes v
-// and returns its entry for deks.
-func (r *Ring) Seal(v *vaultfile.Revision, meta, secret []byte) (e keyring.DEK, err error) {
+// the caller has filled in, under a new DEK. It completes v and returns what
+// the manifest is to have of it, waiting: the DEK is wrapped by this identity's
+// own key until Apply puts it under a KEK.
+func (r *Ring) Seal(v *vaultfile.Revision, meta, secret []byte, tightens bool) (e keyring.DEK, err error) {
 	if r.deks == nil {
 		return e, ErrEmpty
 	}
-	v.Epoch = r.deks.Epoch()
-	e = keyring.DEK{Item: v.Item, Revision: v.Revision, Parents: v.Parents, KEK: r.deks.KEK()}
-	kek, err := r.kek(e.KEK)
-	if err != nil {
+	if err := r.mayWrite(); err != nil {
 		return e, err
 	}
 	dek, err := r.newKey()
@@ -88,66 +110,83 @@ func (r *Ring) Seal(v *vaultfile.Revision, meta, secret []byte) (e keyring.DEK, 
 	if v.Secret, err = envelope.SealSecret(dek.Bytes(), r.binding(v), secret); err != nil {
 		return e, err
 	}
-	e.Wrapped, err = envelope.WrapDEK(kek, dek.Bytes(), r.vault, e.Item, e.Revision, e.KEK)
+	e = keyring.DEK{Item: v.Item, Revision: v.Revision, Parents: v.Parents, Line: v.Sum(), Tightens: tightens, Waits: true}
+	err = r.withOwnKey(func(own []byte) error {
+		return envelope.WrapWaiting(&e, own, dek.Bytes(), r.vault, r.identity)
+	})
 	return e, err
 }
 
-// Apply makes the next manifest: the update applied, its DEKs rewrapped where a
-// rotation came in between, authenticated. Additions to items that were removed
-// elsewhere aren't made but returned.
+// mayWrite refuses what every device would refuse of this identity.
+func (r *Ring) mayWrite() error {
+	me, ok := r.members.Identity(r.identity)
+	switch {
+	case !ok:
+		return ErrNotAMember
+	case me.Role == keyring.Reader:
+		return ErrReader
+	}
+	return nil
+}
+
+// Apply makes the next manifest, under the newest KEK: the update applied,
+// authenticated and signed. Additions to items that were removed elsewhere
+// aren't made but returned.
 func (r *Ring) Apply(u keyring.Update, now uint64) (object []byte, deleted []keyring.DEK, err error) {
 	if r.deks == nil {
 		return nil, nil, ErrEmpty
 	}
-	for i := range u.Add {
-		if err := r.rewrapTo(&u.Add[i], r.deks.KEK()); err != nil {
+	if err := r.mayWrite(); err != nil {
+		return nil, nil, err
+	}
+	newest := r.members.KEK()
+	add := slices.Clone(u.Add)
+	for i := range add {
+		if err := r.rewrapTo(&add[i], newest); err != nil {
 			return nil, nil, err
 		}
 	}
-	next, deleted, err := r.deks.Apply(u, r.members, now)
+	from := r.deks
+	if from.KEK() != newest {
+		if from, err = r.rewrapped(); err != nil {
+			return nil, nil, err
+		}
+	}
+	next, deleted, err := from.Apply(keyring.Update{Add: add, Remove: u.Remove}, r.members, now)
 	if err != nil {
 		return nil, nil, err
 	}
-	object, err = next.Encode(r.MAC)
+	object, err = next.Encode(r.halves, r.MAC)
 	return object, deleted, err
 }
 
 // Collect returns the manifest without the DEKs that were superseded more than
 // 30 days before now and whose successor held says this device's own file has,
-// or nil when there are none.
+// or nil when there are none, or when others have to do it.
 func (r *Ring) Collect(held func(id.Item, id.Revision) bool, now uint64) ([]byte, error) {
 	if r.deks == nil {
 		return nil, ErrEmpty
+	}
+	if r.mayWrite() != nil {
+		return nil, nil
 	}
 	next, collected := r.deks.Collect(r.members, now, held)
 	if len(collected) == 0 {
 		return nil, nil
 	}
-	return next.Encode(r.MAC)
+	return next.Encode(r.halves, r.MAC)
 }
 
-// rewrapTo wraps a DEK by another KEK version, if it isn't yet.
+// rewrapTo wraps a DEK, of the manifest or waiting, by a KEK version.
 func (r *Ring) rewrapTo(e *keyring.DEK, version uint64) error {
-	if e.KEK == version {
-		return nil
-	}
 	kek, err := r.kek(version)
 	if err != nil {
 		return err
 	}
-	err = r.withDEK(e, func(dek []byte) (err error) {
-		e.Wrapped, err = envelope.WrapDEK(kek, dek, r.vault, e.Item, e.Revision, version)
-		return err
-	})
+	err = r.withDEK(e, func(dek []byte) error { return envelope.WrapDEK(e, kek, dek, r.vault, version) })
 	if err != nil {
 		return fmt.Errorf("rewrap DEK of revision %v: %w", e.Revision, err)
 	}
-	e.KEK = version
+	e.Waits = false
 	return nil
-}
-
-// Damaged tells whether err says that something stored fails its check, as
-// opposed to a want of memory.
-func Damaged(err error) bool {
-	return err != nil && !errors.Is(err, guard.ErrFull) && !errors.Is(err, ErrNotAMember)
 }

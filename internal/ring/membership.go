@@ -16,8 +16,9 @@ import (
 //	2. deks:    every DEK wrapped by KEK n+1, MAC under it  Rewrap
 //	3. members: older KEKs retired, their seals gone        Retire
 //
-// A device that sees 1 without 2 writes on under KEK n, which is live; one that
-// sees 2 has opened n+1 from 1, as it reads members first.
+// A device that sees 1 without 2 does 2 with its next write, as whoever was
+// removed knows KEK n; one that sees 2 has opened n+1 from 1, as it reads members
+// first.
 
 // NewKEK returns members with the next KEK version, sealed to every identity.
 func (r *Ring) NewKEK(changes ...keyring.Change) ([]byte, error) {
@@ -69,14 +70,22 @@ func (r *Ring) Rewrap() ([]byte, error) {
 	if r.deks.KEK() == newest {
 		return nil, nil
 	}
-	next, err := r.deks.Rewrap(r.members, func(e keyring.DEK) (wrapped [keyring.WrappedDEKSize]byte, err error) {
-		err = r.rewrapTo(&e, newest)
-		return e.Wrapped, err
-	})
+	if err := r.mayWrite(); err != nil {
+		return nil, err
+	}
+	next, err := r.rewrapped()
 	if err != nil {
 		return nil, err
 	}
-	return next.Encode(r.MAC)
+	return next.Encode(r.halves, r.MAC)
+}
+
+func (r *Ring) rewrapped() (*keyring.Deks, error) {
+	newest := r.members.KEK()
+	return r.deks.Rewrap(r.members, func(e keyring.DEK) ([keyring.WrappedDEKSize]byte, error) {
+		err := r.rewrapTo(&e, newest)
+		return e.Wrapped, err
+	})
 }
 
 // Retire returns members without the KEKs that the manifest needs no more, or
@@ -101,38 +110,51 @@ func (r *Ring) Retire() ([]byte, error) {
 	return members.Encode(), nil
 }
 
-// Admit returns members with a new identity, its unlock block, and every live
-// KEK sealed to it.
+// Admit returns members with a new identity, its unlock block, and the live KEKs
+// sealed to it.
 func (r *Ring) Admit(identity keyring.Identity, block keyring.UnlockBlock) ([]byte, error) {
 	if r.members == nil {
 		return nil, ErrEmpty
 	}
-	changes := []keyring.Change{
-		keyring.AddIdentity{ID: identity.ID, Role: identity.Role, Public: identity.Public},
-		keyring.SetUnlock{Block: block},
+	seals, err := r.sealLive(r.members, identity)
+	if err != nil {
+		return nil, err
 	}
-	for _, version := range r.members.KEKs() {
-		kek, err := r.kek(version)
-		if err != nil {
-			return nil, err
-		}
-		seal, err := envelope.SealKEK(kek, identity, r.vault, version)
-		if err != nil {
-			return nil, err
-		}
-		changes = append(changes, keyring.SealKEK{Seals: []keyring.Seal{seal}})
-	}
-	members, err := r.members.Append(r.halves, changes...)
+	members, err := r.members.Append(r.halves, keyring.AddIdentity{
+		ID: identity.ID, Role: identity.Role, Public: identity.Public, Block: block, Seals: seals,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("admit identity %v: %w", identity.ID, err)
 	}
 	return members.Encode(), nil
 }
 
-// Expel returns members without an identity, and with a new KEK that it never
-// saw. Rewrap and Retire follow.
-func (r *Ring) Expel(identity id.Identity) ([]byte, error) {
-	return r.NewKEK(keyring.RemoveIdentity{ID: identity})
+// sealLive seals the live KEKs that this identity knows to one that has new keys.
+func (r *Ring) sealLive(members *keyring.Members, to keyring.Identity) (seals []keyring.Seal, err error) {
+	for _, version := range members.KEKs() {
+		if r.keks[version] == nil {
+			continue
+		}
+		seal, err := envelope.SealKEK(r.keks[version].Bytes(), to, r.vault, version)
+		if err != nil {
+			return nil, err
+		}
+		seals = append(seals, seal)
+	}
+	return seals, nil
+}
+
+// Expel returns members without some identities, and with a new KEK that they
+// never saw. Rewrap and Retire follow.
+func (r *Ring) Expel(identities ...id.Identity) ([]byte, error) {
+	if r.deks == nil {
+		return nil, ErrEmpty
+	}
+	var changes []keyring.Change
+	for _, identity := range identities {
+		changes = append(changes, keyring.RemoveIdentity{ID: identity, Deks: r.deks.Hash()})
+	}
+	return r.NewKEK(changes...)
 }
 
 // SetUnlock returns members with another unlock block for this identity, as a

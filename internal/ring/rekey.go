@@ -8,46 +8,41 @@ import (
 )
 
 // Rekey returns members in which this identity has the key pairs of next and
-// another unlock block, every live KEK is sealed to it again, and there is a new
-// KEK that the old key pairs never saw. Rewrap and Retire follow, on a ring of
-// next: this one can load none of it.
+// another unlock block, with the live KEKs sealed to it again. An owner makes a
+// new KEK at once, which the old key pairs never saw; for others the next owner
+// who looks does. Rewrap and Retire follow, on a ring of next: this one can load
+// none of it.
 //
 // An old copy of the keyring with the old passphrase opens nothing that is
 // written under the new KEK.
 func (r *Ring) Rekey(next *envelope.Halves, block keyring.UnlockBlock) ([]byte, error) {
-	if r.members == nil {
+	if r.deks == nil {
 		return nil, ErrEmpty
 	}
-	public, err := next.Public()
-	if err != nil {
-		return nil, err
-	}
-	members, err := r.members.Append(r.halves, keyring.Rekey{Public: public, Block: block})
-	if err != nil {
-		return nil, fmt.Errorf("change keys of identity %v: %w", r.identity, err)
-	}
-	me, ok := members.Identity(r.identity)
+	me, ok := r.members.Identity(r.identity)
 	if !ok {
 		return nil, ErrNotAMember
 	}
-	var changes []keyring.Change
-	for _, version := range members.KEKs() {
-		kek := r.keks[version]
-		if kek == nil {
-			continue // it wasn't sealed to this identity before either
-		}
-		seal, err := envelope.SealKEK(kek.Bytes(), me, r.vault, version)
-		if err != nil {
-			return nil, err
-		}
-		changes = append(changes, keyring.SealKEK{Seals: []keyring.Seal{seal}})
+	var err error
+	if me.Public, err = next.Public(); err != nil {
+		return nil, err
 	}
-	seals, err := r.sealNewKEK(members)
+	seals, err := r.sealLive(r.members, me)
 	if err != nil {
 		return nil, err
 	}
-	members, err = members.Append(next, append(changes, keyring.MakeKEK{Seals: seals})...)
+	members, err := r.members.Append(r.halves, keyring.Rekey{Public: me.Public, Block: block, Seals: seals, Deks: r.deks.Hash()})
 	if err != nil {
+		return nil, fmt.Errorf("change keys of identity %v: %w", r.identity, err)
+	}
+	if me.Role != keyring.Owner {
+		return members.Encode(), nil
+	}
+	kek, err := r.sealNewKEK(members)
+	if err != nil {
+		return nil, err
+	}
+	if members, err = members.Append(next, keyring.MakeKEK{Seals: kek}); err != nil {
 		return nil, fmt.Errorf("make KEK: %w", err)
 	}
 	return members.Encode(), nil

@@ -26,8 +26,10 @@ import (
 var (
 	// ErrNotAMember: the identity was removed, or its keys were replaced.
 	ErrNotAMember = errors.New("identity is not a member of the vault")
-	// ErrNoKEK: a KEK is not sealed to this identity.
+	// ErrNoKEK: a KEK is not sealed to this identity, or its seal doesn't open.
 	ErrNoKEK = errors.New("KEK is not sealed to this identity")
+	// ErrReader: the identity may use what is in the vault, and change nothing.
+	ErrReader = errors.New("identity may read the vault and not write to it")
 	// ErrEmpty: no keyring was loaded yet.
 	ErrEmpty = errors.New("no keyring was loaded")
 )
@@ -36,6 +38,13 @@ var (
 type Pins struct {
 	Members keyring.MembersPin
 	Deks    keyring.DeksPin
+}
+
+// Known is what a device knows of a keyring from before.
+type Known struct {
+	Pins
+	// Last is the deks object of the pins, or nil where the device has no copy.
+	Last []byte
 }
 
 // Alloc gives n bytes of guarded memory; its owner frees them.
@@ -66,6 +75,10 @@ func New(vault id.Vault, identity id.Identity, seeds *guard.Buffer, alloc Alloc)
 	return &Ring{vault: vault, identity: identity, alloc: alloc, seeds: seeds, halves: halves, keks: map[uint64]*guard.Buffer{}}, nil
 }
 
+// Succeed makes r, of the same identity's next keys, hold what it loads against
+// what old has loaded.
+func (r *Ring) Succeed(old *Ring) { r.members, r.deks = old.members, old.deks }
+
 // Close wipes the private halves and the KEKs.
 func (r *Ring) Close() {
 	for version, kek := range r.keks {
@@ -90,21 +103,16 @@ func (r *Ring) Deks() *keyring.Deks { return r.deks }
 // Pins returns the state of the keyring loaded last.
 func (r *Ring) Pins() Pins { return Pins{Members: r.members.Pin(), Deks: r.deks.Pin()} }
 
-// Waiting are changes of this device that the backend doesn't have yet, and the
-// seals of the KEKs that wrap them, which may have been retired meanwhile.
-type Waiting struct {
-	keyring.Update
-	Seals []keyring.Seal
-}
-
 // Manifest returns the manifest loaded last, with the changes that wait.
 func (r *Ring) Manifest() *keyring.Pending { return r.pending }
 
-// Load verifies both objects and takes them as the current ones. On an error
-// the old ones stay. Errors are those of package keyring (see keyring.StageOf),
-// ErrNotAMember, or about guarded memory.
-func (r *Ring) Load(membersObject, deksObject []byte, pins Pins, w Waiting) error {
-	members, err := r.verifyMembers(membersObject, pins)
+// Load verifies both objects, against what the device knows and what was loaded
+// before, and takes them as the current ones, with changes of this device that
+// the backend doesn't have yet. On an error the old ones stay. Errors are those
+// of package keyring (see keyring.StageOf), ErrNotAMember, ErrNoKEK for a deks
+// under a KEK that this identity can't open, or about guarded memory.
+func (r *Ring) Load(membersObject, deksObject []byte, known Known, waiting keyring.Update) error {
+	members, err := r.verifyMembers(membersObject, known.Pins)
 	if err != nil {
 		return err
 	}
@@ -112,56 +120,42 @@ func (r *Ring) Load(membersObject, deksObject []byte, pins Pins, w Waiting) erro
 	if err != nil {
 		return err
 	}
-	if err := deks.Extends(pins.Deks); err != nil {
+	if err := deks.Extends(known.Deks); err != nil {
 		return err
-	}
-	if r.deks != nil {
-		if err := deks.Extends(r.deks.Pin()); err != nil {
-			return err
-		}
 	}
 	fresh, err := r.openKEKs(members)
 	if err == nil {
 		err = deks.Verify(members, r.MAC)
 	}
 	if err == nil {
-		fresh, err = r.openOld(members, w, fresh)
+		err = r.follows(deks, known)
 	}
 	if err != nil {
 		r.drop(fresh) // another keyring may have other KEKs of these versions
 		return err
 	}
-	r.members, r.deks, r.pending = members, deks, keyring.WithPending(deks, w.Update)
-	r.dropRetired(w)
+	r.members, r.deks, r.pending = members, deks, keyring.WithPending(deks, waiting)
+	r.dropRetired()
 	return nil
 }
 
-// openOld opens the retired KEKs that changes which wait are wrapped by, and
-// appends their versions to fresh. Anyone can seal to an identity, so a seal
-// counts only when a signed record names it; one that doesn't count, or doesn't
-// open, leaves what it wraps unusable and nothing else.
-func (r *Ring) openOld(members *keyring.Members, w Waiting, fresh []uint64) ([]uint64, error) {
-	for _, seal := range w.Seals {
-		if seal.Identity != r.identity || r.keks[seal.KEK] != nil || !sealed(members, seal) {
-			continue
+// follows checks that a manifest can have come of what was accepted before.
+func (r *Ring) follows(deks *keyring.Deks, known Known) error {
+	last := r.deks
+	if last == nil && known.Last != nil && deks.Pin() != known.Deks {
+		kept, err := keyring.ParseDeks(known.Last, r.vault)
+		if err != nil {
+			return fmt.Errorf("read the manifest that this device has kept: %w", err)
 		}
-		err := r.openKEK(seal)
-		if errors.Is(err, guard.ErrFull) {
-			return fresh, err
-		}
-		if err == nil {
-			fresh = append(fresh, seal.KEK)
-		}
+		last = kept
 	}
-	return fresh, nil
-}
-
-// sealed tells whether a record of the chain names a seal.
-func sealed(members *keyring.Members, seal keyring.Seal) bool {
-	want := keyring.SealRef{Identity: seal.Identity, SHA256: seal.Hash()}
-	return slices.ContainsFunc(members.Records(), func(rec keyring.Record) bool {
-		return rec.KEK == seal.KEK && slices.Contains(rec.Seals, want)
-	})
+	if last == nil || last.Pin() == deks.Pin() {
+		return nil
+	}
+	if err := deks.Extends(last.Pin()); err != nil {
+		return err
+	}
+	return deks.Follows(last)
 }
 
 // verifyMembers checks the chain, and that this identity is on it with these keys.
@@ -188,17 +182,22 @@ func (r *Ring) verifyMembers(object []byte, pins Pins) (*keyring.Members, error)
 	return members, nil
 }
 
-// openKEKs opens the seals of KEKs that are new, and returns their versions.
+// openKEKs opens the seals of KEKs that are new, and returns their versions. One
+// that isn't sealed to this identity, or whose seal is noise, is left out: what
+// is written under it can't be read, and what is under another one goes on.
 func (r *Ring) openKEKs(members *keyring.Members) (fresh []uint64, err error) {
 	for _, version := range members.KEKs() {
 		seal, ok := members.Seal(version, r.identity)
 		if !ok || r.keks[version] != nil {
-			continue // one that isn't sealed to this identity (yet): what it wraps waits
+			continue
 		}
-		if err := r.openKEK(seal); err != nil {
+		switch err := r.openKEK(seal); {
+		case errors.Is(err, envelope.ErrWrongKey):
+		case err != nil:
 			return fresh, err
+		default:
+			fresh = append(fresh, version)
 		}
-		fresh = append(fresh, version)
 	}
 	return fresh, nil
 }
@@ -224,24 +223,18 @@ func (r *Ring) openKEK(seal keyring.Seal) error {
 	return nil
 }
 
-// dropRetired wipes the KEKs that the chain has retired and no change waits for.
-func (r *Ring) dropRetired(w Waiting) {
-	live := map[uint64]bool{}
-	for _, e := range w.Add {
-		live[e.KEK] = true
-	}
-	for _, seal := range w.Seals {
-		live[seal.KEK] = true
-	}
-	for _, version := range r.members.KEKs() {
-		live[version] = true
-	}
+// dropRetired wipes the KEKs that the chain has retired.
+func (r *Ring) dropRetired() {
+	live := r.members.KEKs()
 	for version := range r.keks {
-		if !live[version] {
+		if !slices.Contains(live, version) {
 			r.drop([]uint64{version})
 		}
 	}
 }
+
+// Opens reports whether this identity has opened a KEK.
+func (r *Ring) Opens(version uint64) bool { return r.keks[version] != nil }
 
 func (r *Ring) kek(version uint64) ([]byte, error) {
 	kek := r.keks[version]
@@ -252,12 +245,12 @@ func (r *Ring) kek(version uint64) ([]byte, error) {
 }
 
 // MAC authenticates a deks object; it is a keyring.MACFunc.
-func (r *Ring) MAC(version uint64, stored []byte) (mac [keyring.MACSize]byte, err error) {
+func (r *Ring) MAC(version uint64, hash id.Hash) (mac [keyring.MACSize]byte, err error) {
 	kek, err := r.kek(version)
 	if err != nil {
 		return mac, err
 	}
-	return envelope.DeksMAC(kek, r.vault, version, stored)
+	return envelope.DeksMAC(kek, r.vault, version, hash)
 }
 
 // newKey makes a random key in guarded memory; the caller frees it.

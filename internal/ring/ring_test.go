@@ -36,7 +36,7 @@ func newRing(t *testing.T, w *ringtest.World, p *ringtest.Person) (*ring.Ring, *
 func load(t *testing.T, r *ring.Ring, w *ringtest.World) {
 	t.Helper()
 	o := w.Objects()
-	if err := r.Load(o.Members, o.Deks, ring.Pins{}, ring.Waiting{}); err != nil {
+	if err := r.Load(o.Members, o.Deks, ring.Known{}, keyring.Update{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -71,17 +71,17 @@ func TestSealedItemsOpenAgain(t *testing.T) {
 	w := ringtest.New(t)
 	r, slab := newRing(t, w, w.Owner)
 	line := vaultfile.Revision{Item: id.NewItem(), Revision: id.NewRevision()}
-	if _, err := r.Seal(&line, []byte("meta"), []byte("secret")); !errors.Is(err, ring.ErrEmpty) {
+	if _, err := r.Seal(&line, []byte("meta"), []byte("secret"), false); !errors.Is(err, ring.ErrEmpty) {
 		t.Fatalf("sealed without a keyring: %v", err)
 	}
 	load(t, r, w)
 	used := slab.Usage().Used
-	dek, err := r.Seal(&line, []byte("meta"), []byte("secret"))
+	dek, err := r.Seal(&line, []byte("meta"), []byte("secret"), false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if line.Epoch != w.Deks.Epoch() {
-		t.Fatalf("epoch %d, want the loaded manifest's %d", line.Epoch, w.Deks.Epoch())
+	if !dek.Waits || dek.Line != line.Sum() {
+		t.Fatal("what was sealed doesn't wait, or names another line")
 	}
 	meta, err := r.OpenMeta(&line, &dek)
 	if err != nil || string(meta) != "meta" {
@@ -107,7 +107,7 @@ func TestRotation(t *testing.T) {
 	both := func(stage string) {
 		t.Helper()
 		for name, r := range map[string]*ring.Ring{"owner": owner, "member": other} {
-			if err := r.Load(o.Members, o.Deks, ring.Pins{}, ring.Waiting{}); err != nil {
+			if err := r.Load(o.Members, o.Deks, ring.Known{}, keyring.Update{}); err != nil {
 				t.Fatalf("%s: %s: %v", stage, name, err)
 			}
 			dek, _ := r.Deks().Lookup(written.DEK.Revision)
@@ -151,10 +151,10 @@ func TestExpelledIdentityLosesTheNextKEK(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := other.Load(members, w.Objects().Deks, ring.Pins{}, ring.Waiting{}); !errors.Is(err, ring.ErrNotAMember) {
+	if err := other.Load(members, w.Objects().Deks, ring.Known{}, keyring.Update{}); !errors.Is(err, ring.ErrNotAMember) {
 		t.Fatalf("expelled member: %v", err)
 	}
-	if err := owner.Load(members, w.Objects().Deks, ring.Pins{}, ring.Waiting{}); err != nil {
+	if err := owner.Load(members, w.Objects().Deks, ring.Known{}, keyring.Update{}); err != nil {
 		t.Fatal(err)
 	}
 	other.Close()
@@ -163,114 +163,161 @@ func TestExpelledIdentityLosesTheNextKEK(t *testing.T) {
 	}
 }
 
-// TestDEKWaitingThroughARotation is what a device does that was offline: its
-// DEK, wrapped by the old KEK, is wrapped by the new one when it is pushed.
-func TestDEKWaitingThroughARotation(t *testing.T) {
+// TestRemovalLeavesNoWriteUnderTheOldKEK: whoever was removed knows KEK 1. A
+// write that comes between the removal and its rewrap goes under KEK 2 all the same.
+func TestRemovalLeavesNoWriteUnderTheOldKEK(t *testing.T) {
+	w := ringtest.New(t)
+	member := ringtest.NewPerson(t, keyring.Member)
+	w.Admit(member)
+	old := w.Add(id.NewItem(), "old", []byte("public"), []byte("private"))
+	r, _ := newRing(t, w, w.Owner)
+	load(t, r, w)
+	o := w.Objects()
+	var err error
+	if o.Members, err = r.Expel(member.Identity.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Load(o.Members, o.Deks, ring.Known{}, keyring.Update{}); err != nil {
+		t.Fatal(err)
+	}
+	line := vaultfile.Revision{Item: id.NewItem(), Revision: id.NewRevision()}
+	added, err := r.Seal(&line, []byte("meta"), []byte("secret"), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.Deks, _, err = r.Apply(keyring.Update{Add: []keyring.DEK{added}}, ringtest.Now); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Load(o.Members, o.Deks, ring.Known{}, keyring.Update{}); err != nil {
+		t.Fatal(err)
+	}
+	if r.Deks().KEK() != 2 {
+		t.Fatalf("deks is under KEK %d", r.Deks().KEK())
+	}
+	for _, e := range r.Deks().All() {
+		if err := envelope.UnwrapDEK(make([]byte, 32), &e, w.KEKs[1], w.Vault(), 1); !errors.Is(err, envelope.ErrWrongKey) {
+			t.Errorf("the removed identity's KEK opens a DEK: %v", err)
+		}
+	}
+	for _, want := range []*vaultfile.Revision{&line, &old.Line} {
+		dek, _ := r.Deks().Lookup(want.Revision)
+		if _, err := r.OpenMeta(want, &dek); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestWhatWaitsIsThisIdentitys: a change that waits lies in the device state.
+// Whoever can write there makes none of their own, and changes none.
+func TestWhatWaitsIsThisIdentitys(t *testing.T) {
 	w := ringtest.New(t)
 	r, _ := newRing(t, w, w.Owner)
 	load(t, r, w)
-	line := vaultfile.Revision{Item: id.NewItem(), Revision: id.NewRevision()}
-	waiting, err := r.Seal(&line, []byte("meta"), []byte("secret"))
+	line := vaultfile.Revision{Item: id.NewItem(), Revision: id.NewRevision(), Parents: []id.Revision{{1}}}
+	genuine, err := r.Seal(&line, []byte("meta"), []byte("secret"), true)
 	if err != nil {
+		t.Fatal(err)
+	}
+	member := ringtest.NewPerson(t, keyring.Member)
+	w.Admit(member)
+	other, _ := newRing(t, w, member)
+	load(t, other, w)
+	theirs, err := other.Seal(&vaultfile.Revision{Item: line.Item, Revision: line.Revision, Parents: line.Parents}, []byte("meta"), []byte("secret"), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := func(f func(*keyring.DEK)) keyring.DEK { e := genuine; f(&e); return e }
+	for name, tt := range map[string]struct {
+		e    keyring.DEK
+		want error
+	}{
+		"genuine":           {genuine, nil},
+		"another's":         {theirs, envelope.ErrWrongKey},
+		"of another item":   {changed(func(e *keyring.DEK) { e.Item = id.NewItem() }), envelope.ErrWrongKey},
+		"other parents":     {changed(func(e *keyring.DEK) { e.Parents = nil }), envelope.ErrWrongKey},
+		"another line":      {changed(func(e *keyring.DEK) { e.Line[0] ^= 1 }), envelope.ErrWrongKey},
+		"not tightened":     {changed(func(e *keyring.DEK) { e.Tightens = false }), envelope.ErrWrongKey},
+		"as the manifest's": {changed(func(e *keyring.DEK) { e.Waits = false }), envelope.ErrWrongKey},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, _, err := r.Apply(keyring.Update{Add: []keyring.DEK{tt.e}}, ringtest.Now); !errors.Is(err, tt.want) {
+				t.Fatalf("stored with %v, want %v", err, tt.want)
+			}
+			if _, err := r.OpenMeta(&line, &tt.e); !errors.Is(err, tt.want) {
+				t.Fatalf("opened with %v, want %v", err, tt.want)
+			}
+		})
+	}
+}
+
+// TestANoisySeal: an owner made a KEK that another can't open. The earlier one
+// stays in use, and the other makes the next one.
+func TestANoisySeal(t *testing.T) {
+	w := ringtest.New(t)
+	second := ringtest.NewPerson(t, keyring.Owner)
+	w.Admit(second)
+	written := w.Add(id.NewItem(), "work", []byte("public"), []byte("private"))
+	r, _ := newRing(t, w, second)
+	load(t, r, w)
+	noise := second.Seal(t, ringtest.Random32(), id.Vault{1}, 2)
+	w.Append(keyring.MakeKEK{Seals: []keyring.Seal{noise, w.Owner.Seal(t, ringtest.Random32(), w.Vault(), 2)}})
+	load(t, r, w)
+	if r.Opens(2) || !r.Opens(1) {
+		t.Fatalf("opens KEK 1: %v, KEK 2: %v", r.Opens(1), r.Opens(2))
+	}
+	dek, _ := r.Deks().Lookup(written.DEK.Revision)
+	if _, err := r.OpenMeta(&written.Line, &dek); err != nil {
 		t.Fatal(err)
 	}
 	members, err := r.NewKEK()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Load(members, w.Objects().Deks, ring.Pins{}, ring.Waiting{}); err != nil {
+	if err := r.Load(members, w.Objects().Deks, ring.Known{}, keyring.Update{}); err != nil {
 		t.Fatal(err)
 	}
-	deks, err := r.Rewrap()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := r.Load(members, deks, ring.Pins{}, ring.Waiting{}); err != nil {
-		t.Fatal(err)
-	}
-	pushed, deleted, err := r.Apply(keyring.Update{Add: []keyring.DEK{waiting}}, ringtest.Now)
-	if err != nil || len(deleted) > 0 {
-		t.Fatalf("push: %v, %d deleted", err, len(deleted))
-	}
-	if err := r.Load(members, pushed, ring.Pins{}, ring.Waiting{}); err != nil {
-		t.Fatal(err)
-	}
-	dek, ok := r.Deks().Lookup(line.Revision)
-	if !ok || dek.KEK != 2 {
-		t.Fatalf("pushed DEK is %+v", dek.KEK)
-	}
-	if meta, err := r.OpenMeta(&line, &dek); err != nil || string(meta) != "meta" {
-		t.Fatalf("%q, %v", meta, err)
+	if object, err := r.Rewrap(); err != nil || object == nil {
+		t.Fatalf("under KEK 3: %v", err)
 	}
 }
 
-// TestSealsOfWaitingChanges: a DEK that waits was wrapped by a KEK that is
-// retired now, so its seal is kept with it. Whoever can write to this device's
-// state can put another there, as everybody can seal to an identity; it counts
-// only if a signed record names it.
-func TestSealsOfWaitingChanges(t *testing.T) {
+// TestReadersWriteNothing: every device would refuse it.
+func TestReadersWriteNothing(t *testing.T) {
 	w := ringtest.New(t)
-	genuine, _ := w.Members.Seal(1, w.Owner.Identity.ID)
-	waiting := w.Seal(id.NewItem(), "mine", []byte("public"), []byte("private"))
-	rotate(t, w)
-
-	attacker := *w
-	attacker.KEKs = map[uint64][]byte{1: ringtest.Random32(), 2: ringtest.Random32(), 7: ringtest.Random32()}
-	forged := attacker.Owner.Seal(t, attacker.KEKs[1], w.Vault(), 1)
-	invented := attacker.Owner.Seal(t, attacker.KEKs[7], w.Vault(), 7)
-	damaged := genuine
-	damaged.Sealed[1000] ^= 1
-	theirs := attacker.SealUnder(1, id.NewItem(), "theirs", []byte("public"), []byte("private"))
-	as7 := attacker.SealUnder(7, id.NewItem(), "theirs", []byte("public"), []byte("private"))
-
-	for name, tt := range map[string]struct {
-		seals []keyring.Seal
-		add   ringtest.Written
-		want  error
-	}{
-		"genuine":                       {[]keyring.Seal{genuine}, waiting, nil},
-		"missing":                       {nil, waiting, ring.ErrNoKEK},
-		"damaged":                       {[]keyring.Seal{damaged}, waiting, ring.ErrNoKEK},
-		"own KEK as a retired one":      {[]keyring.Seal{forged}, theirs, ring.ErrNoKEK},
-		"own KEK before the real one":   {[]keyring.Seal{forged, genuine}, waiting, nil},
-		"own KEK as one nobody made":    {[]keyring.Seal{invented}, as7, ring.ErrNoKEK},
-		"own KEK as the one in use":     {[]keyring.Seal{attacker.Owner.Seal(t, attacker.KEKs[2], w.Vault(), 2)}, attacker.SealUnder(2, id.NewItem(), "theirs", []byte("public"), nil), envelope.ErrWrongKey},
-		"own DEK under the genuine one": {[]keyring.Seal{genuine}, theirs, envelope.ErrWrongKey},
-	} {
-		t.Run(name, func(t *testing.T) {
-			r, _ := newRing(t, w, w.Owner)
-			o := w.Objects()
-			err := r.Load(o.Members, o.Deks, ring.Pins{}, ring.Waiting{Update: keyring.Update{Add: []keyring.DEK{tt.add.DEK}}, Seals: tt.seals})
-			if err != nil {
-				t.Fatalf("the rest must load all the same: %v", err)
-			}
-			dek, ok := r.Manifest().Lookup(tt.add.DEK.Revision)
-			if !ok {
-				t.Fatal("the change that waits isn't in the manifest")
-			}
-			if _, err := r.OpenMeta(&tt.add.Line, &dek); !errors.Is(err, tt.want) {
-				t.Fatalf("got %v, want %v", err, tt.want)
-			}
-		})
+	reader := ringtest.NewPerson(t, keyring.Reader)
+	w.Admit(reader)
+	r, _ := newRing(t, w, reader)
+	load(t, r, w)
+	_, err := r.Seal(&vaultfile.Revision{}, []byte("meta"), []byte("secret"), false)
+	_, _, applied := r.Apply(keyring.Update{Remove: []id.Item{{1}}}, ringtest.Now)
+	for what, err := range map[string]error{"seal": err, "apply": applied} {
+		if !errors.Is(err, ring.ErrReader) {
+			t.Errorf("%s: %v, want ErrReader", what, err)
+		}
 	}
 }
 
-// rotate goes through all three steps of a rotation.
-func rotate(t *testing.T, w *ringtest.World) {
-	t.Helper()
-	w.MakeKEK()
-	next, err := w.Deks.Rewrap(w.Members, func(e keyring.DEK) ([keyring.WrappedDEKSize]byte, error) {
-		dek := make([]byte, envelope.KeySize)
-		if err := envelope.UnwrapDEK(dek, w.KEKs[e.KEK], w.Vault(), e); err != nil {
-			return e.Wrapped, err
-		}
-		return envelope.WrapDEK(w.KEKs[w.Members.KEK()], dek, w.Vault(), e.Item, e.Revision, w.Members.KEK())
-	})
-	if err != nil {
-		t.Fatal(err)
+// TestALaterForkIsRefused: with the manifest that the device accepted last, and
+// with the one that the ring loaded before.
+func TestALaterForkIsRefused(t *testing.T) {
+	w := ringtest.New(t)
+	item := id.NewItem()
+	w.Add(item, "work", []byte("public"), []byte("private"))
+	fork := *w
+	w.Update(keyring.Update{Remove: []id.Item{item}})
+	for range 3 {
+		fork.Update(keyring.Update{})
 	}
-	w.Deks = w.Store(next)
-	w.Append(keyring.RetireKEK{Version: w.Members.KEK() - 1})
+	last, later := w.Objects(), fork.Objects()
+	r, _ := newRing(t, w, w.Owner)
+	known := ring.Known{Pins: w.Pins(), Last: last.Deks}
+	if err := r.Load(later.Members, later.Deks, known, keyring.Update{}); keyring.StageOf(err) != keyring.StageFork {
+		t.Fatalf("a device that has kept its last manifest: %v", err)
+	}
+	load(t, r, w)
+	if err := r.Load(later.Members, later.Deks, ring.Known{}, keyring.Update{}); keyring.StageOf(err) != keyring.StageFork {
+		t.Fatalf("a ring that has loaded it: %v", err)
+	}
 }
 
 // TestARefusedKeyringLeavesNoKEK: what a keyring brought that was refused must
@@ -283,8 +330,8 @@ func TestARefusedKeyringLeavesNoKEK(t *testing.T) {
 	refused := *w
 	refused.KEKs = map[uint64][]byte{1: w.KEKs[1]}
 	refused.MakeKEK()
-	damaged := ringtest.Remac(t, w.Vault(), 1, ringtest.Random32(), w.Objects().Deks)
-	if err := r.Load(refused.Members.Encode(), damaged, ring.Pins{}, ring.Waiting{}); err == nil {
+	damaged := ringtest.Resign(t, w.Vault(), 1, ringtest.Random32(), w.Owner.Halves, w.Objects().Deks)
+	if err := r.Load(refused.Members.Encode(), damaged, ring.Known{}, keyring.Update{}); err == nil {
 		t.Fatal("accepted a manifest with a wrong MAC")
 	}
 	if got := slab.Usage().Used; got != used {

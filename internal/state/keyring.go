@@ -116,11 +116,3 @@ func (v *Vault) dropObjects(keep keptKeyring) error {
 	}
 	return nil
 }
-
-// DropKeyring forgets the kept keyring.
-func (v *Vault) DropKeyring(ctx context.Context) error {
-	if err := v.drop(ctx, "keyring.json"); err != nil {
-		return err
-	}
-	return v.locked(ctx, func() error { return v.dropObjects(keptKeyring{}) })
-}

@@ -30,12 +30,12 @@ type Pending struct {
 	Revision id.Revision   `json:"revision"` // zero for a removal
 	Parents  []id.Revision `json:"parents,omitempty"`
 	Remove   bool          `json:"remove,omitempty"`
-	// KEK is the version that wraps the DEK, and Wrapped the wrapped DEK.
-	KEK     uint64 `json:"kek,omitempty"`
+	Tightens bool          `json:"tightens,omitempty"`
+	// Wrapped is the DEK, wrapped by the identity's own key with all of the above.
 	Wrapped []byte `json:"wrapped,omitempty"`
-	// Seals are the stored lines of the KEK seals that open that version,
-	// kept in case the version is retired before the change is pushed.
-	Seals [][]byte  `json:"seals,omitempty"`
+	// Line is the revision's line of the vault file, without line feed, should
+	// the file lose it before the change is pushed.
+	Line  []byte    `json:"line,omitempty"`
 	Added time.Time `json:"added"`
 	// DeletedElsewhere is set once the change has met a tombstone of its item.
 	DeletedElsewhere bool `json:"deleted_elsewhere,omitempty"`
@@ -56,8 +56,8 @@ func (p *Pending) check() error {
 		return errors.New("a pending change names no item")
 	case p.Remove && (!p.Revision.IsZero() || len(p.Wrapped) > 0):
 		return errors.New("a pending removal has a revision or a DEK")
-	case !p.Remove && (p.Revision.IsZero() || len(p.Wrapped) == 0 || p.KEK == 0):
-		return errors.New("a pending revision lacks its id, its DEK or the KEK's version")
+	case !p.Remove && (p.Revision.IsZero() || len(p.Wrapped) == 0 || len(p.Line) == 0):
+		return errors.New("a pending revision lacks its id, its DEK or its line")
 	}
 	return nil
 }

@@ -7,6 +7,7 @@
 //	vaults/ID/keyring.json           last good members and deks: their hashes
 //	vaults/ID/{members,deks}-HASH    and the objects themselves
 //	vaults/ID/public.json            public keys and names, listed while locked
+//	vaults/ID/replaced.json          revisions that don't serve again
 //	vaults/ID/kdf.json               dearest Argon2id parameters accepted
 //	vaults/ID/pending/…              changes the backend doesn't have yet
 //	vaults/ID/blob-NAME              what other packages keep, opaque here

@@ -184,7 +184,6 @@ func TestWhatIsKeptComesBack(t *testing.T) {
 		t.Errorf("another vault's keyring: %v", err)
 	}
 	for range 2 {
-		ok(t, v.DropKeyring(ctx))
 		ok(t, v.DropPublicKeys(ctx))
 		ok(t, v.DropBlob(ctx, "offline"))
 	}
@@ -224,8 +223,8 @@ func TestNothingIsForOthers(t *testing.T) {
 
 func revision(n byte) state.Pending {
 	return state.Pending{
-		Item: id.Item{n}, Revision: id.Revision{n}, Parents: []id.Revision{{n, 1}}, KEK: 3, Wrapped: []byte{n},
-		Seals: [][]byte{[]byte("seal\n")}, Added: time.Unix(int64(n), 0).UTC(),
+		Item: id.Item{n}, Revision: id.Revision{n}, Parents: []id.Revision{{n, 1}}, Tightens: true, Wrapped: []byte{n},
+		Line: []byte("line"), Added: time.Unix(int64(n), 0).UTC(),
 	}
 }
 
@@ -278,7 +277,7 @@ func TestPendingRefusesWhatCantBePushed(t *testing.T) {
 		"no item":                 func(p *state.Pending) { p.Item = id.Item{} },
 		"no revision":             func(p *state.Pending) { p.Revision = id.Revision{} },
 		"no DEK":                  func(p *state.Pending) { p.Wrapped = nil },
-		"no KEK version":          func(p *state.Pending) { p.KEK = 0 },
+		"no line":                 func(p *state.Pending) { p.Line = nil },
 		"a removal of a revision": func(p *state.Pending) { p.Remove = true },
 	} {
 		p := revision(1)

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -71,7 +72,7 @@ func (v *Vault) Pins() (Pins, error) {
 
 // Advance keeps newer pins. That they extend the kept ones is checked by the
 // keyring package; here they may only not go back: pins with a lower sequence
-// number or epoch, or another hash at the same one, wrap ErrBackwards and
+// number, KEK or epoch, or another hash at the same one, wrap ErrBackwards and
 // leave the kept ones. Damaged pins aren't replaced.
 func (v *Vault) Advance(ctx context.Context, p Pins) error {
 	return v.locked(ctx, func() error {
@@ -82,22 +83,40 @@ func (v *Vault) Advance(ctx context.Context, p Pins) error {
 		if old == p {
 			return nil
 		}
-		if old != (Pins{}) && (back(old.Members.Seq, p.Members.Seq, old.Members.Hash, p.Members.Hash) ||
-			back(old.Deks.Epoch, p.Deks.Epoch, old.Deks.SHA256, p.Deks.SHA256)) {
-			return fmt.Errorf("members record %d and epoch %d after record %d and epoch %d: %w",
-				p.Members.Seq, p.Deks.Epoch, old.Members.Seq, old.Deks.Epoch, ErrBackwards)
+		members := cmp.Compare(p.Members.Seq, old.Members.Seq)
+		deks := cmp.Or(cmp.Compare(p.Deks.KEK, old.Deks.KEK), cmp.Compare(p.Deks.Epoch, old.Deks.Epoch))
+		if back(members, old.Members.Hash, p.Members.Hash) || back(deks, old.Deks.SHA256, p.Deks.SHA256) {
+			return fmt.Errorf("members record %d and epoch %d of KEK %d after record %d and epoch %d of KEK %d: %w",
+				p.Members.Seq, p.Deks.Epoch, p.Deks.KEK, old.Members.Seq, old.Deks.Epoch, old.Deks.KEK, ErrBackwards)
 		}
 		return write(v.file("pins.json"), "pins", p)
 	})
 }
 
-// back reports whether going from old to now is a step back or sideways. A
-// zero hash pins nothing.
-func back(old, now uint64, oldHash, nowHash id.Hash) bool {
-	if oldHash.IsZero() {
-		return false
+// back reports whether a step is one back or sideways. A zero hash pins nothing.
+func back(step int, old, now id.Hash) bool {
+	return !old.IsZero() && (step < 0 || step == 0 && old != now)
+}
+
+// replaced is the body of replaced.json.
+type replaced struct {
+	Revisions []id.Revision `json:"revisions"`
+}
+
+// Replaced returns the revisions that must not serve again on this device, as
+// it has had what replaced them; none when nothing was kept.
+func (v *Vault) Replaced() ([]id.Revision, error) {
+	var r replaced
+	err := read(v.file("replaced.json"), "replaced", &r)
+	if errors.Is(err, ErrNone) {
+		err = nil
 	}
-	return now < old || now == old && oldHash != nowHash
+	return r.Revisions, err
+}
+
+// SetReplaced keeps them.
+func (v *Vault) SetReplaced(ctx context.Context, revisions []id.Revision) error {
+	return v.locked(ctx, func() error { return write(v.file("replaced.json"), "replaced", replaced{revisions}) })
 }
 
 // Reset replaces the pins whatever they are, damaged ones too: for a restore

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"slices"
 
 	"vigil/internal/canon"
 )
@@ -43,28 +42,35 @@ func (f *File) Delta(next *File) (d Delta) {
 // *Error.
 // The result aliases d.Add.
 func (f *File) Apply(d Delta) (*File, error) {
-	out := &File{vault: f.vault, revisions: slices.Grow([]Revision(nil), len(f.lines)+len(d.Add)), lines: slices.Grow([][]byte(nil), len(f.lines)+len(d.Add))}
+	out := empty(f.vault, len(f.lines)+len(d.Add))
 	from := 0
 	for _, at := range d.Drop {
 		if at < from || at >= len(f.lines) {
 			return nil, ErrDelta
 		}
-		out.revisions, out.lines = append(out.revisions, f.revisions[from:at]...), append(out.lines, f.lines[from:at]...)
+		out.pushAll(f, from, at)
 		from = at + 1
 	}
-	out.revisions, out.lines = append(out.revisions, f.revisions[from:]...), append(out.lines, f.lines[from:]...)
+	out.pushAll(f, from, len(f.lines))
 	for _, line := range d.Add {
 		rev, err := parseRevision(line)
 		if err != nil {
 			return nil, &LineError{What: err.Error()}
 		}
-		out.push(rev, line)
+		out.add(rev, line)
 	}
 	out.sort()
 	if out.Size() > MaxFile {
 		return nil, &Error{0, StageSize, fmt.Sprintf("%d bytes, at most %d", out.Size(), MaxFile)}
 	}
 	return out, nil
+}
+
+// pushAll appends the revisions of another file from one place up to another.
+func (f *File) pushAll(of *File, from, to int) {
+	f.revisions = append(f.revisions, of.revisions[from:to]...)
+	f.lines = append(f.lines, of.lines[from:to]...)
+	f.sums = append(f.sums, of.sums[from:to]...)
 }
 
 // Holds tells whether data is what EncodeAll would return.

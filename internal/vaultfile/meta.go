@@ -1,6 +1,7 @@
 package vaultfile
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -69,6 +70,16 @@ func (p *Policy) entries() []PolicyEntry {
 	}
 	slices.SortFunc(out, func(a, b PolicyEntry) int { return cmp.Compare(a.Name, b.Name) })
 	return out
+}
+
+// Tightens reports whether p has a condition that old hasn't. Two of the same name
+// and other data count as that: which is the stricter one isn't this package's
+// to say.
+func (p *Policy) Tightens(old *Policy) bool {
+	had := old.entries()
+	return slices.ContainsFunc(p.entries(), func(e PolicyEntry) bool {
+		return !slices.ContainsFunc(had, func(o PolicyEntry) bool { return o.Name == e.Name && bytes.Equal(o.Data, e.Data) })
+	})
 }
 
 func (p *Policy) take(e PolicyEntry) bool {

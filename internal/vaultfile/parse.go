@@ -44,8 +44,7 @@ func parseWith(data []byte, want id.Vault, known *File) (*File, error) {
 	}
 	count := max(len(data)/minLine, len(known.lines))
 	p := parser{
-		file:   &File{vault: vault, revisions: make([]Revision, 0, count), lines: make([][]byte, 0, count)},
-		header: header(vault), known: cursor{file: known}, own: len(known.lines) > 0,
+		file: empty(vault, count), header: header(vault), known: cursor{file: known}, own: len(known.lines) > 0,
 	}
 	lines := canon.NewLines(data)
 	lines.Next() // the header
@@ -104,8 +103,8 @@ func (p *parser) take(line []byte, number int, ended bool) error {
 			return &VaultError{number, p.file.vault, other}
 		}
 	}
-	if rev, same := p.known.find(line); rev != nil {
-		p.file.push(*rev, same)
+	if at, ok := p.known.find(line); ok {
+		p.file.push(p.known.file, at)
 		return nil
 	}
 	rev, err := parseRevision(line)
@@ -113,7 +112,7 @@ func (p *parser) take(line []byte, number int, ended bool) error {
 		if p.own {
 			line = bytes.Clone(line)
 		}
-		p.file.push(rev, line)
+		p.file.add(rev, line)
 		return nil
 	}
 	if len(p.file.damaged) == MaxDamaged {
@@ -158,22 +157,28 @@ type cursor struct {
 	at   int
 }
 
-// find returns the revision that has this line, and its line, or nil.
-func (c *cursor) find(line []byte) (*Revision, []byte) {
+// find returns the place of a line.
+func (c *cursor) find(line []byte) (at int, ok bool) {
 	lines := c.file.lines
 	if c.at >= len(lines) || !bytes.Equal(lines[c.at], line) {
 		at, found := slices.BinarySearchFunc(lines, line, bytes.Compare)
 		if !found {
-			return nil, nil
+			return 0, false
 		}
 		c.at = at
 	}
 	c.at++
-	return &c.file.revisions[c.at-1], lines[c.at-1]
+	return c.at - 1, true
 }
 
-func (f *File) push(rev Revision, line []byte) {
-	f.revisions, f.lines = append(f.revisions, rev), append(f.lines, line)
+// push appends a revision of another file.
+func (f *File) push(from *File, at int) {
+	f.revisions, f.lines, f.sums = append(f.revisions, from.revisions[at]), append(f.lines, from.lines[at]), append(f.sums, from.sums[at])
+}
+
+// add appends a revision with its line.
+func (f *File) add(rev Revision, line []byte) {
+	f.revisions, f.lines, f.sums = append(f.revisions, rev), append(f.lines, line), append(f.sums, id.HashOf(line))
 }
 
 // sort puts the revisions in the order of their lines and drops repetitions.
@@ -192,11 +197,16 @@ func (f *File) sort() {
 	}
 	slices.SortFunc(order, func(a, b int) int { return bytes.Compare(f.lines[a], f.lines[b]) })
 	order = slices.CompactFunc(order, func(a, b int) bool { return bytes.Equal(f.lines[a], f.lines[b]) })
-	sorted := File{revisions: make([]Revision, 0, len(order)), lines: make([][]byte, 0, len(order))}
+	sorted := empty(f.vault, len(order))
 	for _, at := range order {
-		sorted.push(f.revisions[at], f.lines[at])
+		sorted.push(f, at)
 	}
-	f.revisions, f.lines = sorted.revisions, sorted.lines
+	f.revisions, f.lines, f.sums = sorted.revisions, sorted.lines, sorted.sums
+}
+
+// empty returns a file without revisions and with room for so many.
+func empty(vault id.Vault, room int) *File {
+	return &File{vault: vault, revisions: make([]Revision, 0, room), lines: make([][]byte, 0, room), sums: make([]id.Hash, 0, room)}
 }
 
 func parseRevision(line []byte) (v Revision, err error) {
@@ -210,8 +220,6 @@ func parseRevision(line []byte) (v Revision, err error) {
 	r.Fixed(v.Revision[:])
 	r.Literal(`,"parents":`)
 	v.Parents = keyring.ReadParents(&r)
-	r.Literal(`,"epoch":`)
-	v.Epoch = r.Uint()
 	r.Literal(`,"meta":`)
 	v.Meta = r.Bytes(minSealed, maxSealed)
 	r.Literal(`,"secret":`)

@@ -114,15 +114,13 @@ func (e *LineError) Error() string {
 	return fmt.Sprintf("vault file line %d: item %v: %s", e.Line, e.Item, e.What)
 }
 
-// Revision is one line: one version of an item. Whether it is genuine shows
-// when it is opened.
+// Revision is one line: one version of an item. It is genuine when the manifest
+// has the hash of its line.
 type Revision struct {
 	Item     id.Item
 	Revision id.Revision
 	// Parents are the revisions it replaces, sorted by keyring.SortParents.
 	Parents []id.Revision
-	// Epoch of the manifest that its writer last saw.
-	Epoch uint64
 	// Meta and Secret are sealed under the revision's DEK.
 	Meta, Secret []byte
 }
@@ -132,6 +130,7 @@ type File struct {
 	vault     id.Vault
 	revisions []Revision // sorted by their line, each once
 	lines     [][]byte   // that of each revision, without line feed
+	sums      []id.Hash  // of each line
 	damaged   []LineError
 }
 
@@ -155,8 +154,6 @@ func (v *Revision) AppendLine(b []byte) []byte {
 	b = v.appendName(b)
 	b = append(b, `,"parents":`...)
 	b = keyring.AppendParents(b, v.Parents)
-	b = append(b, `,"epoch":`...)
-	b = canon.AppendUint(b, v.Epoch)
 	b = append(b, `,"meta":`...)
 	b = canon.AppendBytes(b, v.Meta)
 	b = append(b, `,"secret":`...)
@@ -172,6 +169,9 @@ func (v *Revision) appendName(b []byte) []byte {
 	return canon.AppendBytes(b, v.Revision[:])
 }
 
+// Sum returns the hash of the revision's line, as the manifest names it.
+func (v *Revision) Sum() id.Hash { return id.HashOf(v.AppendLine(nil)) }
+
 // Line returns the revision's line with its line feed.
 func (v *Revision) Line() []byte { return append(v.AppendLine(nil), '\n') }
 
@@ -182,15 +182,25 @@ func (f *File) Vault() id.Vault { return f.vault }
 // The caller must not change it.
 func (f *File) Revisions() []Revision { return f.revisions }
 
+// Sums returns the hash of each revision's line, in the order of Revisions. The
+// caller must not change it.
+func (f *File) Sums() []id.Hash { return f.sums }
+
 // Damaged returns the lines that could not be read, in the order of the file.
 func (f *File) Damaged() []LineError { return f.damaged }
 
-// Has reports whether the file has a line of the item's revision.
-func (f *File) Has(item id.Item, revision id.Revision) bool {
-	v := Revision{Item: item, Revision: revision}
+// Has reports whether the file has a revision's line, whose hash the manifest
+// names.
+func (f *File) Has(e *keyring.DEK) bool {
+	v := Revision{Item: e.Item, Revision: e.Revision}
 	prefix := v.appendName(nil)
 	at, _ := slices.BinarySearchFunc(f.lines, prefix, bytes.Compare)
-	return at < len(f.lines) && bytes.HasPrefix(f.lines[at], prefix)
+	for ; at < len(f.lines) && bytes.HasPrefix(f.lines[at], prefix); at++ {
+		if f.sums[at] == e.Line {
+			return true
+		}
+	}
+	return false
 }
 
 // Encode returns the file: the header, then every revision sorted by its line.

@@ -9,13 +9,14 @@ import (
 	"testing"
 
 	"vigil/internal/id"
+	"vigil/internal/keyring"
 )
 
 var testVault = id.Vault{1, 2, 3}
 
 // rev is a revision of an item whose seals say which it is.
 func rev(item, n byte, parents ...byte) Revision {
-	v := Revision{Item: id.Item{15: item}, Revision: id.Revision{14: item, 15: n}, Epoch: uint64(n)}
+	v := Revision{Item: id.Item{15: item}, Revision: id.Revision{14: item, 15: n}}
 	for _, p := range parents {
 		v.Parents = append(v.Parents, id.Revision{14: item, 15: p})
 	}
@@ -51,7 +52,7 @@ func TestReadBackAsWritten(t *testing.T) {
 	if !strings.HasPrefix(good, string(Header(testVault))) {
 		t.Fatal("no header")
 	}
-	if !f.Has(id.Item{15: 1}, id.Revision{14: 1, 15: 2}) || f.Has(id.Item{15: 2}, id.Revision{14: 1, 15: 2}) {
+	if !has(f, rev(1, 2, 1)) || has(f, rev(1, 2)) || has(f, rev(2, 2)) {
 		t.Fatal("Has is wrong")
 	}
 	v := f.Revisions()[0]
@@ -129,7 +130,7 @@ func TestDamagedLines(t *testing.T) {
 		"cut":               {second[:len(second)/2] + "\n", "byte", true},
 		"conflict marker":   {"<<<<<<< HEAD\n", "conflict", false},
 		"carriage return":   {strings.Replace(second, "\n", "\r\n", 1), "carriage return", true},
-		"white space":       {strings.Replace(second, `,"epoch"`, ` ,"epoch"`, 1), "byte", true},
+		"white space":       {strings.Replace(second, `,"meta"`, ` ,"meta"`, 1), "byte", true},
 		"not base64url":     {strings.Replace(second, `"meta":"`, `"meta":"*`, 1), "byte", true},
 		"members reordered": {strings.Replace(second, `"item"`, `"revision"`, 1), "byte", false},
 		"unknown member":    {strings.Replace(second, `}`, `,"x":1}`, 1), "byte", true},
@@ -152,7 +153,7 @@ func TestDamagedLines(t *testing.T) {
 			if kept := f.EncodeAll(); !bytes.Contains(kept, []byte(tt.line)) {
 				t.Fatal("EncodeAll dropped the line")
 			}
-			if f.Add(rev(4, 1)).Damaged() == nil || f.Prune(NoManifest{}, nil).Damaged() == nil {
+			if f.Add(rev(4, 1)).Damaged() == nil || f.Prune(manifestOf(nil), nil).Damaged() == nil {
 				t.Fatal("a change forgot the line")
 			}
 		})
@@ -165,19 +166,45 @@ func TestDamagedLines(t *testing.T) {
 	})
 }
 
-// manifest is a Manifest in a map: parents of revisions with a DEK.
-type manifest struct {
-	parents map[id.Revision][]id.Revision
-	dead    map[id.Item]bool
+// entry is what a manifest has of a revision.
+func entry(v Revision) keyring.DEK {
+	return keyring.DEK{Item: v.Item, Revision: v.Revision, Parents: v.Parents, Line: v.Sum()}
 }
 
-func (m manifest) Has(_ id.Item, r id.Revision) bool   { _, ok := m.parents[r]; return ok }
-func (m manifest) Parents(r id.Revision) []id.Revision { return m.parents[r] }
-func (m manifest) Deleted(i id.Item) bool              { return m.dead[i] }
+func has(f *File, v Revision) bool {
+	e := entry(v)
+	return f.Has(&e)
+}
+
+// manifest is a Manifest in a map.
+type manifest struct {
+	deks map[id.Revision]keyring.DEK
+	dead map[id.Item]bool
+}
+
+func (m manifest) Lookup(r id.Revision) (keyring.DEK, bool) { e, ok := m.deks[r]; return e, ok }
+func (m manifest) Deleted(i id.Item) bool                   { return m.dead[i] }
+func (m manifest) Heads() (heads []keyring.DEK) {
+	for _, e := range m.deks {
+		if e.Superseded == 0 {
+			heads = append(heads, e)
+		}
+	}
+	return heads
+}
+
 func manifestOf(dead []byte, revisions ...Revision) manifest {
-	m := manifest{map[id.Revision][]id.Revision{}, map[id.Item]bool{}}
+	m := manifest{map[id.Revision]keyring.DEK{}, map[id.Item]bool{}}
 	for _, v := range revisions {
-		m.parents[v.Revision] = v.Parents
+		m.deks[v.Revision] = entry(v)
+	}
+	for _, v := range revisions {
+		for _, p := range v.Parents {
+			if e, ok := m.deks[p]; ok {
+				e.Superseded = 1
+				m.deks[p] = e
+			}
+		}
 	}
 	for _, item := range dead {
 		m.dead[id.Item{15: item}] = true
@@ -185,43 +212,74 @@ func manifestOf(dead []byte, revisions ...Revision) manifest {
 	return m
 }
 
-func TestStates(t *testing.T) {
+// tightening says of a revision that it restricts its parents.
+func (m manifest) tightening(v Revision) manifest {
+	e := m.deks[v.Revision]
+	e.Tightens = true
+	m.deks[v.Revision] = e
+	return m
+}
+
+func TestSee(t *testing.T) {
 	a, b, c, rival := rev(1, 1), rev(1, 2, 1), rev(1, 3, 2), rev(1, 4, 1)
 	damaged := func(v *Revision) bool { return v.Revision != c.Revision }
 	forged := rev(1, 9, 1, 2, 3)
+	beside := c
+	beside.Meta = bytes.Repeat([]byte{7}, minSealed)
 	tests := []struct {
-		name  string
-		file  []Revision
-		m     manifest
-		opens func(*Revision) bool
-		want  map[byte]State
+		name    string
+		file    []Revision
+		m       manifest
+		opens   func(*Revision) bool
+		want    map[byte]State
+		missing []byte
+		held    bool
 	}{
-		{"one", []Revision{a}, manifestOf(nil, a), nil, map[byte]State{1: Ready}},
-		{"edited", []Revision{a, b}, manifestOf(nil, a, b), nil, map[byte]State{1: Superseded, 2: Ready}},
-		{"a gap in the file", []Revision{a, c}, manifestOf(nil, a, b, c), nil, map[byte]State{1: Superseded, 3: Ready}},
-		{"two heads", []Revision{a, b, rival}, manifestOf(nil, a, b, rival), nil, map[byte]State{1: Superseded, 2: Ready, 4: Ready}},
-		{"key not here yet", []Revision{a, b}, manifestOf(nil, a), nil, map[byte]State{1: Ready, 2: WaitingForKey}},
-		{"ciphertext not here yet", []Revision{a}, manifestOf(nil, a, b), nil, map[byte]State{1: Ready}},
-		{"no keyring at all", []Revision{a, b}, manifestOf(nil), nil, map[byte]State{1: WaitingForKey, 2: WaitingForKey}},
-		{"deleted", []Revision{a, b}, manifestOf([]byte{1}), nil, map[byte]State{1: Deleted, 2: Deleted}},
-		{"successor damaged", []Revision{b, c}, manifestOf(nil, b, c), damaged, map[byte]State{2: Ready, 3: Unusable}},
-		{"a forged line claims all", []Revision{b, c, forged}, manifestOf(nil, b, c), nil, map[byte]State{2: Superseded, 3: Ready, 9: WaitingForKey}},
+		{"one", []Revision{a}, manifestOf(nil, a), nil, map[byte]State{1: Ready}, nil, false},
+		{"edited", []Revision{a, b}, manifestOf(nil, a, b), nil, map[byte]State{1: Superseded, 2: Ready}, nil, false},
+		{"a gap in the file", []Revision{a, c}, manifestOf(nil, a, b, c), nil, map[byte]State{1: Superseded, 3: Ready}, nil, false},
+		{"two heads", []Revision{a, b, rival}, manifestOf(nil, a, b, rival), nil, map[byte]State{1: Superseded, 2: Ready, 4: Ready}, nil, false},
+		{"key not here yet", []Revision{a, b}, manifestOf(nil, a), nil, map[byte]State{1: Ready, 2: WaitingForKey}, nil, false},
+		{"ciphertext not here yet", []Revision{a}, manifestOf(nil, a, b), nil, map[byte]State{1: Outdated}, []byte{2}, false},
+		{"a stricter one not here yet", []Revision{a}, manifestOf(nil, a, b).tightening(b), nil, map[byte]State{1: Outdated}, []byte{2}, true},
+		{"a stricter one not here, nor its successor", []Revision{a}, manifestOf(nil, a, b, c).tightening(b), nil, map[byte]State{1: Outdated}, []byte{3}, true},
+		{"a stricter one here, its successor not", []Revision{a, b}, manifestOf(nil, a, b, c).tightening(b), nil, map[byte]State{1: Superseded, 2: Outdated}, []byte{3}, false},
+		{"a stricter rival not here", []Revision{a, b}, manifestOf(nil, a, b, rival).tightening(rival), nil, map[byte]State{1: Superseded, 2: Ready}, []byte{4}, true},
+		{"nothing of it here", nil, manifestOf(nil, a, b).tightening(b), nil, map[byte]State{}, []byte{2}, true},
+		{"no keyring at all", []Revision{a, b}, manifestOf(nil), nil, map[byte]State{1: WaitingForKey, 2: WaitingForKey}, nil, false},
+		{"deleted", []Revision{a, b}, manifestOf([]byte{1}), nil, map[byte]State{1: Deleted, 2: Deleted}, nil, false},
+		{"successor damaged", []Revision{b, c}, manifestOf(nil, b, c), damaged, map[byte]State{2: Outdated, 3: Unusable}, []byte{3}, false},
+		{"a forged line claims all", []Revision{b, c, forged}, manifestOf(nil, b, c), nil, map[byte]State{2: Superseded, 3: Ready, 9: WaitingForKey}, nil, false},
+		{"another line of the revision", []Revision{b, beside}, manifestOf(nil, b, c), nil, map[byte]State{2: Outdated, 3: Unusable}, []byte{3}, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			f := New(testVault).Add(tt.file...)
-			kept := f.Prune(tt.m, tt.opens)
-			for i, got := range f.States(tt.m, tt.opens) {
+			kept, view := f.Prune(tt.m, tt.opens), f.See(tt.m, tt.opens)
+			for i, got := range view.States {
 				v := f.Revisions()[i]
 				if want := tt.want[v.Revision[15]]; got != want {
 					t.Errorf("revision %d is %v, want %v", v.Revision[15], got, want)
 				}
-				if keep := got != Superseded && got != Deleted; kept.Has(v.Item, v.Revision) != keep {
+				if keep := got != Superseded && got != Deleted; has(kept, v) != keep {
 					t.Errorf("revision %d, %v: kept is %v", v.Revision[15], got, !keep)
 				}
 			}
+			var missing []byte
+			for _, e := range view.Missing {
+				missing = append(missing, e.Revision[15])
+			}
+			if !bytes.Equal(missing, tt.missing) || view.Held[id.Item{15: 1}] != tt.held {
+				t.Errorf("missing %v, held %v; want %v, %v", missing, view.Held, tt.missing, tt.held)
+			}
 		})
 	}
+	t.Run("a line beside the genuine one", func(t *testing.T) {
+		f := New(testVault).Add(c, beside)
+		if got := f.Prune(manifestOf(nil, b, c), nil).Revisions(); len(got) != 1 || got[0].Sum() != c.Sum() {
+			t.Fatalf("%d lines are kept, want the genuine one", len(got))
+		}
+	})
 }
 
 // TestMergeIsAUnion checks over random histories of three devices that merging
@@ -391,7 +449,7 @@ func BenchmarkParse10000(b *testing.B) {
 	for i := range 10_000 {
 		v := rev(1, 1)
 		v.Item, v.Revision = id.NewItem(), id.NewRevision()
-		v.Epoch = uint64(i)
+		v.Meta[0] = byte(i)
 		revs = append(revs, v)
 	}
 	data := f.Add(revs...).EncodeAll()

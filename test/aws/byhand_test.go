@@ -103,10 +103,10 @@ func (o *opened) openItem(r *vaultfile.Revision, deks *keyring.Deks, keks map[ui
 		return errors.New("an item has no DEK")
 	}
 	dek := make([]byte, envelope.KeySize)
-	if err := envelope.UnwrapDEK(dek, keks[entry.KEK], vault, entry); err != nil {
+	if err := envelope.UnwrapDEK(dek, &entry, keks[deks.KEK()], vault, deks.KEK()); err != nil {
 		return fmt.Errorf("DEK: %w", err)
 	}
-	b := envelope.Binding{Vault: vault, Item: r.Item, Revision: r.Revision, Parents: r.Parents, Epoch: r.Epoch}
+	b := envelope.Binding{Vault: vault, Item: r.Item, Revision: r.Revision, Parents: r.Parents}
 	meta := make([]byte, envelope.OpenSize(r.Meta))
 	n, err := envelope.OpenMeta(meta, dek, b, r.Meta)
 	if err != nil {

@@ -28,10 +28,16 @@ func TestPassphrase(t *testing.T) {
 			var r control.PassphraseReply
 			keeper := other.Vault().Keeper
 			other.JSON(&r, other.By("passphrase", "--new-passphrase-file", next)...)
-			if v := other.Vault(); r.KEK != 2 || r.Locked || v.State != control.VaultUnlocked || v.Keeper != keeper {
+			if v := other.Vault(); r.Locked || v.State != control.VaultUnlocked || v.Keeper != keeper {
 				t.Errorf("after the change: %+v, vault %+v", r, v)
 			}
+			if role == "owner" && r.KEK != 2 || role == "member" && (r.KEK != 1 || len(r.Notices) != 1) {
+				t.Errorf("after the change: %+v", r)
+			}
 			other.Signs("shared")
+			if role == "member" { // its daemon does it after its next refreshes
+				owner.OK("rotate")
+			}
 			other.AddKey("later")
 			owner.TakeVaultFile(other.Home)
 			owner.OK("refresh")
@@ -49,6 +55,9 @@ func TestPassphrase(t *testing.T) {
 			other.Signs("shared", "later")
 			owner.OK("refresh")
 			owner.Signs("shared", "later")
+			if role == "member" {
+				owner.OK("rotate")
+			}
 			owner.OK("lock")
 			owner.Unlock()
 
@@ -107,11 +116,11 @@ func (p parts) open(t *testing.T, h *home, pass string) (names []string) {
 		for _, line := range file.Revisions() {
 			entry, ok := deks.Lookup(line.Revision)
 			dek := make([]byte, envelope.KeySize)
-			if !ok || envelope.UnwrapDEK(dek, kek, file.Vault(), entry) != nil {
+			if !ok || envelope.UnwrapDEK(dek, &entry, kek, file.Vault(), version) != nil {
 				continue
 			}
 			meta := make([]byte, envelope.OpenSize(line.Meta))
-			b := envelope.Binding{Vault: file.Vault(), Item: line.Item, Revision: line.Revision, Parents: line.Parents, Epoch: line.Epoch}
+			b := envelope.Binding{Vault: file.Vault(), Item: line.Item, Revision: line.Revision, Parents: line.Parents}
 			if n, err := envelope.OpenMeta(meta, dek, b, line.Meta); err == nil {
 				m, err := vaultfile.ParseMeta(meta[:n])
 				if err != nil {

@@ -61,7 +61,7 @@ func newHistory(t *testing.T, seed uint64) *history {
 // store is what a backend gives back: encoded, parsed and verified.
 func (h *history) store(d *keyring.Deks) *keyring.Deks {
 	h.t.Helper()
-	object, err := d.Encode(h.world.MAC)
+	object, err := d.Encode(h.world.Owner.Halves, h.world.MAC)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -78,10 +78,11 @@ func (h *history) store(d *keyring.Deks) *keyring.Deks {
 // manifest is what the device goes by.
 func (d *device) manifest() *keyring.Pending { return keyring.WithPending(d.seen, d.waiting) }
 
-// ready returns the revisions that the device lists.
+// ready returns the revisions that the device lists: one whose successor has not
+// arrived, too.
 func (d *device) ready() (list []vaultfile.Revision) {
-	for i, state := range d.file.States(d.manifest(), nil) {
-		if state == vaultfile.Ready {
+	for i, state := range d.file.See(d.manifest(), nil).States {
+		if state == vaultfile.Ready || state == vaultfile.Outdated {
 			list = append(list, d.file.Revisions()[i])
 		}
 	}
@@ -116,11 +117,11 @@ func (h *history) push(d *device) {
 func (h *history) revision(item id.Item, parents []id.Revision) (vaultfile.Revision, keyring.DEK) {
 	parents = keyring.SortParents(parents)
 	v := vaultfile.Revision{
-		Item: item, Revision: id.NewRevision(), Parents: parents, Epoch: 1,
+		Item: item, Revision: id.NewRevision(), Parents: parents,
 		Meta: make([]byte, 592), Secret: make([]byte, 592),
 	}
 	h.parents[v.Revision], h.itemOf[v.Revision] = parents, item
-	return v, keyring.DEK{Item: item, Revision: v.Revision, Parents: parents, KEK: 1}
+	return v, keyring.DEK{Item: item, Revision: v.Revision, Parents: parents, Line: v.Sum()}
 }
 
 func (h *history) step() {

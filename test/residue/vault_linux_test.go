@@ -152,13 +152,13 @@ func (o *opened) identity(seeds []byte) {
 func (o *opened) items(vault id.Vault, keks map[uint64][]byte, deks *keyring.Deks, file *vaultfile.File) error {
 	for _, e := range deks.All() {
 		dek := make([]byte, envelope.KeySize)
-		if err := envelope.UnwrapDEK(dek, keks[e.KEK], vault, e); err != nil {
+		if err := envelope.UnwrapDEK(dek, &e, keks[deks.KEK()], vault, deks.KEK()); err != nil {
 			return err
 		}
 		name := fmt.Sprintf("DEK of %v", e.Revision)
 		o.key(name, dek)
-		c := envelope.NewContext("vigil v1 dek", vault[:], e.Item[:], e.Revision[:], envelope.Uint(e.KEK))
-		if err := o.seal(name, keks[e.KEK], c, e.Wrapped[:]); err != nil {
+		c := envelope.NewContext("vigil v1 dek", vault[:], e.Item[:], e.Revision[:], envelope.Uint(deks.KEK()))
+		if err := o.seal(name, keks[deks.KEK()], c, e.Wrapped[:]); err != nil {
 			return err
 		}
 	}
@@ -168,7 +168,7 @@ func (o *opened) items(vault id.Vault, keks map[uint64][]byte, deks *keyring.Dek
 			continue
 		}
 		dek := make([]byte, envelope.KeySize)
-		if err := envelope.UnwrapDEK(dek, keks[e.KEK], vault, e); err != nil {
+		if err := envelope.UnwrapDEK(dek, &e, keks[deks.KEK()], vault, deks.KEK()); err != nil {
 			return err
 		}
 		if err := o.item(vault, &line, dek); err != nil {
@@ -179,7 +179,7 @@ func (o *opened) items(vault id.Vault, keks map[uint64][]byte, deks *keyring.Dek
 }
 
 func (o *opened) item(vault id.Vault, line *vaultfile.Revision, dek []byte) error {
-	b := envelope.Binding{Vault: vault, Item: line.Item, Revision: line.Revision, Parents: line.Parents, Epoch: line.Epoch}
+	b := envelope.Binding{Vault: vault, Item: line.Item, Revision: line.Revision, Parents: line.Parents}
 	secret := make([]byte, envelope.OpenSize(line.Secret))
 	n, err := envelope.OpenSecret(secret, dek, b, line.Secret)
 	if err != nil {
@@ -196,7 +196,7 @@ func (o *opened) item(vault id.Vault, line *vaultfile.Revision, dek []byte) erro
 		parents = append(parents, p[:]...)
 	}
 	for label, sealed := range map[string][]byte{"vigil v1 meta": line.Meta, "vigil v1 secret": line.Secret} {
-		c := envelope.NewContext(label, vault[:], line.Item[:], line.Revision[:], parents, envelope.Uint(line.Epoch))
+		c := envelope.NewContext(label, vault[:], line.Item[:], line.Revision[:], parents)
 		if err := o.seal(fmt.Sprintf("%s of %v", label, line.Revision), dek, c, sealed); err != nil {
 			return err
 		}

@@ -50,6 +50,7 @@ function report(v, all) {
     identity: v.own.identity,
     keks: [...v.own.keks.keys()],
     epoch: v.deks.epoch,
+    missing: v.missing,
     damagedLines: v.file.damaged,
     items,
   };

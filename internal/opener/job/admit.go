@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"vigil/internal/backend"
 	"vigil/internal/envelope"
@@ -61,7 +62,7 @@ func (j *job) admit(ctx context.Context, req *opener.Admit) (*opener.Changed, er
 	if err != nil {
 		return nil, &opener.Error{Kind: opener.BadInput, Message: err.Error(), Next: "Nothing was changed. Have the request sent again, whole."}
 	}
-	s, err := j.begin(ctx, req.Place, req.Passphrase, req.Seen)
+	s, err := j.begin(ctx, req.Place, req.Passphrase)
 	if err != nil {
 		return nil, err
 	}
@@ -93,10 +94,10 @@ func (j *job) admit(ctx context.Context, req *opener.Admit) (*opener.Changed, er
 	return c, nil
 }
 
-// expel shuts an identity out, makes a KEK that it never saw, and wraps every
+// expel shuts identities out, makes a KEK that they never saw, and wraps every
 // DEK by it.
 func (j *job) expel(ctx context.Context, req *opener.Expel) (*opener.Changed, error) {
-	s, err := j.begin(ctx, req.Place, req.Passphrase, req.Seen)
+	s, err := j.begin(ctx, req.Place, req.Passphrase)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +105,7 @@ func (j *job) expel(ctx context.Context, req *opener.Expel) (*opener.Changed, er
 	if err := s.owner(); err != nil {
 		return nil, err
 	}
-	if req.Identity == s.identity {
+	if slices.Contains(req.Identities, s.identity) {
 		return nil, &opener.Error{
 			Kind: opener.BadInput, Message: "an identity can't shut itself out",
 			Next: "Nothing was changed. Another owner can remove this one.",
@@ -112,11 +113,16 @@ func (j *job) expel(ctx context.Context, req *opener.Expel) (*opener.Changed, er
 	}
 	already := false
 	err = s.amend(ctx, backend.Members, func(r *ring.Ring) ([]byte, error) {
-		if _, ok := r.Members().Identity(req.Identity); ok {
-			return r.Expel(req.Identity)
+		var there []id.Identity
+		for _, identity := range req.Identities {
+			if _, ok := r.Members().Identity(identity); ok {
+				there = append(there, identity)
+			} else if !r.Members().Removed(identity) {
+				return nil, &opener.Error{Kind: opener.Missing, Message: fmt.Sprintf("identity %v is not in the vault", identity)}
+			}
 		}
-		if !r.Members().Removed(req.Identity) {
-			return nil, &opener.Error{Kind: opener.Missing, Message: fmt.Sprintf("identity %v is not in the vault", req.Identity)}
+		if len(there) > 0 {
+			return r.Expel(there...)
 		}
 		already = true
 		if r.Members().RotationDue() { // a writer that left it at the removal

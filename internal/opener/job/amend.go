@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"vigil/internal/backend"
+	"vigil/internal/keyring"
 	"vigil/internal/opener"
 	"vigil/internal/ring"
 )
@@ -19,18 +20,20 @@ const maxRaces = 64
 type session struct {
 	*opened
 	store backend.Store
-	seen  ring.Pins
-	made  opener.KMSCalls
+	known ring.Known
+	// refused is why the deks that the store has doesn't count.
+	refused error
+	made    opener.KMSCalls
 }
 
 // begin opens the place's identity with both factors, and the keyring with it.
 // The caller closes the ring.
-func (j *job) begin(ctx context.Context, p opener.Place, pass opener.File, seen opener.Seen) (*session, error) {
+func (j *job) begin(ctx context.Context, p opener.Place, pass opener.File) (*session, error) {
 	o, err := j.openIdentity(ctx, p, pass, nil, 0)
 	if err != nil {
 		return nil, err
 	}
-	s := &session{opened: o, seen: ring.Pins(seen)}
+	s := &session{opened: o, known: j.known()}
 	s.made.Decrypt = o.calls.Operations
 	if s.store, err = j.store(ctx, p); err == nil {
 		err = s.load()
@@ -42,8 +45,27 @@ func (j *job) begin(ctx context.Context, p opener.Place, pass opener.File, seen 
 	return s, nil
 }
 
+// load takes the keyring as the store has it. A deks that is refused must not
+// keep an owner from removing who wrote it: the one that this device accepted
+// last counts in its place, and what is made of it replaces the other.
 func (s *session) load() error {
-	return s.ring.Load(s.keyring.Members, s.keyring.Deks, s.seen, ring.Waiting{})
+	err := s.ring.Load(s.keyring.Members, s.keyring.Deks, s.known, keyring.Update{})
+	s.refused = err
+	if err == nil || s.known.Last == nil || !refusedDeks(err) {
+		return err
+	}
+	if s.ring.Load(s.keyring.Members, s.known.Last, s.known, keyring.Update{}) != nil {
+		return err
+	}
+	return nil
+}
+
+// refusedDeks tells whether err is about what deks holds.
+func refusedDeks(err error) bool {
+	var wrong *keyring.Error
+	var history *keyring.HistoryError
+	return errors.As(err, &wrong) && wrong.Object == keyring.ObjectDeks ||
+		errors.As(err, &history) && history.Object == keyring.ObjectDeks || errors.Is(err, ring.ErrNoKEK)
 }
 
 // catchUp reads what others stored meanwhile.

@@ -147,8 +147,8 @@ func (j *job) makeKeyring(ctx context.Context, req *opener.Create, key master.Ke
 	if err != nil {
 		return nil, nil, err
 	}
-	deks, err := keyring.NewDeks(members).Encode(func(version uint64, stored []byte) ([keyring.MACSize]byte, error) {
-		return envelope.DeksMAC(kek, vault, version, stored)
+	deks, err := keyring.NewDeks(members).Encode(halves, func(version uint64, hash id.Hash) ([keyring.MACSize]byte, error) {
+		return envelope.DeksMAC(kek, vault, version, hash)
 	})
 	return members, deks, err
 }

@@ -22,6 +22,7 @@ import (
 	"vigil/internal/id"
 	"vigil/internal/opener"
 	"vigil/internal/passphrase"
+	"vigil/internal/ring"
 )
 
 // memory is the size in bytes of the opener's guarded memory: a passphrase, a
@@ -37,6 +38,7 @@ type job struct {
 	start   error             // why it can do nothing
 	made    *identity         // of the vault that this process made, until it was handed over
 	kept    *opener.KeptShare // of the identity that this process made
+	seen    opener.Seen       // what the device has seen of the keyring
 
 	// given are passphrases that a job uses more than once; nil: none is kept.
 	given map[opener.File]*guard.Buffer
@@ -82,6 +84,10 @@ func (j *job) serve(ctx context.Context) error {
 			return err
 		}
 		j.interactive = req.Interactive
+		j.seen = opener.Seen{}
+		if req.Seen != nil {
+			j.seen = *req.Seen
+		}
 		reply := j.answer(ctx, &req)
 		if err := opener.WriteMessage(j.front, &reply); err != nil {
 			return err
@@ -148,6 +154,11 @@ func (j *job) changeMembers(ctx context.Context, req *opener.Request) (*opener.C
 		return j.moveBackend(ctx, req.MoveBackend)
 	}
 	return nil, errors.New("request asks for nothing this opener knows")
+}
+
+// known is what the device has seen, as a ring takes it.
+func (j *job) known() ring.Known {
+	return ring.Known{Pins: ring.Pins{Members: j.seen.Members, Deks: j.seen.Deks}, Last: j.seen.Kept.Deks}
 }
 
 // ask asks the person who waits for the job. While it waits for the answer

@@ -224,7 +224,7 @@ func (h *home) ring() *ring.Ring {
 	copy(seeds.Bytes(), got.secret)
 	r, err := ring.New(h.place.Vault, got.identity, seeds, slab.Alloc)
 	if err == nil {
-		err = r.Load(u.Keyring.Members, u.Keyring.Deks, ring.Pins{}, ring.Waiting{})
+		err = r.Load(u.Keyring.Members, u.Keyring.Deks, ring.Known{}, keyring.Update{})
 	}
 	if err != nil {
 		h.t.Fatal(err)
@@ -241,7 +241,7 @@ func (h *home) item(encoding, public []byte) []byte {
 		h.t.Fatal(err)
 	}
 	line := vaultfile.Revision{Item: id.NewItem(), Revision: id.NewRevision()}
-	dek, err := r.Seal(&line, meta, encoding)
+	dek, err := r.Seal(&line, meta, encoding, false)
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -9,9 +9,9 @@ import (
 	"vigil/internal/guard"
 	"vigil/internal/handover"
 	"vigil/internal/keyfile"
+	"vigil/internal/keyring"
 	"vigil/internal/opener"
 	"vigil/internal/pubkey"
-	"vigil/internal/ring"
 	"vigil/internal/vaultfile"
 )
 
@@ -96,11 +96,11 @@ func (j *job) export(ctx context.Context, req *opener.Export) (*opener.Exported,
 // exportItem goes down the hierarchy from the identity to one item, verifying
 // each step, and writes the key.
 func (j *job) exportItem(o *opened, line *vaultfile.Revision, pass []byte, to opener.File) error {
-	if err := o.ring.Load(o.keyring.Members, o.keyring.Deks, ring.Pins{}, ring.Waiting{}); err != nil {
+	if err := o.ring.Load(o.keyring.Members, o.keyring.Deks, j.known(), keyring.Update{}); err != nil {
 		return err
 	}
 	dek, ok := o.ring.Deks().Lookup(line.Revision)
-	if !ok || dek.Item != line.Item {
+	if !ok || dek.Item != line.Item || dek.Line != line.Sum() {
 		return &opener.Error{Kind: opener.Damaged, Message: "the keyring has no key for this item"}
 	}
 	text, err := o.ring.OpenMeta(line, &dek)

@@ -27,12 +27,12 @@ func (j *job) moveMaster(ctx context.Context, req *opener.MoveMaster) (*opener.C
 	if err != nil {
 		return nil, err
 	}
-	s, err := j.begin(ctx, req.Place, req.Passphrase, req.Seen)
+	s, err := j.begin(ctx, req.Place, req.Passphrase)
 	if err != nil {
 		if opener.KindOf(sorted(err)) == opener.WrongPassphrase {
 			return nil, err
 		}
-		there, thereErr := j.begin(ctx, to, req.Passphrase, req.Seen)
+		there, thereErr := j.begin(ctx, to, req.Passphrase)
 		if thereErr != nil {
 			return nil, err
 		}
@@ -135,7 +135,7 @@ func (j *job) moveBackend(ctx context.Context, req *opener.MoveBackend) (*opener
 	if err != nil {
 		return nil, err
 	}
-	s, err := j.begin(ctx, req.Place, req.Passphrase, req.Seen)
+	s, err := j.begin(ctx, req.Place, req.Passphrase)
 	if err != nil {
 		return nil, err
 	}
@@ -147,6 +147,9 @@ func (j *job) moveBackend(ctx context.Context, req *opener.MoveBackend) (*opener
 		c := s.changed(nil)
 		c.Already = true
 		return c, nil
+	}
+	if s.refused != nil {
+		return nil, s.refused
 	}
 	for range maxRaces {
 		before := s.keyring
@@ -169,7 +172,7 @@ func (j *job) moveBackend(ctx context.Context, req *opener.MoveBackend) (*opener
 // it has come or further: another device has moved it there.
 func (s *session) adopt(ctx context.Context, to backend.Store) bool {
 	there, err := fetchAll(ctx, to)
-	if err != nil || s.ring.Load(there.Members, there.Deks, s.seen, ring.Waiting{}) != nil {
+	if err != nil || s.ring.Load(there.Members, there.Deks, s.known, keyring.Update{}) != nil {
 		return false
 	}
 	s.keyring = there

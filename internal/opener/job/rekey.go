@@ -18,7 +18,7 @@ import (
 // follows. A crash before that write changes nothing; after it the new
 // passphrase counts, and the next rotation finishes what is left.
 func (j *job) rekey(ctx context.Context, req *opener.Rekey) (*opener.Changed, error) {
-	s, err := j.begin(ctx, req.Place, req.Passphrase, req.Seen)
+	s, err := j.begin(ctx, req.Place, req.Passphrase)
 	if err != nil {
 		return nil, err
 	}

@@ -35,7 +35,7 @@ func (j *job) unlock(ctx context.Context, req *opener.Unlock) (*opener.Unlocked,
 	}
 	return &opener.Unlocked{
 		Identity: o.identity, Keyring: o.keyring, Calls: o.calls,
-		Offline: o.offline, Why: o.why, Keep: o.keep, DeviceKey: o.deviceKey,
+		Offline: o.offline, Why: o.why, Keep: o.keep, DeviceKey: o.deviceKey, Refused: o.refused,
 	}, nil
 }
 
@@ -47,6 +47,7 @@ type opened struct {
 
 	offline   bool // the kept share or the kept keyring was used
 	why       *opener.Error
+	refused   *opener.Error     // why the kept keyring stands in for the backend's
 	keep      *opener.KeptShare // if one was asked for
 	deviceKey string
 	seeds     *guard.Buffer // the private halves, which ring owns
@@ -64,7 +65,12 @@ func (j *job) openIdentity(ctx context.Context, p opener.Place, pass opener.File
 	if err != nil {
 		return nil, err
 	}
-	members, err := keyring.ParseMembers(fetched.Members, p.Vault)
+	members, err := j.acceptMembers(fetched.Members, p.Vault)
+	if kept := j.seen.Kept; err != nil && len(kept.Members) > 0 {
+		// Whoever keeps the keyring must not keep anybody from what they had.
+		o.refused, fetched = sorted(err), kept
+		members, err = j.acceptMembers(fetched.Members, p.Vault)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("verify keyring: %w", err)
 	}
@@ -84,6 +90,15 @@ func (j *job) openIdentity(ctx context.Context, p opener.Place, pass opener.File
 		return nil, err
 	}
 	return o, nil
+}
+
+// acceptMembers verifies the chain, and that it goes on from what the device has seen.
+func (j *job) acceptMembers(object []byte, vault id.Vault) (*keyring.Members, error) {
+	members, err := keyring.ParseMembers(object, vault)
+	if err != nil {
+		return nil, err
+	}
+	return members, members.Extends(j.seen.Members)
 }
 
 // fetchOrKept reads the keyring from the backend, or takes the kept one when that

@@ -86,14 +86,14 @@ func New(t testing.TB) *World {
 func (w *World) Vault() id.Vault { return w.Members.Vault() }
 
 // MAC authenticates deks; it is a keyring.MACFunc.
-func (w *World) MAC(version uint64, stored []byte) ([keyring.MACSize]byte, error) {
-	return envelope.DeksMAC(w.KEKs[version], w.Vault(), version, stored)
+func (w *World) MAC(version uint64, hash id.Hash) ([keyring.MACSize]byte, error) {
+	return envelope.DeksMAC(w.KEKs[version], w.Vault(), version, hash)
 }
 
-// Encode returns a manifest as it is stored.
+// Encode returns a manifest as the owner stores it.
 func (w *World) Encode(d *keyring.Deks) []byte {
 	w.t.Helper()
-	return must(d.Encode(w.MAC))(w.t)
+	return must(d.Encode(w.Owner.Halves, w.MAC))(w.t)
 }
 
 // Store returns a manifest as it is read back.
@@ -125,14 +125,16 @@ func (w *World) Append(changes ...keyring.Change) {
 // Admit makes a person a member, with every live KEK.
 func (w *World) Admit(p *Person) {
 	w.t.Helper()
-	changes := []keyring.Change{
-		keyring.AddIdentity{ID: p.Identity.ID, Role: p.Identity.Role, Public: p.Identity.Public},
-		keyring.SetUnlock{Block: p.Block()},
-	}
+	w.Append(keyring.AddIdentity{ID: p.Identity.ID, Role: p.Identity.Role, Public: p.Identity.Public, Block: p.Block(), Seals: w.SealLive(p)})
+}
+
+// SealLive seals every live KEK to a person.
+func (w *World) SealLive(p *Person) (seals []keyring.Seal) {
+	w.t.Helper()
 	for _, version := range w.Members.KEKs() {
-		changes = append(changes, keyring.SealKEK{Seals: []keyring.Seal{p.Seal(w.t, w.KEKs[version], w.Vault(), version)}})
+		seals = append(seals, p.Seal(w.t, w.KEKs[version], w.Vault(), version))
 	}
-	w.Append(changes...)
+	return seals
 }
 
 // Update changes the manifest.
@@ -162,19 +164,17 @@ func (w *World) Seal(item id.Item, name string, public, secret []byte, parents .
 func (w *World) SealUnder(kek uint64, item id.Item, name string, public, secret []byte, parents ...id.Revision) Written {
 	w.t.Helper()
 	meta := must((&vaultfile.Meta{Name: name, Created: Now, Public: public}).Encode())(w.t)
-	b := envelope.Binding{Vault: w.Vault(), Item: item, Revision: id.NewRevision(), Parents: keyring.SortParents(parents), Epoch: w.Deks.Epoch()}
-	dek := Random32()
-	return Written{
-		Line: vaultfile.Revision{
-			Item: item, Revision: b.Revision, Parents: b.Parents, Epoch: b.Epoch,
-			Meta: must(envelope.SealMeta(dek, b, meta))(w.t), Secret: must(envelope.SealSecret(dek, b, secret))(w.t),
-		},
-		DEK: keyring.DEK{
-			Item: item, Revision: b.Revision, Parents: b.Parents, KEK: kek,
-			Wrapped: must(envelope.WrapDEK(w.KEKs[kek], dek, b.Vault, item, b.Revision, kek))(w.t),
-		},
-		Opened: dek,
+	b := envelope.Binding{Vault: w.Vault(), Item: item, Revision: id.NewRevision(), Parents: keyring.SortParents(parents)}
+	r := Written{Opened: Random32()}
+	r.Line = vaultfile.Revision{
+		Item: item, Revision: b.Revision, Parents: b.Parents,
+		Meta: must(envelope.SealMeta(r.Opened, b, meta))(w.t), Secret: must(envelope.SealSecret(r.Opened, b, secret))(w.t),
 	}
+	r.DEK = keyring.DEK{Item: item, Revision: b.Revision, Parents: b.Parents, Line: r.Line.Sum()}
+	if err := envelope.WrapDEK(&r.DEK, w.KEKs[kek], r.Opened, b.Vault, kek); err != nil {
+		w.t.Fatal(err)
+	}
+	return r
 }
 
 // Push stores revisions.
@@ -213,14 +213,32 @@ func (w *World) MakeKEK(people ...*Person) {
 // Lines returns the lines of an object, each with its line feed.
 func Lines(object []byte) [][]byte { return slices.Collect(bytes.Lines(object)) }
 
-// Remac returns a deks object with another MAC: that of a KEK over what
-// precedes its last line.
-func Remac(t testing.TB, vault id.Vault, version uint64, kek, object []byte) []byte {
+// Rewrap puts the manifest under the newest KEK.
+func (w *World) Rewrap() {
+	w.t.Helper()
+	from, to := w.Deks.KEK(), w.Members.KEK()
+	next := must(w.Deks.Rewrap(w.Members, func(e keyring.DEK) ([keyring.WrappedDEKSize]byte, error) {
+		dek := make([]byte, envelope.KeySize)
+		if err := envelope.UnwrapDEK(dek, &e, w.KEKs[from], w.Vault(), from); err != nil {
+			return e.Wrapped, err
+		}
+		err := envelope.WrapDEK(&e, w.KEKs[to], dek, w.Vault(), to)
+		return e.Wrapped, err
+	}))(w.t)
+	w.Deks = w.Store(next)
+}
+
+// Resign returns a deks object as somebody who knows a KEK would write it: with
+// the MAC and the signature of what precedes its last line.
+func Resign(t testing.TB, vault id.Vault, version uint64, kek []byte, by keyring.Signer, object []byte) []byte {
 	t.Helper()
 	lines := Lines(object)
 	body := bytes.Join(lines[:len(lines)-1], nil)
-	mac := must(envelope.DeksMAC(kek, vault, version, body))(t)
-	return fmt.Appendf(body, "{\"mac\":\"%s\"}\n", base64.RawURLEncoding.EncodeToString(mac[:]))
+	hash := id.HashOf(body)
+	mac := must(envelope.DeksMAC(kek, vault, version, hash))(t)
+	sig := must(by.Sign(keyring.DeksMessage(hash)))(t)
+	text := base64.RawURLEncoding.EncodeToString
+	return fmt.Appendf(body, "{\"mac\":\"%s\",\"sig\":\"%s\"}\n", text(mac[:]), text(sig))
 }
 
 // Random32 returns 32 random bytes.

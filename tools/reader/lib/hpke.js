@@ -13,6 +13,7 @@ import { concat, decrypt } from './seal.js';
 const suite = concat(bytesOf('HPKE'), Uint8Array.of(0x64, 0x7a, 0x00, 0x01, 0x00, 0x02));
 const version = bytesOf('HPKE-v1');
 const none = new Uint8Array(0);
+const modulus = 3329; // of ML-KEM
 const encapsulated = 1120; // 1,088 of ML-KEM-768 and 32 of X25519
 
 const labeledExtract = (salt, label, ikm) => extract(sha256, concat(version, suite, bytesOf(label), ikm), salt);
@@ -42,6 +43,21 @@ function decapsulate(seed, enc) {
   const xEnc = enc.subarray(1088);
   const xSecret = x25519.getSharedSecret(k.x, xEnc);
   return sha3_256(concat(mSecret, xSecret, xEnc, k.xPublic, xwingLabel));
+}
+
+// canSealTo says whether anybody can seal to a public key: "Good public keys".
+export function canSealTo(key) {
+  // Three polynomials of 256 coefficients, two of them in three bytes, and a seed.
+  for (let at = 0; at < 1152; at += 3) {
+    const [a, b, c] = key.subarray(at, at + 3);
+    if ((a | ((b & 15) << 8)) >= modulus || ((b >> 4) | (c << 4)) >= modulus) return false;
+  }
+  try {
+    x25519.getSharedSecret(new Uint8Array(32).fill(1), key.subarray(1184)); // throws for zero
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 // openBase undoes SealBase with empty AAD. It throws SealError('damaged') for

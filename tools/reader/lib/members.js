@@ -1,33 +1,39 @@
 // The members object: docs/vault-format.md, "members".
 
-import { ed25519 } from '@noble/curves/ed25519';
 import { sha256 } from '@noble/hashes/sha2';
 
-import { ascending, bytesOf, compareBytes, encodeBase64url, readHeader, Scanner, splitLines } from './canon.js';
-import { concat, context } from './seal.js';
+import { bytesOf, compareBytes, encodeBase64url, readHeader, Scanner, splitLines } from './canon.js';
+import { canSealTo } from './hpke.js';
+import { concat, context, verifySignature } from './seal.js';
 import { Refused, within } from './stage.js';
 
 const maxObject = 64 << 20;
 const maxLine = 1 << 20;
 const maxRecords = 65536;
 const maxIdentities = 4096;
+const maxKEKs = 64;
+// Room that only owners may use, and what another identity may append in all.
+const othersRecords = 49152;
+const othersBytes = 41943040;
+const maxOwnRecords = 64;
 const maxToken = 64;
 const suite = 'MLKEM768X25519-HKDF-SHA256-AES-256-GCM';
 const noHash = encodeBase64url(new Uint8Array(32));
 
 const hashOf = (bytes) => encodeBase64url(sha256(bytes));
 
+// readSeals reads the seals that a record names to the identity it is about.
 function readSeals(s) {
-  const seals = s.list(maxIdentities, () => {
-    s.literal('{"identity":');
-    const identity = s.id();
+  const seals = s.list(maxKEKs, () => {
+    s.literal('{"kek":');
+    const kek = s.int();
     s.literal(',"sha256":');
     const sha = s.hash();
     s.literal('}');
-    return { identity, sha256: sha };
+    return { kek, sha256: sha };
   });
   if (seals.length === 0) s.literal('a seal');
-  ascending(seals.map((x) => x.identity), 'seals');
+  seals.reduce((last, x) => (x.kek > last ? x.kek : s.literal('seals by KEK, each once')), 0);
   return seals;
 }
 
@@ -75,24 +81,34 @@ function readFact(s, r) {
     s.literal(',"kek":');
     r.kek = s.int();
   };
+  const seals = () => {
+    s.literal(',"seals":');
+    r.seals = readSeals(s);
+  };
+  const lastDeks = () => {
+    s.literal(',"deks":');
+    r.deks = s.hash();
+  };
   switch (r.kind) {
     case 'identity-added':
       identity();
       s.literal(',"role":');
-      r.role = s.try('"owner"') ? 'owner' : (s.literal('"member"'), 'member');
+      r.role = ['owner', 'member', 'reader'].find((x) => s.try(`"${x}"`)) ?? s.literal('a role');
       keys();
       if (r.seq === 0) {
         s.literal(',"random":');
         s.binary(16);
+        return;
       }
-      return;
+      unlock();
+      return seals();
     case 'identity-removed':
-      return identity();
+      identity();
+      return lastDeks();
     case 'kek-made':
-    case 'kek-sealed':
       kek();
       s.literal(',"seals":');
-      r.seals = readSeals(s);
+      r.sealed = s.hash();
       return;
     case 'kek-retired':
       return kek();
@@ -107,7 +123,9 @@ function readFact(s, r) {
     case 'rekeyed':
       identity();
       keys();
-      return unlock();
+      unlock();
+      seals();
+      return lastDeks();
     default:
       s.literal('a kind of version 1');
   }
@@ -115,16 +133,18 @@ function readFact(s, r) {
 
 // Chain is what the records so far say.
 class Chain {
-  identities = new Map(); // id → {role, hpke, ed25519, live, unlock, master, mayRotate}
-  keks = new Map(); // version → {by, seq, live, seals: id → sha256}
+  identities = new Map(); // id → {role, hpke, ed25519, live, added, removed, keyAt, seals, unlock, master, own}
+  keks = new Map(); // version → {at, live, sealed}
   newest = 0;
   hashes = [];
+  size = 0; // bytes of the records' lines
+  went = new Map(); // "deks hash, identity" → the key that it had
 
   live() {
     return [...this.identities].filter(([, i]) => i.live);
   }
 
-  add(r, line) {
+  add(r, line, bytes) {
     const refuse = (stage, what) => {
       throw new Refused('members', stage, what, line);
     };
@@ -138,91 +158,84 @@ class Chain {
       signer = this.identities.get(r.by);
       if (!signer?.live) refuse('authorisation', 'its signer is no live identity');
       if (!this.allows(signer, r)) refuse('authorisation', `a ${signer.role} may not append this ${r.kind}`);
+      if (signer.role !== 'owner' && (signer.own >= maxOwnRecords || n >= othersRecords || this.size > othersBytes)) refuse('authorisation', 'what room is left is the owners\'');
     }
-    if (!verify(r, signer.ed25519)) refuse('signature', 'not signed by its signer');
+    if (!verifySignature(r.sig, concat(context('vigil v1 record'), r.body), signer.ed25519)) refuse('signature', 'not signed by its signer');
     const fault = this.apply(r);
     if (fault) refuse('chain', fault);
+    this.identities.get(r.by).own++;
+    this.size += bytes;
     this.hashes.push(r.hash);
   }
 
   allows(by, r) {
-    const own = r.identity === r.by;
-    if (r.kind === 'rekeyed') return own;
-    if (by.role === 'owner') return true;
-    switch (r.kind) {
-      case 'unlock-set':
-      case 'master-changed':
-        return own;
-      case 'kek-sealed':
-        return r.seals.length === 1 && r.seals[0].identity === r.by;
-      case 'kek-made':
-        return by.mayRotate === true;
-      case 'kek-retired':
-        return this.keks.get(this.newest)?.by === r.by;
-      default:
-        return false;
-    }
+    return ['unlock-set', 'master-changed', 'rekeyed'].includes(r.kind) ? r.identity === r.by : by.role === 'owner';
+  }
+
+  // keysFault says what is wrong with new public keys and the seals to them.
+  keysFault(r) {
+    if (!canSealTo(r.hpke)) return 'nobody can seal to the public key';
+    if ((r.seals ?? []).some((x) => !this.keks.get(x.kek)?.live)) return 'a seal of no live KEK';
   }
 
   // apply returns what is wrong with a record, or nothing.
   apply(r) {
     const who = this.identities.get(r.identity);
     const kek = this.keks.get(r.kek);
+    const keys = { hpke: r.hpke, ed25519: r.ed25519, keyAt: r.seq, seals: r.seals ?? [], unlock: r.unlock };
     switch (r.kind) {
-      case 'identity-added':
+      case 'identity-added': {
         if (who) return 'the identity was added before';
         if (this.live().length >= maxIdentities) return 'too many identities';
-        this.identities.set(r.identity, { role: r.role, hpke: r.hpke, ed25519: r.ed25519, live: true });
+        const fault = this.keysFault(r);
+        if (fault) return fault;
+        this.identities.set(r.identity, { ...keys, role: r.role, live: true, added: r.seq, own: 0 });
         return;
+      }
       case 'identity-removed':
         if (!who?.live) return 'no live identity';
         if (who.role === 'owner' && this.live().filter(([, i]) => i.role === 'owner').length === 1) return 'the last owner';
-        who.live = false;
-        who.unlock = undefined;
-        this.dropSeals(r.identity);
+        this.went.set(`${r.deks} ${r.identity}`, who.ed25519);
+        Object.assign(who, { live: false, removed: r.seq, seals: [], unlock: undefined });
         return;
-      case 'kek-made': {
+      case 'kek-made':
         if (r.kek !== this.newest + 1) return `KEK ${r.kek} does not follow KEK ${this.newest}`;
-        if (r.seals.length !== this.live().length || !r.seals.every((x) => this.identities.get(x.identity)?.live)) return 'not sealed to exactly the live identities';
-        this.keks.set(r.kek, { by: r.by, seq: r.seq, live: true, seals: new Map(r.seals.map((x) => [x.identity, x.sha256])) });
+        if ([...this.keks.values()].filter((k) => k.live).length === maxKEKs) return 'too many KEKs';
+        this.keks.set(r.kek, { at: r.seq, live: true, sealed: r.sealed });
         this.newest = r.kek;
-        for (const i of this.identities.values()) i.mayRotate = false;
-        return;
-      }
-      case 'kek-sealed':
-        if (!kek?.live) return 'no live KEK';
-        if (!r.seals.every((x) => this.identities.get(x.identity)?.live)) return 'sealed to no live identity';
-        for (const x of r.seals) kek.seals.set(x.identity, x.sha256);
         return;
       case 'kek-retired':
         if (!kek?.live || r.kek === this.newest) return 'no live KEK, or the newest';
         kek.live = false;
-        kek.seals.clear();
         return;
-      case 'rekeyed':
-        if (!who?.live) return 'no live identity';
-        if (compareBytes(who.hpke, r.hpke) === 0 || compareBytes(who.ed25519, r.ed25519) === 0) return 'rekeyed with a key it has';
-        who.hpke = r.hpke;
-        who.ed25519 = r.ed25519;
-        who.mayRotate = true;
-        this.dropSeals(r.identity);
     }
     // unlock-set, master-changed, rekeyed
     if (!who?.live) return 'no live identity';
+    if (r.kind === 'unlock-set' && who.unlock !== undefined) return 'it has an unlock block';
+    if (r.kind === 'rekeyed') {
+      if (compareBytes(who.hpke, r.hpke) === 0 || compareBytes(who.ed25519, r.ed25519) === 0) return 'rekeyed with a key it has';
+      const fault = this.keysFault(r);
+      if (fault) return fault;
+      this.went.set(`${r.deks} ${r.identity}`, who.ed25519);
+      Object.assign(who, keys);
+    }
     who.unlock = r.unlock;
     who.master = r.master;
   }
 
-  dropSeals(identity) {
-    for (const k of this.keks.values()) k.seals.delete(identity);
-  }
-}
-
-function verify(r, publicKey) {
-  try {
-    return ed25519.verify(r.sig, concat(context('vigil v1 record'), r.body), publicKey, { zip215: false });
-  } catch {
-    return false; // no point of the curve, or S ≥ L
+  // wanted are the seals that there must be: "record kek id" → their own hash, or
+  // undefined where the KEK's record has one for all of its seals.
+  wanted() {
+    const out = new Map();
+    for (const [version, k] of this.keks) {
+      if (!k.live) continue;
+      for (const [id, i] of this.identities) {
+        if (i.added < k.at && (i.live || i.removed > k.at)) out.set(`${k.at} ${version} ${id}`, undefined);
+        const own = i.live && i.seals.find((x) => x.kek === version);
+        if (own) out.set(`${i.keyAt} ${version} ${id}`, own.sha256);
+      }
+    }
+    return out;
   }
 }
 
@@ -254,7 +267,9 @@ function readUnlock(line) {
 
 function readSeal(line) {
   const s = new Scanner(line);
-  s.literal('{"seal":{"identity":');
+  s.literal('{"seal":{"record":');
+  const record = s.int();
+  s.literal(',"identity":');
   const identity = s.id();
   s.literal(',"kek":');
   const kek = s.int();
@@ -262,11 +277,12 @@ function readSeal(line) {
   const sealed = s.binary(1168);
   s.literal('}}');
   s.end();
-  return { identity, kek, sealed };
+  return { record, identity, kek, sealed };
 }
 
 // parseMembers reads and verifies a members object of a vault. It returns the
-// chain, and what the blocks hold: unlocks (id → block) and seals ("kek id" → bytes).
+// chain, and what the blocks hold: unlocks (id → block) and seals ("kek id" → the
+// bytes of the one with the highest record).
 export function parseMembers(data, vault) {
   const refuse = (stage, what, line) => {
     throw new Refused('members', stage, what, line);
@@ -275,6 +291,8 @@ export function parseMembers(data, vault) {
   const chain = new Chain();
   const unlocks = new Map();
   const seals = new Map();
+  const sums = new Map(); // KEK version → the lines of its record's seals
+  let wanted;
   let lastBlock;
   for (const { bytes, number, ended } of splitLines(data)) {
     const strictly = (f) => within('members', 'syntax', number, f);
@@ -292,7 +310,7 @@ export function parseMembers(data, vault) {
       if (chain.hashes.length === maxRecords) refuse('syntax', 'too many records', number);
       const r = strictly(() => readRecord(text));
       if (chain.hashes.length === 0 && r.hash !== vault) refuse('vault', 'record 0 is that of another vault', number);
-      chain.add(r, number);
+      chain.add(r, number, bytes.length + 1);
     } else {
       if (lastBlock && compareBytes(lastBlock, bytes) >= 0) refuse('syntax', 'blocks are not sorted, each once', number);
       lastBlock = bytes;
@@ -304,16 +322,24 @@ export function parseMembers(data, vault) {
         unlocks.set(u.identity, u);
       } else {
         const x = strictly(() => readSeal(text));
-        const k = chain.keks.get(x.kek);
-        if (!k?.live || k.seals.get(x.identity) !== hashOf(bytes)) refuse('blocks', 'a seal that no record names', number);
-        seals.set(`${x.kek} ${x.identity}`, x.sealed);
+        wanted ??= chain.wanted();
+        const key = `${x.record} ${x.kek} ${x.identity}`;
+        if (!wanted.has(key)) refuse('blocks', 'a seal that no record names', number);
+        const own = wanted.get(key);
+        if (own !== undefined && own !== hashOf(bytes)) refuse('blocks', 'a seal that is not the one its record names', number);
+        if (own === undefined) sums.set(x.kek, concat(sums.get(x.kek) ?? new Uint8Array(0), bytes, Uint8Array.of(0x0a)));
+        wanted.delete(key);
+        const last = seals.get(`${x.kek} ${x.identity}`);
+        if (!(last?.record > x.record)) seals.set(`${x.kek} ${x.identity}`, x);
       }
     }
   }
   if (chain.hashes.length < 2) refuse('syntax', 'ends before record 1');
   const wantUnlocks = chain.live().filter(([, i]) => i.unlock !== undefined).length;
-  const wantSeals = [...chain.keks.values()].reduce((n, k) => n + k.seals.size, 0);
-  if (unlocks.size !== wantUnlocks || seals.size !== wantSeals) refuse('blocks', 'blocks are missing');
+  if (unlocks.size !== wantUnlocks || (wanted ?? chain.wanted()).size > 0) refuse('blocks', 'blocks are missing');
+  for (const [version, k] of chain.keks) {
+    if (k.live && hashOf(sums.get(version)) !== k.sealed) refuse('blocks', `the seals of KEK ${version} are not those that its record names`);
+  }
   return { chain, unlocks, seals };
 }
 

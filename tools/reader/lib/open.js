@@ -5,7 +5,7 @@ import { argon2id } from '@noble/hashes/argon2';
 import { sha256 } from '@noble/hashes/sha2';
 
 import { bytesOf, decodeBase64url } from './canon.js';
-import { checkDeksPin, parseDeks, verifyDeks } from './deks.js';
+import { checkDeksPin, checkFollows, parseDeks, verifyDeks } from './deks.js';
 import { openBase, publicKey } from './hpke.js';
 import { checkMembersPin, parseMembers } from './members.js';
 import { concat, context, deriveKey, equal, open, SealError, uint64, unpadMeta, unpadSecret } from './seal.js';
@@ -63,13 +63,12 @@ function openIdentity(members, vault, factors) {
   }
   const keks = new Map();
   for (const [version, k] of chain.keks) {
-    const sealed = seals.get(`${version} ${id}`);
-    if (!k.live || !sealed) continue;
-    const kekInfo = context('vigil v1 kek', vaultBytes, idBytes, uint64(version));
+    const seal = seals.get(`${version} ${id}`);
+    if (!k.live || !seal) continue;
     try {
-      keks.set(version, openBase(hpkeSeed, kekInfo, sealed));
+      keks.set(version, openBase(hpkeSeed, context('vigil v1 kek', vaultBytes, idBytes, uint64(version)), seal.sealed));
     } catch {
-      throw new Refused('kek', 'wrong-key', `the seal of KEK ${version} does not open`);
+      continue; // one that it lacks
     }
   }
   return { identity: id, argon2, unlock, halves, keks };
@@ -77,7 +76,8 @@ function openIdentity(members, vault, factors) {
 
 // openVault reads a whole vault. objects are the bytes of vault, members and
 // deks. factors: passphrase; share, or deviceKey; and what the device knows:
-// vault, identity, membersPin, deksPin. It returns every line with its state;
+// vault, identity, membersPin, deksPin, and lastDeks, the bytes of the deks object
+// that it accepted last. It returns every line with its state;
 // those that open have meta, and secret(), which opens the private key.
 export function openVault(objects, factors) {
   const file = parseVault(objects.vault, factors.vault);
@@ -87,10 +87,12 @@ export function openVault(objects, factors) {
   checkDeksPin(deks, factors.deksPin);
   const own = openIdentity(members, file.vault, factors);
   verifyDeks(deks, members.chain, own.keks);
+  if (factors.lastDeks) checkFollows(deks, parseDeks(factors.lastDeks, file.vault));
   const items = file.lines.map((v) => new Line(v, file.vault, deks, own.keks));
-  const kinds = states({ lines: items }, deks, (v) => v.opens());
-  items.forEach((v, i) => (v.state = kinds[i]));
-  return { file, members, deks, own, items };
+  const seen = states(items, deks, (v) => v.opens());
+  items.forEach((v, i) => (v.state = seen.states[i]));
+  for (const v of items) if (v.state === 'forged') v.fault = new Refused('vault', 'line', 'it is not the line that deks names', v.line);
+  return { file, members, deks, own, items, missing: seen.missing };
 }
 
 // Line is a line of the vault file, opened when it is asked.
@@ -103,14 +105,14 @@ class Line {
     this.secret = () => this.unseal('secret', this.sealedSecret, unpadSecret);
     this.vault = vault;
     this.entry = deks.revisions.get(line.revision);
-    this.kek = keks.get(this.entry?.kek);
+    this.version = deks.kek;
+    this.kek = keks.get(deks.kek);
   }
 
   opens() {
     try {
-      if (!this.kek) throw new Refused('dek', 'wrong-key', 'the identity lacks its KEK', this.line);
       const e = this.entry;
-      const cx = context('vigil v1 dek', decodeBase64url(this.vault), decodeBase64url(e.item), decodeBase64url(e.revision), uint64(e.kek));
+      const cx = context('vigil v1 dek', decodeBase64url(this.vault), decodeBase64url(e.item), decodeBase64url(e.revision), uint64(this.version));
       this.dek = refuseAt('dek', this.line, () => open(this.kek, cx, e.dek));
       this.metaText = this.unseal('meta', this.sealedMeta, unpadMeta);
       this.meta = refuseAt('meta', this.line, () => parseMeta(this.metaText));
@@ -124,7 +126,7 @@ class Line {
 
   unseal(object, sealed, unpad) {
     const parents = concat(...this.parents.map(decodeBase64url));
-    const cx = context(`vigil v1 ${object}`, decodeBase64url(this.vault), decodeBase64url(this.item), decodeBase64url(this.revision), parents, uint64(this.epoch));
+    const cx = context(`vigil v1 ${object}`, decodeBase64url(this.vault), decodeBase64url(this.item), decodeBase64url(this.revision), parents);
     return refuseAt(object, this.line, () => unpad(open(this.dek, cx, sealed)));
   }
 }

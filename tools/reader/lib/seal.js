@@ -1,6 +1,7 @@
 // Contexts, seals and padding: docs/vault-format.md, "Contexts and seals".
 
 import { gcm } from '@noble/ciphers/aes';
+import { ed25519 } from '@noble/curves/ed25519';
 import { hkdf } from '@noble/hashes/hkdf';
 import { sha256 } from '@noble/hashes/sha2';
 
@@ -34,6 +35,14 @@ export function context(label, ...fields) {
 }
 
 export const deriveKey = (ikm, salt, info, n) => hkdf(sha256, ikm, salt, info, n);
+
+export function verifySignature(sig, message, publicKey) {
+  try {
+    return ed25519.verify(sig, message, publicKey, { zip215: false });
+  } catch {
+    return false; // no point of the curve, or S ≥ L
+  }
+}
 
 // equal takes the same time wherever two values differ.
 export function equal(a, b) {

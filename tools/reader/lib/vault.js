@@ -1,6 +1,8 @@
 // The vault file: docs/vault-format.md, "The vault file".
 
-import { ascending, readHeader, readParents, Scanner, splitLines } from './canon.js';
+import { sha256 } from '@noble/hashes/sha2';
+
+import { ascending, encodeBase64url, readHeader, readParents, Scanner, splitLines } from './canon.js';
 import { NotCanonical, Refused } from './stage.js';
 
 const maxFile = 256 << 20;
@@ -35,8 +37,6 @@ function readRevision(line) {
   v.revision = s.id();
   s.literal(',"parents":');
   v.parents = readParents(s);
-  s.literal(',"epoch":');
-  v.epoch = s.int();
   s.literal(',"meta":');
   v.meta = s.binary(minSealed, maxSealed);
   s.literal(',"secret":');
@@ -75,7 +75,7 @@ export function parseVault(data, want) {
       if (other) throw new Refused('vault', 'vault', `header of vault ${other}`, number);
     }
     try {
-      lines.set(text, { line: number, ...readRevision(bytes) });
+      lines.set(text, { line: number, hash: encodeBase64url(sha256(bytes)), ...readRevision(bytes) });
     } catch (e) {
       if (!(e instanceof NotCanonical)) throw e;
       damaged.push({ line: number, what: e.message });
@@ -85,25 +85,51 @@ export function parseVault(data, want) {
   return { vault, lines: [...lines.values()], damaged };
 }
 
-// states gives each line its state. opens says whether a line that has a DEK opens.
-export function states(file, deks, opens) {
+// states gives each line its state, and lists the heads that are missing. opens
+// says whether a genuine line opens. held are the items of which something
+// stricter is missing.
+export function states(lines, deks, opens) {
   const superseded = new Set();
-  const mark = (parents) => {
-    for (const p of parents) {
-      if (superseded.has(p)) continue;
-      superseded.add(p);
-      mark(deks.revisions.get(p)?.parents ?? []);
+  const here = new Set();
+  // ancestors calls visit for those of e, going on from where it returns true.
+  const ancestors = (e, visit) => {
+    for (const todo = [...e.parents]; todo.length > 0; ) {
+      const a = deks.revisions.get(todo.pop());
+      if (a && a.item === e.item && visit(a)) todo.push(...a.parents);
     }
   };
-  const out = file.lines.map((v) => {
+  const out = lines.map((v) => {
     if (deks.tombstones.has(v.item)) return 'deleted';
     const e = deks.revisions.get(v.revision);
     if (e?.item !== v.item) return 'waiting for its key';
+    if (e.hash !== v.hash) return 'forged';
     if (!opens(v)) return 'damaged';
-    mark(e.parents);
+    here.add(v.revision);
+    ancestors(e, (a) => !superseded.has(a.revision) && superseded.add(a.revision));
     return 'head';
   });
-  return file.lines.map((v, i) => (out[i] !== 'deleted' && superseded.has(v.revision) ? 'superseded' : out[i]));
+  const missing = [...deks.revisions.values()].filter((e) => e.superseded === 0 && !here.has(e.revision));
+  const held = new Set();
+  for (const head of missing) {
+    const seen = new Set();
+    if (head.tightens) held.add(head.item);
+    ancestors(head, (a) => {
+      if (here.has(a.revision) || seen.has(a.revision)) return false;
+      seen.add(a.revision);
+      if (a.tightens) held.add(a.item);
+      return true;
+    });
+  }
+  return {
+    missing: missing.map((e) => e.revision),
+    states: lines.map((v, i) => {
+      if (out[i] === 'forged') return here.has(v.revision) ? 'superseded' : 'forged';
+      if (out[i] !== 'head') return out[i];
+      if (superseded.has(v.revision)) return 'superseded';
+      if (held.has(v.item)) return 'held';
+      return deks.revisions.get(v.revision).superseded === 0 ? 'head' : 'outdated';
+    }),
+  };
 }
 
 const maxText = 1024;

@@ -1,0 +1,185 @@
+package keyring
+
+import (
+	"strings"
+	"testing"
+
+	"vigil/internal/id"
+)
+
+// TestForksWithALaterEpoch: who keeps the keyring shows each of two devices only
+// its own writes. Both go on; whichever history is longer must not replace what
+// the other device saw.
+func TestForksWithALaterEpoch(t *testing.T) {
+	const t0 = 1_700_000_000
+	m := vaultOf(t, newActor(1))
+	base := apply(t, NewDeks(m), m, Update{Add: []DEK{dek(1, 11), dek(2, 21)}}, t0)
+	longer := func(d *Deks) *Deks { return apply(t, apply(t, d, m, Update{}, t0+9), m, Update{}, t0+9) }
+	changed := dek(1, 11)
+	changed.Line = id.Hash{1}
+
+	tests := []struct {
+		name   string
+		seen   Update // what this device wrote
+		others Update // what the other one did
+		want   string // "": the other's end is no fork
+	}{
+		{"a removed item is back", Update{Remove: []id.Item{{15: 1}}}, Update{}, "was removed"},
+		{"a saved item is gone", Update{Add: []DEK{dek(3, 31)}}, Update{}, "is gone"},
+		{"an edit is gone", Update{Add: []DEK{dek(1, 12, 11)}}, Update{}, "in use again"},
+		{"an edit is another's", Update{Add: []DEK{dek(1, 12, 11)}}, Update{Add: []DEK{dek(1, 13, 11)}}, "is gone"},
+		{"both removed it", Update{Remove: []id.Item{{15: 1}}}, Update{Remove: []id.Item{{15: 1}}}, ""},
+		{"nothing was written here", Update{}, Update{Add: []DEK{dek(1, 13, 11)}, Remove: []id.Item{{15: 2}}}, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			mine := apply(t, base, m, tt.seen, t0+1)
+			theirs := longer(apply(t, base, m, tt.others, t0+1))
+			if err := theirs.Extends(mine.Pin()); err != nil {
+				t.Fatalf("by its numbers it is a later one: %v", err)
+			}
+			err := theirs.Follows(mine)
+			if tt.want == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			wantStage(t, err, StageFork)
+			if !strings.Contains(err.Error(), tt.want) {
+				t.Fatalf("says %q, want %q", err, tt.want)
+			}
+			// What goes on from here is no fork.
+			if err := longer(mine).Follows(mine); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	t.Run("a revision has become another", func(t *testing.T) {
+		other := apply(t, NewDeks(m), m, Update{Add: []DEK{changed, dek(2, 21)}}, t0)
+		wantStage(t, longer(other).Follows(base), StageFork)
+	})
+}
+
+// TestCollectedRevisionsAreNoFork: a device that was away for long finds only the
+// end of an item's history.
+func TestCollectedRevisionsAreNoFork(t *testing.T) {
+	const t0 = 1_700_000_000
+	all := func(id.Item, id.Revision) bool { return true }
+	m := vaultOf(t, newActor(1))
+	away := apply(t, NewDeks(m), m, Update{Add: []DEK{dek(1, 11)}}, t0)
+	d, now := away, uint64(t0)
+	for n := byte(12); n < 16; n++ {
+		d = apply(t, d, m, Update{Add: []DEK{dek(1, n, n-1)}}, now)
+		now += KeepSuperseded + 1
+		next, _ := d.Collect(m, now+1, all)
+		d = stored(t, next, m)
+		if err := d.Follows(away); err != nil {
+			t.Fatalf("with revision %d: %v", n, err)
+		}
+	}
+	if len(d.All()) != 1 {
+		t.Fatalf("%d revisions are left", len(d.All()))
+	}
+}
+
+// TestEpochsDoNotRunOut: promise 10. Numbers have a greatest step, and what a
+// member can use up of them an owner's new KEK gives back.
+func TestEpochsDoNotRunOut(t *testing.T) {
+	owner := newActor(1)
+	m := vaultOf(t, owner)
+	d := apply(t, NewDeks(m), m, Update{Add: []DEK{dek(1, 11)}}, 1)
+	far := d.next(m)
+	far.epoch = d.epoch + MaxStep + 1
+	leap := stored(t, far, m)
+	wantStage(t, leap.Extends(d.Pin()), StageFork)
+	if err := leap.Extends(DeksPin{}); err != nil {
+		t.Fatalf("a device that has seen nothing: %v", err)
+	}
+	far.epoch = MaxEpoch
+	last := stored(t, far, m)
+	next, _, err := last.Apply(Update{}, m, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := next.Encode(owner, testMAC); err == nil {
+		t.Fatal("a manifest that nobody could read was written")
+	}
+	m = grow(t, m, owner, MakeKEK{seals(2, owner)})
+	fresh, err := last.Rewrap(m, func(e DEK) ([WrappedDEKSize]byte, error) { return e.Wrapped, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := stored(t, fresh, m); got.Epoch() != 1 || got.Extends(last.Pin()) != nil || got.Extends(d.Pin()) != nil {
+		t.Fatalf("epoch %d under a new KEK doesn't go on", got.Epoch())
+	}
+}
+
+// TestWhoMayWriteDeks: what a removed or rekeyed identity signs counts for one
+// manifest, the last one that was good; a reader's never does.
+func TestWhoMayWriteDeks(t *testing.T) {
+	owner, member, reader := newActor(1), newActor(2), newActor(3)
+	m := admit(t, admit(t, vaultOf(t, owner), owner, member, Member), owner, reader, Reader)
+	write := func(by *actor, d *Deks) *Deks {
+		t.Helper()
+		b, err := d.Encode(by, testMAC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := ParseDeks(b, m.Vault())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	base := apply(t, NewDeks(m), m, Update{Add: []DEK{dek(1, 11)}}, 1)
+	good := write(member, base.next(m))
+	if err := good.Verify(m, testMAC); err != nil {
+		t.Fatalf("a member writes: %v", err)
+	}
+	wantStage(t, write(reader, base.next(m)).Verify(m, testMAC), StageAuthorisation)
+
+	before, fresh := m, rekeyed(member.id, 22)
+	went := map[string]*Members{
+		"removed": grow(t, m, owner, RemoveIdentity{ID: member.id, Deks: good.Hash()}),
+		"rekeyed": grow(t, m, member, Rekey{Public: fresh.pub, Block: fresh.block(), Seals: live(m, fresh), Deks: good.Hash()}),
+	}
+	for name, after := range went {
+		t.Run(name, func(t *testing.T) {
+			if err := good.Verify(after, testMAC); err != nil {
+				t.Errorf("the last good manifest: %v", err)
+			}
+			later := write(member, good.next(before)) // it says that it was written before
+			if err := later.Verify(before, testMAC); err != nil {
+				t.Fatal(err)
+			}
+			if err := later.Verify(after, testMAC); StageOf(err) != StageAuthorisation && StageOf(err) != StageSignature {
+				t.Errorf("what the old key signs afterwards: %v", err)
+			}
+		})
+	}
+}
+
+// TestNobodyWritesUnderAKEKThatWasReplaced: between a removal and its rewrap, a
+// write would wrap a new DEK by the KEK that the removed identity knows.
+func TestNobodyWritesUnderAKEKThatWasReplaced(t *testing.T) {
+	owner, member := newActor(1), newActor(2)
+	m := admit(t, vaultOf(t, owner), owner, member, Member)
+	d := apply(t, NewDeks(m), m, Update{Add: []DEK{dek(1, 11)}}, 1)
+	m = grow(t, m, owner, RemoveIdentity{ID: member.id, Deks: d.Hash()}, MakeKEK{seals(2, owner)})
+	if err := d.Verify(m, testMAC); err != nil {
+		t.Fatalf("what was written before goes on: %v", err)
+	}
+	if _, _, err := d.Apply(Update{Add: []DEK{dek(2, 21)}}, m, 2); err == nil {
+		t.Error("an item was added under KEK 1")
+	}
+	b, err := d.next(m).Encode(owner, testMAC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	under, err := ParseDeks(b, m.Vault())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantStage(t, under.Verify(m, testMAC), StageKEK)
+}
