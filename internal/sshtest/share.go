@@ -1,6 +1,7 @@
 package sshtest
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -66,4 +67,16 @@ func (h *Home) Request(args ...string) (r control.IdentityRequestReply) {
 func (h *Home) Admit(r control.IdentityRequestReply, role string) {
 	h.Helper()
 	h.OK(h.By("identity", "admit", h.Write("request", r.Text), "--words", r.Words, "--role", role)...)
+}
+
+// PutObject replaces an object of a keyring in a folder, as who keeps it can.
+func (h *Home) PutObject(dir, object string, data []byte) {
+	h.Helper()
+	path := filepath.Join(dir, object)
+	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
+		h.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		h.Fatal(err)
+	}
 }

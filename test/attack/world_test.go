@@ -1,6 +1,8 @@
 package attack
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
 	"flag"
 	"testing"
 
@@ -37,4 +39,8 @@ func two(t *testing.T, role string) (owner, other *sshtest.Home, dir string) {
 	other.Unlock()
 	other.Signs("shared")
 	return owner, other, dir
+}
+
+func ed25519Key() (ed25519.PublicKey, ed25519.PrivateKey, error) {
+	return ed25519.GenerateKey(rand.Reader)
 }

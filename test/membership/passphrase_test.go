@@ -6,12 +6,8 @@ import (
 
 	"vigil/internal/control"
 	"vigil/internal/envelope"
-	"vigil/internal/guard"
 	"vigil/internal/id"
 	"vigil/internal/keyring"
-	"vigil/internal/master"
-	"vigil/internal/master/local"
-	"vigil/internal/passphrase"
 	"vigil/internal/sshtest"
 	"vigil/internal/vaultfile"
 )
@@ -102,7 +98,7 @@ func (p parts) open(t *testing.T, h *home, pass string) (names []string) {
 			me = i
 		}
 	}
-	halves := p.halves(t, h, members, me, pass)
+	halves := h.OpenHalves(members, me.ID, pass)
 	deks, err := keyring.ParseDeks(p.deks, file.Vault())
 	if err != nil {
 		t.Fatal(err)
@@ -131,34 +127,6 @@ func (p parts) open(t *testing.T, h *home, pass string) (names []string) {
 		}
 	}
 	return names
-}
-
-// halves opens an identity with both factors.
-func (p parts) halves(t *testing.T, h *home, members *keyring.Members, me keyring.Identity, pass string) *envelope.Halves {
-	t.Helper()
-	slab, err := guard.NewSlab(16 << 10)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = slab.Close() })
-	block, _ := members.Unlock(me.ID)
-	share, stretched, key := make([]byte, 32), make([]byte, 32), make([]byte, 32)
-	c := master.Context{Vault: members.Vault(), Identity: me.ID, Purpose: master.PurposeUnlock}
-	if err := local.New(h.Path("data/vigil/device"), slab).Decrypt(t.Context(), share, block.Share, c); err != nil {
-		t.Fatal(err)
-	}
-	var d passphrase.Deriver
-	if err := d.Derive(stretched, []byte(pass), block.KDF); err != nil {
-		t.Fatal(err)
-	}
-	if err := envelope.UnlockKey(key, share, stretched, members.Vault(), me.ID, block.KDF); err != nil {
-		t.Fatal(err)
-	}
-	halves, err := envelope.OpenHalves(make([]byte, envelope.HalvesSize), key, &block.Halves, members.Vault(), me.ID, me.Public)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return halves
 }
 
 // An empty new passphrase changes nothing.

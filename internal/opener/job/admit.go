@@ -97,7 +97,7 @@ func (j *job) admit(ctx context.Context, req *opener.Admit) (*opener.Changed, er
 // expel shuts identities out, makes a KEK that they never saw, and wraps every
 // DEK by it.
 func (j *job) expel(ctx context.Context, req *opener.Expel) (*opener.Changed, error) {
-	s, err := j.begin(ctx, req.Place, req.Passphrase)
+	s, err := j.begin(ctx, req.Place, req.Passphrase, req.Identities...)
 	if err != nil {
 		return nil, err
 	}

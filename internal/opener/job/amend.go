@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"vigil/internal/backend"
+	"vigil/internal/id"
 	"vigil/internal/keyring"
 	"vigil/internal/opener"
 	"vigil/internal/ring"
@@ -23,18 +25,22 @@ type session struct {
 	known ring.Known
 	// refused is why the deks that the store has doesn't count.
 	refused error
-	made    opener.KMSCalls
+	// removing are the identities whose removal this is.
+	removing []id.Identity
+	made     opener.KMSCalls
 }
 
 // begin opens the place's identity with both factors, and the keyring with it.
-// The caller closes the ring.
-func (j *job) begin(ctx context.Context, p opener.Place, pass opener.File) (*session, error) {
+// removing are the identities that the change removes. The caller closes the ring.
+func (j *job) begin(ctx context.Context, p opener.Place, pass opener.File, removing ...id.Identity) (*session, error) {
 	o, err := j.openIdentity(ctx, p, pass, nil, 0)
 	if err != nil {
 		return nil, err
 	}
-	s := &session{opened: o, known: j.known()}
+	s := &session{opened: o, known: j.known(), removing: removing}
 	s.made.Decrypt = o.calls.Operations
+	// What the change makes replaces what the store has, were that refused or not.
+	s.keyring.MembersVersion, s.keyring.DeksVersion = o.members, o.deks
 	if s.store, err = j.store(ctx, p); err == nil {
 		err = s.load()
 	}
@@ -51,13 +57,20 @@ func (j *job) begin(ctx context.Context, p opener.Place, pass opener.File) (*ses
 func (s *session) load() error {
 	err := s.ring.Load(s.keyring.Members, s.keyring.Deks, s.known, keyring.Update{})
 	s.refused = err
-	if err == nil || s.known.Last == nil || !refusedDeks(err) {
+	if err == nil || s.known.Last == nil || !refusedDeks(err) || !replaceable(err) && !s.removesWriter() {
 		return err
 	}
 	if s.ring.Load(s.keyring.Members, s.known.Last, s.known, keyring.Update{}) != nil {
 		return err
 	}
 	return nil
+}
+
+// removesWriter tells whether the deks that the store has is by who is removed: a
+// fork of somebody else's may hold what they saved.
+func (s *session) removesWriter() bool {
+	deks, err := keyring.ParseDeks(s.keyring.Deks, s.ring.Vault())
+	return err == nil && slices.Contains(s.removing, deks.By())
 }
 
 // refusedDeks tells whether err is about what deks holds.
@@ -75,7 +88,17 @@ func (s *session) catchUp(ctx context.Context) error {
 		return err
 	}
 	if f.Members != nil {
-		s.keyring.Members, s.keyring.MembersVersion = f.Members, f.MembersVersion
+		s.keyring.MembersVersion = f.MembersVersion
+		members, err := keyring.ParseMembers(f.Members, s.ring.Vault())
+		if err == nil {
+			err = members.Extends(s.ring.Members().Pin())
+		}
+		switch {
+		case err == nil:
+			s.keyring.Members = f.Members
+		case !replaceable(err):
+			return err
+		}
 	}
 	if f.Deks != nil {
 		s.keyring.Deks, s.keyring.DeksVersion = f.Deks, f.DeksVersion

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"vigil/internal/backend"
 	"vigil/internal/envelope"
 	"vigil/internal/guard"
 	"vigil/internal/handover"
@@ -44,6 +45,8 @@ type opened struct {
 	identity id.Identity
 	calls    master.Calls
 	keyring  opener.Fetched
+	// members and deks are the versions that the store has.
+	members, deks backend.Version
 
 	offline   bool // the kept share or the kept keyring was used
 	why       *opener.Error
@@ -65,8 +68,9 @@ func (j *job) openIdentity(ctx context.Context, p opener.Place, pass opener.File
 	if err != nil {
 		return nil, err
 	}
+	o.members, o.deks = fetched.MembersVersion, fetched.DeksVersion
 	members, err := j.acceptMembers(fetched.Members, p.Vault)
-	if kept := j.seen.Kept; err != nil && len(kept.Members) > 0 {
+	if kept := j.seen.Kept; err != nil && len(kept.Members) > 0 && replaceable(err) {
 		// Whoever keeps the keyring must not keep anybody from what they had.
 		o.refused, fetched = sorted(err), kept
 		members, err = j.acceptMembers(fetched.Members, p.Vault)
@@ -90,6 +94,13 @@ func (j *job) openIdentity(ctx context.Context, p opener.Place, pass opener.File
 		return nil, err
 	}
 	return o, nil
+}
+
+// replaceable tells whether err refuses what no device of this version would use.
+// A fork, or a later version of the format, somebody else may be using.
+func replaceable(err error) bool {
+	stage := keyring.StageOf(err)
+	return stage != keyring.StageFork && stage != keyring.StageVersion
 }
 
 // acceptMembers verifies the chain, and that it goes on from what the device has seen.

@@ -1,0 +1,74 @@
+package attack
+
+import (
+	"errors"
+	"testing"
+
+	"vigil/internal/envelope"
+	"vigil/internal/id"
+	"vigil/internal/keyring"
+	"vigil/internal/sshtest"
+)
+
+// TestAWriteBetweenRemovalAndRewrap: promise 10. An owner's removal stopped before the DEKs
+// were wrapped anew. Another device that adds a key then must not wrap it by the
+// KEK that the removed identity knows.
+func TestAWriteBetweenRemovalAndRewrap(t *testing.T) {
+	t.Parallel()
+	owner, other, dir := two(t, "member")
+	third := sshtest.NewHome(t, "a third passphrase")
+	third.TakeVaultFile(owner)
+	third.Start()
+	owner.Admit(third.Request("--backend", "file://"+dir, "--name", "third"), "member")
+	third.Unlock()
+	insider := other.Inside(dir, memberPassphrase)
+
+	// The first write of a removal, and nothing after it.
+	remover := owner.Inside(dir, ownerPassphrase)
+	members, err := remover.Members.Append(remover.Halves, keyring.RemoveIdentity{ID: insider.ID, Deks: remover.Deks.Hash()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kek, seals := make([]byte, envelope.KeySize), []keyring.Seal(nil)
+	if err := envelope.NewKey(kek); err != nil {
+		t.Fatal(err)
+	}
+	for _, who := range members.Identities() {
+		seal, err := envelope.SealKEK(kek, who, members.Vault(), 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seals = append(seals, seal)
+	}
+	if members, err = members.Append(remover.Halves, keyring.MakeKEK{Seals: seals}); err != nil {
+		t.Fatal(err)
+	}
+	remover.Put("members", members.Encode())
+
+	third.OK("refresh")
+	third.AddKey("later")
+	third.Signs("shared", "later")
+	_, deks := third.Stored(dir)
+	if len(deks.All()) != 2 {
+		t.Fatalf("%d DEKs", len(deks.All()))
+	}
+	for _, e := range deks.All() {
+		err := envelope.UnwrapDEK(make([]byte, envelope.KeySize), &e, insider.KEKs[1], deks.Vault(), 1)
+		if !errors.Is(err, envelope.ErrWrongKey) {
+			t.Errorf("the removed identity's KEK opens a DEK that was written after its removal: %v", err)
+		}
+	}
+
+	// What the removed identity signs counts for nothing, although its KEK is live.
+	forged, err := insider.Deks.Encode(insider.Halves, func(version uint64, hash id.Hash) ([keyring.MACSize]byte, error) {
+		return envelope.DeksMAC(insider.KEKs[version], insider.Deks.Vault(), version, hash)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	insider.Put("deks", forged)
+	if r := third.Vigilctl("refresh"); r.Status == sshtest.StatusDone {
+		t.Errorf("deks of a removed identity was accepted: %s", r)
+	}
+	third.Signs("shared", "later")
+}
