@@ -20,8 +20,8 @@ type chain struct {
 	newest     uint64 // version of the newest KEK; 0 before the first
 	due        bool   // an identity left or was rekeyed since the newest KEK was made
 	// last are the manifests that count although the key that signed them went
-	// afterwards.
-	last map[lastDeks]Public
+	// afterwards: the keys that their writers had until then, one after the other.
+	last map[lastDeks][]Public
 }
 
 type identityState struct {
@@ -50,7 +50,7 @@ type lastDeks struct {
 }
 
 func newChain() *chain {
-	return &chain{identities: map[id.Identity]*identityState{}, keks: map[uint64]*kekState{}, last: map[lastDeks]Public{}}
+	return &chain{identities: map[id.Identity]*identityState{}, keks: map[uint64]*kekState{}, last: map[lastDeks][]Public{}}
 }
 
 // stageError is an Error that doesn't know its line yet.
@@ -194,11 +194,17 @@ func (c *chain) applyRemoved(r *Record) *stageError {
 	if who.Role == Owner && c.owners() == 1 {
 		return refuse(StageChain, "%v is the last owner", r.Identity)
 	}
-	c.last[lastDeks{r.Deks, who.ID}] = who.Public
+	c.lose(who, r.Deks)
 	who.live, who.removedAt, who.seals = false, r.Seq, nil
 	c.alive--
 	c.due = true
 	return nil
+}
+
+// lose keeps the key of an identity that goes, or gets another, for its last manifest.
+func (c *chain) lose(who *identityState, deks id.Hash) {
+	at := lastDeks{deks, who.ID}
+	c.last[at] = append(c.last[at], who.Public)
 }
 
 func (c *chain) applyKEK(r *Record) *stageError {
@@ -240,7 +246,7 @@ func (c *chain) applyUnlock(r *Record) *stageError {
 		if err := c.checkKeys(r); err != nil {
 			return err
 		}
-		c.last[lastDeks{r.Deks, who.ID}] = who.Public
+		c.lose(who, r.Deks)
 		who.Public, who.keyAt, who.seals = r.Public, r.Seq, r.Seals
 		c.due = true
 	}

@@ -183,3 +183,19 @@ func TestNobodyWritesUnderAKEKThatWasReplaced(t *testing.T) {
 	}
 	wantStage(t, under.Verify(m, testMAC), StageKEK)
 }
+
+// TestTwoChangesOfKeysInARow: the last manifest stays the same, and its signature
+// is by the first of the keys that went.
+func TestTwoChangesOfKeysInARow(t *testing.T) {
+	owner := newActor(1)
+	m := vaultOf(t, owner)
+	d := apply(t, NewDeks(m), m, Update{Add: []DEK{dek(1, 11)}}, 1)
+	for by, n := owner, byte(21); n < 24; n++ {
+		next := rekeyed(owner.id, n)
+		m = grow(t, m, by, Rekey{Public: next.pub, Block: next.block(), Seals: live(m, next), Deks: d.Hash()})
+		if err := d.Verify(m, testMAC); err != nil {
+			t.Fatal(err)
+		}
+		by = next
+	}
+}

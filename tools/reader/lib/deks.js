@@ -126,8 +126,8 @@ export function verifyDeks(d, chain, keks) {
   const kek = keks.get(d.kek);
   if (!kek) refuse('kek', `the identity has no seal of KEK ${d.kek} that opens`);
   const message = context('vigil v1 deks', d.hash);
-  const went = chain.went.get(`${encodeBase64url(d.hash)} ${d.by}`);
-  if (!went || !verifySignature(d.sig, message, went)) {
+  const went = chain.went.get(`${encodeBase64url(d.hash)} ${d.by}`) ?? [];
+  if (!went.some((key) => verifySignature(d.sig, message, key))) {
     const who = chain.identities.get(d.by);
     if (!who?.live || who.role === 'reader') refuse('authorisation', 'its writer may not write', 1);
     if (!verifySignature(d.sig, message, who.ed25519)) refuse('signature', 'not signed by its writer');

@@ -138,7 +138,7 @@ class Chain {
   newest = 0;
   hashes = [];
   size = 0; // bytes of the records' lines
-  went = new Map(); // "deks hash, identity" → the key that it had
+  went = new Map(); // "deks hash, identity" → the keys that it had
 
   live() {
     return [...this.identities].filter(([, i]) => i.live);
@@ -172,6 +172,12 @@ class Chain {
     return ['unlock-set', 'master-changed', 'rekeyed'].includes(r.kind) ? r.identity === r.by : by.role === 'owner';
   }
 
+  // lose keeps the key of who goes, or gets another, for its last deks.
+  lose(r, who) {
+    const at = `${r.deks} ${r.identity}`;
+    this.went.set(at, [...(this.went.get(at) ?? []), who.ed25519]);
+  }
+
   // keysFault says what is wrong with new public keys and the seals to them.
   keysFault(r) {
     if (!canSealTo(r.hpke)) return 'nobody can seal to the public key';
@@ -195,7 +201,7 @@ class Chain {
       case 'identity-removed':
         if (!who?.live) return 'no live identity';
         if (who.role === 'owner' && this.live().filter(([, i]) => i.role === 'owner').length === 1) return 'the last owner';
-        this.went.set(`${r.deks} ${r.identity}`, who.ed25519);
+        this.lose(r, who);
         Object.assign(who, { live: false, removed: r.seq, seals: [], unlock: undefined });
         return;
       case 'kek-made':
@@ -216,7 +222,7 @@ class Chain {
       if (compareBytes(who.hpke, r.hpke) === 0 || compareBytes(who.ed25519, r.ed25519) === 0) return 'rekeyed with a key it has';
       const fault = this.keysFault(r);
       if (fault) return fault;
-      this.went.set(`${r.deks} ${r.identity}`, who.ed25519);
+      this.lose(r, who);
       Object.assign(who, keys);
     }
     who.unlock = r.unlock;

@@ -1,0 +1,637 @@
+package ring_test
+
+import (
+	"flag"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"vigil/internal/envelope"
+	"vigil/internal/guard"
+	"vigil/internal/id"
+	"vigil/internal/keyring"
+	"vigil/internal/ring"
+	"vigil/internal/ring/ringtest"
+	"vigil/internal/vaultfile"
+)
+
+// depth is how many steps of every history are taken. Each more takes some
+// fifteen times as long: 3 some seconds, 5 minutes (make histories).
+var depth = flag.Int("depth", 3, "how many steps of every history to take")
+
+// TestEveryHistory takes, from a vault of two devices and an identity that can be
+// removed, every sequence of steps up to a depth: writes, offline ones, removals,
+// each write of a rotation by itself, changes of passphrase; what the removed
+// identity forges; and a backend that shows a device what it likes. After each
+// step it holds:
+//
+//   - what was removed stays removed, and what a device reported as saved is in
+//     the manifest that it goes by (promises 6 and 7);
+//   - nothing that the removed identity wrote afterwards is in the manifest of a
+//     device that knows of the removal, and nothing that such a device writes
+//     opens with a KEK which it knew (promise 10);
+//   - whatever vault file a device is given, no revision serves that an edit in
+//     its manifest has tightened (promise 9);
+//   - an owner can remove, rotate and write, whatever was stored (promise 10).
+func TestEveryHistory(t *testing.T) {
+	for _, role := range []keyring.Role{keyring.Owner, keyring.Member} {
+		t.Run("the other device's role is "+string(role), func(t *testing.T) {
+			t.Parallel()
+			h := newHistories(t, role)
+			h.run(*depth)
+			t.Logf("%d states and places of the owner", len(h.seen))
+		})
+	}
+}
+
+// stored are both objects of a keyring.
+type stored struct{ members, deks []byte }
+
+// device is one of the two that keep to the rules.
+type device struct {
+	person  *ringtest.Person
+	has     stored // accepted last
+	waiting []keyring.DEK
+	saved   []id.Item // reported as saved, and not removed here
+	removed []id.Item
+	refused bool // the last look was refused, and shown
+}
+
+// state is a vault, and who has seen what of it. Copying one copies it.
+type state struct {
+	shows   [2]stored // by the backend, to each device
+	split   bool      // the backend shows each device its own
+	devices [2]device
+	// before is what the third identity saw last, once it was removed.
+	before  stored
+	forged  bool
+	history string
+}
+
+// histories is the search: what doesn't change, and what was looked at.
+type histories struct {
+	t        *testing.T
+	vault    id.Vault
+	third    *ringtest.Person
+	evil     id.Item // that the third identity forges
+	first    stored
+	item     ringtest.Written // there from the beginning
+	stricter vaultfile.Revision
+
+	mu     sync.Mutex
+	seen   map[string]int // what is left of the depth at the best visit
+	parsed map[string]any // verifying a chain anew for each look would be most of the work
+
+	start state
+}
+
+func newHistories(t *testing.T, role keyring.Role) *histories {
+	w := ringtest.New(t)
+	second, third := ringtest.NewPerson(t, role), ringtest.NewPerson(t, keyring.Member)
+	w.Admit(second)
+	w.Admit(third)
+	item := w.Add(id.NewItem(), "first", []byte("public"), []byte("private"))
+	o := w.Objects()
+	h := &histories{
+		t: t, vault: w.Vault(), third: third, evil: id.Item{0: 0xee}, item: item, first: stored{o.Members, o.Deks},
+		stricter: vaultfile.Revision{Item: item.Line.Item, Revision: id.Revision{0: 7}, Parents: []id.Revision{item.Line.Revision}, Meta: item.Line.Meta, Secret: item.Line.Secret},
+		seen:     map[string]int{}, parsed: map[string]any{},
+	}
+	w.KEKs = nil // from here on every device opens them itself
+	s := state{shows: [2]stored{h.first, h.first}}
+	for i, p := range []*ringtest.Person{w.Owner, second} {
+		s.devices[i] = device{person: p, has: h.first, saved: []id.Item{item.Line.Item}}
+	}
+	h.start = s
+	return h
+}
+
+func (h *histories) run(depth int) {
+	tasks := make(chan state)
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		slab, err := guard.NewSlab(64 << 10)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		workers.Go(func() {
+			defer slab.Close()
+			for s := range tasks {
+				(&walker{h, slab}).walk(s, depth-1)
+			}
+		})
+	}
+	slab, err := guard.NewSlab(64 << 10)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer slab.Close()
+	for _, step := range steps() {
+		s := h.start.copy()
+		if step.do(&walker{h, slab}, &s) {
+			s.history = step.name
+			tasks <- s
+		}
+	}
+	close(tasks)
+	workers.Wait()
+}
+
+// walker goes through histories with guarded memory of its own.
+type walker struct {
+	*histories
+	slab *guard.Slab
+}
+
+func (w *walker) walk(s state, left int) {
+	if !w.enter(&s, left) || left == 0 || w.t.Failed() {
+		return
+	}
+	for _, step := range steps() {
+		next := s.copy()
+		if step.do(w, &next) {
+			next.history += ", " + step.name
+			w.walk(next, left-1)
+		}
+	}
+}
+
+// enter checks a state that wasn't there before, and reports whether it is to be
+// gone on from: it wasn't, with as much left.
+func (w *walker) enter(s *state, left int) bool {
+	key := w.describe(s)
+	w.mu.Lock()
+	best, was := w.seen[key]
+	if w.seen[key] = max(best, left); !was {
+		defer w.check(s)
+	}
+	defer w.mu.Unlock()
+	return !was || left > best
+}
+
+func (s *state) copy() state {
+	c := *s
+	for i := range c.devices {
+		d := &c.devices[i]
+		d.waiting, d.saved, d.removed = slices.Clone(d.waiting), slices.Clone(d.saved), slices.Clone(d.removed)
+	}
+	return c
+}
+
+// step is one thing that happens. It reports false where it can't.
+type step struct {
+	name string
+	do   func(w *walker, s *state) bool
+}
+
+// steps are all that can happen.
+func steps() (list []step) {
+	for i := range 2 {
+		each := func(name string, do func(w *walker, s *state, i int) bool) {
+			list = append(list, step{fmt.Sprintf("%c %s", 'A'+i, name), func(w *walker, s *state) bool { return do(w, s, i) }})
+		}
+		each("looks", func(w *walker, s *state, i int) bool { return w.open(s, i, func(*ring.Ring) {}) })
+		each("adds", func(w *walker, s *state, i int) bool { return w.write(s, i, w.newItem(s, i)) })
+		each("tightens", func(w *walker, s *state, i int) bool { return w.write(s, i, w.tighten) })
+		each("removes", func(w *walker, s *state, i int) bool { return w.write(s, i, w.remove(s, i)) })
+		each("adds offline", (*walker).addOffline)
+		each("rewraps", func(w *walker, s *state, i int) bool { return w.put(s, i, "deks", (*ring.Ring).Rewrap) })
+		each("changes its passphrase", (*walker).rekey)
+		each("is shown the other's", func(_ *walker, s *state, i int) bool { return s.show(i, s.shows[1-i]) })
+		each("is shown the first deks", func(w *walker, s *state, i int) bool { return s.show(i, stored{s.shows[i].members, w.first.deks}) })
+		each("is shown the first of both", func(w *walker, s *state, i int) bool { return s.show(i, w.first) })
+		each("is shown what the removed one forges", (*walker).forge)
+	}
+	owner := func(name string, do func(w *walker, s *state) bool) { list = append(list, step{"A " + name, do}) }
+	owner("makes a KEK", func(w *walker, s *state) bool {
+		return w.put(s, 0, "members", func(r *ring.Ring) ([]byte, error) { return r.NewKEK() })
+	})
+	owner("retires KEKs", func(w *walker, s *state) bool { return w.put(s, 0, "members", (*ring.Ring).Retire) })
+	owner("removes the third", (*walker).expel)
+	list = append(list, step{"each is shown its own", func(_ *walker, s *state) bool {
+		was := s.split
+		s.split = true
+		return !was
+	}})
+	return list
+}
+
+// show has the backend show a device something else from now on.
+func (s *state) show(i int, o stored) bool {
+	if string(s.shows[i].members) == string(o.members) && string(s.shows[i].deks) == string(o.deks) {
+		return false
+	}
+	s.split = true
+	s.shows[i] = o
+	return true
+}
+
+// ring is a device's own: nothing loaded.
+func (w *walker) ring(p *ringtest.Person) *ring.Ring {
+	seeds, err := w.slab.Alloc(len(p.Seeds))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	copy(seeds.Bytes(), p.Seeds)
+	r, err := ring.New(w.vault, p.Identity.ID, seeds, w.slab.Alloc)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r
+}
+
+// read parses what is stored, once.
+func (h *histories) read(o stored) (*keyring.Members, *keyring.Deks) {
+	return parsed(h, o.members, keyring.ParseMembers), parsed(h, o.deks, keyring.ParseDeks)
+}
+
+func parsed[T any](h *histories, data []byte, parse func([]byte, id.Vault) (T, error)) T {
+	h.mu.Lock()
+	have, ok := h.parsed[string(data)]
+	h.mu.Unlock()
+	if ok {
+		return have.(T)
+	}
+	fresh, err := parse(data, h.vault)
+	if err != nil {
+		h.t.Error(err)
+	}
+	h.mu.Lock()
+	h.parsed[string(data)] = fresh
+	h.mu.Unlock()
+	return fresh
+}
+
+// known is what a device remembers.
+func (w *walker) known(d *device) ring.Known {
+	members, deks := w.read(d.has)
+	return ring.Known{Pins: ring.Pins{Members: members.Pin(), Deks: deks.Pin()}, Last: d.has.deks}
+}
+
+// open has a device look at what it is shown and, when it takes it, go on.
+func (w *walker) open(s *state, i int, use func(*ring.Ring)) bool {
+	d := &s.devices[i]
+	r := w.ring(d.person)
+	defer r.Close()
+	err := r.Load(s.shows[i].members, s.shows[i].deks, w.known(d), keyring.Update{Add: d.waiting})
+	if d.refused = err != nil; d.refused {
+		if keyring.StageOf(err) == "" && !strings.Contains(err.Error(), "KEK") {
+			w.t.Errorf("%s: %v", s.history, err)
+		}
+		return true
+	}
+	d.has = s.shows[i]
+	use(r)
+	return true
+}
+
+// put has a device make an object of what it is shown, and store it.
+func (w *walker) put(s *state, i int, object string, make func(*ring.Ring) ([]byte, error)) bool {
+	did := false
+	w.open(s, i, func(r *ring.Ring) {
+		data, err := make(r)
+		if err != nil || data == nil {
+			return
+		}
+		did = true
+		w.store(s, i, object, data)
+	})
+	return did
+}
+
+// store has the backend take an object, and its writer load it.
+func (w *walker) store(s *state, i int, object string, data []byte) {
+	o := s.shows[i]
+	if object == "members" {
+		o.members = data
+	} else {
+		o.deks = data
+	}
+	s.shows[i] = o
+	if !s.split {
+		s.shows[1-i] = o
+	}
+	r := w.ring(s.devices[i].person)
+	defer r.Close()
+	if err := r.Load(o.members, o.deks, w.known(&s.devices[i]), keyring.Update{}); err != nil {
+		w.t.Errorf("%s: device %c refuses what it wrote: %v", s.history, 'A'+i, err)
+		return
+	}
+	s.devices[i].has = o
+	if object == "deks" {
+		w.secret(s, r)
+	}
+}
+
+// secret checks that who was removed opens nothing of what was written by who
+// knew it.
+func (w *walker) secret(s *state, r *ring.Ring) {
+	if !r.Members().Removed(w.third.Identity.ID) {
+		return
+	}
+	before, _ := w.read(s.before)
+	for _, version := range before.KEKs() {
+		seal, _ := before.Seal(version, w.third.Identity.ID)
+		kek := make([]byte, envelope.KeySize)
+		if err := w.third.Halves.OpenKEK(kek, seal, w.vault); err != nil {
+			continue
+		}
+		for _, e := range r.Deks().All() {
+			if envelope.UnwrapDEK(make([]byte, envelope.KeySize), &e, kek, w.vault, r.Deks().KEK()) == nil {
+				w.t.Errorf("%s: the removed identity's KEK opens a DEK that was written afterwards", s.history)
+			}
+		}
+	}
+}
+
+// write changes the manifest, together with what waits.
+func (w *walker) write(s *state, i int, change func(r *ring.Ring) (keyring.Update, func())) bool {
+	var done func()
+	waiting := s.devices[i].waiting
+	did := w.put(s, i, "deks", func(r *ring.Ring) ([]byte, error) {
+		var u keyring.Update
+		if u, done = change(r); done == nil {
+			return nil, nil
+		}
+		u.Add = append(u.Add, waiting...)
+		data, _, err := r.Apply(u, ringtest.Now)
+		return data, err
+	})
+	if did {
+		d := &s.devices[i]
+		for _, e := range d.waiting {
+			if !slices.Contains(d.removed, e.Item) {
+				d.saved = append(d.saved, e.Item)
+			}
+		}
+		d.waiting = nil
+		done()
+	}
+	return did
+}
+
+// newItem adds an item. Its id says who added it, and how many before.
+func (w *walker) newItem(s *state, i int) func(*ring.Ring) (keyring.Update, func()) {
+	return func(r *ring.Ring) (keyring.Update, func()) {
+		d := &s.devices[i]
+		item := id.Item{0: byte('A' + i), 1: byte(len(d.saved) + len(d.removed))}
+		e := w.seal(r, &vaultfile.Revision{Item: item, Revision: id.NewRevision()}, false)
+		return keyring.Update{Add: []keyring.DEK{e}}, func() { d.saved = append(d.saved, item) }
+	}
+}
+
+func (w *walker) seal(r *ring.Ring, line *vaultfile.Revision, tightens bool) keyring.DEK {
+	e, err := r.Seal(line, []byte("meta"), []byte("secret"), tightens)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return e
+}
+
+// tighten edits the first item.
+func (w *walker) tighten(r *ring.Ring) (keyring.Update, func()) {
+	if _, edited := r.Deks().Lookup(w.stricter.Revision); edited || r.Deks().Deleted(w.stricter.Item) {
+		return keyring.Update{}, nil
+	}
+	line := w.stricter
+	e := w.seal(r, &line, true)
+	return keyring.Update{Add: []keyring.DEK{e}}, func() {}
+}
+
+// remove removes the item that the device saved last.
+func (w *walker) remove(s *state, i int) func(*ring.Ring) (keyring.Update, func()) {
+	return func(*ring.Ring) (keyring.Update, func()) {
+		d := &s.devices[i]
+		if len(d.saved) == 0 {
+			return keyring.Update{}, nil
+		}
+		item := d.saved[len(d.saved)-1]
+		return keyring.Update{Remove: []id.Item{item}}, func() {
+			d.saved = slices.DeleteFunc(d.saved, func(x id.Item) bool { return x == item })
+			d.removed = append(d.removed, item)
+		}
+	}
+}
+
+// addOffline saves an item on the device, to be stored with its next write.
+func (w *walker) addOffline(s *state, i int) bool {
+	d := &s.devices[i]
+	if len(d.waiting) > 0 {
+		return false
+	}
+	r := w.ring(d.person)
+	defer r.Close()
+	if err := r.Load(d.has.members, d.has.deks, w.known(d), keyring.Update{}); err != nil {
+		w.t.Errorf("%s: device %c refuses what it has accepted: %v", s.history, 'A'+i, err)
+		return false
+	}
+	d.waiting = []keyring.DEK{w.seal(r, &vaultfile.Revision{Item: id.Item{0: byte('a' + i)}, Revision: id.NewRevision()}, false)}
+	return true
+}
+
+// rekey changes a device's passphrase; while a change waits it can't.
+func (w *walker) rekey(s *state, i int) bool {
+	if len(s.devices[i].waiting) > 0 {
+		return false
+	}
+	var next *ringtest.Person
+	did := false
+	w.open(s, i, func(r *ring.Ring) {
+		next = s.devices[i].person.Rekeyed(w.t)
+		members, err := r.Rekey(next.Halves, next.Block())
+		if err != nil {
+			return
+		}
+		did = true
+		s.devices[i].person = next
+		w.store(s, i, "members", members)
+	})
+	return did
+}
+
+// expel removes the third identity. It keeps what it saw last.
+func (w *walker) expel(s *state) bool {
+	before := s.shows[0]
+	did := w.put(s, 0, "members", func(r *ring.Ring) ([]byte, error) {
+		if _, there := r.Members().Identity(w.third.Identity.ID); !there {
+			return nil, nil
+		}
+		return r.Expel(w.third.Identity.ID)
+	})
+	if did {
+		s.before = before
+	}
+	return did
+}
+
+// forge has the removed identity write, with all that it knows, on top of what a
+// device is shown or of what it saw last itself.
+func (w *walker) forge(s *state, i int) bool {
+	if s.before.members == nil || s.forged {
+		return false
+	}
+	members, last := w.read(s.before)
+	seal, _ := members.Seal(members.KEK(), w.third.Identity.ID)
+	kek := make([]byte, envelope.KeySize)
+	if w.third.Halves.OpenKEK(kek, seal, w.vault) != nil {
+		return false
+	}
+	_, top := w.read(s.shows[i])
+	if top.KEK() != members.KEK() {
+		top = last
+	}
+	if top.KEK() != members.KEK() {
+		return false
+	}
+	e := keyring.DEK{Item: w.evil, Revision: id.Revision{0: 0xee}}
+	if err := envelope.WrapDEK(&e, kek, make([]byte, envelope.KeySize), w.vault, members.KEK()); err != nil {
+		w.t.Fatal(err)
+	}
+	next, _, err := top.Apply(keyring.Update{Add: []keyring.DEK{e}}, members, ringtest.Now)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	deks, err := next.Encode(w.third.Halves, func(version uint64, hash id.Hash) ([keyring.MACSize]byte, error) {
+		return envelope.DeksMAC(kek, w.vault, version, hash)
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	s.forged = true
+	return s.show(i, stored{s.shows[i].members, deks})
+}
+
+// check holds the promises in a state.
+func (w *walker) check(s *state) {
+	for i := range s.devices {
+		d := &s.devices[i]
+		members, deks := w.read(d.has)
+		there := func(item id.Item) bool {
+			return slices.ContainsFunc(deks.All(), func(e keyring.DEK) bool { return e.Item == item })
+		}
+		for _, item := range d.saved {
+			if !there(item) && !deks.Deleted(item) {
+				w.t.Errorf("%s: device %c has lost what it saved", s.history, 'A'+i)
+			}
+		}
+		for _, item := range d.removed {
+			if there(item) {
+				w.t.Errorf("%s: on device %c a removed item is back", s.history, 'A'+i)
+			}
+		}
+		if members.Removed(w.third.Identity.ID) && there(w.evil) {
+			w.t.Errorf("%s: device %c knows of the removal and takes what the removed identity wrote", s.history, 'A'+i)
+		}
+		w.checkServed(s, deks)
+	}
+	w.checkOwner(s)
+}
+
+// checkServed looks at the first item with the vault file of before it was
+// tightened.
+func (w *walker) checkServed(s *state, deks *keyring.Deks) {
+	if _, tightened := deks.Lookup(w.stricter.Revision); !tightened {
+		return
+	}
+	view := vaultfile.New(w.vault).Add(w.item.Line).See(deks, nil)
+	if view.States[0] != vaultfile.Deleted && !view.Held[w.item.Line.Item] {
+		w.t.Errorf("%s: a revision serves that was tightened", s.history)
+	}
+}
+
+// checkOwner has the owner remove, rotate and write: from what it is shown, and
+// where that is refused from what it has accepted.
+func (w *walker) checkOwner(s *state) {
+	d := &s.devices[0]
+	key := strings.Join([]string{string(s.shows[0].members), string(s.shows[0].deks), string(d.has.members), string(d.has.deks)}, "|")
+	if sum := id.HashOf([]byte(key)).String(); w.done(sum) {
+		return // with what the other device does meanwhile, nothing changes for this one
+	}
+	for _, from := range []stored{s.shows[0], {s.shows[0].members, d.has.deks}, d.has} {
+		r := w.ring(d.person)
+		err := r.Load(from.members, from.deks, w.known(d), keyring.Update{})
+		if err == nil {
+			w.act(s, r, from)
+		}
+		r.Close()
+		if err == nil {
+			return
+		}
+	}
+	w.t.Errorf("%s: the owner can't act", s.history)
+}
+
+// done reports whether it was asked of key before.
+func (w *walker) done(key string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, was := w.seen[key]
+	w.seen[key] = 0
+	return was
+}
+
+func (w *walker) act(s *state, r *ring.Ring, o stored) {
+	load := func(what string, data []byte, err error) {
+		if err == nil && data != nil {
+			if what == "members" {
+				o.members = data
+			} else {
+				o.deks = data
+			}
+			err = r.Load(o.members, o.deks, ring.Known{}, keyring.Update{})
+		}
+		if err != nil {
+			w.t.Errorf("%s: the owner can't go on: %v", s.history, err)
+		}
+	}
+	var data []byte
+	var err error
+	if _, there := r.Members().Identity(w.third.Identity.ID); there {
+		data, err = r.Expel(w.third.Identity.ID)
+	} else {
+		data, err = r.NewKEK()
+	}
+	load("members", data, err)
+	data, err = r.Rewrap()
+	load("deks", data, err)
+	data, err = r.Retire()
+	load("members", data, err)
+	data, _, err = r.Apply(keyring.Update{}, ringtest.Now)
+	load("deks", data, err)
+	if len(r.Members().KEKs()) != 1 {
+		w.t.Errorf("%s: KEKs %v are live after a rotation", s.history, r.Members().KEKs())
+	}
+}
+
+// describe tells states apart, with names in place of what is random.
+func (w *walker) describe(s *state) string {
+	var b strings.Builder
+	object := func(o stored) {
+		members, deks := w.read(o)
+		for _, r := range members.Records() {
+			fmt.Fprintf(&b, "%s%v%d,", r.Kind, r.Identity == s.devices[0].person.Identity.ID, r.KEK)
+		}
+		fmt.Fprintf(&b, " %d.%d by%v on%d:", deks.KEK(), deks.Epoch(), deks.By() == s.devices[0].person.Identity.ID, slices.IndexFunc(members.Records(), func(r keyring.Record) bool { return r.Hash() == deks.Head() }))
+		items := []string{}
+		for _, e := range deks.All() {
+			items = append(items, fmt.Sprintf("%x%v%v", e.Item[:2], e.Tightens, e.Superseded != 0))
+		}
+		for _, item := range deks.Tombstones() {
+			items = append(items, fmt.Sprintf("-%x", item[:2]))
+		}
+		slices.Sort(items)
+		fmt.Fprintln(&b, items)
+	}
+	object(s.shows[0])
+	object(s.shows[1])
+	fmt.Fprintln(&b, s.split, s.forged, s.before.members != nil)
+	for i := range s.devices {
+		d := &s.devices[i]
+		object(d.has)
+		fmt.Fprintln(&b, len(d.waiting), d.saved, d.removed, d.refused)
+	}
+	return b.String()
+}
