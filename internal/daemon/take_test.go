@@ -39,3 +39,31 @@ func TestAPolicyOfALaterVersion(t *testing.T) {
 		t.Fatalf("damaged meanwhile: %+v", f)
 	}
 }
+
+// TestTheStricterHeadServes: a key that was edited on two devices is listed by the
+// head that restricts it most, and by none where each has a restriction of its own.
+func TestTheStricterHeadServes(t *testing.T) {
+	item := id.NewItem()
+	head := func(confirm bool, destinations []byte) *fact {
+		f := &fact{item: item, revision: id.NewRevision()}
+		f.meta.Policy.Confirm, f.meta.Policy.Destinations = confirm, destinations
+		return f
+	}
+	for name, tt := range map[string]struct {
+		heads []*fact
+		laxer []bool
+	}{
+		"one":                       {[]*fact{head(false, nil)}, []bool{false}},
+		"alike":                     {[]*fact{head(true, nil), head(true, nil)}, []bool{false, false}},
+		"one is stricter":           {[]*fact{head(false, nil), head(true, nil)}, []bool{true, false}},
+		"each in its way":           {[]*fact{head(true, nil), head(false, []byte{1})}, []bool{true, true}},
+		"another item is no matter": {[]*fact{head(false, nil), {item: id.NewItem()}}, []bool{false, false}},
+	} {
+		markLaxer(tt.heads)
+		for i, f := range tt.heads {
+			if f.laxer != tt.laxer[i] || (f.refusal() != "") != tt.laxer[i] {
+				t.Errorf("%s: head %d: laxer is %v, refusal %q", name, i, f.laxer, f.refusal())
+			}
+		}
+	}
+}

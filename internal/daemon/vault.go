@@ -90,6 +90,7 @@ type fact struct {
 	reported string // why it can't be used, as the keeper says
 	problem  string // the same, or what the front finds wrong
 	state    keeper.ItemState
+	laxer    bool // than another head of its item
 	pending  bool // the backend doesn't have it yet
 }
 
@@ -102,6 +103,8 @@ func (f *fact) refusal() string {
 		return "a newer revision of the key restricts its use further, and is missing from this device's vault file"
 	case f.state == keeper.ItemReplaced:
 		return "a newer revision of the key was here, and is missing from the vault file now"
+	case f.laxer:
+		return "the key was edited on two devices, and the other revision restricts its use further: choose one with vigilctl edit --keep"
 	}
 	return ""
 }
@@ -221,8 +224,8 @@ func (v *vault) show(o *openVault) {
 	}
 	keys := make([]sshagent.VaultKey, 0, len(o.keys))
 	for _, f := range o.keys {
-		if len(f.meta.Public) == 0 {
-			continue // damaged: there is nothing to list
+		if len(f.meta.Public) == 0 || f.laxer {
+			continue // damaged: there is nothing to list; or the stricter one is listed
 		}
 		k := sshagent.VaultKey{
 			ID: f.key, Signer: vaultSigner{o.keeper}, Refusal: f.refusal(),
@@ -326,7 +329,7 @@ func (o *openVault) take(l *keeper.Loaded, fetched opener.Fetched, f *vaultfile.
 		}
 		return bytes.Compare(a.revision[:], b.revision[:])
 	})
-	changed = changed || len(facts) != len(o.facts)
+	changed = markLaxer(keys) || changed || len(facts) != len(o.facts)
 	l.Items = nil
 	o.loaded, o.keyring, o.facts, o.keys = l, fetched, facts, keys
 	o.waiting = l.Waiting
@@ -339,6 +342,25 @@ func (o *openVault) take(l *keeper.Loaded, fetched opener.Fetched, f *vaultfile.
 	o.damaged = nil
 	for i := range f.Damaged() {
 		o.damaged = append(o.damaged, f.Damaged()[i].Error())
+	}
+	return changed
+}
+
+// markLaxer marks the heads of an item that lack a restriction which another head
+// has: until somebody chooses, nothing looser than any of them serves.
+func markLaxer(keys []*fact) (changed bool) {
+	heads := make(map[id.Item][]*fact, len(keys))
+	for _, f := range keys {
+		if f.problem == "" {
+			heads[f.item] = append(heads[f.item], f)
+		}
+	}
+	for _, f := range keys {
+		laxer := slices.ContainsFunc(heads[f.item], func(other *fact) bool {
+			return other != f && other.meta.Policy.Tightens(&f.meta.Policy)
+		})
+		changed = changed || laxer != f.laxer
+		f.laxer = laxer
 	}
 	return changed
 }
