@@ -105,3 +105,14 @@ func (s *Stream) Write(b []byte) (int, error) { return s.out.run(s.raw.Write, s.
 func (s *Stream) WriteReady(b []byte) (int, error) {
 	return s.out.run(s.raw.Write, s.writeReady, b)
 }
+
+// AwaitHangup waits until the peer sends no more and returns nil, whatever of
+// what it sent before hasn't been read, and reads nothing of it. At the read
+// deadline it returns an error. Nobody reads meanwhile.
+func (s *Stream) AwaitHangup() error {
+	return s.raw.Read(func(fd uintptr) bool { // again with all that comes
+		p := []unix.PollFd{{Fd: int32(fd), Events: hangup}}
+		n, err := unix.Poll(p, 0)
+		return n > 0 && err == nil && p[0].Revents&hangup != 0
+	})
+}
