@@ -20,6 +20,7 @@ import (
 	"vigil/internal/config"
 	"vigil/internal/daemon"
 	"vigil/internal/guard"
+	"vigil/internal/logfile"
 	"vigil/internal/paths"
 	"vigil/internal/unixsock"
 )
@@ -40,7 +41,7 @@ func parse(args []string, out io.Writer) (o options, err error) {
 		flags.PrintDefaults()
 	}
 	flags.IntVar(&o.readyFD, "ready-fd", -1, "write a byte to this descriptor when both sockets answer")
-	flags.StringVar(&o.logFile, "log-file", "", "name of the file that standard error goes to, for status")
+	flags.StringVar(&o.logFile, "log-file", "", "name of the file that standard error appends to: it is put aside when it's full, and status names it")
 	flags.BoolVar(&o.version, "version", false, "print the version and exit")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -96,6 +97,12 @@ func serve(ctx context.Context, environ []string, o options, hardening guard.Har
 	if err != nil {
 		return err
 	}
+	log := stderr
+	if o.logFile != "" {
+		if log, err = logfile.New(os.Stderr, o.logFile); err != nil {
+			return err
+		}
+	}
 	agent, control, err := listen(environ, place)
 	if err != nil {
 		return err
@@ -109,7 +116,7 @@ func serve(ctx context.Context, environ []string, o options, hardening guard.Har
 	d, err := daemon.New(daemon.Options{
 		Paths: place, Config: conf, Exe: self, Opener: opener, LogFile: o.logFile, Hardening: hardening,
 		Prompter: daemon.NewPrompter(environ),
-		Log:      slog.New(slog.NewTextHandler(stderr, nil)),
+		Log:      slog.New(slog.NewTextHandler(log, nil)),
 	})
 	if err != nil {
 		return err

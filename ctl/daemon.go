@@ -121,7 +121,7 @@ func (a *app) launch(program string, log *os.File) (*exec.Cmd, *os.File, error) 
 	}
 	defer w.Close()
 	closeOnExec() // what vigilctl itself was given isn't for the daemon
-	cmd := exec.Command(program, "--ready-fd", fmt.Sprint(readyDescriptor))
+	cmd := exec.Command(program, "--ready-fd", fmt.Sprint(readyDescriptor), "--log-file", log.Name())
 	cmd.Env = a.environ
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = log, log

@@ -27,6 +27,7 @@ import (
 	"vigil/internal/config"
 	"vigil/internal/control"
 	"vigil/internal/guard"
+	"vigil/internal/logfile"
 	"vigil/internal/paths"
 	"vigil/internal/sshagent"
 	"vigil/internal/state"
@@ -74,13 +75,17 @@ type Daemon struct {
 
 	calls  kmsCalls
 	conns  sync.WaitGroup // agent connections
+	crowd  *unixsock.Crowd
+	memory thrift
 	watch  sync.WaitGroup // one for each keeper, until it has ended
-	open   openCount
 	cancel context.CancelFunc
 }
 
 // New makes a daemon that serves nothing yet. Close it when Run wasn't called.
 func New(o Options) (*Daemon, error) {
+	if o.Log != nil {
+		o.Log = slog.New(logfile.Limit(o.Log.Handler()))
+	}
 	why := newRefusals()
 	var store *state.Store
 	var vaults []config.Vault
@@ -97,7 +102,10 @@ func New(o Options) (*Daemon, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up guarded memory: %w", err)
 	}
-	d := &Daemon{o: o, log: o.Log, state: store, slab: slab, why: why, started: time.Now()}
+	d := &Daemon{
+		o: o, log: o.Log, state: store, slab: slab, why: why, started: time.Now(),
+		crowd: unixsock.NewCrowd(mostConnections()),
+	}
 	d.added = &addedKeeper{d: d}
 	names := make([]string, 0, len(vaults))
 	for _, v := range vaults {
@@ -127,6 +135,7 @@ func (d *Daemon) Close() {
 	d.agent.Close()
 	d.added.close() // one that was started meanwhile
 	d.watch.Wait()
+	d.memory.close()
 	_ = d.slab.Close()
 }
 
@@ -184,14 +193,15 @@ func (d *Daemon) serveAgent(ctx context.Context, l *unixsock.Listener) error {
 		case err != nil:
 			return fmt.Errorf("serve %q: %w", l.Path(), err)
 		}
-		conn, err := unixsock.NewStream(accepted)
+		stream, err := unixsock.NewStream(accepted)
 		if err != nil {
 			_ = accepted.Close()
 			continue
 		}
+		conn := agentConn{stream, d.crowd.Enter(stream, peer.PID)}
 		d.conns.Go(func() {
-			d.open.add(1)
-			defer d.open.add(-1)
+			defer d.memory.ended()
+			defer conn.guest.Leave()
 			if err := d.agent.Serve(ctx, conn, sshagent.Peer{PID: peer.PID, UID: int(peer.UID)}); err != nil {
 				d.log.Info("agent connection ended", "pid", peer.PID, "err", err)
 			}

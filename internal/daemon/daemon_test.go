@@ -230,7 +230,7 @@ func text(t *testing.T, s string) *os.File {
 	return r
 }
 
-// withheld is a passphrase that nobody types.
+// withheld is a passphrase that nobody types to its end.
 func withheld(t *testing.T) *os.File {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -238,6 +238,9 @@ func withheld(t *testing.T) *os.File {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _, _ = r.Close(), w.Close() })
+	if _, err := io.WriteString(w, passphrase[:1]); err != nil {
+		t.Fatal(err)
+	}
 	return r
 }
 

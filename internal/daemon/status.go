@@ -22,7 +22,7 @@ func (h *handler) Status(ctx context.Context, _ *control.Call, _ *control.Status
 		Started: d.started, UptimeSeconds: int64(time.Since(d.started).Seconds()),
 		AgentSocket: d.o.Paths.AgentSocket(), ControlSocket: d.o.Paths.ControlSocket(), Config: d.o.Paths.ConfigFile(),
 		AddedKeys: d.addedCount(), AgentLocked: d.agent.Locked(), KMSCalls: d.calls.get(),
-		Refusals: d.why.count(), Connections: d.open.get(), LogFile: d.o.LogFile,
+		Refusals: d.why.count(), Connections: d.crowd.Size(), LogFile: d.o.LogFile,
 	}
 	r.Processes = append(r.Processes, control.ProcessStatus{
 		Role: "front", PID: os.Getpid(), Dumpable: !d.o.Hardening.Undumpable, ResidentBytes: resident(os.Getpid()),

@@ -23,7 +23,7 @@ func (s *session) add(ctx context.Context, body *guard.Buffer, constrained bool)
 	if body == nil {
 		return nil, errors.New("the message has no key")
 	}
-	if err := a.changing.take(ctx); err != nil {
+	if err := a.changing.take(ctx, s.peer.PID); err != nil {
 		return nil, err
 	}
 	defer a.changing.give()
@@ -53,6 +53,7 @@ func (a *Agent) newAdded(k Added) (*identity, error) {
 	id.comment, id.handle, id.signer = k.Comment, k.Key, a.o.Keeper
 	c := k.Constraints
 	id.to, id.confirm = agentproto.CloneDestinations(c.To), c.Confirm
+	id.toBytes = len(agentproto.AppendDestinations(nil, c.To))
 	life := a.o.DefaultLifetime
 	if c.HasLifetime {
 		life = time.Duration(c.Lifetime) * time.Second
@@ -83,9 +84,13 @@ func (a *Agent) replaceAdded(id *identity, path *policy.Path, epoch int) (old *i
 	}
 	added := slices.Clone(a.added)
 	i := slices.IndexFunc(added, func(o *identity) bool { return string(o.key.Blob) == string(id.key.Blob) })
-	switch {
-	case i >= 0:
+	if i >= 0 {
 		old = added[i]
+	}
+	switch {
+	case addedBytes(added)-old.bytes()+id.bytes() > MaxAddedBytes:
+		return nil, fmt.Errorf("the added keys' comments, destinations and certificates would have more than %d bytes", MaxAddedBytes)
+	case old != nil:
 		if err := policy.Visible(old.to, path, time.Now()); err != nil {
 			return nil, err
 		}
@@ -98,6 +103,21 @@ func (a *Agent) replaceAdded(id *identity, path *policy.Path, epoch int) (old *i
 	a.added = added
 	a.publish()
 	return old, nil
+}
+
+func addedBytes(ids []*identity) (n int) {
+	for _, id := range ids {
+		n += id.bytes()
+	}
+	return n
+}
+
+// bytes is how much of what its client chose an identity keeps, roughly; nil: 0.
+func (id *identity) bytes() int {
+	if id == nil {
+		return 0
+	}
+	return len(id.key.Blob) + len(id.comment) + id.toBytes
 }
 
 func (a *Agent) keeperEpoch() int {
@@ -120,7 +140,7 @@ func (s *session) remove(ctx context.Context, body, out []byte) []byte {
 	if err != nil {
 		return s.refuse(out, "remove", nil, err)
 	}
-	if err := a.changing.take(ctx); err != nil {
+	if err := a.changing.take(ctx, s.peer.PID); err != nil {
 		return s.refuse(out, "remove", nil, err)
 	}
 	defer a.changing.give()

@@ -35,14 +35,16 @@ type Agent struct {
 	scratch sync.Pool // of *scratch
 	verbose bool      // whether requests are logged
 
-	bodies chan struct{} // slots of MaxSecretBodies
+	plain, secret *intake // of messages without secrets, and of others
 	// changing is held by who changes what the keeper holds, so that keeper and
 	// snapshot change in the same order. Signing does not wait for it.
-	changing turn
+	changing fair
 	// guessing is held by who tries to unlock, through the delay after a failure,
 	// so that guessing on many connections is no faster.
-	guessing turn
+	guessing fair
 	failures int // failed unlocks in a row; guarded by guessing
+	// asking is held by whose question stands: one is shown at a time.
+	asking fair
 
 	ctx    context.Context // ends at Close
 	cancel context.CancelFunc
@@ -56,6 +58,8 @@ type Agent struct {
 	vaults map[string][]*identity
 	order  []string
 	timer  *time.Timer
+	// standing are the questions that stand or wait to be shown.
+	standing map[*standing]struct{}
 }
 
 // identity is a public key or certificate in the agent. It never changes:
@@ -69,6 +73,7 @@ type identity struct {
 	signer      Signer // nil when locked or unusable
 	refusal     string // why it is unusable, when unlocking would not help
 	to          []agentproto.Destination
+	toBytes     int // of to as it came; of an added key
 	confirm     bool
 	expires     time.Duration // in boot time; 0: never
 	certExpires time.Time     // zero: never
@@ -84,9 +89,11 @@ func New(o Options) *Agent {
 	}
 	a := &Agent{
 		o:        o,
-		bodies:   make(chan struct{}, MaxSecretBodies),
-		changing: newTurn(),
-		guessing: newTurn(),
+		plain:    newIntake(MaxUnanswered),
+		secret:   newIntake(MaxSecretBodies * agentproto.MaxMessage),
+		guessing: fair{each: maxWaiting, all: maxAllWaiting},
+		asking:   fair{each: maxWaiting, all: maxAllWaiting},
+		standing: make(map[*standing]struct{}),
 		vaults:   make(map[string][]*identity),
 		verbose:  o.Log.Enabled(context.Background(), slog.LevelDebug),
 		order:    slices.Clone(o.Vaults),
@@ -141,7 +148,7 @@ func (a *Agent) RemoveVault(name string) {
 // DropAdded removes every key that ssh-add added, from the keeper too, even
 // when ssh-add -x locked the agent (SIGUSR1, vigilctl lock).
 func (a *Agent) DropAdded(ctx context.Context) error {
-	if err := a.changing.take(ctx); err != nil {
+	if err := a.changing.take(ctx, ownPID); err != nil {
 		return err
 	}
 	defer a.changing.give()
@@ -218,19 +225,3 @@ func certificateEnd(validBefore uint64) time.Time {
 	}
 	return time.Unix(int64(validBefore), 0).Add(CertificateGrace)
 }
-
-// turn is a lock that can be waited for with a context.
-type turn chan struct{}
-
-func newTurn() turn { return make(turn, 1) }
-
-func (t turn) take(ctx context.Context) error {
-	select {
-	case t <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (t turn) give() { <-t }

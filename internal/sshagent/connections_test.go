@@ -12,6 +12,7 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 
 	"vigil/internal/agentproto"
+	"vigil/internal/unixsock"
 )
 
 func TestManyClientsManySignatures(t *testing.T) {
@@ -25,7 +26,11 @@ func TestManyClientsManySignatures(t *testing.T) {
 			if err != nil {
 				return
 			}
-			w.serve(conn)
+			stream, err := unixsock.NewStream(conn.(*net.UnixConn))
+			if err != nil {
+				return
+			}
+			w.serve(stream)
 		}
 	}()
 	dial := func() net.Conn {

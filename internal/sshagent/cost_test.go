@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"vigil/internal/agentproto"
+	"vigil/internal/unixsock"
 )
 
 // instant is a Signer that costs nothing, so that what is left is the front.
@@ -39,7 +40,9 @@ func socketPair(t testing.TB, w *world, n int) []net.Conn {
 		must(t, err)
 		server, err := listener.Accept()
 		must(t, err)
-		w.serve(server)
+		stream, err := unixsock.NewStream(server.(*net.UnixConn))
+		must(t, err)
+		w.serve(stream)
 		t.Cleanup(func() { conns[i].Close() })
 	}
 	return conns

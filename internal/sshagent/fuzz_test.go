@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ type script struct {
 func (s *script) Read(b []byte) (int, error)       { return s.in.Read(b) }
 func (s *script) Write(b []byte) (int, error)      { return s.out.Write(b) }
 func (s *script) Close() error                     { return nil }
+func (s *script) AwaitHangup() error               { return os.ErrDeadlineExceeded }
 func (s *script) SetReadDeadline(time.Time) error  { return nil }
 func (s *script) SetWriteDeadline(time.Time) error { return nil }
 

@@ -14,37 +14,66 @@ import (
 // answerSecret reads a message that may carry a secret, or is unknown, from the
 // socket into guarded memory, and answers it. Nothing here looks into the body.
 func (s *session) answerSecret(ctx context.Context, number byte, size int) error {
-	select {
-	case s.agent.bodies <- struct{}{}:
-		defer func() { <-s.agent.bodies }()
-	case <-ctx.Done():
-		return ctx.Err()
+	defer s.agent.secret.end(&s.arrival)
+	body, err := s.readSecret(ctx, size)
+	if errors.Is(err, errNoMemory) {
+		// There is no place for the body, so it stays in the socket.
+		_ = s.send(s.refuse(nil, requestName(number), nil, err))
 	}
-	var body *guard.Buffer
-	if size > 0 {
-		var err error
-		if body, err = s.agent.o.Bodies.Alloc(size); err != nil {
-			// There is no place for the body, so it stays in the socket.
-			_ = s.send(s.refuse(nil, requestName(number), nil, err))
-			return fmt.Errorf("receive message %d: %w", number, err)
-		}
-		defer body.Free()
-		if err := s.receiveBy(); err != nil {
-			return err
-		}
-		if _, err := io.ReadFull(s.conn, body.Bytes()); err != nil {
-			return fmt.Errorf("read message %d: %w", number, noEOF(err))
-		}
-		if err := s.receiveAtLeisure(); err != nil {
-			return err
-		}
+	if err != nil {
+		return fmt.Errorf("receive message %d: %w", number, err)
 	}
+	defer body.Free()
 	id, err := s.handleSecret(ctx, number, body)
 	body.Free()
 	if err != nil {
 		return s.send(s.refuse(nil, requestName(number), id, err))
 	}
 	return s.send(agentproto.AppendStatus(nil, agentproto.MsgSuccess))
+}
+
+// errNoMemory reports that no guarded memory is to be had.
+var errNoMemory = errors.New("no guarded memory for the message")
+
+// readSecret reads a body of size bytes into guarded memory, which the caller
+// frees. It takes as much of that as arrives. An empty body is nil.
+func (s *session) readSecret(ctx context.Context, size int) (body *guard.Buffer, err error) {
+	if size == 0 {
+		return nil, nil
+	}
+	defer func() {
+		if err != nil {
+			body.Free()
+		}
+	}()
+	if err := s.receiveBy(); err != nil {
+		return nil, err
+	}
+	in := s.agent.secret
+	s.arrival.begin()
+	for have := 0; have < size; {
+		next := min(max(2*have, secretChunk), size)
+		if err := in.grow(ctx, &s.arrival, next-have); err != nil {
+			return body, err
+		}
+		bigger, err := s.agent.o.Bodies.Alloc(next)
+		if err != nil {
+			return body, fmt.Errorf("%w: %w", errNoMemory, err)
+		}
+		if body != nil {
+			copy(bigger.Bytes(), body.Bytes())
+			body.Free()
+		}
+		body = bigger
+		if _, err := io.ReadFull(s.conn, body.Bytes()[have:]); err != nil {
+			return body, noEOF(err)
+		}
+		have = next
+	}
+	if !in.complete(&s.arrival) {
+		return body, errNoRoom
+	}
+	return body, s.receiveAtLeisure()
 }
 
 // requestName names a request in refusals.
@@ -71,9 +100,9 @@ func (s *session) handleSecret(ctx context.Context, number byte, body *guard.Buf
 	case agentproto.MsgAddIDConstrained:
 		return s.add(ctx, body, true)
 	case agentproto.MsgLock:
-		return nil, s.agent.lock(ctx, body)
+		return nil, s.agent.lock(ctx, body, s.peer.PID)
 	case agentproto.MsgUnlock:
-		return nil, s.agent.unlock(ctx, body)
+		return nil, s.agent.unlock(ctx, body, s.peer.PID)
 	case agentproto.MsgAddToken, agentproto.MsgAddTokenConstrained, agentproto.MsgRemoveToken:
 		return nil, errors.New("keys on PKCS#11 tokens are not supported")
 	}
@@ -88,11 +117,11 @@ var errNoPassphrase = errors.New("the passphrase is empty")
 func hasPassphrase(body *guard.Buffer) bool { return body != nil && body.Len() > 4 }
 
 // lock hides all keys until unlock is called with the same passphrase (ssh-add -x).
-func (a *Agent) lock(ctx context.Context, body *guard.Buffer) error {
+func (a *Agent) lock(ctx context.Context, body *guard.Buffer, pid int) error {
 	if !hasPassphrase(body) {
 		return errNoPassphrase
 	}
-	if err := a.changing.take(ctx); err != nil {
+	if err := a.changing.take(ctx, pid); err != nil {
 		return err
 	}
 	defer a.changing.give()
@@ -107,15 +136,15 @@ func (a *Agent) lock(ctx context.Context, body *guard.Buffer) error {
 }
 
 // unlock undoes lock (ssh-add -X). Each failure in a row delays the answer, and
-// every other attempt meanwhile, by UnlockDelay more.
-func (a *Agent) unlock(ctx context.Context, body *guard.Buffer) error {
+// every other attempt meanwhile, by UnlockDelay more; processes take turns.
+func (a *Agent) unlock(ctx context.Context, body *guard.Buffer, pid int) error {
 	if !a.Locked() {
 		return errors.New("the agent is not locked")
 	}
 	if !hasPassphrase(body) {
 		return errNoPassphrase
 	}
-	if err := a.guessing.take(ctx); err != nil {
+	if err := a.guessing.take(ctx, pid); err != nil {
 		return err
 	}
 	defer a.guessing.give()

@@ -28,7 +28,7 @@ var (
 // replies leave in the order of their requests.
 type session struct {
 	agent *Agent
-	conn  net.Conn
+	conn  Conn
 	peer  Peer
 	path  policy.Path
 
@@ -36,6 +36,7 @@ type session struct {
 	have   int // bytes of header read already
 
 	hurried bool // a read deadline is set
+	arrival arrival
 }
 
 // scratch holds a request and its reply. Connections share a pool of them and
@@ -51,7 +52,7 @@ func newScratch() *scratch {
 // Serve answers the requests of one connection until the peer or ctx ends it,
 // and closes conn. It returns nil after an orderly end. A panic ends the
 // connection with ErrPanic and nothing else.
-func (a *Agent) Serve(ctx context.Context, conn net.Conn, peer Peer) (err error) {
+func (a *Agent) Serve(ctx context.Context, conn Conn, peer Peer) (err error) {
 	defer conn.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -64,6 +65,7 @@ func (a *Agent) Serve(ctx context.Context, conn net.Conn, peer Peer) (err error)
 		}
 	}()
 	s := &session{agent: a, conn: conn, peer: peer}
+	s.arrival.conn, s.arrival.pid = conn, peer.PID
 	err = s.run(ctx)
 	if ctx.Err() != nil || errors.Is(err, io.EOF) {
 		return nil
@@ -139,8 +141,9 @@ func (s *session) answerPlain(ctx context.Context, number byte, size int) error 
 		}
 		s.agent.scratch.Put(b)
 	}()
+	defer s.agent.plain.end(&s.arrival)
 	var err error
-	if b.in, err = s.readBody(b.in[:0], size); err != nil {
+	if b.in, err = s.readBody(ctx, b, size); err != nil {
 		return fmt.Errorf("read message %d: %w", number, err)
 	}
 	reply := s.handle(ctx, number, b.in, b.out[:0])
@@ -150,8 +153,10 @@ func (s *session) answerPlain(ctx context.Context, number byte, size int) error 
 	return s.send(reply)
 }
 
-// readBody appends size bytes to buf, which grows only as they arrive.
-func (s *session) readBody(buf []byte, size int) ([]byte, error) {
+// readBody reads size bytes into b.in, which grows only as they arrive. What is
+// held meanwhile is charged to the agent's intake, and remains so.
+func (s *session) readBody(ctx context.Context, b *scratch, size int) ([]byte, error) {
+	buf := b.in[:0]
 	if size == 0 {
 		return buf, nil
 	}
@@ -168,9 +173,18 @@ func (s *session) readBody(buf []byte, size int) ([]byte, error) {
 	if err := s.receiveBy(); err != nil {
 		return buf, err
 	}
+	in := s.agent.plain
+	s.arrival.begin()
+	if err := in.grow(ctx, &s.arrival, cap(b.in)+cap(b.out)); err != nil {
+		return buf, err
+	}
 	for len(buf) < size {
 		if len(buf) == cap(buf) {
-			bigger := make([]byte, len(buf), min(2*cap(buf), size))
+			next := min(2*cap(buf), size)
+			if err := in.grow(ctx, &s.arrival, next-cap(buf)); err != nil {
+				return buf, err
+			}
+			bigger := make([]byte, len(buf), next)
 			copy(bigger, buf)
 			buf = bigger
 		}
@@ -179,6 +193,9 @@ func (s *session) readBody(buf []byte, size int) ([]byte, error) {
 		if err != nil && len(buf) < size {
 			return buf, noEOF(err)
 		}
+	}
+	if !in.complete(&s.arrival) {
+		return buf, errNoRoom
 	}
 	return buf, s.receiveAtLeisure()
 }
@@ -196,6 +213,14 @@ func (s *session) receiveAtLeisure() error {
 	}
 	s.hurried = false
 	return s.conn.SetReadDeadline(time.Time{})
+}
+
+// Conn is a connection that the agent serves.
+type Conn interface {
+	net.Conn
+	// AwaitHangup returns nil when the peer has closed its end, without reading
+	// what it sent before, or an error at the read deadline.
+	AwaitHangup() error
 }
 
 // promptConn is a connection that can do at once what needs no waiting, as

@@ -16,7 +16,6 @@ import (
 var (
 	errNoSuchKey = errors.New("the agent does not have the key")
 	errFlags     = errors.New("the request has signature flags that are not supported")
-	errNoPrompt  = errors.New("the key asks for confirmation and there is no way to ask")
 	errChanged   = errors.New("the key was changed or removed while someone was asked")
 	errNoReply   = errors.New("the keeper gave no usable signature")
 )
@@ -92,7 +91,7 @@ func (s *session) permit(ctx context.Context, id *identity, data []byte) (*ident
 		}
 		return s.permit(ctx, open, data) // what it is limited to may only be known now
 	}
-	if err := s.confirm(ctx, q); err != nil {
+	if err := s.confirm(ctx, id, q); err != nil {
 		return id, err
 	}
 	// Someone took time to answer: what was asked must still hold.
@@ -124,16 +123,6 @@ func (s *session) unlockVault(ctx context.Context, id *identity, q Question) (*i
 		return nil, fmt.Errorf("vault %s is still locked", id.vault)
 	}
 	return open, nil
-}
-
-// confirm asks the user.
-func (s *session) confirm(ctx context.Context, q Question) error {
-	if s.agent.o.Prompter == nil {
-		return errNoPrompt
-	}
-	return s.whileConnected(ctx, func(ctx context.Context) error {
-		return s.agent.o.Prompter.Confirm(ctx, q)
-	})
 }
 
 // sameUse reports whether what was permitted for one identity is permitted for
@@ -174,31 +163,4 @@ func purpose(data []byte, login policy.Login) string {
 		return "signature for " + agentproto.Printable(sig.Namespace)
 	}
 	return ""
-}
-
-// whileConnected runs ask, whose context ends when the peer goes away: nobody
-// should be asked for a client that has given up. The peer's next message may
-// come meanwhile, so the watch reads into the header, one byte at most.
-func (s *session) whileConnected(ctx context.Context, ask func(context.Context) error) error {
-	if s.have > 0 { // the next message is here: the peer is, too
-		return ask(ctx)
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		n, err := s.conn.Read(s.header[:1])
-		s.have = n
-		if n == 0 && err != nil {
-			cancel()
-		}
-	}()
-	defer func() {
-		s.hurried = true
-		_ = s.conn.SetReadDeadline(time.Unix(1, 0)) // ends the watch
-		<-watched
-		_ = s.receiveAtLeisure()
-	}()
-	return ask(ctx)
 }

@@ -45,6 +45,7 @@ func (a *Agent) publish() {
 		}
 	}
 	a.current.Store(s)
+	a.endQuestions(s)
 	a.setTimer(s)
 }
 

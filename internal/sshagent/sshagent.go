@@ -32,10 +32,31 @@ const (
 	// messages a connection may be idle for ever.
 	MessageTimeout = 30 * time.Second
 
-	// MaxSecretBodies is how many messages with secrets are received at once;
-	// others wait. It bounds the guarded memory that unfinished messages hold, to
-	// this many times agentproto.MaxMessage.
+	// MaxSecretBodies is how many messages with secrets of the largest size are
+	// received at once, or as many more as they are smaller: it bounds the guarded
+	// memory that they hold. For the next one an unfinished one is cut off.
 	MaxSecretBodies = 8
+	// MaxUnanswered is how many bytes of memory the other messages hold that aren't
+	// there at once or are large: 64 of the largest. Likewise.
+	MaxUnanswered = 16 << 20
+	// secretChunk is what a message with a secret takes of guarded memory at
+	// first, in bytes: most keys fit.
+	secretChunk = 4 << 10
+
+	// QuestionTimeout is how long a question stands, and waits to be shown: sshd
+	// waits no longer for a login (LoginGraceTime).
+	QuestionTimeout = 2 * time.Minute
+	// maxWaiting is how many requests of one process may wait for a person or for
+	// the delay after a wrong passphrase, and maxAllWaiting how many in all. More
+	// are refused: nobody answers so many.
+	maxWaiting    = 8
+	maxAllWaiting = 64
+	// ownPID is whom the agent's own changes are done for, where processes take turns.
+	ownPID = -1
+
+	// MaxAddedBytes is how much of added keys' comments, destinations and
+	// certificates the agent keeps, in bytes.
+	MaxAddedBytes = 4 << 20
 
 	// MaxAdded is the most keys that ssh-add can add: more could not be listed.
 	MaxAdded = agentproto.MaxIdentities

@@ -60,12 +60,11 @@ func newWorld(t testing.TB, change func(*Options)) *world {
 
 // dial returns the client's end of a connection, and what Serve returns.
 func (w *world) dial() (net.Conn, <-chan error) {
-	client, server := net.Pipe()
-	w.t.Cleanup(func() { client.Close() })
+	client, server := netPipe(w.t)
 	return client, w.serve(server)
 }
 
-func (w *world) serve(conn net.Conn) <-chan error {
+func (w *world) serve(conn Conn) <-chan error {
 	result := make(chan error, 1)
 	w.serving.Go(func() { result <- w.Serve(w.ctx, conn, Peer{PID: 1, UID: 2, Program: "/usr/bin/ssh"}) })
 	return result

@@ -1,0 +1,110 @@
+package sshagent
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+)
+
+// errQueue refuses a peer that has as much waiting as it may.
+var errQueue = errors.New("too many requests of this program are waiting already")
+
+// fair lets one job of a kind run at a time. Peers, told apart by process, take
+// turns: who asks for much waits for itself. A forwarded agent's clients are one
+// process here, that of ssh.
+type fair struct {
+	each, all int // how many jobs of a peer may wait, and in all; 0: any number
+
+	mu      sync.Mutex // guards what follows
+	taken   bool
+	lines   []*line // of the peers that wait, whose turn is next first
+	waiting int
+}
+
+// line is the jobs of one peer that wait, first come first served.
+type line struct {
+	pid  int
+	jobs []chan struct{} // closed when the job may run
+}
+
+// take waits for the turn of a job of the process pid.
+func (f *fair) take(ctx context.Context, pid int) error {
+	ready, err := f.enter(pid)
+	if err != nil || ready == nil {
+		return err
+	}
+	select {
+	case <-ready:
+		return nil
+	case <-ctx.Done():
+	}
+	if !f.leave(pid, ready) {
+		f.give() // the turn came at the same moment
+	}
+	return context.Cause(ctx)
+}
+
+// enter takes a free turn and returns nil, or what says that a turn came.
+func (f *fair) enter(pid int) (<-chan struct{}, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.taken {
+		f.taken = true
+		return nil, nil
+	}
+	i := f.find(pid)
+	if f.all > 0 && f.waiting >= f.all || f.each > 0 && i >= 0 && len(f.lines[i].jobs) >= f.each {
+		return nil, errQueue
+	}
+	if i < 0 {
+		f.lines = append(f.lines, &line{pid: pid})
+		i = len(f.lines) - 1
+	}
+	ready := make(chan struct{})
+	f.lines[i].jobs = append(f.lines[i].jobs, ready)
+	f.waiting++
+	return ready, nil
+}
+
+func (f *fair) find(pid int) int {
+	return slices.IndexFunc(f.lines, func(l *line) bool { return l.pid == pid })
+}
+
+// leave takes a job out of its line, and reports whether it was there still.
+func (f *fair) leave(pid int, ready <-chan struct{}) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i := f.find(pid)
+	if i < 0 {
+		return false
+	}
+	l := f.lines[i]
+	at := slices.IndexFunc(l.jobs, func(c chan struct{}) bool { return c == ready })
+	if at < 0 {
+		return false
+	}
+	l.jobs = slices.Delete(l.jobs, at, at+1)
+	if f.waiting--; len(l.jobs) == 0 {
+		f.lines = slices.Delete(f.lines, i, i+1)
+	}
+	return true
+}
+
+// give passes the turn to the next peer's first job.
+func (f *fair) give() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.lines) == 0 {
+		f.taken = false
+		return
+	}
+	l := f.lines[0]
+	f.lines = slices.Delete(f.lines, 0, 1)
+	next := l.jobs[0]
+	if l.jobs = l.jobs[1:]; len(l.jobs) > 0 {
+		f.lines = append(f.lines, l)
+	}
+	f.waiting--
+	close(next)
+}
