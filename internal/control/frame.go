@@ -17,12 +17,13 @@ import (
 
 // Limits of the protocol.
 const (
-	// maxRequest is the largest message a client may send, in bytes.
-	maxRequest = 1 << 20
+	// maxRequest is the largest message a client may send, in bytes: a key's 1,024
+	// destinations fit. Each connection may have two of them on the way.
+	maxRequest = 256 << 10
 	// maxReply is the largest message the daemon sends: 10,000 keys with their certificates.
 	maxReply = 64 << 20
-	// maxFiles is how many descriptors may travel with one message.
-	maxFiles = 8
+	// maxFiles is how many descriptors may travel with one message: no request has more.
+	maxFiles = 3
 	// headerSize is the length before every message.
 	headerSize = 4
 )

@@ -22,8 +22,19 @@ import (
 
 // Limits of the server.
 const (
-	// maxConnections is how many control connections are served at once.
-	maxConnections = 64
+	// maxConnections is how many control connections there are at once. For the
+	// next one another is closed.
+	maxConnections = 128
+	// maxRequests is how many requests are answered at once, and maxOfProcess how
+	// many of one process: vigilctl makes one at a time. Those that lock, and
+	// Version, don't count.
+	maxRequests  = 48
+	maxOfProcess = 16
+	// maxHello is the largest hello, in bytes.
+	maxHello = 4 << 10
+	// askTimeout is how long all answers of a person to one request may take
+	// together: the vault waits meanwhile.
+	askTimeout = 2 * time.Minute
 	// requestTimeout is how long a request may take to arrive after its first byte.
 	requestTimeout = 10 * time.Second
 	// idleTimeout is how long a connection may wait between requests: a person
@@ -40,7 +51,13 @@ type Server struct {
 
 	handler Handler
 	log     *slog.Logger
-	slots   chan struct{}
+	crowd   *unixsock.Crowd
+
+	mu      sync.Mutex                      // guards what follows
+	doing   map[int]int                     // requests of each process
+	all     int                             // requests
+	waiting map[*session]context.CancelFunc // those that wait for their input
+
 	// hold keeps a connection open until the process ends; a test replaces it.
 	hold func(*net.UnixConn)
 }
@@ -51,7 +68,9 @@ func NewServer(h Handler, log *slog.Logger) *Server {
 		Build:   buildid.ID(),
 		handler: h,
 		log:     log,
-		slots:   make(chan struct{}, maxConnections),
+		crowd:   unixsock.NewCrowd(maxConnections),
+		doing:   map[int]int{},
+		waiting: map[*session]context.CancelFunc{},
 		hold:    holdOpen,
 	}
 }
@@ -72,20 +91,15 @@ func (s *Server) Serve(ctx context.Context, l Listener) error {
 	defer func() { _ = l.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
 	for {
-		select {
-		case s.slots <- struct{}{}:
-		case <-ctx.Done():
-			return nil
-		}
 		conn, peer, err := l.Accept()
 		if err == nil {
+			guest := s.crowd.Enter(conn, peer.PID)
 			wg.Go(func() {
-				defer func() { <-s.slots }()
-				s.serve(ctx, conn, peer)
+				defer guest.Leave()
+				s.serve(ctx, conn, peer, guest)
 			})
 			continue
 		}
-		<-s.slots
 		var foreign *unixsock.ForeignPeerError
 		switch {
 		case ctx.Err() != nil:
@@ -99,7 +113,7 @@ func (s *Server) Serve(ctx context.Context, l Listener) error {
 }
 
 // serve owns one connection.
-func (s *Server) serve(ctx context.Context, conn *net.UnixConn, peer unixsock.Peer) {
+func (s *Server) serve(ctx context.Context, conn *net.UnixConn, peer unixsock.Peer, guest *unixsock.Guest) {
 	defer conn.Close()
 	ch := &channel{conn: conn}
 	defer context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })()
@@ -108,7 +122,7 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn, peer unixsock.Pe
 		return
 	}
 	readDeadline(ctx, conn, helloTimeout)
-	h, err := ch.readHello(maxRequest)
+	h, err := ch.readHello(maxHello)
 	if err != nil {
 		if !errors.Is(err, io.EOF) && ctx.Err() == nil {
 			s.log.Warn("control connection refused", "pid", peer.PID, "error", err)
@@ -116,7 +130,7 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn, peer unixsock.Pe
 		return
 	}
 	sess := &session{
-		server: s, ch: ch, peer: peer, sameBuild: h.Build == s.Build,
+		server: s, ch: ch, peer: peer, guest: guest, sameBuild: h.Build == s.Build,
 		frames: make(chan frame), done: make(chan struct{}),
 	}
 	sess.run(ctx)
@@ -127,6 +141,7 @@ type session struct {
 	server    *Server
 	ch        *channel
 	peer      unixsock.Peer
+	guest     *unixsock.Guest
 	sameBuild bool
 	frames    chan frame    // what the client sends; closed at its end
 	done      chan struct{} // closed when nobody takes frames any more
@@ -182,6 +197,8 @@ func readDeadline(ctx context.Context, conn *net.UnixConn, d time.Duration) {
 // answer answers one request and reports whether the connection goes on.
 func (s *session) answer(ctx context.Context, f frame) bool {
 	defer f.close()
+	s.guest.Busy(true)
+	defer s.guest.Busy(false)
 	op, o, err := s.parse(&f)
 	if o != nil {
 		defer closeFiles(o.req)
@@ -189,10 +206,7 @@ func (s *session) answer(ctx context.Context, f frame) bool {
 	if err != nil {
 		return s.send(response{Error: AsError(err)})
 	}
-	if op == OpStop || op == OpLock {
-		ctx = context.WithoutCancel(ctx) // they go to their end, whatever becomes of the client
-	}
-	reply, err := s.call(ctx, op, o)
+	reply, err := s.do(ctx, op, o)
 	if err != nil {
 		return s.send(response{Error: AsError(err)})
 	}
@@ -283,17 +297,24 @@ func (s *session) call(ctx context.Context, op Op, o *operation) (reply any, err
 			reply, err = nil, Errorf(CodeFailed, "The daemon's log says where; please report it.", "%s: vigild failed inside", op)
 		}
 	}()
-	return o.call(ctx, s.server.handler, &Call{Peer: s.peer, ask: s.ask})
+	patience := time.NewTimer(askTimeout)
+	defer patience.Stop()
+	ask := func(ctx context.Context, a Ask) (Answer, error) { return s.ask(ctx, patience, a) }
+	return o.call(ctx, s.server.handler, &Call{Peer: s.peer, ask: ask})
 }
 
-// ask sends a question to the client and waits for its answer.
-func (s *session) ask(ctx context.Context, a Ask) (Answer, error) {
+// ask sends a question to the client and waits for its answer. All of a request
+// share one time.
+func (s *session) ask(ctx context.Context, patience *time.Timer, a Ask) (Answer, error) {
 	if !s.send(response{Ask: &a}) {
 		return Answer{}, Errorf(CodeRefused, "", "the client went away before it answered")
 	}
 	select {
 	case <-ctx.Done():
 		return Answer{}, ctx.Err()
+	case <-patience.C:
+		patience.Reset(0) // for the next question, too
+		return Answer{}, Errorf(CodeRefused, "Run it again.", "nobody answered within %v", askTimeout)
 	case f, ok := <-s.frames:
 		if !ok {
 			return Answer{}, Errorf(CodeRefused, "", "the client went away before it answered")
