@@ -59,6 +59,7 @@ func (v *vault) live(ctx context.Context, o *openVault) {
 				continue
 			}
 			v.followFile(ctx, o)
+			continue // the timer goes on: who changes the file all the time puts off no refresh
 		case <-o.stale:
 			v.rememberKeys(context.WithoutCancel(ctx), o) // a lock ends all else
 			continue
@@ -92,7 +93,7 @@ func (v *vault) rememberStale(ctx context.Context, o *openVault) {
 // file is taken that has lines without keys: such a line has replaced the one in
 // use, so until its key is there the vault would be without that item.
 func (v *vault) followFile(ctx context.Context, o *openVault) {
-	ctx, done, err := v.beginJob(ctx)
+	ctx, done, err := v.beginFirst(ctx)
 	if err != nil {
 		return
 	}
@@ -163,7 +164,7 @@ func (v *vault) noteFile(err error) {
 
 // tidyRefresh is a refresh that nobody waits for.
 func (v *vault) tidyRefresh(ctx context.Context, o *openVault) {
-	ctx, done, err := v.beginJob(ctx)
+	ctx, done, err := v.beginFirst(ctx)
 	if err != nil {
 		return
 	}

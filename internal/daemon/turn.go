@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -9,21 +10,60 @@ import (
 // turn lets one job of a kind run at a time; waiting for it ends with a context.
 // Its zero value is ready. Unlike a mutex it may be held across I/O.
 type turn struct {
-	once sync.Once
-	c    chan struct{}
+	mu    sync.Mutex // guards what follows
+	taken bool
+	lanes [2][]chan struct{} // those that wait: in the first lane before all others
 }
 
-func (t *turn) take(ctx context.Context) error {
-	t.once.Do(func() { t.c = make(chan struct{}, 1) })
+// take waits for the turn.
+func (t *turn) take(ctx context.Context) error { return t.wait(ctx, 1) }
+
+// takeFirst waits for the turn, before all that take it.
+func (t *turn) takeFirst(ctx context.Context) error { return t.wait(ctx, 0) }
+
+func (t *turn) wait(ctx context.Context, lane int) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	if !t.taken {
+		t.taken = true
+		t.mu.Unlock()
+		return nil
+	}
+	came := make(chan struct{})
+	t.lanes[lane] = append(t.lanes[lane], came)
+	t.mu.Unlock()
 	select {
-	case t.c <- struct{}{}:
+	case <-came:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
 	}
+	t.mu.Lock()
+	i := slices.Index(t.lanes[lane], came)
+	if i >= 0 {
+		t.lanes[lane] = slices.Delete(t.lanes[lane], i, i+1)
+	}
+	t.mu.Unlock()
+	if i < 0 {
+		t.give() // it came at the same moment
+	}
+	return ctx.Err()
 }
 
-func (t *turn) give() { <-t.c }
+// give passes the turn on.
+func (t *turn) give() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i, lane := range t.lanes {
+		if len(lane) > 0 {
+			t.lanes[i] = lane[1:]
+			close(lane[0])
+			return
+		}
+	}
+	t.taken = false
+}
 
 // cell holds one thing or none. Its zero value is empty.
 type cell[T any] struct{ p atomic.Pointer[T] }
@@ -32,9 +72,3 @@ func (c *cell[T]) get() *T           { return c.p.Load() }
 func (c *cell[T]) set(v *T)          { c.p.Store(v) }
 func (c *cell[T]) take() *T          { return c.p.Swap(nil) }
 func (c *cell[T]) clear(old *T) bool { return c.p.CompareAndSwap(old, nil) }
-
-// openCount counts open connections.
-type openCount struct{ n atomic.Int64 }
-
-func (o *openCount) add(n int64) { o.n.Add(n) }
-func (o *openCount) get() int    { return int(o.n.Load()) }

@@ -55,6 +55,16 @@ type job struct {
 // beginJob waits for the vault's turn. Locking ends the job's context, also
 // while it waits: what was asked for before a lock doesn't undo it.
 func (v *vault) beginJob(ctx context.Context) (_ context.Context, done func(), err error) {
+	return v.beginWith(ctx, v.job.take)
+}
+
+// beginFirst is beginJob for what the daemon does unasked, which goes before all
+// that clients ask for: it is how revocation is noticed.
+func (v *vault) beginFirst(ctx context.Context) (_ context.Context, done func(), err error) {
+	return v.beginWith(ctx, v.job.takeFirst)
+}
+
+func (v *vault) beginWith(ctx context.Context, take func(context.Context) error) (_ context.Context, done func(), err error) {
 	asked := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	j := &job{stop: cancel, ended: make(chan struct{})}
@@ -68,7 +78,7 @@ func (v *vault) beginJob(ctx context.Context) (_ context.Context, done func(), e
 		v.mu.Unlock()
 		close(j.ended)
 	}
-	if err := v.job.take(ctx); err != nil {
+	if err := take(ctx); err != nil {
 		end()
 		if asked.Err() == nil {
 			err = control.Errorf(control.CodeLocked, "Unlock it: vigilctl unlock --vault "+v.name, "vault %q was locked meanwhile", v.name)

@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -200,25 +201,72 @@ func (j *job) read(f opener.File, limit int) (b *guard.Buffer, n int, err error)
 	if err != nil {
 		return nil, 0, err
 	}
-	defer in.Close()
+	defer func() {
+		if !errors.Is(err, errLate) {
+			in.Close()
+		}
+	}()
 	if b, err = j.slab.Alloc(limit + 1); err != nil {
 		return nil, 0, err
 	}
-	for n <= limit {
-		m, err := in.Read(b.Bytes()[n:])
+	n, err = inTime(func() (int, error) { return readTo(in, b.Bytes()) })
+	if errors.Is(err, errLate) {
+		return nil, 0, err // b is being read into
+	}
+	if err != nil {
+		b.Free()
+		return nil, 0, err
+	}
+	return b, n, nil
+}
+
+// readTo reads in to its end, which must come before that of buf.
+func readTo(in *os.File, buf []byte) (n int, err error) {
+	for n < len(buf) {
+		m, err := in.Read(buf[n:])
 		n += m
 		if errors.Is(err, io.EOF) {
-			return b, n, nil
+			return n, nil
 		}
 		if err != nil {
-			b.Free()
-			return nil, 0, fmt.Errorf("read handed-over file: %w", err)
+			return 0, fmt.Errorf("read handed-over file: %w", err)
 		}
 	}
-	b.Free()
-	return nil, 0, &opener.Error{
-		Kind: opener.BadInput, Message: fmt.Sprintf("the input has more than %d bytes", limit),
+	return 0, &opener.Error{
+		Kind: opener.BadInput, Message: fmt.Sprintf("the input has more than %d bytes", len(buf)-1),
 		Next: "Check that it is the right file.",
+	}
+}
+
+// handedTimeout is how long what was handed over may take to be read or written:
+// the vault waits meanwhile, and whoever made it may never write, or never read.
+const handedTimeout = 10 * time.Second
+
+// errLate reports a handed-over file that took longer.
+var errLate = &opener.Error{
+	Kind: opener.BadInput, Message: fmt.Sprintf("an input or output of the command was not done with within %v", handedTimeout),
+	Next: "Nothing was changed. Have it written to a file first, or see why the program at its other end waits.",
+}
+
+// inTime does what depends on a handed-over file. When it is late it goes on, in a
+// process that is about to end, and the error is errLate.
+func inTime(do func() (int, error)) (int, error) {
+	type result struct {
+		n   int
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		n, err := do()
+		done <- result{n, err}
+	}()
+	timer := time.NewTimer(handedTimeout)
+	defer timer.Stop()
+	select {
+	case r := <-done:
+		return r.n, r.err
+	case <-timer.C:
+		return 0, errLate
 	}
 }
 

@@ -126,7 +126,11 @@ func writeTo(to opener.File, text []byte) error {
 	if err != nil {
 		return err
 	}
-	if _, err := out.Write(text); err != nil {
+	_, err = inTime(func() (int, error) { return out.Write(text) })
+	if errors.Is(err, errLate) {
+		return err
+	}
+	if err != nil {
 		return errors.Join(fmt.Errorf("write exported key: %w", err), out.Close())
 	}
 	if err := out.Close(); err != nil {
