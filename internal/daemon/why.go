@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -10,20 +11,24 @@ import (
 	"vigil/internal/unixsock"
 )
 
-// maxRefusals is how many refusals `vigilctl why` can show.
-const maxRefusals = 100
+const (
+	// maxRefusals is how many refusals of clients `vigilctl why` can show, and
+	// maxOwn how many of what the daemon did unasked or for vigilctl.
+	maxRefusals = 100
+	maxOwn      = 50
+)
 
-// refusals is a ring of the newest refusals. They hold no secrets and are kept
-// in memory only.
+// refusals are the newest refusals. They hold no secrets and are kept in memory
+// only. Where there are too many, the process that has the most loses its oldest:
+// who is refused all the time hides nobody else's.
 type refusals struct {
 	log *slog.Logger // nil: whoever wants to know asks
 
 	mu   sync.Mutex
-	ring []control.Refusal
-	next int
+	list []control.Refusal // the oldest first
 }
 
-func newRefusals() *refusals { return &refusals{ring: make([]control.Refusal, 0, maxRefusals)} }
+func newRefusals() *refusals { return &refusals{} }
 
 func (r *refusals) note(e control.Refusal) {
 	if e.Time.IsZero() {
@@ -34,12 +39,26 @@ func (r *refusals) note(e control.Refusal) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.ring) < maxRefusals {
-		r.ring = append(r.ring, e)
-		return
+	r.list = append(r.list, e)
+	of := map[int]int{} // by process; 0: the daemon itself
+	most := e.PID
+	for _, e := range r.list {
+		if of[e.PID]++; e.PID != 0 && of[e.PID] > of[most] {
+			most = e.PID
+		}
 	}
-	r.ring[r.next] = e
-	r.next = (r.next + 1) % maxRefusals
+	if of[0] > maxOwn {
+		r.dropOldest(0)
+	}
+	if len(r.list)-of[0] > maxRefusals {
+		r.dropOldest(most)
+	}
+}
+
+// dropOldest drops the oldest refusal of a process.
+func (r *refusals) dropOldest(pid int) {
+	i := slices.IndexFunc(r.list, func(e control.Refusal) bool { return e.PID == pid })
+	r.list = slices.Delete(r.list, i, i+1)
 }
 
 // Refuse notes what the agent refused; it makes refusals an sshagent.Refusals.
@@ -59,18 +78,16 @@ func (r *refusals) foreign(e *unixsock.ForeignPeerError) {
 func (r *refusals) newest(limit int) []control.Refusal {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if limit <= 0 || limit > len(r.ring) {
-		limit = len(r.ring)
+	if limit <= 0 || limit > len(r.list) {
+		limit = len(r.list)
 	}
-	out := make([]control.Refusal, 0, limit)
-	for i := range limit {
-		out = append(out, r.ring[(r.next-1-i+2*len(r.ring))%len(r.ring)])
-	}
+	out := slices.Clone(r.list[len(r.list)-limit:])
+	slices.Reverse(out)
 	return out
 }
 
 func (r *refusals) count() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.ring)
+	return len(r.list)
 }
