@@ -48,7 +48,13 @@ func NewDir(t testing.TB) string {
 // test has failed then.
 func (h *Home) Start() {
 	h.Helper()
-	a, err := StartVigild(h.Dir, Binary(h, "vigild"), h.Env...)
+	h.StartAs(Binary(h, "vigild"))
+}
+
+// StartAs is Start by a command that becomes vigild.
+func (h *Home) StartAs(command string) {
+	h.Helper()
+	a, err := StartVigild(h.Dir, command, h.Env...)
 	if err != nil {
 		h.Fatal(err)
 	}
