@@ -329,6 +329,7 @@ func TestMain(m *testing.M) {
 // runFakeDaemon is the main function of the fake vigild.
 func runFakeDaemon() error {
 	ready := flag.Int("ready-fd", -1, "")
+	flag.String("log-file", "", "")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()

@@ -38,6 +38,10 @@ import (
 // ssh-add's messages on their way to the keeper. It grows while many arrive.
 const frontMemory = 64 << 10
 
+// maxVaults is how many vaults may be begun: one that couldn't be made is known
+// by its name until the daemon ends, and asking costs nothing.
+const maxVaults = 256
+
 // Options are what a daemon works with.
 type Options struct {
 	Paths paths.Paths
@@ -246,6 +250,10 @@ func (d *Daemon) findOrAdd(name string) (*vault, error) {
 		if v.name == name {
 			return v, nil
 		}
+	}
+	if len(d.vaults) >= maxVaults {
+		return nil, control.Errorf(control.CodeRefused, "Restart the daemon (`vigilctl down`, `vigilctl up`): vaults that were not made in the end count no more then.",
+			"vigild knows %d vaults already, the most it takes", len(d.vaults))
 	}
 	v := newVault(d, config.Vault{Name: name, VaultConfig: config.Defaults(d.o.Paths, name)})
 	d.vaults = append(d.vaults, v)

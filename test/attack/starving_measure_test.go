@@ -23,10 +23,10 @@ type measured struct {
 }
 
 // TestMeasureFloods prints the table of docs/performance.md, "Under attack". It
-// asserts nothing, and runs only when VIGIL_MEASURE is set.
+// asserts nothing, and runs only when MEASURE_FLOODS is set.
 func TestMeasureFloods(t *testing.T) {
-	if os.Getenv("VIGIL_MEASURE") == "" {
-		t.Skip("set VIGIL_MEASURE=1 to measure")
+	if os.Getenv("MEASURE_FLOODS") == "" {
+		t.Skip("set MEASURE_FLOODS=1 to measure")
 	}
 	body := bytes.Repeat([]byte{1}, agentproto.MaxMessage-2)
 	var rows []string
