@@ -204,7 +204,7 @@ func (d *Daemon) serveAgent(ctx context.Context, l *unixsock.Listener) error {
 		}
 		conn := agentConn{stream, d.crowd.Enter(stream, peer.PID)}
 		d.conns.Go(func() {
-			defer d.memory.ended()
+			defer d.memory.connectionEnded()
 			defer conn.guest.Leave()
 			if err := d.agent.Serve(ctx, conn, sshagent.Peer{PID: peer.PID, UID: int(peer.UID)}); err != nil {
 				d.log.Info("agent connection ended", "pid", peer.PID, "err", err)

@@ -2,76 +2,53 @@ package daemon
 
 import (
 	"runtime/debug"
-	"runtime/metrics"
 	"sync"
 	"time"
 )
 
 const (
-	// tidyAfter is how long after a connection's end memory is looked at: one look
-	// for all that end meanwhile.
+	// manyEnded is how many connections must have ended until memory is given back:
+	// fewer can't have cost much, and finding out what is free costs some time.
+	manyEnded = 64
+	// tidyAfter is how long after that it's done: once for all that end meanwhile.
 	tidyAfter = 2 * time.Second
-	// spareMemory is how many bytes more than after the last look the front may
-	// keep without giving them back: a few large messages are none.
-	spareMemory = 16 << 20
 )
 
-// thrift gives memory back to the system when connections that cost much have
-// ended. Go's runtime keeps it for minutes otherwise, as it collects garbage when
-// more is asked for.
+// thrift gives memory back to the system when many connections have ended. Go's
+// runtime would keep it: it collects garbage when more is asked for.
 type thrift struct {
 	mu     sync.Mutex // guards what follows
+	ended  int        // connections, since memory was given back
 	timer  *time.Timer
-	due    bool
 	closed bool
-	kept   uint64 // bytes, after the last look
 
-	looking sync.WaitGroup
+	giving sync.WaitGroup
 }
 
-// ended notes that a connection has.
-func (t *thrift) ended() {
+// connectionEnded counts one.
+func (t *thrift) connectionEnded() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.due || t.closed {
+	if t.ended++; t.ended != manyEnded || t.closed {
 		return
 	}
-	t.due = true
-	t.looking.Add(1)
+	t.giving.Add(1)
 	t.timer = time.AfterFunc(tidyAfter, func() {
-		defer t.looking.Done()
-		t.look()
+		defer t.giving.Done()
+		t.mu.Lock()
+		t.ended = 0
+		t.mu.Unlock()
+		debug.FreeOSMemory()
 	})
 }
 
-func (t *thrift) look() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.due = false
-	if t.closed {
-		return
-	}
-	now := held()
-	if now > t.kept+spareMemory {
-		debug.FreeOSMemory()
-		now = held()
-	}
-	t.kept = now
-}
-
+// close waits until nothing is under way.
 func (t *thrift) close() {
 	t.mu.Lock()
 	t.closed = true
-	if t.due && t.timer.Stop() {
-		t.looking.Done()
+	if t.timer != nil && t.timer.Stop() {
+		t.giving.Done()
 	}
 	t.mu.Unlock()
-	t.looking.Wait()
-}
-
-// held is what the runtime holds of the system's memory, in bytes.
-func held() uint64 {
-	s := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
-	metrics.Read(s)
-	return s[0].Value.Uint64() - s[1].Value.Uint64()
+	t.giving.Wait()
 }

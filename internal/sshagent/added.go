@@ -50,7 +50,7 @@ func (s *session) add(ctx context.Context, body *guard.Buffer, constrained bool)
 // the refusal is about.
 func (a *Agent) newAdded(k Added) (*identity, error) {
 	id := newIdentity(slices.Clone(k.Blob))
-	id.comment, id.handle, id.signer = k.Comment, k.Key, a.o.Keeper
+	id.comment, id.handle, id.signer, id.signing = k.Comment, k.Key, a.o.Keeper, a.addedSigning
 	c := k.Constraints
 	id.to, id.confirm = agentproto.CloneDestinations(c.To), c.Confirm
 	id.toBytes = len(agentproto.AppendDestinations(nil, c.To))

@@ -3,6 +3,7 @@ package sshagent
 import (
 	"context"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -44,7 +45,8 @@ type Agent struct {
 	guessing fair
 	failures int // failed unlocks in a row; guarded by guessing
 	// asking is held by whose question stands: one is shown at a time.
-	asking fair
+	asking       fair
+	addedSigning *fair // as identity.signing
 
 	ctx    context.Context // ends at Close
 	cancel context.CancelFunc
@@ -56,8 +58,10 @@ type Agent struct {
 	added  []*identity
 	epoch  int // counts ForgetAdded
 	vaults map[string][]*identity
-	order  []string
-	timer  *time.Timer
+	// signing is that of each vault's identities, see there.
+	signing map[string]*fair
+	order   []string
+	timer   *time.Timer
 	// standing are the questions that stand or wait to be shown.
 	standing map[*standing]struct{}
 }
@@ -71,6 +75,7 @@ type identity struct {
 	vault       string // empty for an added key
 	handle      uint64
 	signer      Signer // nil when locked or unusable
+	signing     *fair  // held while its keeper signs
 	refusal     string // why it is unusable, when unlocking would not help
 	to          []agentproto.Destination
 	toBytes     int // of to as it came; of an added key
@@ -93,12 +98,14 @@ func New(o Options) *Agent {
 		secret:   newIntake(MaxSecretBodies * agentproto.MaxMessage),
 		guessing: fair{each: maxWaiting, all: maxAllWaiting},
 		asking:   fair{each: maxWaiting, all: maxAllWaiting},
+		signing:  make(map[string]*fair),
 		standing: make(map[*standing]struct{}),
 		vaults:   make(map[string][]*identity),
 		verbose:  o.Log.Enabled(context.Background(), slog.LevelDebug),
 		order:    slices.Clone(o.Vaults),
 	}
 	a.scratch.New = func() any { return newScratch() }
+	a.addedSigning = newSigning()
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	a.timer = time.AfterFunc(time.Hour, a.sweepOnTimer)
 	a.timer.Stop()
@@ -117,6 +124,9 @@ func (a *Agent) Close() {
 	a.work.Wait()
 }
 
+// newSigning lets a keeper have as much to sign as it can do at once.
+func newSigning() *fair { return &fair{atOnce: max(minSigning, runtime.NumCPU())} }
+
 // SetVault makes keys the keys of a vault, in this order, in place of those it
 // had. It keeps what keys point to; the caller changes nothing in it afterwards.
 func (a *Agent) SetVault(name string, keys []VaultKey) {
@@ -132,6 +142,12 @@ func (a *Agent) SetVault(name string, keys []VaultKey) {
 	defer a.mu.Unlock()
 	if !slices.Contains(a.order, name) {
 		a.order = append(a.order, name)
+	}
+	if a.signing[name] == nil {
+		a.signing[name] = newSigning()
+	}
+	for _, id := range ids {
+		id.signing = a.signing[name]
 	}
 	a.vaults[name] = ids
 	a.publish()

@@ -10,14 +10,15 @@ import (
 // errQueue refuses a peer that has as much waiting as it may.
 var errQueue = errors.New("too many requests of this program are waiting already")
 
-// fair lets one job of a kind run at a time. Peers, told apart by process, take
-// turns: who asks for much waits for itself. A forwarded agent's clients are one
-// process here, that of ssh.
+// fair lets one job of a kind run at a time, or a few. Peers, told apart by
+// process, take turns: who asks for much waits for itself. A forwarded agent's
+// clients are one process here, that of ssh.
 type fair struct {
+	atOnce    int // 0: one
 	each, all int // how many jobs of a peer may wait, and in all; 0: any number
 
 	mu      sync.Mutex // guards what follows
-	taken   bool
+	running int
 	lines   []*line // of the peers that wait, whose turn is next first
 	waiting int
 }
@@ -49,8 +50,8 @@ func (f *fair) take(ctx context.Context, pid int) error {
 func (f *fair) enter(pid int) (<-chan struct{}, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.taken {
-		f.taken = true
+	if f.running < max(f.atOnce, 1) {
+		f.running++
 		return nil, nil
 	}
 	i := f.find(pid)
@@ -96,7 +97,7 @@ func (f *fair) give() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.lines) == 0 {
-		f.taken = false
+		f.running--
 		return
 	}
 	l := f.lines[0]

@@ -41,7 +41,7 @@ func TestProcessesTakeTurns(t *testing.T) {
 		if got := fmt.Sprint(order); got != "[1 2 3 1]" {
 			t.Errorf("turns went to %s", got)
 		}
-		if f.taken || f.waiting != 0 || len(f.lines) != 0 {
+		if f.running != 0 || f.waiting != 0 || len(f.lines) != 0 {
 			t.Errorf("left over: %+v", f)
 		}
 	})

@@ -39,6 +39,10 @@ func (s *session) sign(ctx context.Context, body, out []byte) []byte {
 		}
 		return s.refuse(out, "sign", id, err)
 	}
+	if err := id.signing.take(ctx, s.peer.PID); err != nil {
+		return s.refuse(out, "sign", id, err)
+	}
+	defer id.signing.give()
 	frame, err := signWith(ctx, id, q, out)
 	if errors.Is(err, ErrNoKey) {
 		// The key may have been added again meanwhile, and have a new handle.

@@ -51,6 +51,10 @@ const (
 	// are refused: nobody answers so many.
 	maxWaiting    = 8
 	maxAllWaiting = 64
+	// minSigning is how many signatures a keeper is asked for at once where there
+	// are fewer processors: as many as keep its workers busy. Of the processes that
+	// have more to be signed each has its turn.
+	minSigning = 4
 	// ownPID is whom the agent's own changes are done for, where processes take turns.
 	ownPID = -1
 
