@@ -34,7 +34,7 @@ To add a key for this session only, use ssh-add.`,
 				return control.Errorf(control.CodeUsage, "Give one of them as a file.", "standard input can't be both the key and its passphrase")
 			}
 			if certificate != "" {
-				f, err := os.Open(certificate)
+				f, err := a.openFile(certificate)
 				if err != nil {
 					return control.Errorf(control.CodeFailed, "", "read the certificate: %v", err)
 				}
@@ -95,20 +95,9 @@ func (a *app) addKey(ctx context.Context, path string, req control.AddRequest, p
 
 // openKeyFile opens a private key file, unread.
 func (a *app) openKeyFile(path string) (*os.File, error) {
-	if path == "-" {
-		return duplicate(int(a.stdin.Fd()), "standard input")
-	}
-	f, err := os.Open(path)
+	f, err := a.openFile(path)
 	if err != nil {
-		return nil, control.Errorf(control.CodeFailed, "", "read the key file: %v", err)
-	}
-	info, err := f.Stat()
-	if err == nil && info.IsDir() {
-		err = control.Errorf(control.CodeFailed, "Name a private key file.", "%s is a folder", path)
-	}
-	if err != nil {
-		_ = f.Close()
-		return nil, err
+		return nil, control.Errorf(control.CodeFailed, "Name a private key file.", "read the key file: %v", err)
 	}
 	return f, nil
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -103,7 +102,7 @@ func (a *app) fillEdit(cmd *cobra.Command, req *control.EditRequest, f *editFlag
 		req.Destinations = &destinations
 	}
 	if f.certificate != "" {
-		file, err := os.Open(f.certificate)
+		file, err := a.openFile(f.certificate)
 		if err != nil {
 			return control.Errorf(control.CodeFailed, "", "read the certificate: %v", err)
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vigil/internal/control"
+	"vigil/internal/durable"
 )
 
 // maxRequest is the longest request of an identity that is read, in bytes.
@@ -182,21 +183,15 @@ too. An owner can also let others in and shut them out.`,
 
 // readText reads a request from a file or standard input.
 func (a *app) readText(path string) (string, error) {
-	in := a.stdin
-	if path != "-" {
-		f, err := os.Open(path)
-		if err != nil {
-			return "", control.Errorf(control.CodeUsage, "", "read the request: %v", err)
-		}
-		defer f.Close()
-		in = f
+	const next = "Name the file with the request."
+	f, err := a.openFile(path)
+	if err != nil {
+		return "", control.Errorf(control.CodeUsage, next, "read the request: %v", err)
 	}
-	text, err := io.ReadAll(io.LimitReader(in, maxRequest+1))
-	switch {
-	case err != nil:
-		return "", control.Errorf(control.CodeFailed, "", "read the request: %v", err)
-	case len(text) > maxRequest:
-		return "", control.Errorf(control.CodeUsage, "Name the file with the request.", "%s is longer than a request", path)
+	defer f.Close()
+	text, err := durable.Read(f, maxRequest)
+	if err != nil {
+		return "", control.Errorf(control.CodeUsage, next, "read the request: %v", err)
 	}
 	return string(text), nil
 }

@@ -27,7 +27,7 @@ func TestAdd(t *testing.T) {
 	b.fails(4, "wrong or missing", "add", locked, "--key-passphrase-file", b.file("kp", "nope"))
 	b.ok("add", locked, "--key-passphrase-file", b.file("kp", "let me in\n"))
 	b.fails(1, "no such file", "add", "/nonexistent/key")
-	b.fails(1, "is a folder", "add", b.home)
+	b.fails(1, "not a regular file", "add", b.home)
 	b.fails(1, "not a private key", "add", b.file("text", "hello"))
 }
 

@@ -2,21 +2,25 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha1" //nolint:gosec // known_hosts hashes names with it (sshd(8))
 	"encoding/base64"
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"vigil/internal/control"
+	"vigil/internal/durable"
 	"vigil/internal/pubkey"
 )
 
 // maxKnownHostsLine is the longest line of known_hosts that is looked at, in bytes.
 const maxKnownHostsLine = 256 << 10
+
+// maxKnownHosts is the largest known_hosts file that is read, in bytes: a million hosts.
+const maxKnownHosts = 128 << 20
 
 // knownHost is one line of a known_hosts file (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT).
 type knownHost struct {
@@ -37,21 +41,25 @@ func (a *app) knownHosts(files []string) ([]knownHost, error) {
 	}
 	var hosts []knownHost
 	for _, path := range files {
-		f, err := os.Open(path)
+		f, err := a.openFile(path)
 		if optional && errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return nil, control.Errorf(control.CodeFailed, "", "read known hosts: %v", err)
 		}
-		lines := bufio.NewScanner(f)
+		text, err := durable.Read(f, maxKnownHosts)
+		_ = f.Close()
+		if err != nil {
+			return nil, control.Errorf(control.CodeFailed, "", "read known hosts: %v", err)
+		}
+		lines := bufio.NewScanner(bytes.NewReader(text))
 		lines.Buffer(nil, maxKnownHostsLine)
 		for lines.Scan() {
 			if h, ok := parseKnownHost(lines.Text()); ok {
 				hosts = append(hosts, h)
 			}
 		}
-		_ = f.Close()
 		if err := lines.Err(); err != nil {
 			return nil, control.Errorf(control.CodeFailed, "", "read known hosts %s: %v", path, err)
 		}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"vigil/internal/durable"
 	"vigil/internal/guard"
 )
 
@@ -59,7 +60,7 @@ func findKeyFiles(dir string) []keyFile {
 
 // inspectKeyFile reports whether a file is a private key, and without a passphrase.
 func inspectKeyFile(path string) (plaintext, ok bool) {
-	f, err := os.Open(path)
+	f, err := durable.OpenRegular(path)
 	if err != nil {
 		return false, false
 	}

@@ -207,7 +207,7 @@ As a git merge driver, for repositories where "merge=union" isn't enough:
 		Example: `  vigilctl vault merge laptop.jsonl desktop.jsonl --output vault.jsonl`,
 		Args:    cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			merged, err := mergeFiles(args)
+			merged, err := a.mergeFiles(args)
 			if err != nil {
 				return err
 			}
@@ -237,7 +237,7 @@ merge by union, which does the same for good files and needs no driver.`,
 		Hidden:  true,
 		Args:    cobra.ExactArgs(3),
 		RunE: func(_ *cobra.Command, args []string) error {
-			merged, err := mergeFiles(args[1:])
+			merged, err := a.mergeFiles(args[1:])
 			if err != nil {
 				return err
 			}
@@ -248,12 +248,12 @@ merge by union, which does the same for good files and needs no driver.`,
 
 // mergeFiles returns the union of vault files. One with lines that can't be
 // read is refused: merged, they would seem to be good.
-func mergeFiles(paths []string) ([]byte, error) {
+func (a *app) mergeFiles(paths []string) ([]byte, error) {
 	var merged *vaultfile.File
 	for _, path := range paths {
-		data, err := os.ReadFile(path)
+		data, err := a.readVaultFile(path)
 		if err != nil {
-			return nil, err
+			return nil, control.Errorf(control.CodeFailed, "Nothing was written.", "merge %s: %v", path, err)
 		}
 		f, err := vaultfile.Parse(data, id.Vault{})
 		if err == nil && len(f.Damaged()) > 0 {
@@ -268,6 +268,15 @@ func mergeFiles(paths []string) ([]byte, error) {
 		merged = f
 	}
 	return merged.EncodeAll(), nil
+}
+
+func (a *app) readVaultFile(path string) ([]byte, error) {
+	f, err := a.openFile(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return durable.Read(f, vaultfile.MaxFile)
 }
 
 func (a *app) keyringCommand() *cobra.Command {

@@ -3,15 +3,15 @@ package config
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/BurntSushi/toml"
+
+	"vigil/internal/durable"
 )
 
 // MaxFile is the largest configuration file, in bytes.
@@ -26,20 +26,12 @@ type file struct {
 
 // read reads the file called name; one that isn't there is empty.
 func read(name string) (*file, error) {
-	f, err := os.Open(name)
+	text, err := durable.ReadFile(name, MaxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &file{name: name}, nil
 	}
 	if err != nil {
 		return nil, &Error{File: name, Err: cause(err)}
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
-	if err != nil {
-		return nil, &Error{File: name, Err: cause(err)}
-	}
-	if len(text) > MaxFile {
-		return nil, &Error{File: name, Err: fmt.Errorf("larger than %d bytes", MaxFile)}
 	}
 	return &file{name: name, text: string(text)}, nil
 }

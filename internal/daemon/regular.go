@@ -8,16 +8,11 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// readVaultFile reads a vault file, or a copy of one. What is larger than a vault
-// file may be is cut right behind that, so that parsing it says so.
-func readVaultFile(path string) ([]byte, error) {
-	f, err := durable.OpenRegular(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return durable.ReadUpTo(f, vaultfile.MaxFile)
-}
+// readVaultFile reads a vault file, or a copy of one.
+func readVaultFile(path string) ([]byte, error) { return durable.ReadFile(path, vaultfile.MaxFile) }
+
+// A vault file that may be read may be written: durable.Update reads it, too.
+const _ = uint(durable.MaxFile - vaultfile.MaxFile)
 
 // readVaultHeader reads as much of a vault file as its first line has, and tells
 // whether that is all of it.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"vigil/internal/agentproto"
@@ -46,7 +47,8 @@ type vault struct {
 
 	unfinishedKEK uint64 // the KEK whose rotation the last refresh found unfinished; by who has the job turn
 
-	fileErr error // why the vault file can't be used, as it was said last
+	fileErr error          // why the vault file can't be used, as it was said last
+	copies  *control.Error // why conflict copies can't be taken in, likewise
 }
 
 // openVault is an unlocked vault. What it holds of the keyring and the items is
@@ -159,7 +161,7 @@ func (v *vault) readOpened(before *vaultfile.File, file *os.File, openErr error)
 	if openErr != nil {
 		return nil, v.readError(openErr)
 	}
-	data, err := durable.ReadUpTo(file, vaultfile.MaxFile)
+	data, err := durable.Read(file, vaultfile.MaxFile)
 	if err != nil {
 		return nil, v.readError(err)
 	}
@@ -204,7 +206,11 @@ func (v *vault) readError(err error) *control.Error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return control.Errorf(control.CodeNotFound, "Make one: vigilctl up (or vigilctl init).", "vault %q has no file at %s", v.name, v.cfg.Path)
 	}
-	return control.Errorf(control.CodeFailed, "Nothing was changed. Check the file's owner and permissions.", "read vault %q: %v", v.name, err)
+	next := "Nothing was changed. Check the file's owner and permissions."
+	if errors.Is(err, durable.ErrNotAFile) || errors.Is(err, durable.ErrTooLarge) || errors.Is(err, syscall.ELOOP) {
+		next = "Nothing was changed. Put back a good copy of " + v.cfg.Path + ": earlier ones are in .history/ beside it."
+	}
+	return control.Errorf(control.CodeFailed, next, "read vault %q: %v", v.name, err)
 }
 
 func fileError(v *vault, err error) *control.Error {

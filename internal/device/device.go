@@ -18,7 +18,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"syscall"
 	"time"
 
 	"github.com/zalando/go-keyring"
@@ -125,7 +124,7 @@ func (d *Device) Where(ctx context.Context) (string, error) {
 func (d *Device) path() string { return filepath.Join(d.dir, fileName) }
 
 func (d *Device) read(ctx context.Context, key []byte) (where string, err error) {
-	f, err := os.OpenFile(d.path(), os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+	f, err := durable.OpenOwn(d.path())
 	if err == nil {
 		defer f.Close()
 		return InFile, readFile(f, key)
@@ -157,7 +156,7 @@ func readFile(f *os.File, key []byte) error {
 	if err != nil {
 		return fmt.Errorf("read device key: %w", err)
 	}
-	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 || info.Size() != int64(len(key)) {
+	if info.Mode().Perm()&0o077 != 0 || info.Size() != int64(len(key)) {
 		return fmt.Errorf("read device key %s: not a file of %d bytes that only its owner can read", f.Name(), len(key))
 	}
 	if _, err := f.ReadAt(key, 0); err != nil {

@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"bufio"
 	"errors"
 	"io/fs"
 	"net"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"vigil/internal/checkup"
+	"vigil/internal/durable"
 	"vigil/internal/paths"
 	"vigil/internal/unixsock"
 )
@@ -141,17 +141,19 @@ func (p Place) knownAgents() map[string]string {
 	return agents
 }
 
+// maxSSHConfig is the largest ssh configuration that is looked at, in bytes.
+const maxSSHConfig = 1 << 20
+
 // identityAgents are the lines of an ssh configuration that name an agent other
 // than ours, with their numbers. Files that it includes aren't read.
 func identityAgents(path, ours string) (lines []string) {
-	f, err := os.Open(path)
+	text, err := durable.ReadFile(path, maxSSHConfig)
 	if err != nil {
 		return nil
 	}
-	defer f.Close()
-	s := bufio.NewScanner(f)
-	for s.Scan() {
-		word, value, _ := strings.Cut(strings.TrimSpace(s.Text()), " ")
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		word, value, _ := strings.Cut(line, " ")
 		if key, rest, ok := strings.Cut(word, "="); ok {
 			word, value = key, rest
 		}
@@ -159,7 +161,7 @@ func identityAgents(path, ours string) (lines []string) {
 		if !strings.EqualFold(word, "IdentityAgent") || value == authSock || value == "$"+authSock || same(value, ours) {
 			continue
 		}
-		lines = append(lines, strings.TrimSpace(s.Text()))
+		lines = append(lines, line)
 	}
 	return lines
 }

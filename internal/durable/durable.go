@@ -109,19 +109,17 @@ func MkdirAll(dir string, mode fs.FileMode) error { return mkdirAll(direct, dir,
 // is no file) and replaces the file with what change returns, all under the
 // lock file path+".lock", so that updates by several processes follow one
 // another. An error of change is returned as it is and nothing is written; so
-// is a returned nil slice without an error.
+// is a returned nil slice without an error. What is no regular file of at most
+// MaxFile bytes is left alone, and wraps ErrNotAFile or ErrTooLarge.
 func Update(ctx context.Context, path string, opts Options, change func(old []byte) ([]byte, error)) error {
 	lock, err := AcquireLock(ctx, path+".lock")
 	if err != nil {
 		return err
 	}
 	defer lock.Release()
-	old, err := os.ReadFile(path)
+	old, err := ReadFile(path, MaxFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
-	}
-	if err == nil && old == nil {
-		old = []byte{}
 	}
 	data, err := change(old)
 	if err != nil || data == nil {
@@ -194,13 +192,13 @@ func same(path string, info fs.FileInfo, data []byte) bool {
 	if info.Size() != int64(len(data)) {
 		return false
 	}
-	old, err := os.ReadFile(path)
+	old, err := ReadFile(path, int64(len(data)))
 	return err == nil && string(old) == string(data)
 }
 
 // resync makes sure that a file that needs no change is on the disk.
 func resync(t trace, path, target string, mode fs.FileMode) error {
-	f, err := os.Open(target)
+	f, err := OpenRegular(target)
 	if err != nil {
 		return &WriteError{Path: path, Step: "open", Err: err}
 	}
@@ -283,7 +281,7 @@ func resolve(path string) (string, fs.FileInfo, error) {
 			return "", nil, &WriteError{Path: path, Step: "stat", Err: err}
 		}
 		if !info.Mode().IsRegular() {
-			return "", nil, &WriteError{Path: path, Step: "stat", Err: errors.New("not a regular file")}
+			return "", nil, &WriteError{Path: path, Step: "stat", Err: ErrNotAFile}
 		}
 		return target, info, nil
 	case !errors.Is(err, fs.ErrNotExist):
@@ -300,7 +298,7 @@ func resolve(path string) (string, fs.FileInfo, error) {
 // the rename itself, so there that counts as done.
 func (t trace) syncDir(path, dir string) error {
 	return t.do(path, "fsync folder", func() error {
-		d, err := os.Open(dir)
+		d, err := openFolder(dir)
 		if err != nil {
 			return err
 		}

@@ -22,8 +22,6 @@ const (
 	// on which nothing was replaced don't count, so a clock that jumps ahead
 	// takes no history away.
 	KeepDays = 30
-	// MaxGeneration is the largest generation that ReadGeneration reads, in bytes.
-	MaxGeneration = 1 << 30
 )
 
 // stamp is a generation's name after "NAME.": when its content was replaced,
@@ -79,10 +77,10 @@ func ReadGeneration(path, name string) ([]byte, error) {
 		return nil, err
 	}
 	i := slices.IndexFunc(list, func(g Generation) bool { return g.Name == name })
-	if i < 0 || list[i].Size > MaxGeneration {
+	if i < 0 {
 		return nil, fmt.Errorf("read history of %q: %w", path, ErrGeneration)
 	}
-	data, err := os.ReadFile(filepath.Join(historyDir(path), name))
+	data, err := ReadFile(filepath.Join(historyDir(path), name), MaxFile)
 	if err != nil {
 		return nil, fmt.Errorf("read history of %q: %w", path, err)
 	}
@@ -139,11 +137,11 @@ func kept(dir string, newest Generation, target string) bool {
 	if os.SameFile(a, b) {
 		return true
 	}
-	x, err := os.ReadFile(name)
+	x, err := ReadFile(name, MaxFile)
 	if err != nil {
 		return false
 	}
-	y, err := os.ReadFile(target)
+	y, err := ReadFile(target, MaxFile)
 	return err == nil && bytes.Equal(x, y)
 }
 
@@ -160,7 +158,7 @@ func linkless(err error) bool {
 
 // copyTo makes a generation by content, whole or not at all.
 func copyTo(t trace, path, target, name string) error {
-	data, err := os.ReadFile(target)
+	data, err := ReadFile(target, MaxFile)
 	if err != nil {
 		return &WriteError{Path: path, Step: "read", Err: err}
 	}

@@ -55,14 +55,7 @@ func (v *Vault) Keyring() (Keyring, error) {
 
 func (v *Vault) object(prefix string, sum id.Hash) ([]byte, error) {
 	path := v.file(prefix + sum.String())
-	info, err := os.Stat(path)
-	if err == nil && info.Size() > keyring.MaxObject {
-		err = errors.New("larger than a keyring object may be")
-	}
-	var data []byte
-	if err == nil {
-		data, err = os.ReadFile(path)
-	}
+	data, err := durable.ReadFile(path, keyring.MaxObject)
 	if err == nil && id.HashOf(data) != sum {
 		err = errors.New("its content is not what was kept")
 	}

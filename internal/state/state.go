@@ -29,7 +29,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"vigil/internal/durable"
@@ -180,16 +179,13 @@ func write(file, kind string, body any) error {
 // read decodes a file of the state. No file is ErrNone, one that can't be used
 // a *CorruptError.
 func read(file, kind string, body any) error {
-	f, err := os.Open(file)
-	if errors.Is(err, fs.ErrNotExist) {
+	data, err := durable.ReadFile(file, MaxFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return ErrNone
-	}
-	if err != nil {
-		return fmt.Errorf("read device state: %w", err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
-	if err != nil {
+	case errors.Is(err, durable.ErrNotAFile), errors.Is(err, durable.ErrTooLarge):
+		return &CorruptError{File: file, Err: err}
+	case err != nil:
 		return fmt.Errorf("read device state: %w", err)
 	}
 	if err := decode(data, kind, body); err != nil {
@@ -200,9 +196,6 @@ func read(file, kind string, body any) error {
 
 // decode undoes encode, and refuses everything that encode doesn't write.
 func decode(data []byte, kind string, body any) error {
-	if len(data) > MaxFile {
-		return fmt.Errorf("larger than %d bytes", MaxFile)
-	}
 	first, rest, ok := bytes.Cut(data, []byte("\n"))
 	text, end := bytes.CutSuffix(rest, []byte("\n"))
 	if !ok || !end || bytes.IndexByte(text, '\n') >= 0 {

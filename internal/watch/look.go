@@ -8,12 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"vigil/internal/durable"
 )
 
 const (
 	// maxHashed is the largest file whose content is compared, in bytes. A
 	// larger one counts as changed with its times.
-	maxHashed = 1 << 30
+	maxHashed = durable.MaxFile
 	// racy is how old a file's times must be before an equal stamp proves
 	// equal content: the coarsest clock of a file system (FAT) ticks every 2 s.
 	racy = 2 * time.Second
@@ -110,7 +112,7 @@ func examine(path string, last file) file {
 
 // hash reads the file at path.
 func hash(path string) (sum [sha256.Size]byte, err error) {
-	r, err := os.Open(path)
+	r, err := durable.OpenRegular(path)
 	if err != nil {
 		return sum, err
 	}

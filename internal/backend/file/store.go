@@ -190,19 +190,11 @@ func (s *Store) lock(ctx context.Context) (*durable.Lock, error) {
 // read returns a file's content. It refuses what is no regular file, and
 // content beyond the limit.
 func read(path string) ([]byte, error) {
-	f, err := durable.OpenRegular(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := durable.ReadUpTo(f, backend.MaxObject)
-	if err != nil {
-		return nil, err
-	}
-	if len(data) > backend.MaxObject {
+	data, err := durable.ReadFile(path, backend.MaxObject)
+	if errors.Is(err, durable.ErrTooLarge) {
 		return nil, backend.ErrTooLarge
 	}
-	return data, nil
+	return data, err
 }
 
 func versionOf(data []byte) backend.Version {

@@ -189,15 +189,14 @@ func (k *Key) use(op string, f func(key []byte) error) error {
 
 // Refusals of a device key file.
 var (
-	errNotAFile = errors.New("not a regular file")
-	errSize     = fmt.Errorf("not %d bytes long", KeySize)
-	errMode     = errors.New("readable or writable by others")
-	errOwner    = errors.New("owned by another user")
+	errSize  = fmt.Errorf("not %d bytes long", KeySize)
+	errMode  = errors.New("readable or writable by others")
+	errOwner = errors.New("owned by another user")
 )
 
 // read fills dst, KeySize bytes, from the device key's file.
 func (k *Key) read(dst []byte) error {
-	f, err := os.OpenFile(k.Path(), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
+	f, err := durable.OpenOwn(k.Path())
 	if err != nil {
 		return err
 	}
@@ -207,8 +206,6 @@ func (k *Key) read(dst []byte) error {
 		return err
 	}
 	switch {
-	case !info.Mode().IsRegular():
-		return errNotAFile
 	case info.Mode().Perm()&0o077 != 0:
 		return errMode
 	case info.Size() != KeySize:
@@ -232,7 +229,7 @@ func (k *Key) failure(op string, err error) error {
 		e.Next = "chmod 600 " + k.Path()
 	case errors.Is(err, errOwner):
 		e.Next = "run as the user who owns the device key"
-	case errors.Is(err, errSize), errors.Is(err, errNotAFile), errors.Is(err, syscall.ELOOP):
+	case errors.Is(err, errSize), errors.Is(err, durable.ErrNotAFile), errors.Is(err, syscall.ELOOP):
 		e.Next = "restore the device key from the backup of this device"
 	default:
 		e.Kind = master.ErrUnreachable // a disk that fails may work again

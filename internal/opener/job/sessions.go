@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -34,15 +33,12 @@ func (s *sessions) path(name string) string { return filepath.Join(s.dir, filepa
 
 // Load returns a kept session, or nil.
 func (s *sessions) Load(name string) ([]byte, error) {
-	sealed, err := os.ReadFile(s.path(name))
+	sealed, err := durable.ReadFile(s.path(name), maxSession)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read kept AWS session: %w", err)
-	}
-	if len(sealed) > maxSession {
-		return nil, errors.New("read kept AWS session: too large")
 	}
 	session := make([]byte, envelope.OpenSize(sealed))
 	c := envelope.NewContext(labelSession, []byte(name))

@@ -1,0 +1,95 @@
+package architecture
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// opensFiles are the calls that open a file whatever it is: a pipe holds them up, and
+// a device never ends.
+var opensFiles = map[string][]string{
+	"os":                    {"Open", "OpenFile", "ReadFile", "OpenInRoot", "OpenRoot"},
+	"io/ioutil":             {"ReadFile"},
+	"golang.org/x/sys/unix": {"Open", "Openat", "Openat2"},
+	"syscall":               {"Open", "Openat"},
+}
+
+// mayOpen are the files that may make such a call, each with the reason.
+var mayOpen = map[string]string{
+	"ctl/daemon.go":                   "the daemon's log is written, and opened for reading and writing, which waits for nobody",
+	"ctl/export.go":                   "a folder is synced in which the command has just written",
+	"ctl/identity.go":                 "a new file is made",
+	"ctl/passphrase.go":               "a passphrase may come from a pipe that its user names; it is passed on unread",
+	"ctl/sshdir.go":                   "a folder is listed",
+	"ctl/terminal.go":                 "the terminal is no file",
+	"internal/daemon/status.go":       "the kernel's files about a process",
+	"internal/doctor/kernel_linux.go": "the kernel's files about itself",
+	"internal/unixsock/listen.go":     "a lock is opened for reading and writing, which waits for nobody, in a folder that nobody else can write to",
+	"internal/unixsock/peer_linux.go": "the kernel's files about a process",
+}
+
+// TestFilesAreOpenedInOnePlace: whoever can write to a folder of Vigil's can put a
+// pipe, a device or a file without end there. Package durable opens and reads so that
+// neither does harm; nobody else does it by themselves.
+func TestFilesAreOpenedInOnePlace(t *testing.T) {
+	used := map[string]bool{}
+	for _, tree := range []string{"agentd", "ctl", "internal"} {
+		walk(t, func(path string) {
+			name, err := filepath.Rel(root, path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.HasPrefix(name, tree+"/") || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") ||
+				strings.HasPrefix(name, "internal/durable/") || strings.HasPrefix(name, "internal/sshtest/") {
+				return
+			}
+			for _, call := range fileCalls(t, path) {
+				used[name] = true
+				if mayOpen[name] == "" {
+					t.Errorf("%s calls %s: use internal/durable, or say in mayOpen why not", name, call)
+				}
+			}
+		})
+	}
+	for name := range mayOpen {
+		if !used[name] {
+			t.Errorf("%s opens no file (any more): its reason excuses nothing", name)
+		}
+	}
+}
+
+// fileCalls lists which of opensFiles a source file names.
+func fileCalls(t *testing.T, path string) (calls []string) {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string][]string{} // by the name that the package has in the file
+	for _, spec := range file.Imports {
+		imported, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := filepath.Base(imported)
+		if spec.Name != nil {
+			name = spec.Name.Name
+		}
+		names[name] = opensFiles[imported]
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		if s, ok := n.(*ast.SelectorExpr); ok {
+			if pkg, ok := s.X.(*ast.Ident); ok && slices.Contains(names[pkg.Name], s.Sel.Name) {
+				calls = append(calls, pkg.Name+"."+s.Sel.Name)
+			}
+		}
+		return true
+	})
+	return calls
+}
