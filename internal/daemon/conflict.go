@@ -9,11 +9,16 @@ import (
 	"os"
 	"path/filepath"
 
+	"vigil/internal/control"
 	"vigil/internal/durable"
 	"vigil/internal/vaultfile"
 )
 
 func fileName(path string) string { return filepath.Base(path) }
+
+// maxToldCopies is how many conflict copies that can't be taken in are named: a sync
+// tool gone wrong may leave thousands.
+const maxToldCopies = 3
 
 // takeConflictCopies adds the lines of conflict copies to the vault file and
 // removes those copies whose every line is in it now. A copy that can't be read
@@ -25,15 +30,41 @@ func (v *vault) takeConflictCopies(ctx context.Context, o *openVault) error {
 		return err
 	}
 	var errs []error
+	more := 0
 	for _, e := range entries {
 		if !e.Type().IsRegular() || !v.isConflictCopy(e.Name()) {
 			continue
 		}
-		if err := v.takeCopy(ctx, o, filepath.Join(dir, e.Name())); err != nil {
+		err := v.takeCopy(ctx, o, filepath.Join(dir, e.Name()))
+		switch {
+		case err == nil:
+		case len(errs) < maxToldCopies:
 			errs = append(errs, err)
+		default:
+			more++
 		}
 	}
+	if more > 0 {
+		errs = append(errs, fmt.Errorf("and %d more", more))
+	}
 	return errors.Join(errs...)
+}
+
+// noteCopies says of conflict copies that can't be taken in, once and not at every
+// look, which they are and why.
+func (v *vault) noteCopies(err error) {
+	shown := control.AsError(err)
+	if shown != nil {
+		shown.Next = "Look at the copy, and remove it when nothing in it is needed. The vault goes on without it."
+	}
+	v.mu.Lock()
+	same := shown == nil || v.copies != nil && v.copies.Message == shown.Message
+	v.copies = shown
+	v.mu.Unlock()
+	if !same {
+		v.d.log.Warn("conflict copies can't be taken in", "vault", v.name, "err", err)
+		v.d.why.note(control.Refusal{What: "read", Vault: v.name, Reason: shown.Message, Next: shown.Next})
+	}
 }
 
 func (v *vault) takeCopy(ctx context.Context, o *openVault, path string) error {

@@ -98,9 +98,7 @@ func (v *vault) followFile(ctx context.Context, o *openVault) {
 		return
 	}
 	defer done()
-	if v.takeConflictCopies(ctx, o) != nil {
-		v.d.log.Warn("conflict copies can't be taken in", "vault", v.name)
-	}
+	v.noteCopies(v.takeConflictCopies(ctx, o))
 	v.noteFile(v.takeFile(ctx, o))
 }
 

@@ -105,10 +105,14 @@ func (v *vault) status(context.Context) control.VaultStatus {
 		until := time.Unix(kept.Expires, 0)
 		s.OfflineUntil, s.DeviceKey = &until, kept.Where
 	}
-	if fileErr == nil && v.open != nil {
-		fileErr = v.fileErr // the file may be good as far as its first line
+	var copies *control.Error
+	if v.open != nil {
+		copies = v.copies
+		if fileErr == nil {
+			fileErr = v.fileErr // the file may be good as far as its first line
+		}
 	}
-	if p := cmp.Or(control.AsError(fileErr), v.problem); p != nil {
+	if p := cmp.Or(control.AsError(fileErr), v.problem, copies); p != nil {
 		s.Problem, s.Next = p.Message, p.Next
 		s.State = stateFor(p.Code, v.open != nil)
 	}
