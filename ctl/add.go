@@ -48,7 +48,7 @@ To add a key for this session only, use ssh-add.`,
 			if err != nil {
 				return err
 			}
-			return a.print(reply, func(w io.Writer) { fmt.Fprintln(w, keyLine(reply.Key)) })
+			return a.print(reply, func(w io.Writer) { printf(w, "%s\n", keyLine(reply.Key)) })
 		},
 	}
 	cmd.Flags().StringVar(&req.Name, "name", "", "`NAME` of the key in the vault (without it: the file's)")
@@ -85,7 +85,7 @@ func (a *app) addKey(ctx context.Context, path string, req control.AddRequest, p
 	if path == "-" { // it has been read, and can't be read again
 		return nil, control.Errorf(control.CodeKeyPassphrase, "Give --key-passphrase-file FILE.", "the key on standard input has a passphrase")
 	}
-	prompt := fmt.Sprintf("Passphrase of %s: ", printable(path))
+	prompt := fmt.Sprintf("Passphrase of %s: ", path)
 	err = a.withPassphrase(ctx, pass, prompt, control.CodeKeyPassphrase, add)
 	if codeOf(err) == control.CodeUsage && !a.hasTerminal() {
 		return nil, control.Errorf(control.CodeKeyPassphrase, "Give --key-passphrase-file FILE or --key-passphrase-fd N.", "%s has a passphrase, and there is no terminal to ask for it", path)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
 
@@ -39,7 +38,7 @@ keep their own passphrases.`,
 				return err
 			}
 			return a.print(reply, func(w io.Writer) {
-				fmt.Fprintf(w, "vault %s: passphrase changed, KEK %d\n", printable(reply.Vault), reply.KEK)
+				printf(w, "vault %s: passphrase changed, KEK %d\n", reply.Vault, reply.KEK)
 			})
 		},
 	}
@@ -99,7 +98,7 @@ It asks for your passphrase, unlocked or not. Other identities move by themselve
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Master = args[0]
 			return sendWithPassphrase(cmd.Context(), a, pass, yourPassphrase, &req, &req.Passphrase, func(w io.Writer, reply *control.MasterSetReply) {
-				fmt.Fprintf(w, "vault %s: master key %s\n", printable(reply.Vault), printable(reply.Master))
+				printf(w, "vault %s: master key %s\n", reply.Vault, reply.Master)
 			})
 		},
 	}
@@ -141,7 +140,7 @@ It asks for your passphrase, unlocked or not.`,
 				if !reply.Copied {
 					how = "already at"
 				}
-				fmt.Fprintf(w, "vault %s: keyring %s %s\n", printable(reply.Vault), how, printable(reply.Backend))
+				printf(w, "vault %s: keyring %s %s\n", reply.Vault, how, reply.Backend)
 			})
 		},
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"path/filepath"
 	"strings"
@@ -88,13 +87,13 @@ func printChecks(w io.Writer, checks []checkup.Check) {
 		counts[c.Result]++
 		if c.Vault != about {
 			about = c.Vault
-			fmt.Fprintf(w, "vault %s:\n", printable(about))
+			printf(w, "vault %s:\n", about)
 		}
-		detail := strings.ReplaceAll(printable(c.Detail), "\n", " ")
-		fmt.Fprintf(w, "%-4s  %-*s  %s\n", c.Result, wide, c.What, detail)
+		detail := strings.ReplaceAll(c.Detail, "\n", " ")
+		printf(w, "%-4s  %-*s  %s\n", c.Result, wide, c.What, detail)
 		if c.Next != "" && c.Result != checkup.OK {
-			fmt.Fprintf(w, "%*s  → %s\n", wide+6, "", printable(c.Next))
+			printf(w, "%*s  → %s\n", wide+6, "", c.Next)
 		}
 	}
-	fmt.Fprintf(w, "%d ok, %s, %d failed\n", counts[checkup.OK], checkup.Count(counts[checkup.Warn], "warning"), counts[checkup.Fail])
+	printf(w, "%d ok, %s, %d failed\n", counts[checkup.OK], checkup.Count(counts[checkup.Warn], "warning"), counts[checkup.Fail])
 }

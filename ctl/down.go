@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 	"time"
@@ -28,17 +27,17 @@ none runs there is nothing to do, and that is no error.`,
 			reply, err := a.stop(cmd.Context())
 			var e *control.Error
 			if errors.As(err, &e) && e.Code == control.CodeNoDaemon {
-				return a.print(control.StopReply{}, func(w io.Writer) { fmt.Fprintln(w, "vigild is not running") })
+				return a.print(control.StopReply{}, func(w io.Writer) { printf(w, "vigild is not running\n") })
 			}
 			if err != nil {
 				return err
 			}
 			return a.print(reply, func(w io.Writer) {
-				fmt.Fprintf(w, "vigild (pid %d) has stopped", reply.PID)
+				printf(w, "vigild (pid %d) has stopped", reply.PID)
 				if len(reply.Locked) > 0 {
-					fmt.Fprintf(w, "; locked %s", printable(strings.Join(reply.Locked, ", ")))
+					printf(w, "; locked %s", strings.Join(reply.Locked, ", "))
 				}
-				fmt.Fprintln(w)
+				printf(w, "\n")
 			})
 		},
 	}

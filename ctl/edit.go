@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -46,7 +45,7 @@ settles it.`,
 			if req.Certificate != nil {
 				defer req.Certificate.Close()
 			}
-			return send(cmd.Context(), a, &req, func(w io.Writer, reply *control.EditReply) { fmt.Fprintln(w, keyLine(reply.Key)) })
+			return send(cmd.Context(), a, &req, func(w io.Writer, reply *control.EditReply) { printf(w, "%s\n", keyLine(reply.Key)) })
 		},
 	}
 	fs := cmd.Flags()

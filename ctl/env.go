@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"path/filepath"
 	"strings"
@@ -32,7 +31,7 @@ line can stand in a shell's start-up file; the daemon needn't run.`,
 			if err != nil {
 				return err
 			}
-			return a.print(a.exports(), func(w io.Writer) { fmt.Fprintln(w, line) })
+			return a.print(a.exports(), func(w io.Writer) { _, _ = io.WriteString(w, line+"\n") })
 		},
 	}
 	cmd.Flags().StringVar(&shell, "shell", "", "whose syntax to use, `SHELL`: sh, fish or csh (without it: csh when SHELL ends so, else sh, which fish reads too)")

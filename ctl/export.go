@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -52,7 +51,7 @@ reach it any more.`,
 			if f.output == "-" {
 				return nil
 			}
-			return a.print(reply, func(w io.Writer) { fmt.Fprintf(w, "wrote %s to %s\n", keyLine(reply.Key), f.output) })
+			return a.print(reply, func(w io.Writer) { printf(w, "wrote %s to %s\n", keyLine(reply.Key), f.output) })
 		},
 	}
 	cmd.Flags().StringVar(&f.output, "output", "", "`FILE` to write (\"-\": standard output)")

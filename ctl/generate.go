@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"os/user"
@@ -28,8 +27,8 @@ mldsa44-ed25519 (post-quantum, for OpenSSH 10.4 and later).`,
 				req.Comment = defaultComment()
 			}
 			return send(cmd.Context(), a, &req, func(w io.Writer, reply *control.GenerateReply) {
-				fmt.Fprintln(w, keyLine(reply.Key))
-				fmt.Fprintln(w, authorizedKey(reply.Key))
+				printf(w, "%s\n", keyLine(reply.Key))
+				printf(w, "%s\n", authorizedKey(reply.Key))
 			})
 		},
 	}

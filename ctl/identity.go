@@ -91,12 +91,12 @@ say whether somebody did.`,
 					return err
 				}
 			}
-			a.say("Give this text to an owner of the vault, and the words by another way:\n\n  %s\n", printable(reply.Words))
+			a.say("Give this text to an owner of the vault, and the words by another way:\n\n  %s\n", reply.Words)
 			return a.print(reply, func(w io.Writer) {
 				if output == "" {
-					fmt.Fprint(w, reply.Text)
+					_, _ = io.WriteString(w, reply.Text)
 				} else {
-					fmt.Fprintf(w, "wrote the request of identity %s to %s\n", reply.Identity, output)
+					printf(w, "wrote the request of identity %s to %s\n", reply.Identity, output)
 				}
 			})
 		},
@@ -169,7 +169,7 @@ too. An owner can also let others in and shut them out.`,
 			if err != nil {
 				return err
 			}
-			return a.print(reply, func(w io.Writer) { fmt.Fprintf(w, "admitted %s\n", identityLine(reply.Identity)) })
+			return a.print(reply, func(w io.Writer) { printf(w, "admitted %s\n", identityLine(reply.Identity)) })
 		},
 	}
 	fs := cmd.Flags()
@@ -208,7 +208,7 @@ func (a *app) identityAdmit(ctx context.Context, req control.IdentityAdmitReques
 		req.Words = read.Words
 	}
 	req.Vault = read.Vault
-	prompt := fmt.Sprintf("Your passphrase of vault %s: ", printable(read.Vault))
+	prompt := fmt.Sprintf("Your passphrase of vault %s: ", read.Vault)
 	return callWithPassphrase(ctx, a, pass, prompt, &req, &req.Passphrase)
 }
 
@@ -219,12 +219,12 @@ func (a *app) compareWords(ctx context.Context, read *control.IdentityReadReply,
 		return control.Errorf(control.CodeUsage, "Give the words that the other device shows with --words.", "there is no terminal to compare the words of the request")
 	}
 	defer t.close()
-	t.say("Request of identity %s to be %s of vault %s", printable(read.Identity), printable(role), printable(read.Vault))
+	t.say("Request of identity %s to be %s of vault %s", read.Identity, role, read.Vault)
 	if read.Name != "" {
-		t.say("  it calls itself %q", printable(read.Name))
+		t.say("  it calls itself %q", read.Name)
 	}
-	t.say("  its master key is %s", printable(read.Master))
-	t.say("  its words are:\n\n    %s\n", printable(read.Words))
+	t.say("  its master key is %s", read.Master)
+	t.say("  its words are:\n\n    %s\n", read.Words)
 	yes, err := t.confirm(ctx, "Does the other device show the same words?")
 	if err == nil && !yes {
 		err = control.Errorf(control.CodeInterrupted, "Somebody may have put another request in its place.", "nothing was changed")
@@ -245,7 +245,7 @@ time this device fetched it.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return send(cmd.Context(), a, &req, func(w io.Writer, reply *control.IdentityListReply) {
 				for _, i := range reply.Identities {
-					fmt.Fprintln(w, identityLine(i))
+					printf(w, "%s\n", identityLine(i))
 				}
 			})
 		},
@@ -276,7 +276,7 @@ func identityLine(i control.Identity) string {
 	if len(notes) > 0 {
 		line += "  [" + strings.Join(notes, ", ") + "]"
 	}
-	return printable(line)
+	return line
 }
 
 func (a *app) identityRemoveCommand() *cobra.Command {
@@ -312,7 +312,7 @@ replaced on the servers that trust them.`,
 }
 
 func (a *app) confirmIdentities(ctx context.Context, who []string) error {
-	names := printable(strings.Join(who, ", "))
+	names := strings.Join(who, ", ")
 	t, err := a.openTerminal()
 	if err != nil {
 		return control.Errorf(control.CodeUsage, "Give --yes to remove it without being asked.", "there is no terminal to ask whether to remove %q", names)
@@ -327,13 +327,13 @@ func (a *app) confirmIdentities(ctx context.Context, who []string) error {
 
 func printRemoved(w io.Writer, reply *control.IdentityRemoveReply) {
 	for _, i := range reply.Identities {
-		fmt.Fprintf(w, "removed %s\n", identityLine(i))
+		printf(w, "removed %s\n", identityLine(i))
 	}
 	if len(reply.Replace) == 0 {
 		return
 	}
-	fmt.Fprintln(w, "These keys could be read; replace them on servers:")
+	printf(w, "These keys could be read; replace them on servers:\n")
 	for _, k := range reply.Replace {
-		fmt.Fprintf(w, "  %s\n", keyLine(k))
+		printKeyLine(w, "  ", k)
 	}
 }

@@ -36,7 +36,7 @@ The flags --kdf-… set what a guess at the passphrase costs (Argon2id).`,
 				return err
 			}
 			return a.print(reply, func(w io.Writer) {
-				fmt.Fprintf(w, "made vault %s\n", printable(reply.Vault.Name))
+				printf(w, "made vault %s\n", reply.Vault.Name)
 				printVault(w, reply.Vault)
 			})
 		},
@@ -61,7 +61,7 @@ func (a *app) initVault(ctx context.Context, req control.InitRequest, source *so
 	if v.State != control.VaultMissing {
 		return nil, control.Errorf(control.CodeExists, "Name another with --vault, or unlock it with `vigilctl unlock`.", "vault %s exists at %s; nothing was changed", v.Name, v.Path)
 	}
-	pass, err := a.askNew(ctx, source, fmt.Sprintf("New passphrase for vault %s: ", printable(v.Name)))
+	pass, err := a.askNew(ctx, source, fmt.Sprintf("New passphrase for vault %s: ", v.Name))
 	if err != nil {
 		return nil, err
 	}

@@ -149,7 +149,9 @@ func TestKeyLine(t *testing.T) {
 	} {
 		k := k
 		tc.change(&k)
-		if got := keyLine(k); got != tc.want {
+		var b strings.Builder
+		printKeyLine(&b, "", k)
+		if got := strings.TrimSuffix(b.String(), "\n"); got != tc.want {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
 		}
 	}

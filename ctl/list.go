@@ -1,12 +1,12 @@
 package main
 
 import (
-	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
 
 	"vigil/internal/control"
+	"vigil/internal/printable"
 )
 
 func (a *app) listCommand() *cobra.Command {
@@ -30,7 +30,7 @@ its type, and where it is and in what state.`,
 			}
 			return a.print(reply, func(w io.Writer) {
 				for _, k := range reply.Keys {
-					fmt.Fprintln(w, keyLine(k))
+					printKeyLine(w, "", k)
 				}
 			})
 		},
@@ -52,7 +52,7 @@ func (a *app) completeKey(cmd *cobra.Command, args []string, _ string) ([]string
 	var names []string
 	for _, k := range reply.Keys {
 		if k.Name != "" {
-			names = append(names, printable(k.Name)+"\t"+printable(k.Comment))
+			names = append(names, printable.Line(k.Name)+"\t"+printable.Line(k.Comment))
 		}
 	}
 	return names, none

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"strings"
 
@@ -24,13 +23,13 @@ keys have ended when it returns. With --vault, only that vault is locked.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return send(cmd.Context(), a, &req, func(w io.Writer, reply *control.LockReply) {
 				if len(reply.Locked) == 0 && reply.RemovedKeys == 0 {
-					fmt.Fprintln(w, "nothing was unlocked")
+					printf(w, "nothing was unlocked\n")
 				}
 				if len(reply.Locked) > 0 {
-					fmt.Fprintf(w, "locked %s\n", printable(strings.Join(reply.Locked, ", ")))
+					printf(w, "locked %s\n", strings.Join(reply.Locked, ", "))
 				}
 				if reply.RemovedKeys > 0 {
-					fmt.Fprintf(w, "dropped %s added by ssh-add\n", checkup.Count(reply.RemovedKeys, "key"))
+					printf(w, "dropped %s added by ssh-add\n", checkup.Count(reply.RemovedKeys, "key"))
 				}
 			})
 		},

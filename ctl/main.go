@@ -5,6 +5,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,7 @@ import (
 	"vigil/internal/control"
 	"vigil/internal/guard"
 	"vigil/internal/paths"
+	"vigil/internal/printable"
 )
 
 func main() { os.Exit(start()) }
@@ -28,7 +30,7 @@ func start() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	defer stop()
 	if _, err := guard.Harden(); err != nil {
-		fmt.Fprintf(os.Stderr, "vigilctl: warning: %v\n", err)
+		printf(os.Stderr, "vigilctl: warning: %v\n", err)
 	}
 	a := &app{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
@@ -86,17 +88,25 @@ func (a *app) report(e *control.Error) {
 		writeJSON(a.stderr, body)
 		return
 	}
-	fmt.Fprintf(a.stderr, "vigilctl: %s\n", printable(e.Message))
+	printf(a.stderr, "vigilctl: %s\n", e.Message)
+	for _, line := range e.Details {
+		printf(a.stderr, "    %s\n", line)
+	}
 	if e.Next != "" {
-		fmt.Fprintf(a.stderr, "  %s\n", printable(e.Next))
+		printf(a.stderr, "  %s\n", e.Next)
 	}
 }
 
 func writeJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	return enc.Encode(v)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	_, err := w.Write(printable.JSON(b.Bytes()))
+	return err
 }
 
 // env returns a variable's value, the last one counting.
@@ -146,10 +156,10 @@ func (a *app) answer(ctx context.Context, ask control.Ask) (control.Answer, erro
 	}
 	defer t.close()
 	if ask.Kind == control.AskConfirm {
-		yes, err := t.confirm(ctx, printable(ask.Message))
+		yes, err := t.confirm(ctx, ask.Message)
 		return control.Answer{Yes: yes}, err
 	}
-	text, err := t.readLine(ctx, printable(ask.Message)+": ")
+	text, err := t.readLine(ctx, ask.Message+": ")
 	return control.Answer{Text: text}, err
 }
 

@@ -4,11 +4,12 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 	"time"
 
 	"vigil/internal/control"
-	"vigil/internal/pubkey"
+	"vigil/internal/printable"
 )
 
 // print writes a reply to stdout: as JSON, or as human writes it. It fails when
@@ -35,7 +36,7 @@ func (a *app) print(reply any, human func(w io.Writer)) error {
 // nothing but an error, it says nothing.
 func (a *app) say(format string, args ...any) {
 	if !a.json {
-		fmt.Fprintf(a.stderr, format+"\n", args...)
+		printf(a.stderr, format+"\n", args...)
 	}
 }
 
@@ -49,25 +50,41 @@ func (a *app) saved(s control.Saved) {
 
 func (a *app) notices(notices []string) {
 	for _, n := range notices {
-		a.say("%s", printable(n))
+		a.say("%s", n)
 	}
 }
 
-// printable returns text in which every character that could command a
-// terminal is "?"; line ends and tabs stay.
-func printable(text string) string {
-	lines := strings.Split(text, "\n")
-	for i, line := range lines {
-		indent := line[:len(line)-len(strings.TrimLeft(line, " "))]
-		lines[i] = indent + pubkey.CleanComment(line)
+// printf writes for people, and is the only way to. Each text among args may be of
+// somebody else's choosing: it becomes one line of characters that print, so that it
+// neither commands a terminal nor passes for a line of Vigil's.
+func printf(w io.Writer, format string, args ...any) {
+	for i, arg := range args {
+		switch v := arg.(type) {
+		case error:
+			args[i] = printable.Line(v.Error())
+		case fmt.Stringer:
+			args[i] = printable.Line(v.String())
+		default:
+			if text := reflect.ValueOf(arg); text.Kind() == reflect.String {
+				args[i] = printable.Line(text.String())
+			}
+		}
 	}
-	return strings.Join(lines, "\n")
+	fmt.Fprintf(w, format, args...)
+}
+
+// printKeyLine prints one key, and what is wrong with it.
+func printKeyLine(w io.Writer, indent string, k control.Key) {
+	printf(w, "%s%s\n", indent, keyLine(k))
+	if k.Problem != "" {
+		printf(w, "%s    %s\n", indent, k.Problem)
+	}
 }
 
 // keyLine is one key as ssh-add -l shows it, with its name, vault and state.
 func keyLine(k control.Key) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d %s %s (%s)", k.Bits, k.Fingerprint, printable(keyLabel(k)), typeName(k))
+	fmt.Fprintf(&b, "%d %s %s (%s)", k.Bits, k.Fingerprint, keyLabel(k), typeName(k))
 	notes := []string{"added"}
 	if k.Vault != "" {
 		notes = []string{"vault " + k.Vault}
@@ -88,9 +105,6 @@ func keyLine(k control.Key) string {
 		notes = append(notes, "until "+stamp(*k.Expires))
 	}
 	fmt.Fprintf(&b, "  [%s]", strings.Join(notes, ", "))
-	if k.Problem != "" {
-		fmt.Fprintf(&b, "\n    %s", printable(k.Problem))
-	}
 	return b.String()
 }
 
@@ -121,7 +135,7 @@ func typeName(k control.Key) string {
 		"ssh-mldsa44-ed25519@openssh.com": "MLDSA44-ED25519", // before
 	}[name]
 	if !known {
-		return printable(k.Type)
+		return k.Type
 	}
 	if certificate || k.Certificate != "" {
 		short += "-CERT"

@@ -137,7 +137,7 @@ func (a *app) withPassphrase(ctx context.Context, s *source, prompt string, wron
 		if s.once || try == passphraseTries || !errors.As(err, &e) || e.Code != wrong {
 			return err
 		}
-		t.say("%s", printable(e.Message))
+		t.say("%s", e.Message)
 	}
 }
 

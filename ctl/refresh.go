@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"strings"
 
@@ -69,12 +68,12 @@ func refreshFailure(results []control.RefreshResult) *control.Error {
 func printRefresh(w io.Writer, v control.RefreshResult) {
 	switch {
 	case v.Error != nil && v.Error.Code == control.CodeLocked:
-		fmt.Fprintf(w, "vault %s: locked\n", v.Vault)
+		printf(w, "vault %s: locked\n", v.Vault)
 	case v.Error != nil:
-		fmt.Fprintf(w, "vault %s: not refreshed\n", v.Vault)
+		printf(w, "vault %s: not refreshed\n", v.Vault)
 	case !v.Changed && v.Pushed == 0:
-		fmt.Fprintf(w, "vault %s: nothing new (epoch %d)\n", v.Vault, v.Epoch)
+		printf(w, "vault %s: nothing new (epoch %d)\n", v.Vault, v.Epoch)
 	default:
-		fmt.Fprintf(w, "vault %s: epoch %d, %d added, %d removed, %d pushed\n", v.Vault, v.Epoch, v.Added, v.Removed, v.Pushed)
+		printf(w, "vault %s: epoch %d, %d added, %d removed, %d pushed\n", v.Vault, v.Epoch, v.Added, v.Removed, v.Pushed)
 	}
 }

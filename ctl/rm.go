@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -31,7 +30,7 @@ Servers that trust the key go on trusting it: remove it there too.`,
 					return err
 				}
 			}
-			return send(cmd.Context(), a, &req, func(w io.Writer, reply *control.RemoveReply) { fmt.Fprintf(w, "removed %s\n", keyLine(reply.Key)) })
+			return send(cmd.Context(), a, &req, func(w io.Writer, reply *control.RemoveReply) { printf(w, "removed %s\n", keyLine(reply.Key)) })
 		},
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "don't ask")

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -30,12 +29,12 @@ owner does it by itself every 90 days ("rotate" in the configuration).
 				return err
 			}
 			for _, item := range reply.Left {
-				a.say("Item %s can't be read and keeps its key.", printable(item))
+				a.say("Item %s can't be read and keeps its key.", item)
 			}
 			return a.print(reply, func(w io.Writer) {
-				fmt.Fprintf(w, "vault %s: KEK %d\n", printable(reply.Vault), reply.KEK)
+				printf(w, "vault %s: KEK %d\n", reply.Vault, reply.KEK)
 				if req.Deks {
-					fmt.Fprintf(w, "%s sealed anew\n", checkup.Count(reply.Renewed, "item"))
+					printf(w, "%s sealed anew\n", checkup.Count(reply.Renewed, "item"))
 				}
 			})
 		},

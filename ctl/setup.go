@@ -74,7 +74,7 @@ func offer(ctx context.Context, t *terminal, found []keyFile) ([]string, error) 
 		if f.plaintext {
 			how = "without a passphrase"
 		}
-		t.say("  %d  %s (%s)", i+1, printable(f.path), how)
+		t.say("  %d  %s (%s)", i+1, f.path, how)
 	}
 	for {
 		line, err := t.readLine(ctx, "Import which? all, none (a new key is made), or numbers [all]: ")
@@ -139,10 +139,10 @@ func (u *up) importKey(ctx context.Context, vault, path string) error {
 	case control.CodeInterrupted, control.CodeNoDaemon, control.CodeLocked:
 		return e
 	case control.CodeExists: // an earlier run, that was interrupted, got as far
-		u.say("%s: %s", printable(path), printable(e.Message))
+		u.say("%s: %s", path, e.Message)
 		return nil
 	}
-	u.say("not imported: %s: %s", printable(path), printable(e.Message))
+	u.say("not imported: %s: %s", path, e.Message)
 	u.result.Failed = append(u.result.Failed, failedImport{path, e})
 	return nil
 }
@@ -193,6 +193,6 @@ func (u *up) namePlaintext(first bool) {
 	u.say("These private keys still lie on the disk without a passphrase. Vigil leaves them alone;\n" +
 		"remove them once you have logged in with the vault's, or give them one (ssh-keygen -p -f FILE):")
 	for _, path := range u.result.Plaintext {
-		u.say("  %s", printable(path))
+		u.say("  %s", path)
 	}
 }

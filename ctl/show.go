@@ -30,15 +30,15 @@ fingerprint. The vault may be locked.`,
 		ValidArgsFunction: a.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return send(cmd.Context(), a, &control.ShowRequest{Vault: vault, Key: args[0]}, func(w io.Writer, reply *control.ShowReply) {
-				fmt.Fprintln(w, authorizedKey(reply.Key))
+				printf(w, "%s\n", authorizedKey(reply.Key))
 				if publicOnly {
 					return
 				}
 				printKey(w, reply.Key)
 				if len(reply.Heads) > 1 {
-					fmt.Fprintln(w, "edited on several devices; `vigilctl edit KEY --keep REVISION` settles it:")
+					printf(w, "edited on several devices; `vigilctl edit KEY --keep REVISION` settles it:\n")
 					for _, h := range reply.Heads {
-						fmt.Fprintf(w, "  %s  %s\n", h.Revision, printable(keyLabel(h)))
+						printf(w, "  %s  %s\n", h.Revision, keyLabel(h))
 					}
 				}
 			})
@@ -55,7 +55,7 @@ func authorizedKey(k control.Key) string {
 	if comment == "" {
 		comment = k.Name
 	}
-	return strings.TrimSpace(printable(k.PublicKey + " " + comment))
+	return strings.TrimSpace(k.PublicKey + " " + comment)
 }
 
 func printKey(w io.Writer, k control.Key) {
@@ -84,11 +84,11 @@ func printKey(w io.Writer, k control.Key) {
 		{"problem", k.Problem},
 	} {
 		if part.value != "" {
-			fmt.Fprintf(w, "%-11s %s\n", part.name, printable(part.value))
+			printf(w, "%-11s %s\n", part.name, part.value)
 		}
 	}
 	if k.Confirm {
-		fmt.Fprintln(w, "confirm     each use is asked for")
+		printf(w, "confirm     each use is asked for\n")
 	}
 }
 

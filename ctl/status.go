@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"strings"
 	"time"
@@ -28,33 +27,33 @@ processes are shut off from others, and how often a KMS was called.`,
 }
 
 func printStatus(w io.Writer, st *control.StatusReply) {
-	fmt.Fprintf(w, "vigild %s (build %s), pid %d, up %s\n", printable(st.Version), printable(st.Build), st.PID, time.Duration(st.UptimeSeconds)*time.Second)
-	fmt.Fprintf(w, "  agent    %s\n  control  %s\n  config   %s\n", st.AgentSocket, st.ControlSocket, st.Config)
+	printf(w, "vigild %s (build %s), pid %d, up %s\n", st.Version, st.Build, st.PID, time.Duration(st.UptimeSeconds)*time.Second)
+	printf(w, "  agent    %s\n  control  %s\n  config   %s\n", st.AgentSocket, st.ControlSocket, st.Config)
 	if st.LogFile != "" {
-		fmt.Fprintf(w, "  log      %s\n", st.LogFile)
+		printf(w, "  log      %s\n", st.LogFile)
 	}
 	if st.ConfigErr != "" {
-		fmt.Fprintf(w, "  the config on disk isn't in use: %s\n", printable(st.ConfigErr))
+		printf(w, "  the config on disk isn't in use: %s\n", st.ConfigErr)
 	}
 	for _, v := range st.Vaults {
 		printVault(w, v)
 	}
-	fmt.Fprintf(w, "added by ssh-add: %s", checkup.Count(st.AddedKeys, "key"))
+	printf(w, "added by ssh-add: %s", checkup.Count(st.AddedKeys, "key"))
 	if st.AgentLocked {
-		fmt.Fprint(w, "; everything is hidden by ssh-add -x until ssh-add -X")
+		printf(w, "; everything is hidden by ssh-add -x until ssh-add -X")
 	}
-	fmt.Fprintln(w, "\nprocesses:")
+	printf(w, "\nprocesses:\n")
 	for _, p := range st.Processes {
 		printProcess(w, p)
 	}
 	k := st.KMSCalls
-	fmt.Fprintf(w, "KMS calls: %d GenerateDataKey, %d Decrypt, %d Encrypt, %d ReEncrypt, %d DescribeKey, %d failed\n",
+	printf(w, "KMS calls: %d GenerateDataKey, %d Decrypt, %d Encrypt, %d ReEncrypt, %d DescribeKey, %d failed\n",
 		k.GenerateDataKey, k.Decrypt, k.Encrypt, k.ReEncrypt, k.DescribeKey, k.Failed)
 	if st.Refusals > 0 {
-		fmt.Fprintf(w, "refused: %d (`vigilctl why` says why)\n", st.Refusals)
+		printf(w, "refused: %d (`vigilctl why` says why)\n", st.Refusals)
 	}
 	for _, warning := range st.Warnings {
-		fmt.Fprintf(w, "warning: %s\n", printable(warning))
+		printf(w, "warning: %s\n", warning)
 	}
 }
 
@@ -63,17 +62,17 @@ func printVault(w io.Writer, v control.VaultStatus) {
 	if v.State == control.VaultUnlocked && v.Offline {
 		state = "unlocked offline"
 	}
-	fmt.Fprintf(w, "vault %s: %s", printable(v.Name), state)
+	printf(w, "vault %s: %s", v.Name, state)
 	if v.State != control.VaultMissing {
-		fmt.Fprintf(w, ", %s", checkup.Count(v.Keys, "key"))
+		printf(w, ", %s", checkup.Count(v.Keys, "key"))
 	}
 	if v.Waiting > 0 {
-		fmt.Fprintf(w, ", %s without a key yet", checkup.Count(v.Waiting, "line"))
+		printf(w, ", %s without a key yet", checkup.Count(v.Waiting, "line"))
 	}
 	if v.Pending > 0 {
-		fmt.Fprintf(w, ", %s on this device only", checkup.Count(v.Pending, "change"))
+		printf(w, ", %s on this device only", checkup.Count(v.Pending, "change"))
 	}
-	fmt.Fprintf(w, "\n  file     %s\n", v.Path)
+	printf(w, "\n  file     %s\n", v.Path)
 	for _, part := range []struct{ name, value string }{
 		{"backend", v.Backend},
 		{"master", v.Master},
@@ -89,11 +88,11 @@ func printVault(w io.Writer, v control.VaultStatus) {
 		{"next", v.Next},
 	} {
 		if part.value != "" {
-			fmt.Fprintf(w, "  %-8s %s\n", part.name, printable(part.value))
+			printf(w, "  %-8s %s\n", part.name, part.value)
 		}
 	}
 	if v.LastRefresh != nil {
-		fmt.Fprintf(w, "  keyring  epoch %d, KEK %d, refreshed %s\n", v.Epoch, v.KEKVersion, stamp(*v.LastRefresh))
+		printf(w, "  keyring  epoch %d, KEK %d, refreshed %s\n", v.Epoch, v.KEKVersion, stamp(*v.LastRefresh))
 	}
 }
 
@@ -129,21 +128,21 @@ func printProcess(w io.Writer, p control.ProcessStatus) {
 			what = "keeper of vault " + p.Vault
 		}
 	}
-	fmt.Fprintf(w, "  %d %s", p.PID, printable(what))
+	printf(w, "  %d %s", p.PID, what)
 	if p.ResidentBytes > 0 {
-		fmt.Fprintf(w, ", %.1f MiB", float64(p.ResidentBytes)/(1<<20))
+		printf(w, ", %.1f MiB", float64(p.ResidentBytes)/(1<<20))
 	}
 	if p.Guarded != nil {
-		fmt.Fprintf(w, ", guarded memory %s %d of %d KiB", p.Guarded.Kind, p.Guarded.Used>>10, p.Guarded.Size>>10)
+		printf(w, ", guarded memory %s %d of %d KiB", p.Guarded.Kind, p.Guarded.Used>>10, p.Guarded.Size>>10)
 	}
-	fmt.Fprintln(w)
+	printf(w, "\n")
 	if p.Dumpable {
-		fmt.Fprintln(w, "    can be read by other programs of this user: install it with mode 0711 and owner root, or 0111")
+		printf(w, "    can be read by other programs of this user: install it with mode 0711 and owner root, or 0111\n")
 	}
 	if len(p.Sandbox) > 0 {
-		fmt.Fprintf(w, "    sandbox: %s\n", printable(strings.Join(p.Sandbox, ", ")))
+		printf(w, "    sandbox: %s\n", strings.Join(p.Sandbox, ", "))
 	}
 	if len(p.Missing) > 0 {
-		fmt.Fprintf(w, "    missing: %s\n", printable(strings.Join(p.Missing, ", ")))
+		printf(w, "    missing: %s\n", strings.Join(p.Missing, ", "))
 	}
 }

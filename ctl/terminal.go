@@ -42,7 +42,7 @@ func (a *app) openTerminal() (*terminal, error) {
 
 func (t *terminal) close() { _ = t.f.Close() }
 
-func (t *terminal) say(format string, args ...any) { fmt.Fprintf(t.f, format+"\n", args...) }
+func (t *terminal) say(format string, args ...any) { printf(t.f, format+"\n", args...) }
 
 // isTerminal reports whether fd is a terminal.
 func isTerminal(fd int) bool {
@@ -134,7 +134,7 @@ func (t *terminal) hide(prompt string) (restore func(), err error) {
 			select {
 			case <-resumed:
 				_ = unix.IoctlSetTermios(t.fd, setTermios, &hidden)
-				fmt.Fprint(t.f, prompt)
+				printf(t.f, "%s", prompt)
 			case <-done:
 				return
 			}
@@ -151,7 +151,7 @@ func (t *terminal) hide(prompt string) (restore func(), err error) {
 // read shows the prompt and reads one line into b without its line end. The end
 // of ctx interrupts it, and so does the terminal's end of file.
 func (t *terminal) read(ctx context.Context, prompt string, b []byte) (int, error) {
-	fmt.Fprint(t.f, prompt)
+	printf(t.f, "%s", prompt)
 	for n := 0; n < len(b); {
 		if err := t.wait(ctx); err != nil {
 			t.say("")

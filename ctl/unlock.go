@@ -50,7 +50,7 @@ func (a *app) unlock(ctx context.Context, v *control.VaultStatus, pass *source) 
 		return nil, control.Errorf(control.CodeDamaged, v.Next, "vault %s: %s", v.Name, v.Problem)
 	}
 	req := control.UnlockRequest{Vault: v.Name}
-	prompt := fmt.Sprintf("Passphrase of vault %s: ", printable(v.Name))
+	prompt := fmt.Sprintf("Passphrase of vault %s: ", v.Name)
 	return callWithPassphrase(ctx, a, pass, prompt, &req, &req.Passphrase)
 }
 
@@ -62,7 +62,7 @@ func printUnlocked(w io.Writer, reply *control.UnlockReply) {
 	case reply.Vault.Offline:
 		how = "unlocked offline: nobody checked that access still holds"
 	}
-	fmt.Fprintf(w, "vault %s %s, %s\n", printable(reply.Vault.Name), how, checkup.Count(reply.Vault.Keys, "key"))
+	printf(w, "vault %s %s, %s\n", reply.Vault.Name, how, checkup.Count(reply.Vault.Keys, "key"))
 }
 
 // defaultVault is the name of the vault that is made when none is named and none

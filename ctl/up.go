@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -189,7 +188,7 @@ func (u *up) create(ctx context.Context, v *control.VaultStatus) (*control.Vault
 	}
 	u.result.Created = true
 	u.saved(reply.Saved)
-	u.say("Vault %s is made. Nobody can open it without its passphrase: keep that somewhere safe.", printable(reply.Vault.Name))
+	u.say("Vault %s is made. Nobody can open it without its passphrase: keep that somewhere safe.", reply.Vault.Name)
 	return &reply.Vault, nil
 }
 
@@ -232,7 +231,7 @@ func (u *up) finish(ctx context.Context, v *control.VaultStatus) error {
 		return err
 	}
 	first := u.result.Created || len(u.result.Imported) > 0 || u.result.Generated != nil
-	u.say("Vault %s is %s, with %s.", printable(v.Name), v.State, checkup.Count(v.Keys, "key"))
+	u.say("Vault %s is %s, with %s.", v.Name, v.State, checkup.Count(v.Keys, "key"))
 	u.namePlaintext(first)
 	if first {
 		u.say("Next:\n" +
@@ -241,10 +240,10 @@ func (u *up) finish(ctx context.Context, v *control.VaultStatus) error {
 			"  vigilctl show KEY          prints the line for a server's authorized_keys\n" +
 			"  vigilctl lock              locks; vigilctl up unlocks again")
 		if dir := u.offPath(); dir != "" {
-			u.say("vigilctl isn't on your PATH yet: it is in %s", printable(dir))
+			u.say("vigilctl isn't on your PATH yet: it is in %s", dir)
 		}
 	}
-	return u.print(u.result, func(w io.Writer) { fmt.Fprintln(w, line) })
+	return u.print(u.result, func(w io.Writer) { _, _ = io.WriteString(w, line+"\n") })
 }
 
 // offPath returns the folder of Vigil's programs when a shell wouldn't find

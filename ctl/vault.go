@@ -58,15 +58,15 @@ belong together. It needs no network. Exit status 1 when anything is wrong.`,
 
 func printVerified(w io.Writer, r *control.VerifyReply) {
 	for _, p := range r.Problems {
-		fmt.Fprintf(w, "wrong: %s\n", printable(p))
+		printf(w, "wrong: %s\n", p)
 	}
-	fmt.Fprintf(w, "vault %s: %s in %s checked, %s, epoch %d, KEK %d\n", r.Vault,
+	printf(w, "vault %s: %s in %s checked, %s, epoch %d, KEK %d\n", r.Vault,
 		checkup.Count(r.Items, "item"), checkup.Count(r.Heads+r.Superseded, "revision"), checkup.Count(r.Identities, "identity"), r.Epoch, r.KEK)
 	if r.WaitingForLine > 0 {
-		fmt.Fprintf(w, "%s newer than this file: their lines haven't arrived yet\n", checkup.Count(r.WaitingForLine, "revision"))
+		printf(w, "%s newer than this file: their lines haven't arrived yet\n", checkup.Count(r.WaitingForLine, "revision"))
 	}
 	if r.WaitingForKey > 0 {
-		fmt.Fprintf(w, "%s without a key in the keyring yet\n", checkup.Count(r.WaitingForKey, "line"))
+		printf(w, "%s without a key in the keyring yet\n", checkup.Count(r.WaitingForKey, "line"))
 	}
 }
 
@@ -99,7 +99,7 @@ of its file and its keyring. All of it is checked as "vigilctl vault verify" doe
 					{"bytes of members", r.MembersBytes},
 					{"bytes of deks", r.DeksBytes},
 				} {
-					fmt.Fprintf(w, "%10d  %s\n", row.n, row.what)
+					printf(w, "%10d  %s\n", row.n, row.what)
 				}
 			})
 		},
@@ -136,7 +136,7 @@ func printHistory(w io.Writer, r *control.HistoryReply) {
 		if g.Items < 0 {
 			items = "can't be read"
 		}
-		fmt.Fprintf(w, "%s  %s  %s, %d bytes\n", g.Time.Local().Format("2006-01-02 15:04:05"), g.Name, items, g.Bytes)
+		printf(w, "%s  %s  %s, %d bytes\n", g.Time.Local().Format("2006-01-02 15:04:05"), g.Name, items, g.Bytes)
 	}
 	for _, v := range r.Revisions {
 		state := "its key is gone"
@@ -146,7 +146,7 @@ func printHistory(w io.Writer, r *control.HistoryReply) {
 		case v.Restorable:
 			state = "can be restored"
 		}
-		fmt.Fprintf(w, "revision %s  %s\n", v.Revision, state)
+		printf(w, "revision %s  %s\n", v.Revision, state)
 	}
 }
 
@@ -163,7 +163,7 @@ the ciphertext are destroyed.`,
 		ValidArgsFunction: a.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Key = args[0]
-			return send(cmd.Context(), a, &req, func(w io.Writer, r *control.RestoreReply) { fmt.Fprintf(w, "restored %s\n", keyLine(r.Key)) })
+			return send(cmd.Context(), a, &req, func(w io.Writer, r *control.RestoreReply) { printf(w, "restored %s\n", keyLine(r.Key)) })
 		},
 	}
 	cmd.Flags().StringVar(&req.Revision, "revision", "", "the `REVISION`, or its first characters")
@@ -184,7 +184,7 @@ are superseded and can be restored for 30 days. "vigilctl show KEY" shows them.`
 		ValidArgsFunction: a.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Key = args[0]
-			return send(cmd.Context(), a, &req, func(w io.Writer, r *control.EditReply) { fmt.Fprintf(w, "kept %s\n", keyLine(r.Key)) })
+			return send(cmd.Context(), a, &req, func(w io.Writer, r *control.EditReply) { printf(w, "kept %s\n", keyLine(r.Key)) })
 		},
 	}
 	cmd.Flags().StringVar(&req.Keep, "keep", "", "the `REVISION` to keep, or its first characters")
@@ -311,9 +311,9 @@ It locks the vault and asks for the passphrase anew.`,
 				return err
 			}
 			req.Vault = v.Name
-			prompt := fmt.Sprintf("Passphrase of vault %s: ", printable(v.Name))
+			prompt := fmt.Sprintf("Passphrase of vault %s: ", v.Name)
 			return sendWithPassphrase(cmd.Context(), a, pass, prompt, &req, &req.Passphrase, func(w io.Writer, r *control.KeyringRestoreReply) {
-				fmt.Fprintf(w, "vault %s: epoch %d in use\n", r.Vault.Name, r.Vault.Epoch)
+				printf(w, "vault %s: epoch %d in use\n", r.Vault.Name, r.Vault.Epoch)
 			})
 		},
 	}

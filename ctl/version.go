@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -30,15 +29,15 @@ func (a *app) versionCommand() *cobra.Command {
 				v.Daemon = d
 			}
 			return a.print(v, func(w io.Writer) {
-				fmt.Fprintf(w, "vigilctl %s (build %s)\n", v.Version, v.Build)
+				printf(w, "vigilctl %s (build %s)\n", v.Version, v.Build)
 				switch {
 				case v.Daemon == nil:
-					fmt.Fprintln(w, "vigild is not running")
+					printf(w, "vigild is not running\n")
 				case v.Daemon.Build != v.Build:
-					fmt.Fprintf(w, "vigild %s (build %s), pid %d: another build, `vigilctl up` restarts it\n",
-						printable(v.Daemon.Version), printable(v.Daemon.Build), v.Daemon.PID)
+					printf(w, "vigild %s (build %s), pid %d: another build, `vigilctl up` restarts it\n",
+						v.Daemon.Version, v.Daemon.Build, v.Daemon.PID)
 				default:
-					fmt.Fprintf(w, "vigild %s (build %s), pid %d\n", printable(v.Daemon.Version), printable(v.Daemon.Build), v.Daemon.PID)
+					printf(w, "vigild %s (build %s), pid %d\n", v.Daemon.Version, v.Daemon.Build, v.Daemon.PID)
 				}
 			})
 		},

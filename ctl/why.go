@@ -58,11 +58,11 @@ func printRefusal(w io.Writer, r control.Refusal) {
 	case r.PID != 0:
 		line += fmt.Sprintf(", asked by process %d", r.PID)
 	}
-	fmt.Fprintf(w, "%s\n    %s\n", printable(line), printable(r.Reason))
+	printf(w, "%s\n    %s\n", line, r.Reason)
 	if r.RequestID != "" {
-		fmt.Fprintf(w, "    KMS request %s\n", printable(r.RequestID))
+		printf(w, "    KMS request %s\n", r.RequestID)
 	}
 	if r.Next != "" {
-		fmt.Fprintf(w, "    %s\n", printable(r.Next))
+		printf(w, "    %s\n", r.Next)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -207,13 +208,15 @@ func TestErrorsKeepTheirCodeAndNext(t *testing.T) {
 		fail error
 		want Error
 	}{
-		{Errorf(CodeLocked, "unlock it", "vault %q is locked", "a"), Error{CodeLocked, `vault "a" is locked`, "unlock it"}},
-		{errors.New("disk on fire"), Error{CodeFailed, "disk on fire", ""}},
-		{errors.Join(Errorf(CodeRevoked, "n", "m")), Error{CodeRevoked, "m", "n"}},
+		{Errorf(CodeLocked, "unlock it", "vault %q is locked", "a"), Error{Code: CodeLocked, Message: `vault "a" is locked`, Next: "unlock it"}},
+		{errors.New("disk on fire"), Error{Code: CodeFailed, Message: "disk on fire"}},
+		{Ambiguous("n", []Key{{ID: "i", Name: "n"}}), *Ambiguous("n", []Key{{ID: "i", Name: "n"}})},
+		{errors.Join(errors.New("a"), errors.New("b")), Error{Code: CodeFailed, Message: "a; b"}},
+		{errors.Join(Errorf(CodeRevoked, "n", "m")), Error{Code: CodeRevoked, Message: "m", Next: "n"}},
 	} {
 		fail <- tc.fail
 		_, err := Do(t.Context(), c, &StatusRequest{})
-		if e := wantCode(t, err, tc.want.Code); *e != tc.want {
+		if e := wantCode(t, err, tc.want.Code); !reflect.DeepEqual(*e, tc.want) {
 			t.Errorf("got %+v, want %+v", *e, tc.want)
 		}
 	}
@@ -432,7 +435,7 @@ func TestAmbiguousListsTheKeys(t *testing.T) {
 		keys[i] = Key{ID: "id", Fingerprint: "SHA256:x", Vault: "v", Name: "n"}
 	}
 	e := Ambiguous("n", keys)
-	if n := strings.Count(e.Message, "\n"); n != maxListedMatches+1 || !strings.HasSuffix(e.Message, "and 2 more") {
-		t.Errorf("message lists %d lines: %s", n, e.Message)
+	if n := len(e.Details); n != maxListedMatches+1 || e.Details[n-1] != "and 2 more" {
+		t.Errorf("%d lines: %q", n, e.Details)
 	}
 }

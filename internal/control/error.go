@@ -53,8 +53,10 @@ func (c Code) ExitStatus() int {
 // any other error arrives as CodeFailed with its text.
 type Error struct {
 	Code    Code   `json:"code"`
-	Message string `json:"message"`        // what happened, to what; no full stop
+	Message string `json:"message"`        // what happened, to what; no full stop, one line
 	Next    string `json:"next,omitempty"` // what to do, as a sentence or a command
+	// Details are lines that belong to the message, such as what a name could mean.
+	Details []string `json:"details,omitempty"`
 }
 
 // Error returns the message.
@@ -71,11 +73,12 @@ func AsError(err error) *Error {
 	if err == nil {
 		return nil
 	}
+	message := strings.ReplaceAll(err.Error(), "\n", "; ") // errors that were joined
 	var e *Error
 	if errors.As(err, &e) {
-		return &Error{Code: e.Code, Message: err.Error(), Next: e.Next}
+		return &Error{Code: e.Code, Message: message, Next: e.Next, Details: e.Details}
 	}
-	return &Error{Code: CodeFailed, Message: err.Error()}
+	return &Error{Code: CodeFailed, Message: message}
 }
 
 // maxListedMatches is how many keys an ambiguity lists.
@@ -83,16 +86,15 @@ const maxListedMatches = 10
 
 // Ambiguous is the error for a KEY that several keys match; it lists them.
 func Ambiguous(key string, matches []Key) *Error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%q matches %d keys:", key, len(matches))
+	e := Errorf(CodeAmbiguous, "Name one of them by its id or its SHA256 fingerprint.", "%q matches %d keys", key, len(matches))
 	for i, k := range matches {
 		if i == maxListedMatches {
-			fmt.Fprintf(&b, "\n  and %d more", len(matches)-i)
+			e.Details = append(e.Details, fmt.Sprintf("and %d more", len(matches)-i))
 			break
 		}
-		fmt.Fprintf(&b, "\n  %s  %s  %s  %s", k.ID, k.Fingerprint, k.Vault, k.Name)
+		e.Details = append(e.Details, fmt.Sprintf("%s  %s  %s  %s", k.ID, k.Fingerprint, k.Vault, k.Name))
 	}
-	return Errorf(CodeAmbiguous, "Name one of them by its id or its SHA256 fingerprint.", "%s", b.String())
+	return e
 }
 
 // NoSuchKey is the error for a KEY that nothing matches.

@@ -23,6 +23,7 @@ import (
 	"vigil/internal/keeper"
 	"vigil/internal/keyring"
 	"vigil/internal/opener"
+	"vigil/internal/pubkey"
 	"vigil/internal/sshagent"
 	"vigil/internal/state"
 	"vigil/internal/vaultfile"
@@ -249,7 +250,12 @@ func (v *vault) show(o *openVault) {
 }
 
 // label is what ssh-add -l shows: the comment, or the name where there is none.
-func (f *fact) label() string { return cmp.Or(f.meta.Comment, f.meta.Name) }
+func (f *fact) label() string { return label(f.meta.Comment, f.meta.Name) }
+
+// label makes one printable line of a comment or a name: any member of the vault can
+// have written it, and ssh-add -L prints what an agent lists as it is, into
+// authorized_keys for some. A comment that came with ssh-add is listed as it came.
+func label(comment, name string) string { return pubkey.CleanComment(cmp.Or(comment, name)) }
 
 // vaultSigner is a vault's keeper as the agent sees it.
 type vaultSigner struct{ c *keeper.Client }
@@ -282,7 +288,7 @@ func (v *vault) listLocked(keys []state.PublicKey) {
 	}
 	list := make([]sshagent.VaultKey, 0, len(keys))
 	for _, k := range keys {
-		vk := sshagent.VaultKey{Blob: k.Public, Comment: cmp.Or(k.Comment, k.Name), Confirm: k.Confirm}
+		vk := sshagent.VaultKey{Blob: k.Public, Comment: label(k.Comment, k.Name), Confirm: k.Confirm}
 		if len(k.Destinations) > 0 {
 			to, err := agentproto.ParseDestinations(k.Destinations)
 			if err != nil {

@@ -10,9 +10,8 @@ import (
 	"encoding/hex"
 	"math/bits"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
+	"vigil/internal/printable"
 	"vigil/internal/wire"
 )
 
@@ -84,12 +83,7 @@ func AuthorizedKey(blob []byte, comment string) string {
 // character that doesn't print: control characters, line separators, marks that
 // turn the direction of text, invalid UTF-8.
 func CleanComment(comment string) string {
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, comment))
+	return strings.TrimSpace(printable.Line(comment))
 }
 
 // Bits returns the size ssh-keygen -l prints for a public key or certificate

@@ -154,14 +154,18 @@ type Question struct {
 	Peer        Peer   // the program that asks, Program filled in
 }
 
+// maxAsked is how many characters of each text a question shows: a prompt is cut off
+// at its end, and a long comment mustn't push out what the key is used for.
+const maxAsked = 200
+
 // String returns the question as ssh-agent puts it, with what else is known.
 func (q Question) String() string {
-	s := fmt.Sprintf("Allow use of key %s?\nKey fingerprint %s.", q.Comment, q.Fingerprint)
+	s := fmt.Sprintf("Allow use of key %.*s?\nKey fingerprint %s.", maxAsked, q.Comment, q.Fingerprint)
 	if q.Purpose != "" {
-		s += "\nFor: " + q.Purpose
+		s += fmt.Sprintf("\nFor: %.*s", maxAsked, q.Purpose)
 	}
 	if q.Peer.Program != "" {
-		s += fmt.Sprintf("\nAsked by: %s (process %d)", pubkey.CleanComment(q.Peer.Program), q.Peer.PID)
+		s += fmt.Sprintf("\nAsked by: %.*s (process %d)", maxAsked, pubkey.CleanComment(q.Peer.Program), q.Peer.PID)
 	}
 	return s
 }

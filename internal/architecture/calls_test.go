@@ -49,7 +49,7 @@ func TestFilesAreOpenedInOnePlace(t *testing.T) {
 				strings.HasPrefix(name, "internal/durable/") || strings.HasPrefix(name, "internal/sshtest/") {
 				return
 			}
-			for _, call := range fileCalls(t, path) {
+			for _, call := range callsIn(t, path, opensFiles) {
 				used[name] = true
 				if mayOpen[name] == "" {
 					t.Errorf("%s calls %s: use internal/durable, or say in mayOpen why not", name, call)
@@ -64,8 +64,30 @@ func TestFilesAreOpenedInOnePlace(t *testing.T) {
 	}
 }
 
-// fileCalls lists which of opensFiles a source file names.
-func fileCalls(t *testing.T, path string) (calls []string) {
+// prints are the calls that write texts as they are.
+var prints = map[string][]string{"fmt": {"Print", "Printf", "Println", "Fprint", "Fprintf", "Fprintln"}}
+
+// TestTextsArePrintedInOnePlace: printf of ctl/output.go makes a printable line of
+// each, so that no other place has to think of it.
+func TestTextsArePrintedInOnePlace(t *testing.T) {
+	looked := 0
+	walk(t, func(path string) {
+		if filepath.Base(filepath.Dir(path)) != "ctl" || filepath.Base(path) == "output.go" ||
+			!strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return
+		}
+		looked++
+		for _, call := range callsIn(t, path, prints) {
+			t.Errorf("%s calls %s: use printf", path, call)
+		}
+	})
+	if looked == 0 {
+		t.Error("looked in the wrong place")
+	}
+}
+
+// callsIn lists which of some functions a source file names.
+func callsIn(t *testing.T, path string, functions map[string][]string) (calls []string) {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
 	if err != nil {
@@ -81,7 +103,7 @@ func fileCalls(t *testing.T, path string) (calls []string) {
 		if spec.Name != nil {
 			name = spec.Name.Name
 		}
-		names[name] = opensFiles[imported]
+		names[name] = functions[imported]
 	}
 	ast.Inspect(file, func(n ast.Node) bool {
 		if s, ok := n.(*ast.SelectorExpr); ok {
