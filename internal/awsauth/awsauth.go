@@ -99,7 +99,7 @@ func Load(ctx context.Context, o Options) (*Account, error) {
 				s.MaxAttempts, s.Backoff = maxAttempts, retry.BackoffDelayerFunc(backoff)
 			})
 		}),
-		config.WithAPIOptions([]func(*middleware.Stack) error{onlyEncrypted, seen.read}),
+		config.WithAPIOptions([]func(*middleware.Stack) error{onlyEncrypted, seen.read, boundAnswers}),
 		config.WithAssumeRoleCredentialOptions(func(a *stscreds.AssumeRoleOptions) {
 			a.TokenProvider = mfa.code
 			if a.RoleSessionName == "" {
@@ -158,11 +158,13 @@ func backoff(attempt int, _ error) (time.Duration, error) {
 	return rand.N(min(limit, maxBackoff)), nil
 }
 
-// httpClient has time limits where the SDK's has none.
+// httpClient has limits where the SDK's has none.
 func httpClient() *awshttp.BuildableClient {
 	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 		t.ResponseHeaderTimeout = answerTimeout
 		t.TLSHandshakeTimeout = answerTimeout
+		t.MaxResponseHeaderBytes = maxHeaders
+		t.DisableCompression = true // what was counted is what is read
 	})
 }
 

@@ -74,6 +74,7 @@ const (
 	nextKeys   = "check the access key of your AWS profile; it may have been deactivated, replaced or mistyped"
 	nextAccess = "ask whoever runs the AWS account for access, or check that the right AWS profile is in use"
 	nextLater  = "nothing to do: it is tried again"
+	nextFake   = "something else answered in the service's place; check for a proxy or a login page on this network"
 	nextConfig = "check the AWS profile and region in the AWS configuration files"
 )
 
@@ -165,7 +166,10 @@ func (f *Fault) sortTransport() {
 		decoding *smithy.DeserializationError
 		cancel   *aws.RequestCanceledError
 	)
+	var answer answerError
 	switch {
+	case errors.As(f.Err, &answer): // whatever its status says
+		f.Err, f.Class, f.Next = answer, Unreachable, nextFake
 	case errors.Is(f.Err, context.Canceled), errors.Is(f.Err, context.DeadlineExceeded), errors.As(f.Err, &cancel):
 		f.Class, f.Next = Unreachable, nextLater
 	case f.Status == http.StatusForbidden || f.Status == http.StatusUnauthorized:
@@ -173,7 +177,7 @@ func (f *Fault) sortTransport() {
 	case errors.As(f.Err, &network), errors.As(f.Err, &request), errors.As(f.Err, &sending), errors.Is(f.Err, io.ErrUnexpectedEOF):
 		f.Class, f.Next = Unreachable, "check the network, and that the region is spelled right"
 	case errors.As(f.Err, &decoding), f.Status >= http.StatusInternalServerError:
-		f.Class, f.Next = Unreachable, "something else answered in the service's place; check for a proxy or a login page on this network"
+		f.Class, f.Next = Unreachable, nextFake
 	default:
 		f.Class, f.Next = Misconfigured, nextConfig
 	}

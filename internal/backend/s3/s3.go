@@ -124,7 +124,7 @@ func (s *Store) get(ctx context.Context, op string, object backend.Object, have 
 		in.IfNoneMatch = aws.String(string(have))
 	}
 	err = s.do(ctx, op, object, func(ctx context.Context) error {
-		out, err := s.client.GetObject(ctx, in)
+		out, err := s.client.GetObject(awsauth.Expect(ctx, backend.MaxObject+1), in)
 		if err != nil {
 			return err
 		}
