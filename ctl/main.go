@@ -56,7 +56,7 @@ type app struct {
 func (a *app) run(ctx context.Context, args []string) int {
 	root := a.root()
 	a.json = slices.Contains(args, "--json") // also when the rest can't be parsed
-	root.SetArgs(args)
+	root.SetArgs(markIDs(root, args))
 	command, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0

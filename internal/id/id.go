@@ -49,11 +49,18 @@ func NewItem() Item { return random() }
 // NewRevision returns a random id.
 func NewRevision() Revision { return random() }
 
-// random never fails: crypto/rand.Read ends the program where the kernel has
-// no randomness to give.
+// dash is the value of "-" in base64url.
+const dash = 62
+
+// random draws until the id's text doesn't begin with "-", as a flag does on a
+// command line; a reader accepts those that do. It never fails: crypto/rand.Read
+// ends the program where the kernel has no randomness to give.
 func random() (b [16]byte) {
-	rand.Read(b[:])
-	return b
+	for {
+		if rand.Read(b[:]); b[0]>>2 != dash {
+			return b
+		}
+	}
 }
 
 func (h Hash) String() string     { return encoding.EncodeToString(h[:]) }

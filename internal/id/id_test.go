@@ -46,4 +46,12 @@ func TestRandom(t *testing.T) {
 	if first == second || NewRevision().IsZero() || NewIdentity().IsZero() {
 		t.Fatal("ids repeat")
 	}
+	for range 4096 { // one of 64 would
+		if text := NewItem().String(); text[0] == '-' {
+			t.Fatalf("%s looks like a flag", text)
+		}
+	}
+	if _, err := ParseItem("-" + NewItem().String()[1:]); err != nil {
+		t.Fatalf("one that somebody else made: %v", err)
+	}
 }

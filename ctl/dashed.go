@@ -1,0 +1,65 @@
+package main
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"vigil/internal/control"
+)
+
+var (
+	// dashedID is an id, or the beginning of one, that looks like a flag. Vigil makes
+	// none, but ids are of who makes them; behind two dashes it's taken whole only.
+	dashedID = regexp.MustCompile(`^-(?:[A-Za-z0-9_][A-Za-z0-9_-]{2,20}|-[A-Za-z0-9_-]{20})$`)
+	// idArgument is what arguments are called that can be an id.
+	idArgument = regexp.MustCompile(`\b(?:KEY|IDENTITY)\b`)
+)
+
+// markIDs puts ids that look like flags behind "--", with all other arguments that
+// are no flags in their order, if the command takes an id.
+func markIDs(root *cobra.Command, args []string) []string {
+	cmd, rest, err := root.Find(args)
+	if err != nil || !idArgument.MatchString(cmd.Use) {
+		return args
+	}
+	cmd.InitDefaultHelpFlag()
+	var flags, arguments []string
+	marked := false
+	for i := 0; i < len(rest); i++ {
+		arg := rest[i]
+		name, _, valued := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		flag := cmd.Flag(name)
+		switch {
+		case arg == "--":
+			arguments = append(arguments, rest[i+1:]...)
+			i = len(rest)
+		case arg == "-" || !strings.HasPrefix(arg, "-"):
+			arguments = append(arguments, arg)
+		case flag == nil && dashedID.MatchString(arg):
+			arguments = append(arguments, arg)
+			marked = true
+		default:
+			flags = append(flags, arg)
+			if flag != nil && !valued && flag.NoOptDefVal == "" && i+1 < len(rest) {
+				i++
+				flags = append(flags, rest[i])
+			}
+		}
+	}
+	if !marked {
+		return args
+	}
+	return slices.Concat(strings.Fields(cmd.CommandPath())[1:], flags, []string{"--"}, arguments)
+}
+
+// flagError is what a command line is told that has a flag which can't be one.
+func flagError(cmd *cobra.Command, err error) error {
+	next := "`" + cmd.CommandPath() + " --help` shows how."
+	if idArgument.MatchString(cmd.Use) {
+		next += " A name that begins with \"-\" goes behind \"--\"."
+	}
+	return control.Errorf(control.CodeUsage, next, "%v", err)
+}
