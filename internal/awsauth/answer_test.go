@@ -12,8 +12,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
 // slack is what lies in a socket's buffers when its reader has gone.
@@ -46,16 +44,8 @@ func TestEndlessAnswers(t *testing.T) {
 		start  string
 		point  func(t *testing.T, url string) Options
 	}{
-		"sts": {http.StatusOK, "<AssumeRoleResponse>", func(t *testing.T, url string) Options {
-			_, _ = setup(t, "[profile work]\nrole_arn = arn:aws:iam::111122223333:role/vigil\nsource_profile = base\n")
-			t.Setenv("AWS_ENDPOINT_URL_STS", url)
-			return Options{Profile: "work", Region: "eu-central-1"}
-		}},
-		"sts, an error": {http.StatusForbidden, "<ErrorResponse>", func(t *testing.T, url string) Options {
-			_, _ = setup(t, "[profile work]\nrole_arn = arn:aws:iam::111122223333:role/vigil\nsource_profile = base\n")
-			t.Setenv("AWS_ENDPOINT_URL_STS", url)
-			return Options{Profile: "work", Region: "eu-central-1"}
-		}},
+		"sts":           {http.StatusOK, "<AssumeRoleResponse>", inRole},
+		"sts, an error": {http.StatusForbidden, "<ErrorResponse>", inRole},
 		"container": {http.StatusOK, `{"AccessKeyId":"`, func(t *testing.T, url string) Options {
 			nobody(t)
 			t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", url)
@@ -94,17 +84,22 @@ func nobody(t *testing.T) {
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
 }
 
-// ask makes a request to an STS at a URL.
+// inRole has an account assume a role of an STS at a URL.
+func inRole(t *testing.T, url string) Options {
+	t.Helper()
+	setup(t, "[profile work]\nrole_arn = arn:aws:iam::111122223333:role/vigil\nsource_profile = base\n")
+	t.Setenv("AWS_ENDPOINT_URL_STS", url)
+	return Options{Profile: "work", Region: "eu-central-1"}
+}
+
+// ask signs in there, which must fail.
 func ask(t *testing.T, url string) error {
 	t.Helper()
-	_, _ = setup(t, "")
-	t.Setenv("AWS_ENDPOINT_URL_STS", url)
-	a := load(t, Options{Profile: "base", Region: "eu-central-1"})
-	_, err := sts.NewFromConfig(a.Config).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
+	_, err := load(t, inRole(t, url)).SignIn(t.Context())
 	if err == nil {
 		t.Fatal("it was taken for an answer")
 	}
-	return Sort(err)
+	return err
 }
 
 func TestATrickleEnds(t *testing.T) {
