@@ -2,6 +2,7 @@ package opener
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -21,8 +22,16 @@ import (
 // closes, before it is killed.
 const endTimeout = 2 * time.Second
 
+// unattended is how long a request may take that nobody waits for. What talks to a
+// service has limits of its own, far below; this one is for a folder that never
+// answers, such as one of a file system over a network, and a pipe in place of a file
+// that the AWS SDK reads.
+const unattended = 5 * time.Minute
+
 // Client is a running opener. One goroutine uses it.
 type Client struct {
+	patience time.Duration // unattended, but in tests
+
 	cmd  *exec.Cmd
 	conn net.Conn
 	done chan struct{}
@@ -52,7 +61,7 @@ func Start(ctx context.Context, exe string, vault id.Vault, files ...*os.File) (
 		_ = conn.Close()
 		return nil, fmt.Errorf("start opener %q: %w", exe, err)
 	}
-	c := &Client{cmd: cmd, conn: conn, done: make(chan struct{})}
+	c := &Client{patience: unattended, cmd: cmd, conn: conn, done: make(chan struct{})}
 	go func() {
 		_ = cmd.Wait()
 		close(c.done)
@@ -87,9 +96,17 @@ func (c *Client) greet(vault id.Vault) error {
 type Asker func(ctx context.Context, message string) (string, error)
 
 // Do asks one question. ask answers those that come back, such as one for an
-// MFA code; nil says that nobody is there. A failed job's error is an *Error.
+// MFA code; nil says that nobody is there, and then an opener that gives no answer is
+// killed after some minutes. A failed job's error is an *Error.
 func (c *Client) Do(ctx context.Context, req Request, ask Asker) (Reply, error) {
 	req.Interactive = ask != nil
+	var limit time.Time
+	if !req.Interactive {
+		limit = time.Now().Add(c.patience)
+	}
+	if err := c.conn.SetDeadline(limit); err != nil {
+		return Reply{}, fmt.Errorf("talk to opener: %w", err)
+	}
 	if err := WriteMessage(c.conn, &req); err != nil {
 		return Reply{}, c.lost(ctx, err)
 	}
@@ -120,6 +137,13 @@ func (c *Client) Do(ctx context.Context, req Request, ask Asker) (Reply, error) 
 func (c *Client) lost(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("talk to opener: %w", ctx.Err())
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		_ = c.cmd.Process.Kill()
+		return &Error{
+			Kind: Unreachable, Message: fmt.Sprintf("nothing was heard for %v: a folder or a file of the backend, the master key or the AWS configuration doesn't answer", c.patience),
+			Next: "Look whether the file systems that they are on can be reached.",
+		}
 	}
 	return fmt.Errorf("talk to opener: it ended: %w", err)
 }

@@ -1,8 +1,10 @@
 package opener
 
 import (
+	"errors"
 	"os/exec"
 	"testing"
+	"time"
 
 	"vigil/internal/id"
 )
@@ -17,4 +19,28 @@ func TestStartOfOneThatEnds(t *testing.T) {
 		c.Close()
 		t.Error("a program that says nothing was taken for an opener")
 	}
+}
+
+// An opener that hangs in a job that nobody waits for doesn't hold up its vault.
+func TestOneThatHangsIsKilled(t *testing.T) {
+	conn, theirs, err := pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer theirs.Close()
+	cmd := exec.Command("sleep", "600")
+	if err := cmd.Start(); err != nil {
+		t.Skip(err)
+	}
+	c := &Client{patience: time.Millisecond, cmd: cmd, conn: conn, done: make(chan struct{}), stop: func() bool { return true }}
+	go func() {
+		_ = cmd.Wait()
+		close(c.done)
+	}()
+	defer c.Close()
+	_, err = c.Do(t.Context(), Request{}, nil)
+	if !errors.Is(err, &Error{Kind: Unreachable}) {
+		t.Errorf("got %v", err)
+	}
+	<-c.done
 }
