@@ -39,12 +39,12 @@ func printed(t *testing.T, what, text string) {
 // refused. No command prints a line, or commands a terminal, for them. Promise 8.
 func TestTextsMakeNoLines(t *testing.T) {
 	t.Parallel()
-	h := sshtest.NewHome(t, ownerPassphrase, "SSH_ASKPASS_REQUIRE=never")
-	h.Start()
-	h.Found("", "")
-	h.OK("generate", "plain", "--comment", "plain")
-	h.OK("generate", "bad")
-	h.OK("edit", "bad", "--comment", forging, "--host", forging, "--tag", forging)
+	h, member, _ := two(t, "member")
+	member.OK("generate", "plain", "--comment", "plain")
+	member.OK("generate", "bad")
+	member.OK("edit", "bad", "--comment", forging, "--host", forging, "--tag", forging)
+	h.TakeVaultFile(member)
+	h.OK("refresh")
 	lines := func(args ...string) int { return strings.Count(h.OK(args...).Out, "\n") }
 	if got := h.OK("show", "bad", "--public").Out; strings.Count(got, "\n") != 1 {
 		t.Errorf("show --public prints %q", got)
@@ -58,8 +58,8 @@ func TestTextsMakeNoLines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := strings.Count(string(text), "\n"); n != 2 {
-		t.Errorf("ssh-add -L prints %d lines for two keys", n)
+	if n := strings.Count(string(text), "\n"); n != 3 {
+		t.Errorf("ssh-add -L prints %d lines for three keys", n)
 	}
 	printed(t, "ssh-add -L", string(text))
 
@@ -74,8 +74,8 @@ func TestTextsMakeNoLines(t *testing.T) {
 	if err := sshtest.SignWith(h.Client(), forging); err == nil {
 		t.Fatal("signed without a confirmation")
 	}
-	if n := lines("list"); n != 3 {
-		t.Errorf("list prints %d lines for three keys", n)
+	if n := lines("list"); n != 4 {
+		t.Errorf("list prints %d lines for four keys", n)
 	}
 	for _, args := range [][]string{
 		{"list"},
