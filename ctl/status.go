@@ -78,7 +78,7 @@ func printVault(w io.Writer, v control.VaultStatus) {
 		{"master", v.Master},
 		{"id", v.ID},
 		{"idle", until(v.IdleEnds)},
-		{"lease", until(v.LeaseEnds)},
+		{"lease", leaseUntil(v)},
 		{"offline", offlineUntil(v)},
 		{"slowed", until(v.RetryAfter)},
 		{"rotation", v.Rotation},
@@ -102,6 +102,18 @@ func missing(v control.VaultStatus) string {
 		return ""
 	}
 	return "the newest revision of " + strings.Join(v.Missing, ", ") + " is not in the file: vigilctl doctor says what to do"
+}
+
+// leaseUntil says how long the vault stays unlocked, and since when nothing has
+// proved that it may.
+func leaseUntil(v control.VaultStatus) string {
+	switch {
+	case v.LeaseEnds == nil:
+		return ""
+	case v.LastProof == nil:
+		return until(v.LeaseEnds) + ", not proved since an unlock without network"
+	}
+	return until(v.LeaseEnds) + ", last proof by the master key " + stamp(*v.LastProof)
 }
 
 // offlineUntil says how long the vault can be unlocked without network, and

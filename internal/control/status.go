@@ -63,11 +63,15 @@ type VaultStatus struct {
 	DeviceKey    string     `json:"device_key,omitempty"`
 	IdleEnds     *time.Time `json:"idle_ends,omitempty"`
 	LeaseEnds    *time.Time `json:"lease_ends,omitempty"`
-	LastRefresh  *time.Time `json:"last_refresh,omitempty"`
-	RetryAfter   *time.Time `json:"retry_after,omitempty"` // unlock attempts are slowed down until then
-	Problem      string     `json:"problem,omitempty"`
-	Next         string     `json:"next,omitempty"` // what to do about Problem
-	Damaged      []string   `json:"damaged,omitempty"`
+	// LastProof is when the master key was asked last for the proof that this
+	// identity has access; nil: it wasn't since an unlock without network.
+	LastProof *time.Time `json:"last_proof,omitempty"`
+	// LastRefresh is when the backend answered last, which proves nothing.
+	LastRefresh *time.Time `json:"last_refresh,omitempty"`
+	RetryAfter  *time.Time `json:"retry_after,omitempty"` // unlock attempts are slowed down until then
+	Problem     string     `json:"problem,omitempty"`
+	Next        string     `json:"next,omitempty"` // what to do about Problem
+	Damaged     []string   `json:"damaged,omitempty"`
 	// Missing are keys of which a newer revision is not in the vault file.
 	Missing []string `json:"missing,omitempty"`
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"vigil/internal/clock"
 	"vigil/internal/config"
 	"vigil/internal/control"
 	"vigil/internal/durable"
@@ -58,6 +59,7 @@ func (v *vault) create(ctx context.Context, req *control.InitRequest, ask opener
 	}
 	defer c.Close()
 	place := v.place(id.Vault{}, id.Identity{})
+	asked := clock.Now()
 	keep := v.keepOffline()
 	if !req.Unlock {
 		keep = 0 // the first unlock keeps one
@@ -97,7 +99,7 @@ func (v *vault) create(ctx context.Context, req *control.InitRequest, ask opener
 		return nil, err
 	}
 	if req.Unlock {
-		if err := v.enter(ctx, c, pair, created); err != nil {
+		if err := v.enter(ctx, c, pair, created, asked); err != nil {
 			return nil, err
 		}
 		v.keepCreated(ctx, created)
@@ -114,7 +116,8 @@ func (v *vault) notices() (notices []string) {
 }
 
 // enter unlocks the vault that was just made: its opener still has the identity.
-func (v *vault) enter(ctx context.Context, c *opener.Client, p *pair, created *opener.Created) error {
+// The master key was asked for its share at a moment or later.
+func (v *vault) enter(ctx context.Context, c *opener.Client, p *pair, created *opener.Created, asked clock.Instant) error {
 	f, err := v.readFile()
 	if err != nil {
 		return err
@@ -132,7 +135,7 @@ func (v *vault) enter(ctx context.Context, c *opener.Client, p *pair, created *o
 		k.Close()
 		return err
 	}
-	o := v.newOpen(k, created.Vault)
+	o := v.newOpen(k, created.Vault, asked)
 	o.identity = created.Identity
 	if err := v.load(ctx, o, created.Keyring, f); err != nil {
 		k.Close()

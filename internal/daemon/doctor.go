@@ -12,6 +12,7 @@ import (
 
 	"vigil/internal/buildid"
 	"vigil/internal/checkup"
+	"vigil/internal/clock"
 	"vigil/internal/config"
 	"vigil/internal/control"
 	"vigil/internal/guard"
@@ -85,12 +86,13 @@ func (v *vault) examine(ctx context.Context, ask opener.Asker) []checkup.Check {
 func (v *vault) examineAccess(st *state.Vault) []checkup.Check {
 	v.mu.Lock()
 	o, problem := v.open, v.problem
-	var leaseEnds, refreshed time.Time
+	var leaseEnds, proved time.Time
 	var pending, waiting int
 	var missing []string
 	var offline bool
 	if o != nil {
-		leaseEnds, refreshed, offline, waiting, missing = o.leaseEnds, o.refreshed, o.offline, o.waiting, o.missing()
+		now := clock.Now()
+		leaseEnds, proved, offline, waiting, missing = o.leaseEnds.Shown(now), o.proved.Shown(now), o.offline, o.waiting, o.missing()
 	}
 	v.mu.Unlock()
 	if list, err := st.Pending(); err == nil {
@@ -107,7 +109,7 @@ func (v *vault) examineAccess(st *state.Vault) []checkup.Check {
 	case offline:
 		list = append(list, checkup.Warning("lease", "vigilctl refresh, once there is a network.", "unlocked without network, until %s at most", leaseEnds.Format(time.DateTime)))
 	default:
-		list = append(list, checkup.Fine("lease", "unlocked until %s at least; master key and backend answered at %s", leaseEnds.Format(time.DateTime), refreshed.Format(time.DateTime)))
+		list = append(list, checkup.Fine("lease", "unlocked until %s at least; backend and master key were asked at %s, and answered", leaseEnds.Format(time.DateTime), proved.Format(time.DateTime)))
 	}
 	if o != nil {
 		list = append(list, examineKeeper(o.keeper))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"vigil/internal/clock"
 	"vigil/internal/control"
 )
 
@@ -16,22 +17,24 @@ const endReserve = 2 * time.Second
 func (v *vault) ended(o *openVault, problem *control.Error) control.Refusal {
 	r := control.Refusal{What: "keep", Vault: v.name, Next: "Unlock it: vigilctl unlock --vault " + v.name}
 	v.mu.Lock()
-	leaseEnds, refreshed, offline := o.leaseEnds, o.refreshed, o.offline
+	now := clock.Now()
+	over := o.leaseEnds.Left(now) < endReserve
+	proved, offline := o.proved.Shown(now), o.offline
 	v.mu.Unlock()
 	switch idle := time.Duration(v.cfg.Idle); {
 	case o.keeper.Exit() != nil:
 		r.Reason = "the process that held the keys ended, so the vault is locked"
-	case time.Until(leaseEnds) < endReserve && offline:
+	case over && offline:
 		r.Reason = "the time that the vault may be unlocked without network is over, so it is locked"
-	case time.Until(leaseEnds) < endReserve:
-		r.Reason = fmt.Sprintf("the lease ended, so the vault is locked: master key and backend weren't both reached since %s",
-			refreshed.Format(time.DateTime))
+	case over:
+		r.Reason = fmt.Sprintf("the lease ended, so the vault is locked: backend and master key didn't both answer since %s",
+			proved.Format(time.DateTime))
 	case idle != 0:
 		r.Reason = fmt.Sprintf("no key was used for %v, so the vault is locked", idle)
 	default:
 		r.Reason = "the process that held the keys ended, so the vault is locked"
 	}
-	if problem != nil && time.Until(leaseEnds) < endReserve {
+	if problem != nil && over {
 		r.Reason += " (" + problem.Message + ")"
 		r.Next = problem.Next
 	}

@@ -2,14 +2,13 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"vigil/internal/clock"
 	"vigil/internal/control"
-	"vigil/internal/keeper"
 	"vigil/internal/keyring"
 	"vigil/internal/opener"
 	"vigil/internal/refresh"
@@ -40,7 +39,7 @@ func (v *vault) live(ctx context.Context, o *openVault) {
 	defer timer.Stop()
 	clocks := time.NewTicker(tick)
 	defer clocks.Stop()
-	last := time.Now().Round(0) // wall time only: the monotonic clock stops in suspend
+	last := clock.Now()
 	noted := last
 	v.followFile(ctx, o) // it may have changed while it was being unlocked
 	for {
@@ -64,15 +63,16 @@ func (v *vault) live(ctx context.Context, o *openVault) {
 			v.rememberKeys(context.WithoutCancel(ctx), o) // a lock ends all else
 			continue
 		case <-clocks.C:
-			now := time.Now().Round(0)
-			if now.Sub(last) > 2*tick { // it was suspended
-				v.tidyRefresh(ctx, o)
-			}
-			if last = now; now.Sub(noted) > clockEvery {
+			now := clock.Now()
+			if noted.Since(now) > clockEvery {
 				v.noteClock(ctx, v.d.state.Vault(o.id))
 				noted = now
 			}
-			continue
+			slept := last.Since(now) > 2*tick
+			if last = now; !slept {
+				continue
+			}
+			v.tidyRefresh(ctx, o)
 		case <-timer.C:
 			v.tidyRefresh(ctx, o)
 		}
@@ -117,8 +117,8 @@ func (v *vault) takeFile(ctx context.Context, o *openVault) error {
 		}
 	}
 	if o.waiting > 0 || changed && o.wantsKeys(f) {
-		_, err := v.fetch(ctx, o, false, nil)
-		v.settle(ctx, o, err)
+		l, err := v.fetch(ctx, o, false, nil)
+		v.settle(ctx, o, l, err)
 	}
 	if !changed || o.file != had || ctx.Err() != nil { // loaded by the fetch, or locked
 		return nil
@@ -167,8 +167,8 @@ func (v *vault) tidyRefresh(ctx context.Context, o *openVault) {
 		return
 	}
 	defer done()
-	_, err = v.fetch(ctx, o, time.Since(o.checked) >= time.Duration(v.cfg.Check), nil)
-	v.settle(ctx, o, err)
+	l, err := v.fetch(ctx, o, v.checkDue(o), nil)
+	v.settle(ctx, o, l, err)
 	if err == nil {
 		v.tidyRotation(ctx, o)
 	}
@@ -190,8 +190,8 @@ func (v *vault) refresh(ctx context.Context, ask opener.Asker) (r control.Refres
 		return r
 	}
 	before, had := o.loaded.Pins, len(o.keys)
-	pushed, err := v.fetch(ctx, o, true, ask)
-	v.settle(ctx, o, err)
+	l, err := v.fetch(ctx, o, true, ask)
+	v.settle(ctx, o, l, err)
 	if err == nil {
 		err = v.reload(ctx, o, o.keyring)
 	}
@@ -199,32 +199,44 @@ func (v *vault) refresh(ctx context.Context, ask opener.Asker) (r control.Refres
 		r.Error = control.AsError(err)
 		return r
 	}
-	r.Epoch, r.Pushed = o.loaded.Pins.Deks.Epoch, pushed
+	r.Epoch, r.Pushed = o.loaded.Pins.Deks.Epoch, l.pushed
 	r.Changed = o.loaded.Pins != before || had != len(o.keys)
 	r.Added, r.Removed = max(0, len(o.keys)-had), max(0, had-len(o.keys))
 	return r
 }
 
+// look is what a look at backend and master key came to.
+type look struct {
+	pushed int
+	proved clock.Instant // when it was asked for a proof that was given; zero: it wasn't given
+}
+
 // fetch catches up with the backend, pushes what waits for it, and with check
-// has the master key decrypt the identity's share once more.
-func (v *vault) fetch(ctx context.Context, o *openVault, check bool, ask opener.Asker) (pushed int, err error) {
+// has the master key decrypt the identity's share once more. What it proves, it
+// proves even if it fails then.
+func (v *vault) fetch(ctx context.Context, o *openVault, check bool, ask opener.Asker) (l look, err error) {
+	asked := clock.Now()
 	session, err := opener.Start(ctx, v.d.o.Opener, o.id)
 	if err != nil {
-		return 0, openerError(v.name, err)
+		return l, openerError(v.name, err)
 	}
 	defer session.Close()
 	if err := v.catchUp(ctx, session, o, ask); err != nil {
-		return 0, err
+		return l, err
 	}
+	v.mu.Lock()
+	o.refreshed = time.Now()
+	v.mu.Unlock()
 	if check {
 		if err := v.proveAccess(ctx, session, o, ask); err != nil {
-			return 0, err
+			return l, err
 		}
+		l.proved = asked
 	}
-	if pushed, err = v.pushPending(ctx, session, o); err != nil {
-		return pushed, err
+	if l.pushed, err = v.pushPending(ctx, session, o); err != nil {
+		return l, err
 	}
-	return pushed, v.collect(ctx, session, o)
+	return l, v.collect(ctx, session, o)
 }
 
 // proveAccess makes one KMS call.
@@ -244,86 +256,15 @@ func (v *vault) proveAccess(ctx context.Context, session *opener.Client, o *open
 		v.d.calls.failed()
 		return openerError(v.name, err)
 	}
-	if reply.Check != nil {
-		v.d.calls.add(reply.Check.Calls)
+	if reply.Check == nil {
+		return fmt.Errorf("check access of vault %q: the opener gave no answer", v.name)
 	}
-	o.checked = time.Now()
+	v.d.calls.add(reply.Check.Calls)
+	if !o.share.holds(block.Share, reply.Check.Digest) {
+		return control.Errorf(control.CodeUnreachable, "See whom the AWS configuration leads to: endpoint_url, AWS_ENDPOINT_URL and the like.",
+			"check access of vault %q: what answered in the master key's place doesn't know this identity's share", v.name)
+	}
 	return nil
-}
-
-// settle does what follows from a refresh: renew the lease, or lock.
-func (v *vault) settle(ctx context.Context, o *openVault, err error) {
-	outcome, caller := outcomeOf(err)
-	st := v.d.state.Vault(o.id)
-	before, blobErr := st.Blob(deniedBlob)
-	if blobErr != nil {
-		before = nil
-	}
-	verdict := refresh.Decide(outcome, caller, string(before))
-	if verdict.Denied != string(before) {
-		v.keepBlob(ctx, st, deniedBlob, []byte(verdict.Denied))
-	}
-	if verdict.Forget {
-		v.forgetOffline(ctx, st)
-	}
-	switch {
-	case verdict.Lock:
-		v.lockFor(err)
-	case verdict.Renew:
-		v.renew(ctx, o)
-	default:
-		v.d.log.Warn("vault can't be refreshed", "vault", v.name, "err", err)
-		v.setProblem(control.AsError(err))
-	}
-}
-
-// renew starts the lease anew, here and in the keeper.
-func (v *vault) renew(ctx context.Context, o *openVault) {
-	now := time.Now()
-	v.mu.Lock()
-	o.refreshed, o.leaseEnds, o.offline = now, now.Add(time.Duration(v.cfg.Lease)), false
-	v.problem = nil
-	v.mu.Unlock()
-	v.noteClock(ctx, v.d.state.Vault(o.id))
-	if err := o.keeper.SetDeadlines(ctx, time.Duration(v.cfg.Idle), time.Duration(v.cfg.Lease)); err != nil && !errors.Is(err, keeper.ErrGone) {
-		v.d.log.Error("lease can't be renewed", "vault", v.name, "err", err)
-	}
-}
-
-// lockFor locks because access is gone, and says why.
-func (v *vault) lockFor(err error) {
-	shown := control.AsError(err)
-	v.lock()
-	v.setProblem(shown)
-	r := control.Refusal{What: "refresh", Vault: v.name, Reason: shown.Message, Next: shown.Next}
-	var e *opener.Error
-	if errors.As(err, &e) {
-		r.RequestID = e.RequestID
-	}
-	v.d.why.note(r)
-	v.d.log.Error("vault locked: access to it is gone", "vault", v.name, "err", err)
-}
-
-func (v *vault) setProblem(p *control.Error) {
-	v.mu.Lock()
-	v.problem = p
-	v.mu.Unlock()
-}
-
-// outcomeOf sorts the error of a refresh.
-func outcomeOf(err error) (o refresh.Outcome, caller string) {
-	var e *opener.Error
-	errors.As(err, &e)
-	switch {
-	case err == nil:
-		return refresh.Reached, ""
-	case errors.Is(err, keeper.ErrNoIdentity), e != nil && (e.Kind == opener.Revoked || e.Kind == opener.NotAMember):
-		return refresh.Revoked, ""
-	case e != nil && e.Kind == opener.Denied && e.Caller+e.RequestID != "":
-		// Without either it's this device's own disk that refused: no service did.
-		return refresh.Denied, e.Caller
-	}
-	return refresh.Unreachable, ""
 }
 
 // isConflictCopy picks the copies of the vault file that sync tools leave beside

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"vigil/internal/buildid"
+	"vigil/internal/clock"
 	"vigil/internal/control"
 	"vigil/internal/keeper"
 	"vigil/internal/opener"
@@ -163,9 +164,14 @@ func stateFor(code control.Code, open bool) control.VaultState {
 
 // describe fills in what is known of an unlocked vault.
 func (o *openVault) describe(s *control.VaultStatus) {
-	since, leaseEnds, refreshed := o.since, o.leaseEnds, o.refreshed
+	now := clock.Now()
+	since, leaseEnds, refreshed := o.since, o.leaseEnds.Shown(now), o.refreshed
 	s.State, s.ID, s.Identity, s.UnlockedAt = control.VaultUnlocked, o.id.String(), o.identity.String(), &since
 	s.LeaseEnds, s.LastRefresh, s.Offline = &leaseEnds, &refreshed, o.offline
+	if !o.proved.IsZero() {
+		proved := o.proved.Shown(now)
+		s.LastProof = &proved
+	}
 	s.Keys, s.Waiting, s.Pending = len(o.keys), o.waiting, o.pending
 	s.Epoch, s.KEKVersion = o.loaded.Pins.Deks.Epoch, o.loaded.Pins.Deks.KEK
 	s.Keeper, s.Damaged = o.keeper.PID(), o.damaged

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vigil/internal/backend"
+	"vigil/internal/clock"
 	"vigil/internal/control"
 	"vigil/internal/id"
 	"vigil/internal/keeper"
@@ -116,7 +117,7 @@ func (v *vault) openWith(ctx context.Context, passphrase *os.File, ask opener.As
 	}
 	// A lock doesn't wait for a keeper that has stopped.
 	defer context.AfterFunc(ctx, k.Close)()
-	o := v.newOpen(k, vaultID)
+	o := v.newOpen(k, vaultID, clock.Now())
 	if o.known, err = known(st, seen); err != nil {
 		k.Close()
 		return nil, err
@@ -131,11 +132,15 @@ func (v *vault) openWith(ctx context.Context, passphrase *os.File, ask opener.As
 	}
 	o.identity = unlocked.Identity
 	v.d.calls.add(unlocked.Calls)
+	o.share = seenShare{unlocked.Share, unlocked.Digest}
 	if unlocked.Offline {
-		o.offline, o.leaseEnds = true, time.Now().Add(offlineLease(off))
+		o.offline, o.proved = true, clock.Instant{}
+		o.leaseEnds = clock.Earlier(o.leaseEnds, clock.Now().After(offlineLease(off)))
 		if unlocked.Why != nil {
 			o.offlineWhy = unlocked.Why.Message
 		}
+	} else {
+		v.judge(ctx, st, refresh.Proved, "")
 	}
 	if err := v.rememberShare(ctx, st, unlocked); err != nil {
 		v.d.log.Warn("no share is kept for the time without network", "vault", v.name, "err", err)
@@ -315,18 +320,20 @@ func (v *vault) meet(ctx context.Context, c *opener.Client, p *pair, attach func
 	return reply, nil
 }
 
-// newOpen is an open vault, fresh from master key and backend.
-func (v *vault) newOpen(k *keeper.Client, vaultID id.Vault) *openVault {
+// newOpen is an open vault, fresh from master key and backend, which were asked
+// at a moment or later.
+func (v *vault) newOpen(k *keeper.Client, vaultID id.Vault, asked clock.Instant) *openVault {
 	now := time.Now()
-	return &openVault{keeper: k, id: vaultID, stale: make(chan struct{}, 1), since: now, checked: now, refreshed: now, leaseEnds: now.Add(time.Duration(v.cfg.Lease))}
+	return &openVault{
+		keeper: k, id: vaultID, stale: make(chan struct{}, 1), since: now, refreshed: now,
+		proved: asked, leaseEnds: asked.After(time.Duration(v.cfg.Lease)),
+	}
 }
 
 // install makes an open vault the current one and watches its keeper.
 func (v *vault) install(ctx context.Context, o *openVault) error {
 	defer context.AfterFunc(ctx, o.keeper.Close)()
-	// A lease that has ended meanwhile is one that ends at once; 0 would be none.
-	lease := max(time.Until(o.leaseEnds), time.Nanosecond)
-	if err := o.keeper.SetDeadlines(ctx, time.Duration(v.cfg.Idle), lease); err != nil {
+	if err := o.keeper.SetDeadlines(ctx, time.Duration(v.cfg.Idle), o.leaseEnds); err != nil {
 		o.keeper.Close()
 		return keeperError(v.name, err)
 	}
@@ -373,15 +380,7 @@ func (v *vault) deniedAtUnlock(ctx context.Context, st *state.Vault, err error) 
 	if outcome == refresh.Unreachable {
 		return // a wrong passphrase, too
 	}
-	before, blobErr := st.Blob(deniedBlob)
-	if blobErr != nil {
-		before = nil
-	}
-	verdict := refresh.Decide(outcome, caller, string(before))
-	v.keepBlob(ctx, st, deniedBlob, []byte(verdict.Denied))
-	if verdict.Forget {
-		v.forgetOffline(ctx, st)
-	}
+	v.judge(ctx, st, outcome, caller)
 	v.setProblem(control.AsError(err))
 }
 

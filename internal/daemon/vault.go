@@ -16,6 +16,7 @@ import (
 
 	"vigil/internal/agentproto"
 	"vigil/internal/backend"
+	"vigil/internal/clock"
 	"vigil/internal/config"
 	"vigil/internal/control"
 	"vigil/internal/durable"
@@ -60,11 +61,12 @@ type openVault struct {
 	identity id.Identity
 	since    time.Time
 
-	refreshed  time.Time // when master key and backend were reached last
-	checked    time.Time // when the master key was
-	collected  time.Time // when DEKs that may go were looked for
-	leaseEnds  time.Time
-	offline    bool // unlocked from what the device keeps
+	refreshed  time.Time     // when the backend was reached last
+	proved     clock.Instant // when the last proof was asked for; zero: not since an unlock without network
+	share      seenShare     // that the last proof was of
+	collected  time.Time     // when DEKs that may go were looked for
+	leaseEnds  clock.Instant // nothing but a proof moves it
+	offline    bool          // unlocked from what the device keeps
 	offlineWhy string
 	refused    error // why the keyring is the kept one; nil: it's the backend's
 

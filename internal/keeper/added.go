@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"vigil/internal/agentproto"
+	"vigil/internal/clock"
 	"vigil/internal/guard"
 	"vigil/internal/wire"
 )
@@ -32,7 +33,7 @@ func (s *server) add(body []byte, bound bool, out []byte) ([]byte, error) {
 		return out, fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
 	number := s.keys.add(e)
-	if !e.expires.isZero() {
+	if !e.expires.IsZero() {
 		s.wakeWatch()
 	}
 	out = wire.AppendUint64(out, number)
@@ -64,7 +65,7 @@ func (e *entry) tail(rest []byte, bound bool) (comment, constraints []byte, err 
 		return nil, nil, err
 	}
 	if c.HasLifetime {
-		e.expires = now().after(time.Duration(c.Lifetime) * time.Second)
+		e.expires = clock.Now().After(time.Duration(c.Lifetime) * time.Second)
 	}
 	return comment, constraints, nil
 }

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"vigil/internal/clock"
 	"vigil/internal/wire"
 )
 
@@ -13,8 +14,8 @@ import (
 type deadlines struct {
 	mu      sync.Mutex
 	idle    time.Duration // 0: none
-	lastUse instant
-	lease   instant       // zero: none
+	lastUse clock.Instant
+	lease   clock.Instant // zero: none
 	changed chan struct{} // made by init, holds one token
 }
 
@@ -25,38 +26,36 @@ const recheck = 15 * time.Second
 func (d *deadlines) touch() {
 	d.mu.Lock()
 	if d.idle != 0 {
-		d.lastUse = now()
+		d.lastUse = clock.Now()
 	}
 	d.mu.Unlock()
 }
 
 // passed reports whether a deadline is over, and else when the next one is.
-func (d *deadlines) passed(at instant) (over bool, next instant) {
+func (d *deadlines) passed(at clock.Instant) (over bool, next clock.Instant) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.idle != 0 {
-		next = d.lastUse.after(d.idle)
+		next = d.lastUse.After(d.idle)
 	}
-	next = earlier(next, d.lease)
-	return !next.isZero() && (d.idle != 0 && d.lastUse.after(d.idle).passed(at) || !d.lease.isZero() && d.lease.passed(at)), next
+	next = clock.Earlier(next, d.lease)
+	return !next.IsZero() && next.Passed(at), next
 }
 
-// setDeadlines takes the idle time and what is left of the lease, both in
-// nanoseconds and 0 for none.
+// setDeadlines takes the idle time in nanoseconds, 0 for none, and the moment at
+// which the lease ends, so that what lies between saying and hearing it counts.
 func (s *server) setDeadlines(r *wire.Reader) error {
-	idle, lease := time.Duration(r.Uint64()), time.Duration(r.Uint64())
-	if r.End() != nil || idle < 0 || lease < 0 {
+	idle := time.Duration(r.Uint64())
+	lease := clock.Of(time.Duration(r.Uint64()), int64(r.Uint64()))
+	if r.End() != nil || idle < 0 {
 		return ErrBadRequest
 	}
-	d, at := &s.deadlines, now()
+	d := &s.deadlines
 	d.mu.Lock()
 	if d.idle != idle { // renewing a lease is no use of a key
-		d.idle, d.lastUse = idle, at
+		d.idle, d.lastUse = idle, clock.Now()
 	}
-	d.lease = instant{}
-	if lease != 0 {
-		d.lease = at.after(lease)
-	}
+	d.lease = lease
 	d.mu.Unlock()
 	s.wakeWatch()
 	return nil
@@ -76,16 +75,16 @@ func (s *server) watchDeadlines() {
 	timer := time.NewTimer(recheck)
 	defer timer.Stop()
 	for {
-		at := now()
+		at := clock.Now()
 		over, next := s.deadlines.passed(at)
 		if over {
 			s.end()
 			return
 		}
-		next = earlier(next, s.keys.expire(at))
+		next = clock.Earlier(next, s.keys.expire(at))
 		timer.Stop()
-		if !next.isZero() {
-			timer.Reset(max(time.Millisecond, min(next.left(at), recheck)))
+		if !next.IsZero() {
+			timer.Reset(max(time.Millisecond, min(next.Left(at), recheck)))
 		}
 		select {
 		case <-timer.C:

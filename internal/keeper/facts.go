@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"vigil/internal/clock"
 	"vigil/internal/id"
 	"vigil/internal/keyring"
 	"vigil/internal/ring"
@@ -233,11 +234,12 @@ func (c *Client) Deks(ctx context.Context, u keyring.Update, now time.Time) (obj
 	return object, deleted, nil
 }
 
-// SetDeadlines makes the keeper end when no key was used for idle, or after
-// lease unless this is called again; 0 is no such deadline.
-func (c *Client) SetDeadlines(ctx context.Context, idle, lease time.Duration) error {
+// SetDeadlines makes the keeper end when no key was used for idle, or when the
+// lease does; 0 and the zero moment are no such deadline.
+func (c *Client) SetDeadlines(ctx context.Context, idle time.Duration, lease clock.Instant) error {
 	b := wire.AppendUint64(nil, uint64(idle))
-	_, err := c.call(ctx, opDeadlines, wire.AppendUint64(b, uint64(lease)))
+	b = wire.AppendUint64(b, uint64(lease.Boot()))
+	_, err := c.call(ctx, opDeadlines, wire.AppendUint64(b, uint64(lease.UnixNano())))
 	return err
 }
 

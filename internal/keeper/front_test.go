@@ -7,11 +7,21 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"vigil/internal/clock"
 )
 
 // frontRole makes the test binary a front: a process that can be killed or
 // stopped while it has a keeper.
 const frontRole = "front-of-a-keeper"
+
+// after is the moment in d; 0: none.
+func after(d time.Duration) (i clock.Instant) {
+	if d != 0 {
+		i = clock.Now().After(d)
+	}
+	return i
+}
 
 // beFront starts a keeper with the deadlines of its arguments, says which
 // process it is, and waits.
@@ -26,7 +36,7 @@ func beFront(args []string) int {
 	}
 	fmt.Println(c.PID())
 	_, _ = io.ReadFull(os.Stdin, make([]byte, 1)) // until the test has a hold of the keeper
-	if err := c.SetDeadlines(context.Background(), idle, lease); err != nil {
+	if err := c.SetDeadlines(context.Background(), idle, after(lease)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

@@ -139,7 +139,7 @@ func TestUseAndRenewalPutDeadlinesOff(t *testing.T) {
 		last, gap := begin, time.Duration(0)
 		var err error
 		for err == nil && last.Sub(begin) < short+short/4 {
-			if err = c.SetDeadlines(t.Context(), short, short); err == nil {
+			if err = c.SetDeadlines(t.Context(), short, after(short)); err == nil {
 				err = sign(t, c, a.Key)
 			}
 			now := time.Now()
@@ -151,7 +151,7 @@ func TestUseAndRenewalPutDeadlinesOff(t *testing.T) {
 		if err != nil {
 			t.Fatalf("after %v, with %v between uses at most: %v", last.Sub(begin), gap, err)
 		}
-		if err := c.SetDeadlines(t.Context(), 0, 0); err != nil { // none any more
+		if err := c.SetDeadlines(t.Context(), 0, after(0)); err != nil { // none any more
 			t.Fatal(err)
 		}
 		if err := sign(t, c, a.Key); err != nil {
@@ -164,10 +164,22 @@ func TestUseAndRenewalPutDeadlinesOff(t *testing.T) {
 func TestAnExpiredLeaseEndsTheKeeperInUse(t *testing.T) {
 	c := start(t, nil)
 	a := add(t, c, ed25519Key(t))
-	if err := c.SetDeadlines(t.Context(), time.Hour, 200*time.Millisecond); err != nil {
+	if err := c.SetDeadlines(t.Context(), time.Hour, after(200*time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
 	for sign(t, c, a.Key) == nil { // use doesn't put a lease off
+	}
+	ended(t, c)
+	wantErr(t, sign(t, c, a.Key), ErrGone)
+}
+
+// TestALeaseIsAMoment: what passes between saying when it ends and hearing it
+// counts, so the keeper is told when, and not how long.
+func TestALeaseIsAMoment(t *testing.T) {
+	c := start(t, nil)
+	a := add(t, c, ed25519Key(t))
+	if err := c.SetDeadlines(t.Context(), time.Hour, after(-time.Second)); err != nil {
+		wantErr(t, err, ErrGone) // it may be quicker than its answer
 	}
 	ended(t, c)
 	wantErr(t, sign(t, c, a.Key), ErrGone)
@@ -304,7 +316,7 @@ func TestNonsenseIsAnswered(t *testing.T) {
 				t.Fatalf("locked with % x", body)
 			}
 			if op(o) == opDeadlines && err == nil && len(body) != 0 {
-				if err := c.SetDeadlines(t.Context(), 0, 0); err != nil {
+				if err := c.SetDeadlines(t.Context(), 0, after(0)); err != nil {
 					t.Fatal(err)
 				}
 			}

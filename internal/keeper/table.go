@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"vigil/internal/clock"
 	"vigil/internal/guard"
 	"vigil/internal/signer"
 )
@@ -23,7 +24,7 @@ type table struct {
 
 func newTable() *table {
 	t := &table{keys: make(map[uint64]*entry)}
-	t.last.Store(uint64(bootTime()))
+	t.last.Store(uint64(clock.Now().Boot()))
 	return t
 }
 
@@ -34,7 +35,7 @@ type entry struct {
 	// added and so has been there from the start.
 	open func() (*signer.Key, error)
 	// expires is when an added key's lifetime ends; zero means never.
-	expires instant
+	expires clock.Instant
 
 	// opening is held while open runs, so that a key is opened once. It is taken
 	// before vault.mu, and mu after it: whoever loads a vault holds vault.mu and
@@ -84,17 +85,17 @@ func (t *table) removeAll() {
 }
 
 // expire removes the keys whose lifetime has ended and returns when the next one ends.
-func (t *table) expire(now instant) (next instant) {
+func (t *table) expire(now clock.Instant) (next clock.Instant) {
 	t.mu.Lock()
 	var over []*entry
 	for number, e := range t.keys {
 		switch {
-		case e.expires.isZero():
-		case e.expires.passed(now):
+		case e.expires.IsZero():
+		case e.expires.Passed(now):
 			delete(t.keys, number)
 			over = append(over, e)
 		default:
-			next = earlier(next, e.expires)
+			next = clock.Earlier(next, e.expires)
 		}
 	}
 	t.mu.Unlock()
@@ -165,7 +166,7 @@ func (e *entry) acquire() (*signer.Key, error) {
 func (e *entry) current() (*signer.Key, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.gone || !e.expires.isZero() && e.expires.passed(now()) {
+	if e.gone || !e.expires.IsZero() && e.expires.Passed(clock.Now()) {
 		return nil, ErrNoKey
 	}
 	if e.key != nil {

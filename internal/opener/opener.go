@@ -219,19 +219,26 @@ type Unlocked struct {
 	// Refused says why the keyring is the one that the device has kept: what the
 	// backend has isn't to be used.
 	Refused *Error `json:"refused,omitempty"`
+	// Share is the wrapped share of the identity that was opened, and Digest that
+	// of what was in it, as in Checked.
+	Share  []byte `json:"share"`
+	Digest []byte `json:"digest"`
 }
 
 // Check has the master key decrypt the identity's share, and throws it away: it
-// shows that access was not revoked.
+// shows that access was not revoked, if it is that share.
 type Check struct {
 	Place    Place       `json:"place"`
 	Identity id.Identity `json:"identity"`
 	Share    []byte      `json:"share"` // wrapped
 }
 
-// Checked says that the master key still serves this identity.
+// Checked says that something has decrypted the share. It was the master key if
+// the digest is the one of the share that opened the identity; the share can't
+// be found from it.
 type Checked struct {
-	Calls master.Calls `json:"calls"`
+	Calls  master.Calls `json:"calls"`
+	Digest []byte       `json:"digest"`
 }
 
 // Fetch reads both objects of the keyring, those the front hasn't got yet.

@@ -1,13 +1,17 @@
-// Package refresh decides what follows from a try to reach a vault's master key
-// and backend: go on, lock, or lock and forget what would unlock it offline. It
+// Package refresh decides what follows from a look at a vault's backend and
+// master key: go on, lock, or lock and forget what would unlock it offline. It
 // is pure; package daemon does what it decides.
 //
 //	outcome       vault    share kept for offline use     lease
-//	reached       goes on  kept                            starts anew
+//	proved        goes on  kept                            starts anew
+//	reached       goes on  kept                            runs on
 //	unreachable   goes on  kept                            runs on
 //	denied        locks    forgotten when it repeats under
 //	                       the same caller                 ends
 //	revoked       locks    forgotten                       ends
+//
+// A lease starts anew at the moment at which the proof was asked for, whatever
+// else was reached since.
 package refresh
 
 import (
@@ -15,14 +19,17 @@ import (
 	"time"
 )
 
-// Outcome is what a try to reach master key and backend came to.
+// Outcome is what a look came to.
 type Outcome int
 
 // The outcomes.
 const (
-	// Reached: both answered, and the identity is a member.
-	Reached Outcome = iota
-	// Unreachable: one of them gave no answer, or one that says nothing about access.
+	// Proved: the backend answered, and after it the master key decrypted this
+	// identity's share.
+	Proved Outcome = iota
+	// Reached: the backend answered. It can't know whether the master key would.
+	Reached
+	// Unreachable: there was no answer, or one that says nothing about access.
 	Unreachable
 	// Denied: one of them refused this caller. A wrong profile looks the same.
 	Denied
@@ -32,6 +39,8 @@ const (
 
 func (o Outcome) String() string {
 	switch o {
+	case Proved:
+		return "proved"
 	case Reached:
 		return "reached"
 	case Unreachable:
@@ -60,7 +69,7 @@ type Verdict struct {
 // the service says, and deniedBefore the caller remembered from the last time.
 func Decide(o Outcome, caller, deniedBefore string) Verdict {
 	switch o {
-	case Reached:
+	case Proved:
 		return Verdict{Renew: true}
 	case Denied:
 		if caller == "" {
@@ -80,4 +89,10 @@ const jitter = 0.2
 // Next returns the time until the next refresh, every give or take the jitter.
 func Next(every time.Duration) time.Duration {
 	return every + time.Duration((rand.Float64()*2-1)*jitter*float64(every))
+}
+
+// Furthest is how far apart two proofs can be while all answer: one is made by
+// the first refresh that comes when check is over.
+func Furthest(check, every time.Duration) time.Duration {
+	return check + every + time.Duration(jitter*float64(every))
 }

@@ -12,7 +12,8 @@ func TestDecide(t *testing.T) {
 		caller, before string
 		want           Verdict
 	}{
-		{"both answered", Reached, "", "role/a", Verdict{Renew: true}},
+		{"the master key decrypted the share", Proved, "", "role/a", Verdict{Renew: true}},
+		{"the backend alone answered: nothing is proved, and no denial forgotten", Reached, "", "role/a", Verdict{Denied: "role/a"}},
 		{"no network", Unreachable, "", "", Verdict{}},
 		{"no network after a denial: it isn't forgotten", Unreachable, "", "role/a", Verdict{Denied: "role/a"}},
 		{"denied the first time: a wrong profile must not cost the share", Denied, "role/a", "", Verdict{Lock: true, Denied: "role/a"}},
@@ -41,5 +42,21 @@ func TestNextStaysNearAndVaries(t *testing.T) {
 	}
 	if len(seen) < 100 {
 		t.Fatalf("only %d different times", len(seen))
+	}
+}
+
+// TestProofsAreNoFurtherApart: a refresh just before a check is due leaves it to
+// the next one.
+func TestProofsAreNoFurtherApart(t *testing.T) {
+	const check, every = 30 * time.Minute, 5 * time.Minute
+	furthest := Furthest(check, every)
+	for range 1000 {
+		at := time.Duration(0)
+		for at < check {
+			at += Next(every)
+		}
+		if at > furthest {
+			t.Fatalf("%v between two proofs, want %v at most", at, furthest)
+		}
 	}
 }

@@ -53,8 +53,8 @@ func TestOfflineUnlock(t *testing.T) {
 	if !v.Offline || v.State != control.VaultUnlocked {
 		t.Errorf("status: %+v", v)
 	}
-	if left := time.Until(*v.LeaseEnds); left > 7*24*time.Hour || left < 6*24*time.Hour {
-		t.Errorf("the lease ends in %v, want 7 days", left)
+	if left := time.Until(*v.LeaseEnds); left > 12*time.Hour || left < 11*time.Hour || v.LastProof != nil {
+		t.Errorf("the lease ends in %v, want 12 hours; last proof %v, want none", left, v.LastProof)
 	}
 	l.Signs("work")
 	if v.DeviceKey != "file" || v.OfflineUntil == nil || v.OfflineUntil.Unix() != keptShare(t, l).Expires {

@@ -247,8 +247,8 @@ func TestLeaseIsRenewed(t *testing.T) {
 		first := l.Vault()
 		var v control.VaultStatus
 		sshtest.Eventually(w, "the lease is renewed beyond its first end, or over", func() error {
-			if v = l.Vault(); first.LeaseEnds != nil && v.State == control.VaultUnlocked && !v.LastRefresh.After(*first.LeaseEnds) {
-				return fmt.Errorf("refreshed %v, first lease until %v", v.LastRefresh, first.LeaseEnds)
+			if v = l.Vault(); first.LeaseEnds != nil && v.State == control.VaultUnlocked && !v.LastProof.After(*first.LeaseEnds) {
+				return fmt.Errorf("last proof %v, first lease until %v", v.LastProof, first.LeaseEnds)
 			}
 			return nil
 		})

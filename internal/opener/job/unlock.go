@@ -36,7 +36,7 @@ func (j *job) unlock(ctx context.Context, req *opener.Unlock) (*opener.Unlocked,
 	}
 	return &opener.Unlocked{
 		Identity: o.identity, Keyring: o.keyring, Calls: o.calls,
-		Offline: o.offline, Why: o.why, Keep: o.keep, DeviceKey: o.deviceKey, Refused: o.refused,
+		Offline: o.offline, Why: o.why, Keep: o.keep, DeviceKey: o.deviceKey, Refused: o.refused, Share: o.share, Digest: o.digest,
 	}, nil
 }
 
@@ -53,6 +53,8 @@ type opened struct {
 	refused   *opener.Error     // why the kept keyring stands in for the backend's
 	keep      *opener.KeptShare // if one was asked for
 	deviceKey string
+	share     []byte        // wrapped
+	digest    []byte        // of what is in it
 	seeds     *guard.Buffer // the private halves, which ring owns
 	ring      *ring.Ring    // with no keyring loaded; the caller closes it
 }
@@ -191,8 +193,12 @@ func (j *job) openHalves(ctx context.Context, o *opened, p opener.Place, f facto
 			Kind: opener.WrongPassphrase, Message: fmt.Sprintf("wrong passphrase for vault %q", p.Name),
 			Next: "Try again. Nothing was changed.",
 		}
-	case err != nil || o.offline:
-		return err // a share that was kept once isn't kept anew: its time goes on
+	case err != nil:
+		return err
+	}
+	o.share, o.digest = block.Share, shareDigest(share, p.Vault, me.ID)
+	if o.offline {
+		return nil // a share that was kept once isn't kept anew: its time goes on
 	}
 	return j.keepShare(ctx, o, p, share, f.keep)
 }
