@@ -27,8 +27,8 @@ const (
 	// DefaultOffline is how long a device that can't reach the KMS may unlock
 	// with the share it keeps sealed.
 	DefaultOffline = Duration(7 * Day)
-	// DefaultLease is how long an unlocked vault may go without reaching KMS
-	// and backend.
+	// DefaultLease is how long an unlocked vault may go without a proof by the
+	// master key.
 	DefaultLease = Duration(12 * time.Hour)
 	// DefaultCheck is the least time between two proofs that the KMS still
 	// lets this identity in.
@@ -84,7 +84,7 @@ type VaultConfig struct {
 	Backend string `toml:"backend"`
 	// Offline is how long the device may unlock without the KMS; 0 never.
 	Offline Duration `toml:"offline"`
-	// Lease is how long an unlocked vault may be out of touch.
+	// Lease is how long an unlocked vault may go without a proof by the master key.
 	Lease Duration `toml:"lease"`
 	// Check is the least time between proofs of access at the KMS.
 	Check Duration `toml:"check"`

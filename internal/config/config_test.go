@@ -349,3 +349,36 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 		}
 	}
 }
+
+// TestALeaseMustBeRenewable: one that ends before the next proof is due is an
+// error that says where, and which values would do.
+func TestALeaseMustBeRenewable(t *testing.T) {
+	for _, c := range []struct{ name, own, user, want string }{
+		{"too short for the default check", "lease = \"30m\"\n", "", `work.toml:1: lease "30m" ends before it can be renewed: check "30m" and refresh "5m", which is up to a fifth longer, need a lease of "36m" at least, or this lease a check of "24m" at most`},
+		{"the least that does", "lease = \"36m\"\n", "", ""},
+		{"too short in the other place", "", "[vault.work]\nidle = \"1h\"\nlease = \"35m59s\"\n", `config.toml:3: lease "35m59s" ends`},
+		{"a check that is too rare", "", "[vault.work]\ncheck = \"12h\"\n", `config.toml:2: lease "12h" ends before it can be renewed: check "12h" and refresh "5m", which is up to a fifth longer, need a lease of "12h6m" at least, or this lease a check of "11h54m" at most`},
+		{"a refresh that is too rare", "refresh = \"1d\"\n", "", `work.toml:1: lease "12h" ends before it can be renewed: check "30m" and refresh "1d", which is up to a fifth longer, need a lease of "1d5h18m" at least`},
+		{"both places together will do", "lease = \"10m\"\n", "[vault.work]\ncheck = \"1m\"\n", ""},
+		{"both places together will not", "lease = \"10m\"\n", "[vault.work]\nrefresh = \"1m\"\n", `work.toml:1: lease "10m"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := home(t)
+			put(t, p.VaultConfig("work"), c.own)
+			put(t, p.ConfigFile(), c.user)
+			_, err := config.Load(p)
+			if c.want == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got  %v\nwant %s", err, c.want)
+			}
+			if strings.Contains(c.name, "refresh") && strings.Contains(fmt.Sprint(err), "a check of") {
+				t.Errorf("it names a check that can't be: %v", err)
+			}
+		})
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/BurntSushi/toml"
 
@@ -19,6 +20,7 @@ import (
 	"vigil/internal/durable"
 	"vigil/internal/master"
 	"vigil/internal/paths"
+	"vigil/internal/refresh"
 )
 
 // ErrNoVault reports a name that no vault of the configuration has.
@@ -186,7 +188,7 @@ func loadVault(p paths.Paths, user *file, top *userFile, name string) (VaultConf
 	}
 	table, ok := top.Vault[name]
 	if !ok {
-		return v, nil
+		return v, v.holdsLease(own, user, name)
 	}
 	for _, key := range own.meta.Keys() {
 		if user.meta.IsDefined("vault", name, key[0]) {
@@ -197,7 +199,34 @@ func loadVault(p paths.Paths, user *file, top *userFile, name string) (VaultConf
 	if err := user.meta.PrimitiveDecode(table, &v); err != nil {
 		return v, user.wrap(err)
 	}
-	return v, v.complete(p, user, "vault", name)
+	if err := v.complete(p, user, "vault", name); err != nil {
+		return v, err
+	}
+	return v, v.holdsLease(own, user, name)
+}
+
+// holdsLease refuses a lease that ends before the proof that renews it is due:
+// the vault would lock while everything answers. The times may stand in both of
+// a vault's places, so they are looked at together.
+func (v *VaultConfig) holdsLease(own, user *file, name string) error {
+	need := Duration(refresh.Furthest(v.Check.Std(), v.Refresh.Std()).Round(time.Second))
+	if v.Lease >= need {
+		return nil
+	}
+	err := fmt.Errorf("lease %q ends before it can be renewed: check %q and refresh %q, which is up to a fifth longer, need a lease of %q at least",
+		v.Lease, v.Check, v.Refresh, need)
+	if most := v.Check - (need - v.Lease); most >= MinPeriod {
+		err = fmt.Errorf("%w, or this lease a check of %q at most", err, most)
+	}
+	for _, key := range []string{"lease", "check", "refresh"} {
+		if own.meta.IsDefined(key) {
+			return own.at(err, key)
+		}
+		if user.meta.IsDefined("vault", name, key) {
+			return user.at(err, "vault", name, key)
+		}
+	}
+	return err
 }
 
 // complete checks the values that f gave to v, under the table prefix, and

@@ -12,7 +12,7 @@ import (
 func TestDeadlinesHoldWithoutTheFront(t *testing.T) {
 	for name, settings := range map[string]string{
 		"idle":  "idle = \"2s\"\n",
-		"lease": "lease = \"2s\"\nrefresh = \"1h\"\ncheck = \"1h\"\n",
+		"lease": "lease = \"3s\"\nrefresh = \"1s\"\ncheck = \"1s\"\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
