@@ -16,10 +16,16 @@ var packages = map[string]string{
 	"vigilctl":     "ctl",
 }
 
+// set is what is built for a test run.
+type set struct {
+	binaries  []string
+	traceable bool // they let themselves be traced
+}
+
 // buildAll builds binaries into dir as the Makefile does: unreadable (0111),
 // all with one build id, and with the race detector when the tests have it.
-func buildAll(dir string, binaries []string) error {
-	if len(binaries) == 0 {
+func buildAll(dir string, s set) error {
+	if len(s.binaries) == 0 {
 		return nil
 	}
 	root, err := ModuleRoot()
@@ -30,19 +36,23 @@ func buildAll(dir string, binaries []string) error {
 	if err != nil {
 		return fmt.Errorf("compute the build id: %w", err)
 	}
-	for _, name := range binaries {
-		if err := build(root, filepath.Join(dir, name), packages[name], strings.TrimSpace(string(id))); err != nil {
+	linked := "-X vigil/internal/buildid.id=" + strings.TrimSpace(string(id))
+	if s.traceable {
+		linked += " -X vigil/internal/guard.traceable=yes"
+	}
+	for _, name := range s.binaries {
+		if err := build(root, filepath.Join(dir, name), packages[name], linked); err != nil {
 			return fmt.Errorf("build %s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-func build(root, target, pkg, id string) error {
+func build(root, target, pkg, linked string) error {
 	if _, err := os.Stat(filepath.Join(root, pkg)); errors.Is(err, os.ErrNotExist) {
 		return nil // Binary skips the tests that need it
 	}
-	args := []string{"build", "-trimpath", "-ldflags", "-X vigil/internal/buildid.id=" + id, "-o", target}
+	args := []string{"build", "-trimpath", "-ldflags", linked, "-o", target}
 	cgo := "CGO_ENABLED=0"
 	if RaceEnabled {
 		args, cgo = append(args, "-race"), "CGO_ENABLED=1"

@@ -23,7 +23,7 @@ func MainAsObserver(m *testing.M, binaries ...string) {
 }
 
 func observe(m *testing.M, binaries []string) (status int, err error) {
-	world, a, err := makeWorld(binaries)
+	world, a, err := makeWorld(set{binaries: binaries})
 	if err != nil {
 		return 0, err
 	}

@@ -28,11 +28,19 @@ const worldVariable = "VIGIL_TEST_WORLD"
 
 // Main runs the tests of m in a world of their own and exits. The binaries
 // named (vigild, vigil-opener, vigilctl) are built first; Binary finds them.
-func Main(m *testing.M, binaries ...string) {
+func Main(m *testing.M, binaries ...string) { inWorld(m, set{binaries: binaries}) }
+
+// MainTraceable is Main for tests that run the binaries under a tracer of theirs:
+// other builds take no secret then.
+func MainTraceable(m *testing.M, binaries ...string) {
+	inWorld(m, set{binaries: binaries, traceable: true})
+}
+
+func inWorld(m *testing.M, s set) {
 	if os.Getenv(worldVariable) != "" {
 		os.Exit(m.Run())
 	}
-	status, err := outer(binaries)
+	status, err := outer(s)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "sshtest:", err)
 		status = 1
@@ -60,8 +68,8 @@ func Binary(t testing.TB, name string) string {
 }
 
 // outer makes the world, runs the test program in it and returns its status.
-func outer(binaries []string) (status int, err error) {
-	world, account, err := makeWorld(binaries)
+func outer(s set) (status int, err error) {
+	world, account, err := makeWorld(s)
 	if err != nil {
 		return 0, err
 	}
@@ -71,18 +79,18 @@ func outer(binaries []string) (status int, err error) {
 
 // makeWorld makes the directory of a test run with the binaries in it. Whoever
 // calls it removes the directory.
-func makeWorld(binaries []string) (world string, a account, err error) {
+func makeWorld(s set) (world string, a account, err error) {
 	if world, err = os.MkdirTemp("/tmp", "vt"); err != nil {
 		return "", a, err
 	}
-	if a, err = fillWorld(world, binaries); err != nil {
+	if a, err = fillWorld(world, s); err != nil {
 		_ = os.RemoveAll(world)
 		return "", a, err
 	}
 	return world, a, nil
 }
 
-func fillWorld(world string, binaries []string) (a account, err error) {
+func fillWorld(world string, s set) (a account, err error) {
 	if err := os.Chmod(world, 0o755); err != nil {
 		return a, err
 	}
@@ -93,7 +101,7 @@ func fillWorld(world string, binaries []string) (a account, err error) {
 	if err := os.Mkdir(bin, 0o755); err != nil {
 		return a, err
 	}
-	if err := buildAll(bin, binaries); err != nil {
+	if err := buildAll(bin, s); err != nil {
 		return a, err
 	}
 	for _, name := range []string{"home", "tmp", "w"} {

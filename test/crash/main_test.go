@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, "crash: no small disk:", err)
 		}
 	}
-	sshtest.Main(m, "vigild", "vigil-opener", "vigilctl")
+	sshtest.MainTraceable(m, "vigild", "vigil-opener", "vigilctl")
 }
 
 // mountSmallDisk mounts a tmpfs that only this process and its children see,
