@@ -76,6 +76,11 @@ func adopt(fd int, name string) (*Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: descriptor %d: %w", ErrActivation, fd, err)
 	}
+	// Who connects from now on is told that this process serves, not the manager.
+	if err := unix.Listen(fd, unix.SOMAXCONN); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("%w: listen on descriptor %d: %w", ErrActivation, fd, err)
+	}
 	ul, ok := l.(*net.UnixListener)
 	if !ok || ul.Addr().Network() != "unix" {
 		l.Close()

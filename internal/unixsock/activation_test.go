@@ -75,12 +75,16 @@ func TestActivation(t *testing.T) {
 		defer f.Close()
 		files = append(files, f)
 	}
-	_, said := start(t, `LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=agent:control`, files...)
+	cmd, said := start(t, `LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=agent:control`, files...)
 	if said != "sockets: 2\n" {
 		t.Fatalf("got %q", said)
 	}
 	for _, name := range []string{"agent", "control"} {
-		answer, err := io.ReadAll(dial(t, filepath.Join(dir, name)))
+		c := dial(t, filepath.Join(dir, name))
+		if p, err := unixsock.PeerOf(c); err != nil || p.PID != cmd.Process.Pid {
+			t.Errorf("%s is served by %d, %v, want the process that was activated, %d", name, p.PID, err, cmd.Process.Pid)
+		}
+		answer, err := io.ReadAll(c)
 		if err != nil || !strings.HasPrefix(string(answer), name+" true") {
 			t.Errorf("%s answers %q, %v", name, answer, err)
 		}
