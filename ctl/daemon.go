@@ -15,6 +15,7 @@ import (
 
 	"vigil/internal/control"
 	"vigil/internal/durable"
+	"vigil/internal/guard"
 )
 
 const (
@@ -77,6 +78,9 @@ func (a *app) ensureDaemon(ctx context.Context, pass *source) error {
 
 // startDaemon starts vigild in the background and returns once it serves.
 func (a *app) startDaemon(ctx context.Context) error {
+	if err := guard.UntracedSelf(); err != nil { // who traces this program would trace that one
+		return control.Errorf(control.CodeRefused, "Run it without that program. Nothing was started.", "%v", err)
+	}
 	program, err := a.vigild()
 	if err != nil {
 		return err

@@ -118,6 +118,9 @@ func duplicate(fd int, name string) (*os.File, error) {
 // a flag, and again, at most passphraseTries times, while a typed one is wrong.
 // wrong is the code that says so.
 func (a *app) withPassphrase(ctx context.Context, s *source, prompt string, wrong control.Code, use func(*os.File) error) error {
+	if err := a.untraced(ctx); err != nil {
+		return err
+	}
 	if s.given() {
 		f, err := s.open(a)
 		if err != nil {
@@ -139,6 +142,19 @@ func (a *app) withPassphrase(ctx context.Context, s *source, prompt string, wron
 		}
 		t.say("%s", e.Message)
 	}
+}
+
+// untraced looks, before a person types a passphrase, whether a tracer could see
+// it here or in the daemon. What the daemon's socket says of the other end is
+// right from the second connection on, where a service manager has made it; the
+// connection that takes the passphrase is looked at again.
+func (a *app) untraced(ctx context.Context) error {
+	c, err := a.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.Untraced()
 }
 
 // yourPassphrase asks for the passphrase of this device's identity.
@@ -193,6 +209,9 @@ type newPassphrase struct {
 
 // askNew asks for a new passphrase unless the source's flags give one.
 func (a *app) askNew(ctx context.Context, s *source, prompt string) (*newPassphrase, error) {
+	if err := a.untraced(ctx); err != nil {
+		return nil, err
+	}
 	if s.given() {
 		return &newPassphrase{source: s}, nil
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"vigil/internal/buildid"
+	"vigil/internal/guard"
 	"vigil/internal/unixsock"
 )
 
@@ -27,6 +28,7 @@ type Client struct {
 	ch     *channel
 	mine   string
 	theirs string
+	daemon int // process id; 0: of a namespace that can't be seen from here
 }
 
 // Dial connects to the daemon that serves path and exchanges hellos. Its error
@@ -72,6 +74,7 @@ func (c *Client) greet(ctx context.Context) error {
 		return Errorf(CodeRefused, "Another user's program listens on your control socket: find out which.",
 			"the control socket is served by process %d of uid %d", peer.PID, peer.UID)
 	}
+	c.daemon = peer.PID
 	_ = c.ch.conn.SetDeadline(time.Now().Add(helloTimeout)) // before what may set an earlier one
 	defer c.onCancel(ctx)()
 	err = c.ch.write(hello{helloName, helloVersion, c.mine}, maxRequest)
@@ -95,6 +98,22 @@ func (c *Client) DaemonBuild() string { return c.theirs }
 // SameBuild reports whether the daemon is of this program's build. A daemon of
 // another build answers only Version, Lock and Stop.
 func (c *Client) SameBuild() bool { return c.mine == c.theirs }
+
+// Untraced returns an error when somebody traces this process or the daemon at the
+// other end, and so could see what passes from one to the other. Requests with
+// files are sent only after it. That it is vigild at the other end it can't tell.
+func (c *Client) Untraced() error {
+	if err := guard.UntracedSelf(); err != nil {
+		return Errorf(CodeRefused, "Run it without that program. Nothing was handed over.", "%v", err)
+	}
+	if c.daemon == 0 {
+		return nil
+	}
+	if err := guard.Untraced(c.daemon); err != nil {
+		return Errorf(CodeRefused, "End that program, and restart the daemon: vigilctl down, then vigilctl up. Nothing was handed over.", "vigild: %v", err)
+	}
+	return nil
+}
 
 // Do sends req with its files and returns the reply. The files stay the
 // caller's. The error is an *Error, or ctx's; after any error but the daemon's own
@@ -123,6 +142,11 @@ func (c *Client) roundTrip(ctx context.Context, req request) (json.RawMessage, e
 		if *slot.file != nil {
 			q.Files = append(q.Files, slot.name)
 			files = append(files, *slot.file)
+		}
+	}
+	if len(files) > 0 { // there may be a passphrase in them
+		if err := c.Untraced(); err != nil {
+			return nil, err
 		}
 	}
 	if err := c.ch.write(q, maxRequest, files...); err != nil {

@@ -116,7 +116,7 @@ func New(o Options) (*Daemon, error) {
 		names = append(names, v.Name)
 	}
 	d.agent = sshagent.New(sshagent.Options{
-		Keeper: d.added, Bodies: slab, Prompter: o.Prompter, Refusals: d.why, Vaults: names,
+		Keeper: d.added, Bodies: bodies{slab}, Prompter: o.Prompter, Refusals: d.why, Vaults: names,
 		DefaultLifetime: o.Lifetime, ProgramOf: programOf, Log: o.Log,
 	})
 	for _, c := range vaults {

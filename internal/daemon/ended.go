@@ -6,6 +6,7 @@ import (
 
 	"vigil/internal/clock"
 	"vigil/internal/control"
+	"vigil/internal/opener"
 )
 
 // endReserve is how far apart the keeper's clock and the front's may be at the
@@ -21,7 +22,11 @@ func (v *vault) ended(o *openVault, problem *control.Error) control.Refusal {
 	over := o.leaseEnds.Left(now) < endReserve
 	proved, offline := o.proved.Shown(now), o.offline
 	v.mu.Unlock()
+	traced := o.keeper.Traced()
 	switch idle := time.Duration(v.cfg.Idle); {
+	case traced != nil:
+		r.Reason, r.Next = "the vault was locked: "+traced.Error(), opener.NextTraced
+		return r
 	case o.keeper.Exit() != nil:
 		r.Reason = "the process that held the keys ended, so the vault is locked"
 	case over && offline:

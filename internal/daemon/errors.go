@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"vigil/internal/control"
+	"vigil/internal/guard"
 	"vigil/internal/keeper"
 	"vigil/internal/opener"
 )
@@ -26,6 +27,7 @@ var codes = map[opener.Kind]control.Code{
 	opener.Unreachable:     control.CodeUnreachable,
 	opener.SignIn:          control.CodeUnreachable,
 	opener.OtherBuild:      control.CodeOtherBuild,
+	opener.Traced:          control.CodeRefused,
 }
 
 // openerError is an opener's failure as the user sees it. It wraps the opener's error.
@@ -51,7 +53,10 @@ func openerError(vault string, err error) error {
 // keeperError is a keeper's failure as the user sees it.
 func keeperError(vault string, err error) error {
 	c := &control.Error{Code: control.CodeFailed, Message: fmt.Sprintf("vault %q: %v", vault, err)}
+	var traced *guard.TracedError
 	switch {
+	case errors.As(err, &traced):
+		c.Code, c.Next = control.CodeRefused, opener.NextTraced
 	case errors.Is(err, keeper.ErrGone):
 		c.Code, c.Next = control.CodeLocked, "Unlock it again: vigilctl unlock --vault "+vault
 	case errors.Is(err, keeper.ErrDamaged):

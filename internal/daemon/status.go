@@ -11,6 +11,7 @@ import (
 	"vigil/internal/buildid"
 	"vigil/internal/clock"
 	"vigil/internal/control"
+	"vigil/internal/guard"
 	"vigil/internal/keeper"
 	"vigil/internal/opener"
 )
@@ -30,6 +31,12 @@ func (h *handler) Status(ctx context.Context, _ *control.Call, _ *control.Status
 	})
 	if !d.o.Hardening.FromStart {
 		r.Warnings = append(r.Warnings, "vigild's binary can be read by its user, so it was dumpable while it started; install it with mode 0111 (make build does).")
+	}
+	if err := guard.UntracedSelf(); err != nil {
+		r.Warnings = append(r.Warnings, err.Error()+", so it takes no secret. "+opener.NextTraced)
+	}
+	if guard.Traceable() {
+		r.Warnings = append(r.Warnings, "This vigild was built for tests: whoever has started it can trace it. Install another one.")
 	}
 	if c := d.added.running(); c != nil {
 		r.Processes = append(r.Processes, keeperStatus(ctx, c, ""))

@@ -26,8 +26,10 @@ type Client struct {
 	conns  []*conn
 
 	free chan struct{} // one token for each connection in idle
-	mu   sync.Mutex    // guards idle
+	mu   sync.Mutex    // guards what follows
 	idle []*conn       // a stack: the connection used last is the warmest
+
+	traced *guard.TracedError // why it was ended, if that was it
 }
 
 // conn is one connection with its buffer, used by one goroutine at a time.
@@ -187,6 +189,9 @@ type Added struct {
 // Add hands the body of an add message, which lies in guarded memory that the
 // caller frees, to the keeper.
 func (c *Client) Add(ctx context.Context, body *guard.Buffer, constrained bool) (Added, error) {
+	if err := c.untraced(); err != nil {
+		return Added{}, err
+	}
 	o := opAdd
 	if constrained {
 		o = opAddBound
@@ -217,6 +222,9 @@ func (c *Client) RemoveAll(ctx context.Context) error {
 
 // Lock sets the passphrase of ssh-add -x; body is SSH_AGENTC_LOCK's, in guarded memory.
 func (c *Client) Lock(ctx context.Context, body *guard.Buffer) error {
+	if err := c.untraced(); err != nil {
+		return err
+	}
 	_, err := c.call(ctx, opHide, body.Bytes())
 	return err
 }
@@ -224,6 +232,9 @@ func (c *Client) Lock(ctx context.Context, body *guard.Buffer) error {
 // Unlock checks the passphrase of ssh-add -X and forgets it when it is right;
 // otherwise the error is ErrWrongPassphrase, or ErrRefused when there is none.
 func (c *Client) Unlock(ctx context.Context, body *guard.Buffer) error {
+	if err := c.untraced(); err != nil {
+		return err
+	}
 	_, err := c.call(ctx, opReveal, body.Bytes())
 	return err
 }
@@ -232,6 +243,9 @@ func (c *Client) Unlock(ctx context.Context, body *guard.Buffer) error {
 // what the keeper says of what came through it. The keeper works on it until
 // the opener closes its end, or ctx ends.
 func (c *Client) attach(ctx context.Context, kind attachKind, end *os.File) ([]byte, error) {
+	if err := c.untraced(); err != nil {
+		return nil, err
+	}
 	k, err := c.take(ctx)
 	if err != nil {
 		return nil, err

@@ -69,8 +69,8 @@ func (s *server) wakeWatch() {
 	}
 }
 
-// watchDeadlines ends the keeper when a deadline has passed, and drops keys
-// whose lifetime has ended.
+// watchDeadlines ends the keeper when a deadline has passed or somebody traces it,
+// and drops keys whose lifetime has ended.
 func (s *server) watchDeadlines() {
 	timer := time.NewTimer(recheck)
 	defer timer.Stop()
@@ -81,6 +81,7 @@ func (s *server) watchDeadlines() {
 			s.end()
 			return
 		}
+		_ = s.untraced() // ends it, or looks again
 		next = clock.Earlier(next, s.keys.expire(at))
 		timer.Stop()
 		if !next.IsZero() {

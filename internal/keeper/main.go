@@ -61,6 +61,9 @@ func newServer(args []string) (*server, error) {
 		unix.CloseOnExec(firstConn + i)
 		s.workers = append(s.workers, &worker{fd: firstConn + i, server: s})
 	}
+	if s.startErr = guard.UntracedSelf(); s.startErr != nil {
+		return s, nil // the first reply says so
+	}
 	hardening, err := guard.Harden()
 	if err != nil {
 		s.report.Missing = append(s.report.Missing, err.Error())
@@ -85,6 +88,10 @@ func (s *server) setUp() error {
 		}
 	}
 	s.sweeper = guard.NewSweeper()
+	var err error
+	if s.watch, err = guard.NewWatch(); err != nil {
+		return err
+	}
 	report, err := sandbox.Apply()
 	if err != nil {
 		return fmt.Errorf("enter sandbox: %w", err)

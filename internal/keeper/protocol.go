@@ -35,7 +35,7 @@ const (
 	opDropDraft               // draft
 	opDeks                    // update, time → deks
 	opRotation                // step → members or deks
-	opDeadlines               // idle, lease
+	opDeadlines               // idle, the moment at which the lease ends
 	opStats                   // → Stats
 )
 

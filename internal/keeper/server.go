@@ -21,6 +21,7 @@ type server struct {
 	startErr error // why it can't serve; told in the reply to the hello
 	slab     *guard.Slab
 	sweeper  *guard.Sweeper
+	watch    *guard.Watch
 	workers  []*worker
 	keys     *table
 
@@ -149,7 +150,13 @@ func (w *worker) answer(o op, body []byte) error {
 	s := w.server
 	s.busy.RLock()
 	defer s.busy.RUnlock()
-	out, err := w.handle(o, body, w.header())
+	out, err := w.header(), error(nil)
+	if o.takesSecret() {
+		err = s.untraced()
+	}
+	if err == nil {
+		out, err = w.handle(o, body, out)
+	}
 	if s.sweeper != nil {
 		s.sweeper.Touch() // whatever came of it: what fails halfway leaves as much
 	}

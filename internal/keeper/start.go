@@ -81,10 +81,15 @@ func Start(ctx context.Context, o Options) (*Client, error) {
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = c.cmd.Process.Kill() })
 	defer stop()
-	if err := c.greet(ctx, o.Vault); err != nil {
+	err := c.greet(ctx, o.Vault)
+	if traced := c.untraced(); traced != nil {
+		err = traced
+	}
+	if err != nil {
 		c.Close()
 		return nil, fmt.Errorf("start keeper: %w", err)
 	}
+	go c.watchTracers() // until the process has ended
 	return c, nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vigil/internal/buildid"
+	"vigil/internal/guard"
 	"vigil/internal/id"
 	"vigil/internal/unixsock"
 )
@@ -44,6 +45,9 @@ type Client struct {
 func Start(ctx context.Context, exe string, vault id.Vault, files ...*os.File) (*Client, error) {
 	if err := checkBinary(exe); err != nil {
 		return nil, err
+	}
+	if err := guard.UntracedSelf(); err != nil {
+		return nil, traced(err)
 	}
 	conn, theirs, err := pair()
 	if err != nil {

@@ -336,9 +336,18 @@ const (
 	SignIn          Kind = "sign_in"
 	KeeperRefused   Kind = "keeper_refused"
 	OtherBuild      Kind = "other_build"
+	Traced          Kind = "traced"       // a debugger or the like holds a process of Vigil
 	MemoryLimit     Kind = "memory_limit" // the lock limit is too low for guarded memory
 	Failed          Kind = "failed"
 )
+
+// traced is the error of a job that is refused because somebody traces a process.
+func traced(err error) *Error {
+	return &Error{Kind: Traced, Message: err.Error(), Next: NextTraced}
+}
+
+// NextTraced says what to do about a tracer.
+const NextTraced = "End that program, and restart the daemon: vigilctl down, then vigilctl up. It could see what passes through."
 
 // Error is a job that failed: a sentence without secrets, the kind to branch
 // on, and what to do next.

@@ -20,6 +20,7 @@ func sorted(err error) *opener.Error {
 	var m *master.Error
 	var b *backend.Error
 	var limit *guard.LockLimitError
+	var traced *guard.TracedError
 	switch {
 	case errors.As(err, &e):
 		return e
@@ -27,6 +28,8 @@ func sorted(err error) *opener.Error {
 		return &opener.Error{Kind: masterKind(m), Message: err.Error(), Next: m.Next, RequestID: m.RequestID, Caller: m.Caller}
 	case errors.As(err, &b):
 		return backendError(b, err)
+	case errors.As(err, &traced):
+		return &opener.Error{Kind: opener.Traced, Message: err.Error(), Next: opener.NextTraced}
 	case errors.As(err, &limit):
 		return &opener.Error{Kind: opener.MemoryLimit, Message: err.Error(), Next: "Raise the limit on locked memory, for example with `ulimit -l 8192`."}
 	case keyring.StageOf(err) != "":

@@ -55,6 +55,9 @@ func Run(ctx context.Context) int {
 	unix.CloseOnExec(opener.FrontFD)
 	j := &job{front: os.NewFile(opener.FrontFD, "front"), start: hardenErr}
 	if j.start == nil {
+		j.start = untraced()
+	}
+	if j.start == nil {
 		j.slab, j.start = guard.NewSlab(memory)
 	}
 	if j.slab != nil {
@@ -64,6 +67,14 @@ func Run(ctx context.Context) int {
 		return 1
 	}
 	return 0
+}
+
+// untraced looks for a tracer of this process and of its front.
+func untraced() error {
+	if err := guard.UntracedSelf(); err != nil {
+		return err
+	}
+	return guard.Untraced(os.Getppid())
 }
 
 func (j *job) serve(ctx context.Context) error {
@@ -197,6 +208,9 @@ func handed(f opener.File) (*os.File, error) {
 // read reads a descriptor to its end into guarded memory, at most limit bytes,
 // and returns how many there are. The caller frees the buffer.
 func (j *job) read(f opener.File, limit int) (b *guard.Buffer, n int, err error) {
+	if err := untraced(); err != nil {
+		return nil, 0, err
+	}
 	in, err := handed(f)
 	if err != nil {
 		return nil, 0, err

@@ -1,0 +1,76 @@
+package keeper
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"vigil/internal/guard"
+)
+
+// seize traces one thread of a keeper until that has ended. Only root may, so that a
+// keeper can be looked at that somebody traces and not its front.
+func seize(t *testing.T, c *Client, thread int) {
+	t.Helper()
+	look := unix.WSTOPPED | unix.WALL
+	if thread != c.PID() {
+		look |= unix.WEXITED // else Client waits for it
+	}
+	held := make(chan error)
+	go func() {
+		runtime.LockOSThread() // all of ptrace belongs to one thread, which ends with it
+		err := unix.PtraceSeize(thread)
+		held <- err
+		for err == nil {
+			if err = unix.Waitid(unix.P_PID, thread, nil, look, nil); err == nil {
+				_ = unix.PtraceCont(thread, 0) // stopped by a signal of Go's runtime
+			}
+		}
+	}()
+	switch err := <-held; {
+	case errors.Is(err, unix.EPERM):
+		t.Skip("only root may trace what isn't dumpable")
+	case err != nil:
+		t.Fatal(err)
+	}
+}
+
+// TestATracedKeeperIsEnded: the front looks at every thread of a keeper before it
+// hands over a secret.
+func TestATracedKeeperIsEnded(t *testing.T) {
+	c := start(t, nil)
+	entries, err := os.ReadDir("/proc/" + strconv.Itoa(c.PID()) + "/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := slices.IndexFunc(entries, func(e os.DirEntry) bool { return e.Name() != strconv.Itoa(c.PID()) })
+	thread, err := strconv.Atoi(entries[at].Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	seize(t, c, thread)
+	_, err = c.Add(t.Context(), guarded(t, addBody(ed25519Key(t), "comment")), false)
+	var traced *guard.TracedError
+	if !errors.As(err, &traced) || traced.PID != c.PID() || traced.Tracer != os.Getpid() {
+		t.Errorf("add: %v", err)
+	}
+	ended(t, c)
+	if c.Traced() == nil {
+		t.Error("it doesn't say why it was ended")
+	}
+}
+
+// TestATracedKeeperTakesNothing: the keeper looks for itself, from within its
+// sandbox, whatever its front does.
+func TestATracedKeeperTakesNothing(t *testing.T) {
+	c := start(t, nil)
+	seize(t, c, c.PID())
+	_, err := c.call(t.Context(), opAdd, addBody(ed25519Key(t), "comment"))
+	wantErr(t, err, ErrRefused)
+	ended(t, c)
+}
