@@ -76,6 +76,17 @@ func (v *vault) judge(ctx context.Context, st *state.Vault, outcome refresh.Outc
 	return verdict
 }
 
+// deniedAtUnlock forgets what would unlock the vault without network, when the
+// master key or the backend says that access is gone.
+func (v *vault) deniedAtUnlock(ctx context.Context, st *state.Vault, err error) {
+	outcome, caller := outcomeOf(err)
+	if outcome == refresh.Unreachable {
+		return // a wrong passphrase, too
+	}
+	v.judge(ctx, st, outcome, caller)
+	v.setProblem(control.AsError(err))
+}
+
 // renew starts the lease anew, in the keeper and here, at the moment at which its
 // proof was asked for.
 func (v *vault) renew(ctx context.Context, o *openVault, proved clock.Instant) {

@@ -373,17 +373,6 @@ func (v *vault) install(ctx context.Context, o *openVault) error {
 	return nil
 }
 
-// deniedAtUnlock forgets what would unlock the vault without network, when the
-// master key or the backend says that access is gone.
-func (v *vault) deniedAtUnlock(ctx context.Context, st *state.Vault, err error) {
-	outcome, caller := outcomeOf(err)
-	if outcome == refresh.Unreachable {
-		return // a wrong passphrase, too
-	}
-	v.judge(ctx, st, outcome, caller)
-	v.setProblem(control.AsError(err))
-}
-
 // lock ends the keeper, whatever job is under way, and reports whether there was one.
 func (v *vault) lock() bool {
 	v.mu.Lock()
