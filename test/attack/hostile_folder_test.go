@@ -21,8 +21,8 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// soon bounds a command that must not hang. It is far above what one takes.
-const soon = time.Minute
+// answerWithin bounds a command that must not hang. It is far above what one takes.
+const answerWithin = time.Minute
 
 // notFiles are what somebody can put where Vigil expects a file.
 var notFiles = []struct {
@@ -51,7 +51,7 @@ var notFiles = []struct {
 // promptly runs vigilctl, which must end.
 func promptly(h *sshtest.Home, args ...string) sshtest.Result {
 	h.Helper()
-	ctx, cancel := context.WithTimeout(h.Context(), soon)
+	ctx, cancel := context.WithTimeout(h.Context(), answerWithin)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, sshtest.Binary(h, "vigilctl"), args...)
 	cmd.Env = append(os.Environ(), h.Env...)
