@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"sync"
+
+	"vigil/internal/durable"
 )
 
 const (
@@ -75,7 +77,7 @@ func (l *File) putAside() error {
 
 // copyFile makes to anew, for the user alone, with what from has, up to a limit.
 func copyFile(from, to string) error {
-	in, err := os.Open(from)
+	in, err := durable.OpenRegular(from)
 	if err != nil {
 		return err
 	}
