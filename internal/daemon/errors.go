@@ -65,6 +65,8 @@ func keeperError(vault string, err error) error {
 		c.Code, c.Next = control.CodeRefused, "Nothing was changed. Somebody put an older or another keyring in place; put the newest one back."
 	case errors.Is(err, keeper.ErrNoIdentity):
 		c.Code, c.Next = control.CodeRevoked, "Ask an owner of the vault to admit this device again."
+	case errors.Is(err, keeper.ErrReader):
+		c.Code, c.Next = control.CodeRefused, "Nothing was changed. An owner can remove this device's identity and admit it again as a member."
 	case errors.Is(err, keeper.ErrFull):
 		c.Next = "Raise the limit on locked memory (ulimit -l, or LimitMEMLOCK= in the systemd unit) and restart vigild."
 	}

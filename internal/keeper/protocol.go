@@ -53,6 +53,7 @@ const (
 	statusDamaged
 	statusRollback
 	statusNoIdentity
+	statusReader
 	statusFailed
 )
 
@@ -77,6 +78,8 @@ var (
 	ErrRollback = errors.New("older than what this device has seen")
 	// ErrNoIdentity: the keyring doesn't let this identity in (any more).
 	ErrNoIdentity = errors.New("access is gone")
+	// ErrReader: the identity may use what is in the vault, and change nothing.
+	ErrReader = errors.New("read only")
 	// ErrGone: the keeper has ended.
 	ErrGone = errors.New("keeper has ended")
 
@@ -94,6 +97,7 @@ var kinds = [...]error{
 	statusDamaged:         ErrDamaged,
 	statusRollback:        ErrRollback,
 	statusNoIdentity:      ErrNoIdentity,
+	statusReader:          ErrReader,
 	statusFailed:          errFailed,
 }
 

@@ -117,9 +117,11 @@ func ringError(err error) error {
 		return err
 	case errors.Is(err, ring.ErrNotAMember):
 		return fmt.Errorf("%w: %w", ErrNoIdentity, err)
+	case errors.Is(err, ring.ErrReader):
+		return fmt.Errorf("%w: %w", ErrReader, err)
 	case stage == keyring.StageRollback || stage == keyring.StageFork:
 		return fmt.Errorf("%w: %w", ErrRollback, err)
-	case errors.Is(err, keyring.ErrChange) || errors.Is(err, ring.ErrEmpty) || errors.Is(err, ring.ErrReader):
+	case errors.Is(err, keyring.ErrChange) || errors.Is(err, ring.ErrEmpty):
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	case isFull(err):
 		return fmt.Errorf("%w: %w", ErrFull, err)

@@ -19,8 +19,8 @@ import (
 )
 
 // depth is how many steps of every history are taken. Each more takes some
-// fifteen times as long: 3 some seconds, 5 minutes (make histories).
-var depth = flag.Int("depth", 3, "how many steps of every history to take")
+// fifteen times as long: make histories goes further.
+var depth = flag.Int("depth", 2, "how many steps of every history to take")
 
 // TestEveryHistory takes, from a vault of two devices and an identity that can be
 // removed, every sequence of steps up to a depth: writes, offline ones, removals,

@@ -142,7 +142,8 @@ func (r *Ring) Load(membersObject, deksObject []byte, known Known, waiting keyri
 // follows checks that a manifest can have come of what was accepted before.
 func (r *Ring) follows(deks *keyring.Deks, known Known) error {
 	last := r.deks
-	if last == nil && known.Last != nil && deks.Pin() != known.Deks {
+	// Without a pin the device was told to forget what it has seen.
+	if last == nil && known.Last != nil && known.Deks != (keyring.DeksPin{}) && deks.Pin() != known.Deks {
 		kept, err := keyring.ParseDeks(known.Last, r.vault)
 		if err != nil {
 			return fmt.Errorf("read the manifest that this device has kept: %w", err)

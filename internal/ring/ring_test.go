@@ -318,6 +318,10 @@ func TestALaterForkIsRefused(t *testing.T) {
 	if err := r.Load(later.Members, later.Deks, ring.Known{}, keyring.Update{}); keyring.StageOf(err) != keyring.StageFork {
 		t.Fatalf("a ring that has loaded it: %v", err)
 	}
+	forgot, _ := newRing(t, w, w.Owner)
+	if err := forgot.Load(later.Members, later.Deks, ring.Known{Last: last.Deks}, keyring.Update{}); err != nil {
+		t.Fatalf("a device that was told to forget its pins: %v", err)
+	}
 }
 
 // TestARefusedKeyringLeavesNoKEK: what a keyring brought that was refused must

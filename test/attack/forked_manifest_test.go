@@ -43,6 +43,13 @@ func TestAForkWithALaterEpoch(t *testing.T) {
 			t.Errorf("%s: status shows nothing: %+v", when, v)
 		}
 	}
+
+	// Who wants the other history all the same, says so.
+	owner.OK(owner.By("keyring", "restore", "--accept")...)
+	owner.Signs("shared")
+	if v := owner.Vault(); v.Problem != "" {
+		t.Errorf("after --accept: %+v", v)
+	}
 }
 
 // keeperOfStores is who keeps a keyring in a folder, and what they do with it.

@@ -6,6 +6,9 @@ import (
 	"testing"
 
 	"vigil/internal/control"
+	"vigil/internal/envelope"
+	"vigil/internal/id"
+	"vigil/internal/keyring"
 	"vigil/internal/sshtest"
 )
 
@@ -112,4 +115,39 @@ func TestRemovedMeansGone(t *testing.T) {
 	owner.Admit(other.Request("--replace"), "member")
 	other.Unlock()
 	other.Signs("shared")
+}
+
+// TestAReaderSignsAndChangesNothing: what a role may do is held by what every
+// device verifies, and not by the reader's own client.
+func TestAReaderSignsAndChangesNothing(t *testing.T) {
+	owner, other, dir := two(t, "reader")
+	other.Signs("shared")
+	for _, args := range [][]string{{"generate", "mine"}, {"edit", "shared", "--confirm"}, {"rm", "shared", "--yes"}, {"rotate", "--deks"}} {
+		if r := other.Vigilctl(args...); r.Status != sshtest.StatusRefused {
+			t.Errorf("a reader runs %v: %s", args, r)
+		}
+	}
+	other.OK("refresh")
+	if v := other.Vault(); v.Problem != "" || v.Pending != 0 {
+		t.Errorf("afterwards: %+v", v)
+	}
+	owner.OK("rotate")
+	other.OK("refresh")
+	other.Signs("shared")
+
+	// With a client of its own it knows the KEK, and can make a right MAC.
+	insider := other.Inside(dir, memberPassphrase)
+	next, _, err := insider.Deks.Apply(keyring.Update{}, insider.Members, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged, err := next.Encode(insider.Halves, func(version uint64, hash id.Hash) ([keyring.MACSize]byte, error) {
+		return envelope.DeksMAC(insider.KEKs[version], insider.Deks.Vault(), version, hash)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	insider.Put("deks", forged)
+	owner.Fails(sshtest.StatusFailed, []string{"may only read"}, "refresh")
+	owner.Signs("shared")
 }
