@@ -96,10 +96,13 @@ func (v *vault) takeChanged(ctx context.Context, a anew, c *opener.Changed) erro
 	return a.state.Advance(ctx, state.Pins{Members: members.Pin(), Deks: deks.Pin()})
 }
 
-// unfinishedNotice says that a rotation goes on later.
-func unfinishedNotice(c *opener.Changed) []string {
-	if c.Unfinished == nil {
-		return nil
+// changeNotices say what else there is to know of a change.
+func changeNotices(c *opener.Changed) (notices []string) {
+	if c.Replaced != nil {
+		notices = append(notices, "What the backend had of the members was refused ("+c.Replaced.Message+"), and has been replaced.")
 	}
-	return []string{"It is done, but the rotation of the KEK that belongs to it stopped (" + c.Unfinished.Message + "). `vigilctl rotate` finishes it, and so does the daemon of any owner."}
+	if c.Unfinished == nil {
+		return notices
+	}
+	return append(notices, "It is done, but the rotation of the KEK that belongs to it stopped ("+c.Unfinished.Message+"). `vigilctl rotate` finishes it, and so does the daemon of any owner.")
 }

@@ -290,7 +290,7 @@ func (v *vault) expel(ctx context.Context, req *control.IdentityRemoveRequest, a
 	if err := v.takeChanged(ctx, a, reply.Changed); err != nil {
 		return nil, err
 	}
-	r.KEK, r.Notices = reply.Changed.KEK, unfinishedNotice(reply.Changed)
+	r.KEK, r.Notices = reply.Changed.KEK, changeNotices(reply.Changed)
 	if reply.Changed.Already {
 		r.Notices = append(r.Notices, "It had been removed already.")
 	}

@@ -37,8 +37,12 @@ func (s *seenShare) holds(wrapped, digest []byte) bool {
 	return len(digest) > 0 && bytes.Equal(s.digest, digest)
 }
 
-// settle does what follows from a look: renew the lease, or lock.
+// settle does what follows from a look: renew the lease, or lock. A look that a
+// lock has ended says nothing, and mustn't hide why it was locked.
 func (v *vault) settle(ctx context.Context, o *openVault, l look, err error) {
+	if now, lockedErr := v.current(); ctx.Err() != nil || lockedErr != nil || now != o {
+		return
+	}
 	outcome, caller := outcomeOf(err)
 	if !l.proved.IsZero() && (outcome == refresh.Reached || outcome == refresh.Unreachable) {
 		outcome = refresh.Proved // whatever was done after it

@@ -38,7 +38,7 @@ func (v *vault) changePassphrase(ctx context.Context, req *control.PassphraseReq
 	// nothing any more, and is kept anew at the next unlock.
 	v.forgetOffline(ctx, a.state)
 	r := &control.PassphraseReply{Vault: v.name, KEK: changed.KEK}
-	r.Notices = append(unfinishedNotice(changed), dueNotice(a.vault, changed)...)
+	r.Notices = append(changeNotices(changed), dueNotice(a.vault, changed)...)
 	_, lockedErr := v.current()
 	wasUnlocked := lockedErr == nil
 	if err := v.takeRekeyed(ctx, a, changed); err != nil {

@@ -165,7 +165,9 @@ func (v *vault) loadFirst(ctx context.Context, o *openVault, unlocked *opener.Un
 	}
 	last := unlocked.Keyring
 	last.Deks, last.DeksVersion = kept.Deks, kept.DeksVersion
-	if v.load(ctx, o, last, f) != nil {
+	// The KEK of the kept one may have been retired meanwhile: then both of them. The
+	// opener has looked that this identity is still in the newer members.
+	if v.load(ctx, o, last, f) != nil && v.load(ctx, o, kept, f) != nil {
 		return err
 	}
 	o.refused = err

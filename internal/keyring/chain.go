@@ -3,6 +3,7 @@ package keyring
 import (
 	"crypto/ed25519"
 	"fmt"
+	"slices"
 
 	"vigil/internal/id"
 )
@@ -19,9 +20,6 @@ type chain struct {
 	liveKEKs   int
 	newest     uint64 // version of the newest KEK; 0 before the first
 	due        bool   // an identity left or was rekeyed since the newest KEK was made
-	// last are the manifests that count although the key that signed them went
-	// afterwards: the keys that their writers had until then, one after the other.
-	last map[lastDeks][]Public
 }
 
 type identityState struct {
@@ -34,6 +32,9 @@ type identityState struct {
 	// unlockMaster is what a master-changed record says the block's master is.
 	unlockMaster string
 	own          int // records that it appended without being an owner
+	// went are the keys that it had, each with the one manifest for which it counts
+	// still: the last one that was good.
+	went []wentKey
 }
 
 type kekState struct {
@@ -43,14 +44,14 @@ type kekState struct {
 	sealed  id.Hash // of its seals
 }
 
-// lastDeks is a manifest and who wrote it.
-type lastDeks struct {
-	hash id.Hash
-	by   id.Identity
+// wentKey is a key that was replaced or removed.
+type wentKey struct {
+	deks id.Hash
+	key  Public
 }
 
 func newChain() *chain {
-	return &chain{identities: map[id.Identity]*identityState{}, keks: map[uint64]*kekState{}, last: map[lastDeks][]Public{}}
+	return &chain{identities: map[id.Identity]*identityState{}, keks: map[uint64]*kekState{}}
 }
 
 // stageError is an Error that doesn't know its line yet.
@@ -194,17 +195,21 @@ func (c *chain) applyRemoved(r *Record) *stageError {
 	if who.Role == Owner && c.owners() == 1 {
 		return refuse(StageChain, "%v is the last owner", r.Identity)
 	}
-	c.lose(who, r.Deks)
+	// What it has named itself, at a change of keys, may be what it means to write.
+	who.went = slices.DeleteFunc(slices.Clone(who.went), func(w wentKey) bool { return w.deks != r.Deks })
+	who.lose(r.Deks)
 	who.live, who.removedAt, who.seals = false, r.Seq, nil
 	c.alive--
 	c.due = true
 	return nil
 }
 
-// lose keeps the key of an identity that goes, or gets another, for its last manifest.
-func (c *chain) lose(who *identityState, deks id.Hash) {
-	at := lastDeks{deks, who.ID}
-	c.last[at] = append(c.last[at], who.Public)
+// lose keeps the key of an identity that goes, or gets another, for its last
+// manifest. A reader never writes one.
+func (who *identityState) lose(deks id.Hash) {
+	if who.Role != Reader {
+		who.went = append(who.went, wentKey{deks, who.Public})
+	}
 }
 
 func (c *chain) applyKEK(r *Record) *stageError {
@@ -246,7 +251,7 @@ func (c *chain) applyUnlock(r *Record) *stageError {
 		if err := c.checkKeys(r); err != nil {
 			return err
 		}
-		c.lose(who, r.Deks)
+		who.lose(r.Deks)
 		who.Public, who.keyAt, who.seals = r.Public, r.Seq, r.Seals
 		c.due = true
 	}

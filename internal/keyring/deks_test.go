@@ -85,11 +85,11 @@ func TestApply(t *testing.T) {
 		add  DEK
 		want error
 	}{
-		{"one that waits", DEK{Item: id.Item{15: 1}, Revision: id.Revision{15: 12}, Waits: true}, ErrChange},
+		{"one that waits", DEK{Item: id.Item{15: 1}, Revision: id.Revision{15: 12}, Parents: []id.Revision{{15: 11}}, Waits: true}, ErrChange},
 		{"another line", DEK{Item: id.Item{15: 1}, Revision: id.Revision{15: 11}}, ErrChange},
 		{"another item's revision", dek(2, 11), ErrChange},
 		{"other parents", dek(1, 11, 10), ErrChange},
-		{"its own parent", dek(1, 14, 14), ErrChange},
+		{"its own parent", dek(1, 14, 11, 14), ErrChange},
 	}
 	for _, tt := range refused {
 		t.Run(tt.name, func(t *testing.T) {

@@ -199,3 +199,50 @@ func TestTwoChangesOfKeysInARow(t *testing.T) {
 		by = next
 	}
 }
+
+// TestNobodyNamesWhatTheyWillWrite: a change of keys names a manifest that its
+// signer has only prepared. It buys a reader nothing, and a member nothing for the
+// time after its removal.
+func TestNobodyNamesWhatTheyWillWrite(t *testing.T) {
+	owner, member, reader := newActor(1), newActor(2), newActor(3)
+	m := admit(t, admit(t, vaultOf(t, owner), owner, member, Member), owner, reader, Reader)
+	base := apply(t, NewDeks(m), m, Update{Add: []DEK{dek(1, 11)}}, 1)
+	for name, who := range map[string]*actor{"reader": reader, "member": member} {
+		t.Run(name, func(t *testing.T) {
+			b, err := base.next(m).Encode(who, testMAC)
+			if err != nil {
+				t.Fatal(err)
+			}
+			prepared, err := ParseDeks(b, m.Vault())
+			if err != nil {
+				t.Fatal(err)
+			}
+			fresh := rekeyed(who.id, 40+who.id[15])
+			after := grow(t, m, who, Rekey{Public: fresh.pub, Block: fresh.block(), Seals: live(m, fresh), Deks: prepared.Hash()})
+			if who == reader {
+				wantStage(t, prepared.Verify(after, testMAC), StageAuthorisation)
+			}
+			after = grow(t, after, owner, RemoveIdentity{ID: who.id, Deks: base.Hash()})
+			wantStage(t, prepared.Verify(after, testMAC), StageAuthorisation)
+		})
+	}
+}
+
+// TestAnOldChangeThatWaitedIsNotMadeAgain: whoever keeps a copy of the device state
+// puts a change back that was stored, replaced and collected long ago.
+func TestAnOldChangeThatWaitedIsNotMadeAgain(t *testing.T) {
+	const t0 = 1_700_000_000
+	m := vaultOf(t, newActor(1))
+	d := apply(t, NewDeks(m), m, Update{Add: []DEK{dek(1, 11), dek(1, 12, 11), dek(1, 13, 12), dek(1, 14, 13)}}, t0)
+	collected, _ := d.Collect(m, t0+KeepSuperseded+1, func(_ id.Item, r id.Revision) bool { return r[15] == 14 })
+	d = stored(t, collected, m)
+	for _, old := range []DEK{dek(1, 11), dek(1, 12, 11)} {
+		next, refused, err := d.Apply(Update{Add: []DEK{old}}, m, t0)
+		if err != nil || len(refused) != 1 || len(next.All()) != 1 {
+			t.Errorf("revision %d: %v, %d refused, %d there", old.Revision[15], err, len(refused), len(next.All()))
+		}
+		if heads := WithPending(d, Update{Add: []DEK{old}}).Heads(); len(heads) != 1 {
+			t.Errorf("revision %d, while it waits: %d heads", old.Revision[15], len(heads))
+		}
+	}
+}

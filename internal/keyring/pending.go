@@ -13,11 +13,12 @@ type Pending struct {
 }
 
 // WithPending puts changes that wait on top of a manifest. Additions that the
-// manifest has, or to items that it has removed, don't count.
+// manifest has, or to items that it has removed or that have gone on without
+// them, don't count.
 func WithPending(d *Deks, u Update) *Pending {
 	p := &Pending{deks: d, byRevision: map[id.Revision]int{}, superseded: map[id.Revision]bool{}, removed: make(map[id.Item]bool, len(u.Remove))}
 	for _, e := range u.Add {
-		if _, stored := d.Lookup(e.Revision); stored || d.Deleted(e.Item) {
+		if _, stored := d.Lookup(e.Revision); stored || d.Deleted(e.Item) || d.past(&e) {
 			continue
 		}
 		p.byRevision[e.Revision] = len(p.added)

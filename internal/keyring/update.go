@@ -28,7 +28,9 @@ type Update struct {
 // What is there already is left as it is, so applying twice is applying once.
 //
 // Additions to an item with a tombstone are not made but returned: they were
-// deleted elsewhere. ErrChange says that an addition contradicts what is there,
+// deleted elsewhere. So are those to an item that has gone on without them: none of
+// the revisions that they replace is there any more. Somebody may have brought an
+// old one back. ErrChange says that an addition contradicts what is there,
 // or that d is under an older KEK than m's newest: Rewrap comes first, as who
 // was removed may know the older one.
 func (d *Deks) Apply(u Update, m *Members, now uint64) (next *Deks, deleted []DEK, err error) {
@@ -41,7 +43,7 @@ func (d *Deks) Apply(u Update, m *Members, now uint64) (next *Deks, deleted []DE
 	}
 	for i := range u.Add {
 		add := u.Add[i]
-		if next.Deleted(add.Item) {
+		if next.Deleted(add.Item) || next.past(&add) {
 			deleted = append(deleted, add)
 			continue
 		}
@@ -51,6 +53,24 @@ func (d *Deks) Apply(u Update, m *Members, now uint64) (next *Deks, deleted []DE
 	}
 	next.supersede(now)
 	return next, deleted, nil
+}
+
+// past reports an addition to an item whose history has gone on without it. One
+// that replaces what is there, or was replaced by it, is part of that history.
+func (d *Deks) past(add *DEK) bool {
+	if _, there := d.byRevision[add.Revision]; there {
+		return false
+	}
+	gone := false
+	for i := range d.deks {
+		if e := &d.deks[i]; e.Item == add.Item {
+			if slices.Contains(e.Parents, add.Revision) || slices.Contains(add.Parents, e.Revision) {
+				return false
+			}
+			gone = true
+		}
+	}
+	return gone
 }
 
 // next returns a copy to change: one epoch on, and on the newest chain.

@@ -36,15 +36,16 @@ func (d *Deks) CheckChain(m *Members) error {
 // not use afterwards.
 func (d *Deks) checkWriter(c *chain, fail func(int, Stage, string, ...any) error) error {
 	signed := func(p Public) bool { return ed25519.Verify(p.Ed25519[:], DeksMessage(d.hash), d.sig[:]) }
-	if slices.ContainsFunc(c.last[lastDeks{d.hash, d.by}], signed) {
-		return nil
-	}
 	who := c.identities[d.by]
 	switch {
-	case who == nil || !who.live:
-		return fail(1, StageAuthorisation, "written by %v, who is not an identity of the vault", d.by)
+	case who == nil:
+		return fail(1, StageAuthorisation, "written by %v, who was never in the vault", d.by)
 	case who.Role == Reader:
 		return fail(1, StageAuthorisation, "written by %v, who may only read", d.by)
+	case slices.ContainsFunc(who.went, func(w wentKey) bool { return w.deks == d.hash && signed(w.key) }):
+		return nil
+	case !who.live:
+		return fail(1, StageAuthorisation, "written by %v, who is not an identity of the vault", d.by)
 	case !signed(who.Public):
 		return fail(0, StageSignature, "not signed by %v", d.by)
 	}

@@ -114,6 +114,12 @@ func (in *Insider) Forge(line vaultfile.Revision, dek []byte, meta vaultfile.Met
 // Put stores an object in the keyring's folder.
 func (in *Insider) Put(object string, data []byte) { in.Helper(); in.PutObject(in.dir, object, data) }
 
+// MAC authenticates a manifest with a KEK that the insider knows; it is a
+// keyring.MACFunc.
+func (in *Insider) MAC(version uint64, hash id.Hash) ([keyring.MACSize]byte, error) {
+	return envelope.DeksMAC(in.KEKs[version], in.Deks.Vault(), version, hash)
+}
+
 // EndDeks completes the lines of a deks object, its first one included, with the
 // MAC of the insider's KEK and the insider's signature.
 func (in *Insider) EndDeks(body []byte) []byte {

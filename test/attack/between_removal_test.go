@@ -5,8 +5,6 @@ import (
 	"testing"
 
 	"vigil/internal/envelope"
-	"vigil/internal/id"
-	"vigil/internal/keyring"
 	"vigil/internal/sshtest"
 )
 
@@ -24,26 +22,8 @@ func TestAWriteBetweenRemovalAndRewrap(t *testing.T) {
 	insider := other.Inside(dir, memberPassphrase)
 
 	// The first write of a removal, and nothing after it.
-	remover := owner.Inside(dir, ownerPassphrase)
-	members, err := remover.Members.Append(remover.Halves, keyring.RemoveIdentity{ID: insider.ID, Deks: remover.Deks.Hash()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	kek, seals := make([]byte, envelope.KeySize), []keyring.Seal(nil)
-	if err := envelope.NewKey(kek); err != nil {
-		t.Fatal(err)
-	}
-	for _, who := range members.Identities() {
-		seal, err := envelope.SealKEK(kek, who, members.Vault(), 2)
-		if err != nil {
-			t.Fatal(err)
-		}
-		seals = append(seals, seal)
-	}
-	if members, err = members.Append(remover.Halves, keyring.MakeKEK{Seals: seals}); err != nil {
-		t.Fatal(err)
-	}
-	remover.Put("members", members.Encode())
+	members, _ := firstOfRemoval(t, owner.Inside(dir, ownerPassphrase), insider.ID)
+	insider.Put("members", members.Encode())
 
 	third.OK("refresh")
 	third.AddKey("later")
@@ -60,9 +40,7 @@ func TestAWriteBetweenRemovalAndRewrap(t *testing.T) {
 	}
 
 	// What the removed identity signs counts for nothing, although its KEK is live.
-	forged, err := insider.Deks.Encode(insider.Halves, func(version uint64, hash id.Hash) ([keyring.MACSize]byte, error) {
-		return envelope.DeksMAC(insider.KEKs[version], insider.Deks.Vault(), version, hash)
-	})
+	forged, err := insider.Deks.Encode(insider.Halves, insider.MAC)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,8 @@ type session struct {
 	*opened
 	store backend.Store
 	known ring.Known
-	// refused is why the deks that the store has doesn't count.
+	// refused is why the deks that the store has doesn't count; the keyring has the
+	// one that does, and the version of the other.
 	refused error
 	// removing are the identities whose removal this is.
 	removing []id.Identity
@@ -40,9 +41,10 @@ func (j *job) begin(ctx context.Context, p opener.Place, pass opener.File, remov
 	s := &session{opened: o, known: j.known(), removing: removing}
 	s.made.Decrypt = o.calls.Operations
 	// What the change makes replaces what the store has, were that refused or not.
-	s.keyring.MembersVersion, s.keyring.DeksVersion = o.members, o.deks
+	there := s.keyring
+	there.MembersVersion, there.DeksVersion = o.members, o.deks
 	if s.store, err = j.store(ctx, p); err == nil {
-		err = s.load()
+		err = s.load(there)
 	}
 	if err != nil {
 		o.ring.Close()
@@ -51,26 +53,38 @@ func (j *job) begin(ctx context.Context, p opener.Place, pass opener.File, remov
 	return s, nil
 }
 
-// load takes the keyring as the store has it. A deks that is refused must not
+// load takes a keyring as the store has it. A deks that is refused must not
 // keep an owner from removing who wrote it: the one that this device accepted
 // last counts in its place, and what is made of it replaces the other.
-func (s *session) load() error {
-	err := s.ring.Load(s.keyring.Members, s.keyring.Deks, s.known, keyring.Update{})
-	s.refused = err
-	if err == nil || s.known.Last == nil || !refusedDeks(err) || !replaceable(err) && !s.removesWriter() {
+func (s *session) load(there opener.Fetched) error {
+	err := s.ring.Load(there.Members, there.Deks, s.known, keyring.Update{})
+	if err != nil && s.known.Last != nil && refusedDeks(err) && s.mayReplace(there, err) {
+		s.refused = err
+		there.Deks = s.known.Last
+		if s.ring.Load(there.Members, there.Deks, s.known, keyring.Update{}) == nil {
+			err = nil
+		}
+	}
+	if err != nil {
 		return err
 	}
-	if s.ring.Load(s.keyring.Members, s.known.Last, s.known, keyring.Update{}) != nil {
-		return err
-	}
+	s.keyring = there
 	return nil
 }
 
-// removesWriter tells whether the deks that the store has is by who is removed: a
-// fork of somebody else's may hold what they saved.
-func (s *session) removesWriter() bool {
-	deks, err := keyring.ParseDeks(s.keyring.Deks, s.ring.Vault())
-	return err == nil && slices.Contains(s.removing, deks.By())
+// mayReplace tells whether a refused deks can be nobody's: by its stage, as it is
+// written by who is removed, or as it's no identity's. A fork of somebody else's
+// may hold what they saved.
+func (s *session) mayReplace(there opener.Fetched, err error) bool {
+	if replaceable(err) {
+		return true
+	}
+	deks, err := keyring.ParseDeks(there.Deks, s.ring.Vault())
+	if err != nil {
+		return false // of a later version
+	}
+	members, err := keyring.ParseMembers(there.Members, s.ring.Vault())
+	return err == nil && (slices.Contains(s.removing, deks.By()) || deks.CheckChain(members) != nil)
 }
 
 // refusedDeks tells whether err is about what deks holds.
@@ -87,23 +101,24 @@ func (s *session) catchUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	there := s.keyring
 	if f.Members != nil {
-		s.keyring.MembersVersion = f.MembersVersion
+		there.MembersVersion = f.MembersVersion
 		members, err := keyring.ParseMembers(f.Members, s.ring.Vault())
 		if err == nil {
 			err = members.Extends(s.ring.Members().Pin())
 		}
 		switch {
 		case err == nil:
-			s.keyring.Members = f.Members
+			there.Members = f.Members
 		case !replaceable(err):
 			return err
 		}
 	}
 	if f.Deks != nil {
-		s.keyring.Deks, s.keyring.DeksVersion = f.Deks, f.DeksVersion
+		there.Deks, there.DeksVersion = f.Deks, f.DeksVersion
 	}
-	return s.load()
+	return s.load(there)
 }
 
 // put stores an object by compare-and-swap. Whatever error there is, what the
@@ -123,6 +138,9 @@ func (s *session) put(ctx context.Context, object backend.Object, data []byte) e
 		stored = there
 	}
 	*at, *version = data, stored
+	if object == backend.Deks {
+		s.refused = nil
+	}
 	return nil
 }
 
@@ -137,7 +155,7 @@ func (s *session) amend(ctx context.Context, object backend.Object, change func(
 		}
 		err = s.put(ctx, object, data)
 		if err == nil {
-			return s.load()
+			return s.load(s.keyring)
 		}
 		if !errors.Is(err, backend.ErrConflict) {
 			return err
@@ -169,6 +187,12 @@ func (s *session) finishRotation(ctx context.Context) error {
 // rotation that belongs to it isn't done.
 func (s *session) changed(unfinished error) *opener.Changed {
 	c := &opener.Changed{Keyring: s.keyring, KEK: s.ring.Deks().KEK(), Calls: s.made}
+	if s.refused != nil { // what the store has is looked at again, and shown
+		c.Keyring.DeksVersion = ""
+	}
+	if s.opened.refused != nil {
+		c.Replaced = s.opened.refused
+	}
 	if unfinished != nil {
 		c.Unfinished = sorted(unfinished)
 	}

@@ -98,7 +98,7 @@ func (s *session) replaceKeys(ctx context.Context, next *rekeyed, fresh *ring.Ri
 		if err == nil {
 			s.ring.Close()
 			s.ring = fresh
-			return s.load()
+			return s.load(s.keyring)
 		}
 		if !errors.Is(err, backend.ErrConflict) {
 			e := sorted(err)

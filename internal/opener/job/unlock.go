@@ -72,9 +72,11 @@ func (j *job) openIdentity(ctx context.Context, p opener.Place, pass opener.File
 	}
 	o.members, o.deks = fetched.MembersVersion, fetched.DeksVersion
 	members, err := j.acceptMembers(fetched.Members, p.Vault)
-	if kept := j.seen.Kept; err != nil && len(kept.Members) > 0 && replaceable(err) {
-		// Whoever keeps the keyring must not keep anybody from what they had.
-		o.refused, fetched = sorted(err), kept
+	if kept := j.seen.Kept; err != nil && len(kept.Members) > 0 && (replaceable(err) || !j.changes) {
+		// Whoever keeps the keyring must not keep anybody from what they had. A deks
+		// that goes with the members of before may have what others saved.
+		o.refused = sorted(err)
+		fetched.Members, fetched.MembersVersion = kept.Members, kept.MembersVersion
 		members, err = j.acceptMembers(fetched.Members, p.Vault)
 	}
 	if err != nil {

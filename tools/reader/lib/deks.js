@@ -126,10 +126,11 @@ export function verifyDeks(d, chain, keks) {
   const kek = keks.get(d.kek);
   if (!kek) refuse('kek', `the identity has no seal of KEK ${d.kek} that opens`);
   const message = context('vigil v1 deks', d.hash);
-  const went = chain.went.get(`${encodeBase64url(d.hash)} ${d.by}`) ?? [];
-  if (!went.some((key) => verifySignature(d.sig, message, key))) {
-    const who = chain.identities.get(d.by);
-    if (!who?.live || who.role === 'reader') refuse('authorisation', 'its writer may not write', 1);
+  const who = chain.identities.get(d.by);
+  if (!who || who.role === 'reader') refuse('authorisation', 'its writer may not write', 1);
+  const hash = encodeBase64url(d.hash);
+  if (!who.went.some((w) => w.deks === hash && verifySignature(d.sig, message, w.key))) {
+    if (!who.live) refuse('authorisation', 'its writer is no live identity', 1);
     if (!verifySignature(d.sig, message, who.ed25519)) refuse('signature', 'not signed by its writer');
   }
   const key = deriveKey(kek, undefined, context('vigil v1 deks mac', decodeBase64url(d.vault), uint64(d.kek)), 32);

@@ -133,12 +133,11 @@ function readFact(s, r) {
 
 // Chain is what the records so far say.
 class Chain {
-  identities = new Map(); // id → {role, hpke, ed25519, live, added, removed, keyAt, seals, unlock, master, own}
+  identities = new Map(); // id → {role, hpke, ed25519, live, added, removed, keyAt, seals, unlock, master, own, went}
   keks = new Map(); // version → {at, live, sealed}
   newest = 0;
   hashes = [];
   size = 0; // bytes of the records' lines
-  went = new Map(); // "deks hash, identity" → the keys that it had
 
   live() {
     return [...this.identities].filter(([, i]) => i.live);
@@ -174,8 +173,7 @@ class Chain {
 
   // lose keeps the key of who goes, or gets another, for its last deks.
   lose(r, who) {
-    const at = `${r.deks} ${r.identity}`;
-    this.went.set(at, [...(this.went.get(at) ?? []), who.ed25519]);
+    if (who.role !== 'reader') who.went.push({ deks: r.deks, key: who.ed25519 });
   }
 
   // keysFault says what is wrong with new public keys and the seals to them.
@@ -195,12 +193,13 @@ class Chain {
         if (this.live().length >= maxIdentities) return 'too many identities';
         const fault = this.keysFault(r);
         if (fault) return fault;
-        this.identities.set(r.identity, { ...keys, role: r.role, live: true, added: r.seq, own: 0 });
+        this.identities.set(r.identity, { ...keys, role: r.role, live: true, added: r.seq, own: 0, went: [] });
         return;
       }
       case 'identity-removed':
         if (!who?.live) return 'no live identity';
         if (who.role === 'owner' && this.live().filter(([, i]) => i.role === 'owner').length === 1) return 'the last owner';
+        who.went = who.went.filter((w) => w.deks === r.deks);
         this.lose(r, who);
         Object.assign(who, { live: false, removed: r.seq, seals: [], unlock: undefined });
         return;
