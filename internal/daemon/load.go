@@ -63,7 +63,8 @@ func (v *vault) takeOver(ctx context.Context, o *openVault, l *loaded) error {
 		}()
 	}
 	o.file, o.known.Last = l.file, nil // from now on the keeper has the last one
-	if o.noted == l.Pins && slices.Equal(o.known.Replaced, l.Replaced) {
+	o.known.Replaced = l.Replaced
+	if o.noted == l.Pins && slices.Equal(o.replaced, l.Replaced) {
 		return nil // the same keyring: only the vault file changed
 	}
 	err := v.remember(ctx, o)
@@ -109,7 +110,7 @@ func (v *vault) remember(ctx context.Context, o *openVault) error {
 		func() error { return v.keepKeyring(ctx, o, o.keyring) },
 		func() error { return st.Advance(ctx, state.Pins(o.loaded.Pins)) },
 		func() error {
-			if slices.Equal(o.known.Replaced, o.loaded.Replaced) {
+			if slices.Equal(o.replaced, o.loaded.Replaced) {
 				return nil
 			}
 			return st.SetReplaced(ctx, o.loaded.Replaced)
@@ -126,7 +127,7 @@ func (v *vault) remember(ctx context.Context, o *openVault) error {
 			return fmt.Errorf("remember vault %q: %w", v.name, err)
 		}
 	}
-	o.noted, o.known.Replaced = o.loaded.Pins, o.loaded.Replaced
+	o.noted, o.replaced = o.loaded.Pins, o.loaded.Replaced
 	return nil
 }
 

@@ -122,6 +122,7 @@ func (v *vault) openWith(ctx context.Context, passphrase *os.File, ask opener.As
 		k.Close()
 		return nil, err
 	}
+	o.replaced = o.known.Replaced
 	f, unlocked, err := v.openBoth(ctx, o, opener.Request{Seen: &seen, Unlock: &opener.Unlock{
 		Place: v.place(vaultID, identity), Passphrase: 1, Keeper: 2, Offline: off, KeepOffline: v.keepOffline(),
 	}}, passphrase, ask)

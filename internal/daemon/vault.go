@@ -70,19 +70,20 @@ type openVault struct {
 	offlineWhy string
 	refused    error // why the keyring is the kept one; nil: it's the backend's
 
-	stale   chan struct{}   // holds a token while the keys to list when locked aren't kept yet
-	given   *vaultfile.File // the keeper has it; nil: none, or nobody knows
-	file    *vaultfile.File // as it was loaded
-	keyring opener.Fetched
-	loaded  *keeper.Loaded
-	noted   keeper.Pins                             // the newest that the device state has
-	known   keeper.Known                            // what the device state had before; Replaced is as it is now
-	kept    struct{ members, deks backend.Version } // of the keyring in it
-	facts   map[id.Revision]*fact
-	keys    []*fact // those in use, sorted by name
-	waiting int
-	pending int
-	damaged []string // lines of the vault file that can't be read
+	stale    chan struct{}   // holds a token while the keys to list when locked aren't kept yet
+	given    *vaultfile.File // the keeper has it; nil: none, or nobody knows
+	file     *vaultfile.File // as it was loaded
+	keyring  opener.Fetched
+	loaded   *keeper.Loaded
+	noted    keeper.Pins                             // the newest that the device state has
+	known    keeper.Known                            // what the device state had before; Replaced is as it is now
+	replaced []id.Revision                           // as the device state has it
+	kept     struct{ members, deks backend.Version } // of the keyring in it
+	facts    map[id.Revision]*fact
+	keys     []*fact // those in use, sorted by name
+	waiting  int
+	pending  int
+	damaged  []string // lines of the vault file that can't be read
 }
 
 // fact is what the front knows of a revision.

@@ -18,11 +18,16 @@ import (
 
 // loadItems makes the revisions of the vault file usable that have a DEK, and
 // forgets those that have none any more. It appends a Loaded to out. A damaged
-// item is reported and doesn't stop the others.
-func (v *vault) loadItems(parsed *vaultfile.File, out []byte) []byte {
+// item is reported and doesn't stop the others. replaced are the revisions that
+// don't serve again.
+func (v *vault) loadItems(parsed *vaultfile.File, replaced []id.Revision, out []byte) []byte {
 	manifest := v.ring.Manifest()
 	tried := v.tryAll(parsed, manifest)
 	view := parsed.See(manifest, func(line *vaultfile.Revision) bool { return tried[line.Revision].problem == "" })
+	gone := make(map[id.Revision]bool, len(replaced))
+	for _, revision := range replaced {
+		gone[revision] = true
+	}
 	var use []*item
 	waiting := uint32(0)
 	kept, bad := make(map[id.Revision]*item, len(tried)), map[id.Revision]bool{}
@@ -37,7 +42,7 @@ func (v *vault) loadItems(parsed *vaultfile.File, out []byte) []byte {
 			it.state = ItemReady
 		case vaultfile.Outdated:
 			it.state = ItemOutdated
-			if v.replaced[line.Revision] {
+			if gone[line.Revision] {
 				it.state = ItemReplaced
 			}
 		case vaultfile.Unusable:
@@ -58,7 +63,6 @@ func (v *vault) loadItems(parsed *vaultfile.File, out []byte) []byte {
 		kept[line.Revision] = it
 		use = append(use, it)
 	}
-	v.forget(view.Replaced, manifest)
 	out = appendPins(out, v.ring.Pins())
 	out = wire.AppendBool(out, v.ring.Opens(v.ring.Members().KEK()))
 	out = wire.AppendUint32(out, waiting)
@@ -66,7 +70,7 @@ func (v *vault) loadItems(parsed *vaultfile.File, out []byte) []byte {
 	for _, e := range view.Missing {
 		out = append(append(out, e.Item[:]...), e.Revision[:]...)
 	}
-	out = appendRevisions(out, slices.SortedFunc(maps.Keys(v.replaced), func(a, b id.Revision) int { return bytes.Compare(a[:], b[:]) }))
+	out = appendRevisions(out, stillReplaced(view.Replaced, replaced, manifest))
 	out = wire.AppendUint32(out, uint32(len(use)))
 	for _, it := range use {
 		out = v.offer(it, out)
@@ -78,15 +82,20 @@ func (v *vault) loadItems(parsed *vaultfile.File, out []byte) []byte {
 // errForged is the problem of a line that isn't the one that was saved.
 var errForged = errors.New("its line in the vault file is not the one that was saved")
 
-// forget adds what has been replaced, and forgets revisions that the manifest
-// doesn't have any more: nothing can bring those back.
-func (v *vault) forget(replaced map[id.Revision]bool, manifest *keyring.Pending) {
-	maps.Copy(v.replaced, replaced)
-	for revision := range v.replaced {
+// stillReplaced are the revisions that don't serve again from now on, sorted: those
+// that were replaced in this file or before it, and that the manifest still has.
+// Nothing brings others back. The front keeps them, once the file is the one on
+// the disk.
+func stillReplaced(now map[id.Revision]bool, before []id.Revision, manifest *keyring.Pending) []id.Revision {
+	for _, revision := range before {
+		now[revision] = true
+	}
+	for revision := range now {
 		if _, ok := manifest.Lookup(revision); !ok {
-			delete(v.replaced, revision)
+			delete(now, revision)
 		}
 	}
+	return slices.SortedFunc(maps.Keys(now), func(a, b id.Revision) int { return bytes.Compare(a[:], b[:]) })
 }
 
 // keep forgets the items that aren't among kept. The key of a removed item stops

@@ -23,9 +23,6 @@ type vault struct {
 	ring  *ring.Ring
 	next  *ring.Ring // takes over at the next load: the identity's keys were replaced
 	items map[id.Revision]*item
-	// replaced are the revisions that don't come back, as the vault file has had
-	// one that descends from them.
-	replaced map[id.Revision]bool
 	// stale are the numbers of superseded revisions of items that are there still.
 	// The front lists their successors once it has the reply to the load that
 	// dropped them; until the next one they sign on.
@@ -45,7 +42,7 @@ type item struct {
 
 // newVault takes over the ring.
 func newVault(s *server, identity id.Identity, r *ring.Ring) *vault {
-	return &vault{server: s, identity: identity, ring: r, items: map[id.Revision]*item{}, replaced: map[id.Revision]bool{}}
+	return &vault{server: s, identity: identity, ring: r, items: map[id.Revision]*item{}}
 }
 
 // rekey takes over a ring of the identity's new private halves, for the keyring
@@ -147,10 +144,7 @@ func (s *server) load(r *wire.Reader, out []byte) ([]byte, error) {
 		if err := v.loadKeyring(members, deks, known.Known, waiting); err != nil {
 			return err
 		}
-		for _, revision := range known.Replaced {
-			v.replaced[revision] = true
-		}
-		out = v.loadItems(file, out)
+		out = v.loadItems(file, known.Replaced, out)
 		return nil
 	})
 	return out, err
