@@ -38,7 +38,7 @@ func (v *vault) loadKeeper(ctx context.Context, o *openVault, fetched opener.Fet
 	if err := v.give(ctx, o, f); err != nil {
 		return nil, err
 	}
-	waiting, _, err := v.waiting(o.id)
+	waiting, _, err := v.waiting(o.id, false)
 	if err != nil {
 		return nil, err
 	}

@@ -60,7 +60,7 @@ func (v *vault) measure(o *openVault, f *vaultfile.File) (*control.VerifyReply, 
 	if err != nil {
 		return nil, err
 	}
-	w, _, err := v.waiting(o.id)
+	w, _, err := v.waiting(o.id, false)
 	if err != nil {
 		return nil, err
 	}

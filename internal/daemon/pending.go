@@ -28,8 +28,9 @@ func (v *vault) mayWait(err error) bool {
 	return errors.As(err, &e) && (e.Kind == opener.Unreachable || e.Kind == opener.SignIn) && v.keepOffline() > 0
 }
 
-// waiting returns what waits, for the keeper, and the lines of the additions.
-func (v *vault) waiting(vaultID id.Vault) (w keyring.Update, lines []vaultfile.Revision, err error) {
+// waiting returns what waits, for the keeper, and the lines of the additions; with
+// ahead also what was stopped on its way, or is on it.
+func (v *vault) waiting(vaultID id.Vault, ahead bool) (w keyring.Update, lines []vaultfile.Revision, err error) {
 	list, err := v.d.state.Vault(vaultID).Pending()
 	if err != nil {
 		return w, nil, fmt.Errorf("read changes that wait: %w", err)
@@ -37,7 +38,7 @@ func (v *vault) waiting(vaultID id.Vault) (w keyring.Update, lines []vaultfile.R
 	for i := range list {
 		p := &list[i]
 		switch {
-		case p.DeletedElsewhere:
+		case p.DeletedElsewhere, p.Ahead && !ahead:
 		case p.Remove:
 			w.Remove = append(w.Remove, p.Item)
 		default:
@@ -59,17 +60,10 @@ func (v *vault) writePending(ctx context.Context, o *openVault, w *writing) erro
 	if err := v.sealOnce(ctx, o, w); err != nil {
 		return err
 	}
-	st, now := v.d.state.Vault(o.id), time.Now()
-	for i := range w.update.Add {
-		e := &w.update.Add[i]
-		p := state.Pending{
-			Item: e.Item, Revision: e.Revision, Parents: e.Parents, Tightens: e.Tightens, Wrapped: e.Wrapped[:],
-			Line: w.lines[i].AppendLine(nil), Added: now,
-		}
-		if err := st.AddPending(ctx, p); err != nil {
-			return fmt.Errorf("keep change of vault %q: %w", v.name, err)
-		}
+	if err := v.keepAdditions(ctx, o, w, false); err != nil {
+		return err
 	}
+	st, now := v.d.state.Vault(o.id), time.Now()
 	for _, item := range w.update.Remove {
 		if err := st.AddPending(ctx, state.Pending{Item: item, Remove: true, Added: now}); err != nil {
 			return fmt.Errorf("keep change of vault %q: %w", v.name, err)
@@ -91,10 +85,57 @@ func (v *vault) writePending(ctx context.Context, o *openVault, w *writing) erro
 	return v.reload(ctx, o, o.keyring)
 }
 
+// keepAdditions keeps what a write adds on this device, its lines too.
+func (v *vault) keepAdditions(ctx context.Context, o *openVault, w *writing, ahead bool) error {
+	st, now := v.d.state.Vault(o.id), time.Now()
+	for i := range w.update.Add {
+		p := w.addition(i, now)
+		p.Ahead = ahead
+		if err := st.AddPending(ctx, p); err != nil {
+			return fmt.Errorf("keep change of vault %q: %w", v.name, err)
+		}
+	}
+	return nil
+}
+
+func (w *writing) addition(i int, now time.Time) state.Pending {
+	e := &w.update.Add[i]
+	return state.Pending{
+		Item: e.Item, Revision: e.Revision, Parents: e.Parents, Tightens: e.Tightens, Wrapped: e.Wrapped[:],
+		Line: w.lines[i].AppendLine(nil), Added: now,
+	}
+}
+
+// ahead keeps a write on this device before it is stored, if it restricts a key's
+// use: stopped between keyring and vault file, it would leave the key held for
+// good, as nobody would have the line. The next refresh ends it.
+func (v *vault) ahead(ctx context.Context, o *openVault, w *writing) error {
+	if w.kept || !slices.ContainsFunc(w.update.Add, func(e keyring.DEK) bool { return e.Tightens }) {
+		return nil
+	}
+	w.kept = true
+	return v.keepAdditions(ctx, o, w, true)
+}
+
+// behind forgets a write that was kept ahead, once it is done or can't have been
+// stored.
+func (v *vault) behind(ctx context.Context, o *openVault, w *writing, err error) {
+	var e *opener.Error
+	if !w.kept || errors.Is(err, context.Canceled) || errors.As(err, &e) && (e.Kind == opener.Unreachable || e.Kind == opener.SignIn) {
+		return
+	}
+	st := v.d.state.Vault(o.id)
+	for i := range w.update.Add {
+		if err := st.DropPending(ctx, w.addition(i, time.Time{})); err != nil {
+			v.d.log.Warn("a change that was made can't be forgotten; it isn't made twice", "vault", v.name, "err", err)
+		}
+	}
+}
+
 // pushPending stores the changes that wait for the backend, and returns how many.
 func (v *vault) pushPending(ctx context.Context, session *opener.Client, o *openVault) (pushed int, err error) {
 	for range maxRaces {
-		w, lines, err := v.waiting(o.id)
+		w, lines, err := v.waiting(o.id, true)
 		if err != nil || len(w.Add)+len(w.Remove) == 0 {
 			return 0, err
 		}

@@ -52,9 +52,13 @@ func (v *vault) write(ctx context.Context, o *openVault, c change) (pending bool
 		case err != nil && v.mayWait(err):
 			return true, v.writePending(ctx, o, w)
 		case err != nil:
+			v.behind(ctx, o, w, err)
 			return false, err
 		}
-		return false, v.writeFile(ctx, o, deks, w.lines)
+		if err = v.writeFile(ctx, o, deks, w.lines); err == nil {
+			v.behind(ctx, o, w, nil)
+		}
+		return false, err
 	}
 	return false, control.Errorf(control.CodeUnreachable, "Try again. Nothing was changed.", "vault %q: other writers were first %d times", v.name, maxRaces)
 }
@@ -65,6 +69,7 @@ type writing struct {
 	change
 	update keyring.Update
 	lines  []vaultfile.Revision
+	kept   bool // on this device, ahead of being stored
 }
 
 // sealOnce makes the new revisions.
@@ -85,6 +90,9 @@ func (v *vault) writeOnce(ctx context.Context, session *opener.Client, o *openVa
 		return opener.Fetched{}, err
 	}
 	if err := v.fits(o.file.Size() + vaultfile.New(o.id).Add(w.lines...).Size()); err != nil {
+		return opener.Fetched{}, err
+	}
+	if err := v.ahead(ctx, o, w); err != nil {
 		return opener.Fetched{}, err
 	}
 	next, deleted, err := v.pushDeks(ctx, session, o, w.update)

@@ -37,6 +37,8 @@ type Pending struct {
 	// the file lose it before the change is pushed.
 	Line  []byte    `json:"line,omitempty"`
 	Added time.Time `json:"added"`
+	// Ahead: the write is under way. Only one that was stopped is still there later.
+	Ahead bool `json:"ahead,omitempty"`
 	// DeletedElsewhere is set once the change has met a tombstone of its item.
 	DeletedElsewhere bool `json:"deleted_elsewhere,omitempty"`
 }
