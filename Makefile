@@ -99,6 +99,11 @@ format: ## format every Go file with gofumpt
 reader: deps-for-tests ## the second reader of the vault format, on the vectors and on real vaults
 	go test -count=1 -v ./test/reader
 
+# What is modelled, and the variants that must fail: docs/model/README.md.
+.PHONY: model
+model: ## members, removal and a lying backend, searched by spin; variants that must fail
+	@sh docs/model/run.sh
+
 # Numbers and seeds: docs/durability.md.
 CRASH_FLAGS ?= -kills 200 -every 1 -errors 5 -setups 8
 .PHONY: crash

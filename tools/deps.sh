@@ -7,9 +7,10 @@
 #                           and the AWS command line
 #
 # The tests drive real programs: OpenSSH's client, agent and server, git,
-# PuTTY's key converter, a debugger and a tracer; and Node runs the second reader of
-# the vault format, whose libraries npm installs. As root they also need an
-# unprivileged user to start Vigil as: `vigiltest`, which has no password.
+# PuTTY's key converter, a debugger and a tracer; Node runs the second reader of
+# the vault format, whose libraries npm installs, and Spin goes through docs/model.
+# As root they also need an unprivileged user to start Vigil as: `vigiltest`, which
+# has no password.
 set -eu
 
 user=vigiltest
@@ -30,6 +31,7 @@ strace     strace          -
 setpriv    util-linux      -
 node       nodejs          node
 npm        npm             node
+spin       spin            spin
 '
 [ "$(uname)" = Darwin ] && table=$(printf '%s\n' "$table" | grep -v -e '^gdb' -e '^strace' -e '^setpriv')
 
