@@ -95,7 +95,7 @@ func read(o objects, f factors) (*opened, error) {
 	if err != nil {
 		return nil, at("deks", err)
 	}
-	if err := d.Extends(f.DeksPin); err != nil {
+	if err := d.Extends(f.DeksPin); keyring.StageOf(err) == keyring.StageRollback {
 		return nil, at("deks", err)
 	}
 	out, err := unlock(m, f)
@@ -114,7 +114,7 @@ func read(o objects, f factors) (*opened, error) {
 	if err := d.Verify(m, mac); err != nil {
 		return nil, at("deks", err)
 	}
-	if err := follows(d, f); err != nil {
+	if err := errors.Join(d.Extends(f.DeksPin), follows(d, f)); err != nil {
 		return nil, at("deks", err)
 	}
 	states := file.See(d, nil).States

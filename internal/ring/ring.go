@@ -120,15 +120,15 @@ func (r *Ring) Load(membersObject, deksObject []byte, known Known, waiting keyri
 	if err != nil {
 		return err
 	}
-	if err := deks.Extends(known.Deks); err != nil {
+	if err := deks.Extends(known.Deks); keyring.StageOf(err) == keyring.StageRollback {
 		return err
 	}
 	fresh, err := r.openKEKs(members)
 	if err == nil {
 		err = deks.Verify(members, r.MAC)
 	}
-	if err == nil {
-		err = r.follows(deks, known)
+	if err == nil { // what nobody signed is no fork
+		err = errors.Join(deks.Extends(known.Deks), r.follows(deks, known))
 	}
 	if err != nil {
 		r.drop(fresh) // another keyring may have other KEKs of these versions

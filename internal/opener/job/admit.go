@@ -111,6 +111,11 @@ func (j *job) expel(ctx context.Context, req *opener.Expel) (*opener.Changed, er
 			Next: "Nothing was changed. Another owner can remove this one.",
 		}
 	}
+	// Opening the identity took a while, in which others may have written: the record
+	// names the last good deks, and what comes after it from who is removed is lost.
+	if err := s.catchUp(ctx); err != nil {
+		return nil, err
+	}
 	already := false
 	err = s.amend(ctx, backend.Members, func(r *ring.Ring) ([]byte, error) {
 		var there []id.Identity

@@ -58,7 +58,7 @@ func (j *job) begin(ctx context.Context, p opener.Place, pass opener.File, remov
 // last counts in its place, and what is made of it replaces the other.
 func (s *session) load(there opener.Fetched) error {
 	err := s.ring.Load(there.Members, there.Deks, s.known, keyring.Update{})
-	if err != nil && s.known.Last != nil && refusedDeks(err) && s.mayReplace(there, err) {
+	if err != nil && s.known.Last != nil && refusedDeks(err) && s.mayReplace(there, err) && s.goesOn(there) {
 		s.refused = err
 		there.Deks = s.known.Last
 		if s.ring.Load(there.Members, there.Deks, s.known, keyring.Update{}) == nil {
@@ -68,8 +68,29 @@ func (s *session) load(there opener.Fetched) error {
 	if err != nil {
 		return err
 	}
-	s.keyring = there
+	s.keyring, s.known.Last = there, there.Deks
 	return nil
+}
+
+// goesOn tells whether the chain can go on from the last good deks. A removal, or a
+// change of keys, that this device hasn't seen names the one that was good: from an
+// earlier one, what others saved since would be gone.
+func (s *session) goesOn(there opener.Fetched) bool {
+	members, err := keyring.ParseMembers(there.Members, s.ring.Vault())
+	if err != nil {
+		return false
+	}
+	last, err := keyring.ParseDeks(s.known.Last, s.ring.Vault())
+	if err != nil {
+		return false
+	}
+	seen := s.known.Members.Seq
+	if m := s.ring.Members(); m != nil {
+		seen = max(seen, m.Pin().Seq)
+	}
+	return !slices.ContainsFunc(members.Records(), func(r keyring.Record) bool {
+		return r.Seq > seen && !r.Deks.IsZero() && r.Deks != last.Hash()
+	})
 }
 
 // mayReplace tells whether a refused deks can be nobody's: by its stage, as it is

@@ -100,14 +100,16 @@ export function parseDeks(data, vault) {
   return d;
 }
 
-// checkDeksPin compares the numbers with what the device has seen.
-export function checkDeksPin(d, pin) {
+// checkDeksPin compares the numbers with what the device has seen: whether it is
+// older, and for one that was verified whether it is another.
+export function checkDeksPin(d, pin, verified) {
   if (!pin) return;
   const refuse = (stage) => {
     throw new Refused('deks', stage, `epoch ${d.epoch} of KEK ${d.kek}, and ${pin.epoch} of ${pin.kek} was seen`);
   };
   const from = d.kek > pin.kek ? 0 : pin.epoch;
   if (d.kek < pin.kek || d.epoch < from) refuse('rollback');
+  if (!verified) return;
   if (d.kek === pin.kek && d.epoch === from && encodeBase64url(d.hash) !== pin.sha256) refuse('fork');
   if (d.epoch - from > maxStep) refuse('fork');
 }

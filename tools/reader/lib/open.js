@@ -87,6 +87,7 @@ export function openVault(objects, factors) {
   checkDeksPin(deks, factors.deksPin);
   const own = openIdentity(members, file.vault, factors);
   verifyDeks(deks, members.chain, own.keks);
+  checkDeksPin(deks, factors.deksPin, true);
   if (factors.lastDeks) checkFollows(deks, parseDeks(factors.lastDeks, file.vault));
   const items = file.lines.map((v) => new Line(v, file.vault, deks, own.keks));
   const seen = states(items, deks, (v) => v.opens());
