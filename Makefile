@@ -104,6 +104,12 @@ reader: deps-for-tests ## the second reader of the vault format, on the vectors 
 model: ## members, removal and a lying backend, searched by spin; variants that must fail
 	@sh docs/model/run.sh
 
+# Each step more takes some twelve times as long: 35 s for three on two cores.
+DEPTH ?= 3
+.PHONY: histories
+histories: ## every history of two devices and a lying store, DEPTH steps long (3)
+	go test -count=1 -timeout 60m -v ./internal/ring -run TestEveryHistory -depth $(DEPTH)
+
 # Numbers and seeds: docs/durability.md.
 CRASH_FLAGS ?= -kills 200 -every 1 -errors 5 -setups 8
 .PHONY: crash
