@@ -28,8 +28,8 @@ func (v *vault) mayWait(err error) bool {
 	return errors.As(err, &e) && (e.Kind == opener.Unreachable || e.Kind == opener.SignIn) && v.keepOffline() > 0
 }
 
-// waiting returns what waits, for the keeper, and the lines of the additions; with
-// ahead also what was stopped on its way, or is on it.
+// waiting returns what waits, for the keeper; with ahead also what was stopped on
+// its way, or is on it, and whose lines the vault file may lack.
 func (v *vault) waiting(vaultID id.Vault, ahead bool) (w keyring.Update, lines []vaultfile.Revision, err error) {
 	list, err := v.d.state.Vault(vaultID).Pending()
 	if err != nil {
@@ -48,7 +48,10 @@ func (v *vault) waiting(vaultID id.Vault, ahead bool) (w keyring.Update, lines [
 			}
 			e := keyring.DEK{Item: p.Item, Revision: p.Revision, Parents: p.Parents, Line: line.Sum(), Tightens: p.Tightens, Waits: true}
 			copy(e.Wrapped[:], p.Wrapped)
-			w.Add, lines = append(w.Add, e), append(lines, line)
+			w.Add = append(w.Add, e)
+			if p.Ahead {
+				lines = append(lines, line)
+			}
 		}
 	}
 	return w, lines, nil
@@ -165,7 +168,7 @@ func (v *vault) pushPending(ctx context.Context, session *opener.Client, o *open
 	return 0, control.Errorf(control.CodeUnreachable, "They are tried again at the next refresh.", "vault %q: other writers were first %d times", v.name, maxRaces)
 }
 
-// stored are the lines of what was stored. The vault file may have lost them.
+// stored are the lines of what was stored.
 func stored(lines []vaultfile.Revision, deleted []keyring.DEK) []vaultfile.Revision {
 	return slices.DeleteFunc(lines, func(line vaultfile.Revision) bool {
 		return slices.ContainsFunc(deleted, func(e keyring.DEK) bool { return e.Revision == line.Revision })

@@ -33,8 +33,7 @@ type Pending struct {
 	Tightens bool          `json:"tightens,omitempty"`
 	// Wrapped is the DEK, wrapped by the identity's own key with all of the above.
 	Wrapped []byte `json:"wrapped,omitempty"`
-	// Line is the revision's line of the vault file, without line feed, should
-	// the file lose it before the change is pushed.
+	// Line is the revision's line of the vault file, without line feed.
 	Line  []byte    `json:"line,omitempty"`
 	Added time.Time `json:"added"`
 	// Ahead: the write is under way. Only one that was stopped is still there later.

@@ -55,8 +55,8 @@ type View struct {
 	States []State
 	// Missing are heads of the manifest whose lines are not in the file.
 	Missing []keyring.DEK
-	// Held are the items of which something is missing that is, or may be, stricter
-	// than what the file has: none of their revisions is to be used.
+	// Held are the items of which something stricter than what the file has is
+	// missing: none of their revisions is to be used.
 	Held map[id.Item]bool
 	// Replaced are the revisions that have a descendant in the file.
 	Replaced map[id.Revision]bool
@@ -104,17 +104,9 @@ func (f *File) See(m Manifest, opens func(*Revision) bool) *View {
 			}
 		}
 	}
-	heads := map[id.Item]bool{} // that are here
-	for i := range f.revisions {
-		if v.States[i] == Ready {
-			heads[f.revisions[i].Item] = true
-		}
-	}
 	for _, head := range m.Heads() {
 		if !here[head.Revision] {
 			v.miss(m, head, here)
-			// Which of two heads is the stricter one, only both of them tell.
-			v.Held[head.Item] = v.Held[head.Item] || heads[head.Item]
 		}
 	}
 	return v

@@ -245,7 +245,7 @@ func TestSee(t *testing.T) {
 		{"a stricter one not here, nor its successor", []Revision{a}, manifestOf(nil, a, b, c).tightening(b), nil, map[byte]State{1: Outdated}, []byte{3}, true},
 		{"a stricter one here, its successor not", []Revision{a, b}, manifestOf(nil, a, b, c).tightening(b), nil, map[byte]State{1: Superseded, 2: Outdated}, []byte{3}, false},
 		{"a stricter rival not here", []Revision{a, b}, manifestOf(nil, a, b, rival).tightening(rival), nil, map[byte]State{1: Superseded, 2: Ready}, []byte{4}, true},
-		{"a rival not here", []Revision{a, b}, manifestOf(nil, a, b, rival), nil, map[byte]State{1: Superseded, 2: Ready}, []byte{4}, true},
+		{"a rival not here", []Revision{a, b}, manifestOf(nil, a, b, rival), nil, map[byte]State{1: Superseded, 2: Ready}, []byte{4}, false},
 		{"nothing of it here", nil, manifestOf(nil, a, b).tightening(b), nil, map[byte]State{}, []byte{2}, true},
 		{"no keyring at all", []Revision{a, b}, manifestOf(nil), nil, map[byte]State{1: WaitingForKey, 2: WaitingForKey}, nil, false},
 		{"deleted", []Revision{a, b}, manifestOf([]byte{1}), nil, map[byte]State{1: Deleted, 2: Deleted}, nil, false},

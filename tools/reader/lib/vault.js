@@ -112,7 +112,7 @@ export function states(lines, deks, opens) {
   const held = new Set();
   for (const head of missing) {
     const seen = new Set();
-    if (head.tightens || lines.some((v, i) => v.item === head.item && out[i] === 'head' && !superseded.has(v.revision) && deks.revisions.get(v.revision).superseded === 0)) held.add(head.item);
+    if (head.tightens) held.add(head.item);
     ancestors(head, (a) => {
       if (here.has(a.revision) || seen.has(a.revision)) return false;
       seen.add(a.revision);
