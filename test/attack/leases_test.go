@@ -188,6 +188,7 @@ func TestAFetchIsNoProof(t *testing.T) {
 // keep the vault open with the KMS cut off, or to leave the daemon no time to ask
 // the KMS, which has the key disabled (promise 5).
 func TestALeaseEndsUnderAStreamOfChanges(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		settings []string
 		revoke   func(*leased)

@@ -79,11 +79,12 @@ func (tr *tracer) kill() {
 	}
 }
 
-// onThread runs f on a thread that has started nothing else and that ends with it:
-// all of ptrace belongs to one thread.
+// onThread runs f on a thread that has no children and that ends with it: all of
+// ptrace belongs to one thread. Go may have started a daemon of this or another
+// test on any thread, and waiting for all children would wait for that, too.
 func onThread(f func()) {
 	runtime.LockOSThread()
-	if unix.Gettid() == os.Getpid() { // the first thread has everybody's children
+	if thread := unix.Gettid(); thread == os.Getpid() || hasChildren(thread) { // the first thread has everybody's
 		defer runtime.UnlockOSThread()
 		done := make(chan struct{})
 		go func() { defer close(done); onThread(f) }()
@@ -91,6 +92,13 @@ func onThread(f func()) {
 		return
 	}
 	f()
+}
+
+// hasChildren reports whether a thread of this process has children. A kernel
+// without CONFIG_PROC_CHILDREN doesn't tell.
+func hasChildren(thread int) bool {
+	children, _ := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", thread))
+	return len(children) > 0
 }
 
 func (tr *tracer) start(cmd *exec.Cmd) error {
@@ -138,6 +146,9 @@ func (tr *tracer) event(thread int, ws syscall.WaitStatus) {
 	process, known := tr.traced[thread]
 	if !known {
 		process = processOf(thread)
+		if process == 0 { // killed already
+			process = thread
+		}
 		tr.traced[thread] = process
 		if tr.leaders && process != thread && tr.traced[process] == process {
 			tr.letting[process] = true
@@ -234,6 +245,7 @@ func startTraced(h *sshtest.Home, t *testing.T, leaders bool) *tracer {
 // 2 and 4). It may let go of each process's first thread, the only one that
 // /proc/PID/status tells of.
 func TestATracedDaemonIsGivenNothing(t *testing.T) {
+	t.Parallel()
 	for what, leaders := range map[string]bool{"every thread": false, "all threads but the first": true} {
 		t.Run(what, func(t *testing.T) {
 			h := newLocked(t)
@@ -295,6 +307,7 @@ func TestATracedFrontTakesNoPassphrase(t *testing.T) {
 // TestATracedVigilctlAsksForNothing: the same with vigilctl, and with the daemon
 // that it starts (promise 4).
 func TestATracedVigilctlAsksForNothing(t *testing.T) {
+	t.Parallel()
 	for what, running := range map[string]bool{"unlock": true, "up": false} {
 		t.Run(what, func(t *testing.T) {
 			h := newLocked(t)
