@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"syscall"
 
@@ -90,10 +88,10 @@ func reapUntil(pid int) (int, error) {
 func killChildren() []string {
 	var left []string
 	for {
-		for _, pid := range children() {
-			name, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "comm"))
+		for _, pid := range Children(os.Getpid()) {
+			name := CommandName(pid)
 			if syscall.Kill(pid, syscall.SIGKILL) == nil {
-				left = append(left, fmt.Sprintf("%s (%d)", strings.TrimSpace(string(name)), pid))
+				left = append(left, fmt.Sprintf("%s (%d)", name, pid))
 			}
 		}
 		var ws syscall.WaitStatus
@@ -102,25 +100,4 @@ func killChildren() []string {
 			return left // ECHILD: all are gone
 		}
 	}
-}
-
-// children lists this process's children that have not ended.
-func children() []int {
-	var pids []int
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, path := range stats {
-		stat, err := os.ReadFile(path)
-		if err != nil {
-			continue
-		}
-		// pid (comm) state ppid …; comm may hold anything, so count from its end.
-		fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-		if len(fields) < 2 || fields[0] == "Z" || fields[1] != strconv.Itoa(os.Getpid()) {
-			continue
-		}
-		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
 }

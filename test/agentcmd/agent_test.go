@@ -119,7 +119,7 @@ func newWorld(t *testing.T, p program) *world {
 // looks every ten seconds only. Orphans come back to the outer test program.
 func endOrphans(t *testing.T) {
 	t.Helper()
-	for _, pid := range children(t, os.Getppid()) {
+	for _, pid := range sshtest.Children(os.Getppid()) {
 		if pid != os.Getpid() {
 			_ = syscall.Kill(pid, syscall.SIGTERM)
 		}
@@ -221,7 +221,7 @@ func (w *world) start(lines *regexp.Regexp, settings []string, options ...string
 // end ends the agent, if it's there, and waits until it's gone.
 func (a *agent) end() {
 	_ = syscall.Kill(a.pid, syscall.SIGTERM)
-	a.w.until("the agent has ended", func() bool { return !alive(a.pid) })
+	a.w.until("the agent has ended", func() bool { return !sshtest.Alive(a.pid) })
 }
 
 func (a *agent) settings() []string {
@@ -277,41 +277,6 @@ func (w *world) until(what string, ok func() bool) {
 		}
 		<-time.After(5 * time.Millisecond)
 	}
-}
-
-// alive tells whether there is a process; one that ended and waits to be reaped
-// is none.
-func alive(pid int) bool {
-	if syscall.Kill(pid, 0) != nil {
-		return false
-	}
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return !errors.Is(err, os.ErrNotExist)
-	}
-	_, after, _ := strings.Cut(string(stat), ") ")
-	return !strings.HasPrefix(after, "Z")
-}
-
-// children lists the processes that a process started.
-func children(t *testing.T, pid int) (pids []int) {
-	t.Helper()
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range stats {
-		stat, err := os.ReadFile(path)
-		if err != nil {
-			continue // it has ended
-		}
-		_, after, _ := strings.Cut(string(stat), ") ")
-		if f := strings.Fields(after); len(f) > 1 && f[0] != "Z" && f[1] == strconv.Itoa(pid) {
-			child, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-			pids = append(pids, child)
-		}
-	}
-	return pids
 }
 
 // gone tells whether there is nothing at a path.

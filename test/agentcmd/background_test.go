@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"vigil/internal/sshtest"
 )
 
 func TestLinesForTheShell(t *testing.T) {
@@ -52,9 +54,9 @@ func TestKill(t *testing.T) {
 			if r != (result{stdout: fmt.Sprintf(want, b.pid)}) {
 				t.Errorf("%s: %+v", cshell, r)
 			}
-			w.until("it is gone with its socket", func() bool { return !alive(b.pid) && gone(b.socket) })
+			w.until("it is gone with its socket", func() bool { return !sshtest.Alive(b.pid) && gone(b.socket) })
 		}
-		if a.keys() != 0 || !alive(a.pid) {
+		if a.keys() != 0 || !sshtest.Alive(a.pid) {
 			t.Error("the other agent went too")
 		}
 		for pid, want := range map[string]string{
@@ -234,7 +236,7 @@ func TestStaleSockets(t *testing.T) {
 				if err == nil {
 					conn.Close()
 				}
-				return err != nil && !alive(a.pid)
+				return err != nil && !sshtest.Alive(a.pid)
 			})
 			when := time.Now().Add(-age)
 			if err := os.Rename(a.socket, path); err != nil {
@@ -358,7 +360,7 @@ func TestSignals(t *testing.T) {
 			if err := syscall.Kill(a.pid, s); err != nil {
 				t.Fatal(err)
 			}
-			w.until(s.String()+" ended it", func() bool { return !alive(a.pid) && gone(a.socket) })
+			w.until(s.String()+" ended it", func() bool { return !sshtest.Alive(a.pid) && gone(a.socket) })
 		}
 	})
 }
@@ -392,22 +394,22 @@ func TestSignalWhileLocked(t *testing.T) {
 func TestKeeper(t *testing.T) {
 	eachVigil(t, func(t *testing.T, w *world) {
 		a := w.start(shLines, nil)
-		if pids := children(t, a.pid); len(pids) != 0 {
+		if pids := sshtest.Children(a.pid); len(pids) != 0 {
 			t.Errorf("processes %v without a key", pids)
 		}
 		a.must("-q", w.key("id"))
-		keepers := children(t, a.pid)
+		keepers := sshtest.Children(a.pid)
 		if len(keepers) != 1 {
 			t.Fatalf("keepers: %v", keepers)
 		}
 		a.must("-q", "-D")
-		w.until("it ended with the last key", func() bool { return !alive(keepers[0]) })
+		w.until("it ended with the last key", func() bool { return !sshtest.Alive(keepers[0]) })
 		a.must("-q", filepath.Join(w.home, "id"))
-		keepers = children(t, a.pid)
+		keepers = sshtest.Children(a.pid)
 		if err := syscall.Kill(a.pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		w.until("it ended with the agent", func() bool { return len(keepers) == 1 && !alive(keepers[0]) })
+		w.until("it ended with the agent", func() bool { return len(keepers) == 1 && !sshtest.Alive(keepers[0]) })
 	})
 }
 

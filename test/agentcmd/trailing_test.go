@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"vigil/internal/sshtest"
 )
 
 func TestTrailingCommand(t *testing.T) {
@@ -92,7 +94,7 @@ func TestAgentEndsWithTheCommand(t *testing.T) {
 		if n := a.keys(); n != 1 {
 			t.Errorf("%d keys", n)
 		}
-		keepers := children(t, a.pid)
+		keepers := sshtest.Children(a.pid)
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -100,9 +102,9 @@ func TestAgentEndsWithTheCommand(t *testing.T) {
 			t.Errorf("the agent kept standard output: %q, %v", rest, err)
 		}
 		_ = cmd.Wait() // it was killed
-		w.until("the agent ended", func() bool { return !alive(a.pid) && gone(a.socket) })
+		w.until("the agent ended", func() bool { return !sshtest.Alive(a.pid) && gone(a.socket) })
 		for _, pid := range keepers {
-			w.until("its keeper ended", func() bool { return !alive(pid) })
+			w.until("its keeper ended", func() bool { return !sshtest.Alive(pid) })
 		}
 	})
 }
@@ -172,6 +174,6 @@ func TestInterruptedCommand(t *testing.T) {
 		if status(cmd.ProcessState) != 4 || strings.TrimSpace(string(said)) != "The agent has no identities." {
 			t.Errorf("status %d: %s", status(cmd.ProcessState), said)
 		}
-		w.until("the agent ended with it", func() bool { return !alive(pid) })
+		w.until("the agent ended with it", func() bool { return !sshtest.Alive(pid) })
 	})
 }

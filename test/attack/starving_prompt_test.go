@@ -79,7 +79,7 @@ func (a *asking) asked() (all, standing []question) {
 			continue // half a line
 		}
 		q := question{pid, rest}
-		if all = append(all, q); alive(pid) {
+		if all = append(all, q); sshtest.Alive(pid) {
 			standing = append(standing, q)
 		}
 	}

@@ -15,7 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -322,16 +321,6 @@ func TestLogStaysSmall(t *testing.T) {
 		}
 		return nil
 	})
-}
-
-// alive reports whether a process exists and hasn't ended.
-func alive(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return syscall.Kill(pid, 0) == nil
-	}
-	_, rest, _ := bytes.Cut(stat, []byte(") "))
-	return !bytes.HasPrefix(rest, []byte("Z"))
 }
 
 // newKey is a private key that nobody has yet.

@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -52,7 +51,7 @@ func trace(t *testing.T, cmd *exec.Cmd, leaders bool) *tracer {
 	tr := &tracer{done: make(chan struct{}), leaders: leaders, traced: map[int]int{}, letting: map[int]bool{}}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
 	started := make(chan error)
-	go onThread(func() {
+	sshtest.OnOwnThread(func() {
 		defer close(tr.done)
 		err := tr.start(cmd)
 		started <- err
@@ -77,28 +76,6 @@ func (tr *tracer) kill() {
 	for _, process := range tr.traced {
 		_ = syscall.Kill(process, syscall.SIGKILL)
 	}
-}
-
-// onThread runs f on a thread that has no children and that ends with it: all of
-// ptrace belongs to one thread. Go may have started a daemon of this or another
-// test on any thread, and waiting for all children would wait for that, too.
-func onThread(f func()) {
-	runtime.LockOSThread()
-	if thread := unix.Gettid(); thread == os.Getpid() || hasChildren(thread) { // the first thread has everybody's
-		defer runtime.UnlockOSThread()
-		done := make(chan struct{})
-		go func() { defer close(done); onThread(f) }()
-		<-done
-		return
-	}
-	f()
-}
-
-// hasChildren reports whether a thread of this process has children. A kernel
-// without CONFIG_PROC_CHILDREN doesn't tell.
-func hasChildren(thread int) bool {
-	children, _ := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", thread))
-	return len(children) > 0
 }
 
 func (tr *tracer) start(cmd *exec.Cmd) error {
@@ -181,7 +158,7 @@ func (tr *tracer) event(thread int, ws syscall.WaitStatus) {
 
 // isKeeper tells a keeper, which is called exe until it has given itself its name.
 func isKeeper(process int) bool {
-	n := name(process)
+	n := sshtest.CommandName(process)
 	return n == "exe" || n == "vigil-keeper"
 }
 
@@ -190,16 +167,11 @@ func (tr *tracer) holds(program string) (n int) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	for _, process := range tr.traced {
-		if name(process) == program {
+		if sshtest.CommandName(process) == program {
 			n++
 		}
 	}
 	return n
-}
-
-func name(pid int) string {
-	comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
-	return string(bytes.TrimSpace(comm))
 }
 
 func processOf(thread int) (pid int) {

@@ -97,12 +97,12 @@ type daemon struct {
 // opener may end what it is doing.
 func (d *daemon) kill() {
 	_ = syscall.Kill(d.pid, syscall.SIGSTOP) // so that it starts nothing more
-	left := children(d.pid)
+	left := sshtest.Children(d.pid)
 	_ = syscall.Kill(d.pid, syscall.SIGKILL) // it may have ended by itself
 	d.wait()
 	deadline := time.Now().Add(patience)
 	for _, pid := range left {
-		for alive(pid) && time.Now().Before(deadline) {
+		for sshtest.Alive(pid) && time.Now().Before(deadline) {
 			time.Sleep(time.Millisecond)
 		}
 	}

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"vigil/internal/sshtest"
 )
 
 const (
@@ -183,8 +185,8 @@ func (w *group) find(victim string) int {
 			}
 			w.mu.Unlock()
 		default:
-			for _, pid := range children(w.h.daemon.pid) {
-				if (comm(pid) == "vigil-opener") == (victim == "vigil-opener") {
+			for _, pid := range sshtest.Children(w.h.daemon.pid) {
+				if (sshtest.CommandName(pid) == "vigil-opener") == (victim == "vigil-opener") {
 					return pid
 				}
 			}

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +16,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"vigil/internal/sshtest"
 )
 
 // tracer follows a program and all that it starts, and counts the steps in
@@ -93,16 +94,8 @@ func (t *tracer) step(name string, tgid int) (errno syscall.Errno, hit bool) {
 	if s.seen != s.nth {
 		return 0, false
 	}
-	s.hit = fmt.Sprintf("%s of %s", name, comm(tgid))
+	s.hit = fmt.Sprintf("%s of %s", name, sshtest.CommandName(tgid))
 	return s.errno, true
-}
-
-func comm(pid int) string {
-	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
-	if err != nil {
-		return "a process"
-	}
-	return string(bytes.TrimSpace(name))
 }
 
 // trace starts cmd under a tracer. All of ptrace belongs to one thread.
@@ -115,7 +108,7 @@ func traceArmed(cmd *exec.Cmd, s *shot) (*tracer, error) {
 	t := &tracer{rootDone: make(chan struct{}), allDone: make(chan struct{}), shot: s}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
 	started := make(chan error)
-	onOwnThread(func() {
+	sshtest.OnOwnThread(func() {
 		if err := t.start(cmd); err != nil {
 			started <- err
 			return
@@ -124,25 +117,6 @@ func traceArmed(cmd *exec.Cmd, s *shot) (*tracer, error) {
 		t.follow()
 	})
 	return t, <-started
-}
-
-// onOwnThread runs f on a thread without children, which ends with it. Whoever
-// waits there for all children would wait for others' too, and take their ends
-// from them: those that the thread started before, and on the first thread those
-// that lost their parent.
-func onOwnThread(f func()) {
-	go func() {
-		runtime.LockOSThread()
-		const look = unix.WEXITED | unix.WNOWAIT | unix.WNOHANG | unix.WALL | unix.WNOTHREAD
-		if unix.Gettid() != os.Getpid() && unix.Waitid(unix.P_ALL, 0, nil, look, nil) == unix.ECHILD {
-			f()
-			return // and the thread isn't unlocked
-		}
-		defer runtime.UnlockOSThread()
-		found := make(chan struct{})
-		onOwnThread(func() { close(found); f() }) // on another one, as this is taken
-		<-found
-	}()
 }
 
 func (t *tracer) start(cmd *exec.Cmd) error {

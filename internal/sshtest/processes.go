@@ -1,6 +1,4 @@
-//go:build linux && amd64
-
-package crash
+package sshtest
 
 import (
 	"bytes"
@@ -9,10 +7,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
-// children lists the living children of a process.
-func children(of int) (pids []int) {
+// Children lists the living children of a process, where there is a /proc.
+func Children(of int) (pids []int) {
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, path := range stats {
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
@@ -26,10 +25,14 @@ func children(of int) (pids []int) {
 	return pids
 }
 
-// alive reports whether a process is there and no zombie.
-func alive(pid int) bool {
+// Alive reports whether a process is there, and where there is a /proc also that it
+// is no zombie.
+func Alive(pid int) bool {
+	if syscall.Kill(pid, 0) != nil {
+		return false
+	}
 	state, _ := stat(pid)
-	return state != "" && state != "Z"
+	return state != "Z"
 }
 
 // stat returns a process's state and parent; "" when there is none.
@@ -45,4 +48,11 @@ func stat(pid int) (state string, parent int) {
 	}
 	parent, _ = strconv.Atoi(fields[1])
 	return fields[0], parent
+}
+
+// CommandName is the name that a process has given itself, or was started by; "" when
+// there is none.
+func CommandName(pid int) string {
+	name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return string(bytes.TrimSpace(name))
 }
