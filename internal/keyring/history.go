@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"fmt"
+	"slices"
 
 	"vigil/internal/id"
 )
@@ -60,6 +61,7 @@ func (d *Deks) Follows(last *Deks) error {
 			return fork("item %v was removed, and epoch %d of KEK %d knows nothing of it", item, d.epoch, d.kek)
 		}
 	}
+	came := d.descent(last)
 	for i := range last.deks {
 		e := &last.deks[i]
 		now, there := d.Lookup(e.Revision)
@@ -69,47 +71,62 @@ func (d *Deks) Follows(last *Deks) error {
 			return fork("revision %v of item %v has become another", e.Revision, e.Item)
 		case there && e.Superseded != 0 && now.Superseded == 0:
 			return fork("revision %v of item %v was superseded, and is in use again", e.Revision, e.Item)
-		case !there && !d.replaces(e, last):
+		case !there && !came.after(e):
 			return fork("revision %v of item %v is gone", e.Revision, e.Item)
 		}
 	}
 	return nil
 }
 
-// replaces reports whether d has a revision that came after e: one that descends
-// from it or, where those in between were collected too, one that is new and
-// descends from something that neither manifest has.
-func (d *Deks) replaces(e *DEK, last *Deks) bool {
-	for i := range d.deks {
-		later := &d.deks[i]
-		if later.Item != e.Item {
-			continue
-		}
-		found, unknown := d.descends(later.Parents, e.Revision, last, map[id.Revision]bool{})
-		if _, had := last.byRevision[later.Revision]; found || unknown && !had {
-			return true
-		}
-	}
-	return false
+// descent is what the revisions of a manifest descend from.
+type descent struct {
+	ancestors map[id.Revision]bool
+	// beyond are the items with a new revision that descends from something which
+	// neither manifest has.
+	beyond map[id.Item]bool
 }
 
-// descends looks for a revision among the ancestors, and for an ancestor that
-// neither manifest has.
-func (d *Deks) descends(parents []id.Revision, from id.Revision, last *Deks, seen map[id.Revision]bool) (found, unknown bool) {
-	for _, p := range parents {
-		if seen[p] {
-			continue
+// after reports whether a revision came after e: one that descends from it or,
+// where those in between were collected too, one that is new and goes back beyond
+// what both manifests know.
+func (c *descent) after(e *DEK) bool { return c.ancestors[e.Revision] || c.beyond[e.Item] }
+
+// descent returns what d's revisions descend from, as far as d and last know. Each
+// revision is looked at once, however their histories cross: who may write a
+// manifest must not make this device think for hours. That the new revisions come
+// first is why: what they have gone through need not be gone through again.
+func (d *Deks) descent(last *Deks) *descent {
+	c := &descent{ancestors: make(map[id.Revision]bool, len(d.deks)), beyond: map[id.Item]bool{}}
+	for _, isNew := range []bool{true, false} {
+		for i := range d.deks {
+			e := &d.deks[i]
+			if _, had := last.byRevision[e.Revision]; had == isNew {
+				continue
+			}
+			c.walk(e, func(r id.Revision) (DEK, bool) {
+				a, ok := d.Lookup(r)
+				if !ok {
+					a, ok = last.Lookup(r)
+				}
+				return a, ok
+			}, isNew)
 		}
-		seen[p] = true
-		e, ok := d.Lookup(p)
-		if !ok {
-			e, ok = last.Lookup(p)
-		}
-		f, u := p == from, !ok
-		if ok && !f {
-			f, u = d.descends(e.Parents, from, last, seen)
-		}
-		found, unknown = found || f, unknown || u
 	}
-	return found, unknown
+	return c
+}
+
+// walk adds the ancestors of e. A parent of another item is none.
+func (c *descent) walk(e *DEK, lookup func(id.Revision) (DEK, bool), isNew bool) {
+	for next := slices.Clone(e.Parents); len(next) > 0; {
+		p := next[len(next)-1]
+		next = next[:len(next)-1]
+		a, known := lookup(p)
+		switch {
+		case !known && isNew:
+			c.beyond[e.Item] = true
+		case known && a.Item == e.Item && !c.ancestors[p]:
+			c.ancestors[p] = true
+			next = append(next, a.Parents...)
+		}
+	}
 }

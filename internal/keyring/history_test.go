@@ -1,8 +1,10 @@
 package keyring
 
 import (
+	"encoding/binary"
 	"strings"
 	"testing"
+	"time"
 
 	"vigil/internal/id"
 )
@@ -244,5 +246,56 @@ func TestAnOldChangeThatWaitedIsNotMadeAgain(t *testing.T) {
 		if heads := WithPending(d, Update{Add: []DEK{old}}).Heads(); len(heads) != 1 {
 			t.Errorf("revision %d, while it waits: %d heads", old.Revision[15], len(heads))
 		}
+	}
+}
+
+// TestLongHistoriesTakeNoLongTime: promise 10. Who may write a manifest can fill
+// it with revisions that descend from each other. Comparing them must not keep a
+// device, or the owner who removes the writer, busy for hours.
+func TestLongHistoriesTakeNoLongTime(t *testing.T) {
+	const (
+		length = 20_000 // compared each with every other, minutes
+		enough = 10 * time.Second
+	)
+	m := vaultOf(t, newActor(1))
+	numbered := func(n uint32, parents ...uint32) DEK {
+		e := DEK{Item: id.Item{15: 1}}
+		binary.BigEndian.PutUint32(e.Revision[:], n)
+		for _, p := range parents {
+			var r id.Revision
+			binary.BigEndian.PutUint32(r[:], p)
+			e.Parents = append(e.Parents, r)
+		}
+		e.Parents = SortParents(e.Parents)
+		return e
+	}
+	// Each descends from the two before it. The other manifest knows nothing of the
+	// first one's revisions, and so can't have come of it.
+	filled := func(from uint32) *Deks {
+		d := NewDeks(m)
+		for n := range uint32(length) {
+			var parents []uint32
+			for back := uint32(1); back <= min(n, 2); back++ {
+				parents = append(parents, from+n-back)
+			}
+			if err := d.insert(numbered(from+n, parents...)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return d
+	}
+	old, other := filled(1), filled(1+length)
+	began := time.Now()
+	if err := old.Follows(old); err != nil {
+		t.Error(err)
+	}
+	wantStage(t, other.Follows(old), StageFork)
+	old.supersede(1)
+	held := func(_ id.Item, r id.Revision) bool { return true }
+	if n := len(old.collectible(1+KeepSuperseded+1, held)); n != length-1 {
+		t.Errorf("%d revisions can be collected, want %d", n, length-1)
+	}
+	if took := time.Since(began); took > enough {
+		t.Errorf("took %v", took)
 	}
 }

@@ -188,41 +188,43 @@ func (d *Deks) Collect(m *Members, now uint64, held func(id.Item, id.Revision) b
 func (d *Deks) collectible(now uint64, held func(id.Item, id.Revision) bool) map[id.Revision]bool {
 	// covered are the ancestors of what the file holds.
 	covered := map[id.Revision]bool{}
-	var mark func(parents []id.Revision, into map[id.Revision]bool)
-	mark = func(parents []id.Revision, into map[id.Revision]bool) {
-		for _, p := range parents {
-			if !into[p] {
-				into[p] = true
-				if i, ok := d.byRevision[p]; ok {
-					mark(d.deks[i].Parents, into)
-				}
-			}
+	children := make(map[id.Revision][]id.Revision, len(d.deks))
+	for i := range d.deks {
+		e := &d.deks[i]
+		for _, p := range e.Parents {
+			children[p] = append(children[p], e.Revision)
+		}
+		if held(e.Item, e.Revision) {
+			d.spread(e.Parents, covered, func(a *DEK) []id.Revision { return a.Parents })
 		}
 	}
+	// stays is what doesn't go, and with it all that descends from it.
+	stays := map[id.Revision]bool{}
 	for i := range d.deks {
-		if held(d.deks[i].Item, d.deks[i].Revision) {
-			mark(d.deks[i].Parents, covered)
+		e := &d.deks[i]
+		if e.Superseded == 0 || e.Superseded+KeepSuperseded >= now || !covered[e.Revision] {
+			d.spread([]id.Revision{e.Revision}, stays, func(s *DEK) []id.Revision { return children[s.Revision] })
 		}
 	}
 	gone := map[id.Revision]bool{}
 	for i := range d.deks {
-		e := &d.deks[i]
-		if e.Superseded != 0 && e.Superseded+KeepSuperseded < now && covered[e.Revision] {
-			gone[e.Revision] = true
-		}
-	}
-	for again := true; again; {
-		again = false
-		for i := range d.deks {
-			e := &d.deks[i]
-			if gone[e.Revision] && slices.ContainsFunc(e.Parents, func(p id.Revision) bool {
-				_, there := d.byRevision[p]
-				return there && !gone[p]
-			}) {
-				delete(gone, e.Revision)
-				again = true
-			}
+		if r := d.deks[i].Revision; !stays[r] {
+			gone[r] = true
 		}
 	}
 	return gone
+}
+
+// spread adds to a set what can be reached from some revisions, each once.
+func (d *Deks) spread(from []id.Revision, to map[id.Revision]bool, onward func(*DEK) []id.Revision) {
+	for next := slices.Clone(from); len(next) > 0; {
+		r := next[len(next)-1]
+		next = next[:len(next)-1]
+		i, there := d.byRevision[r]
+		if !there || to[r] {
+			continue
+		}
+		to[r] = true
+		next = append(next, onward(&d.deks[i])...)
+	}
 }

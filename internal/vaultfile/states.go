@@ -104,25 +104,26 @@ func (f *File) See(m Manifest, opens func(*Revision) bool) *View {
 			}
 		}
 	}
+	between := map[id.Revision]bool{} // a missing head and what is there
 	for _, head := range m.Heads() {
 		if !here[head.Revision] {
-			v.miss(m, head, here)
+			v.miss(m, head, here, between)
 		}
 	}
 	return v
 }
 
 // miss notes a head whose line isn't there. Its item is held when it, or one
-// between it and what is there, restricts the key's use.
-func (v *View) miss(m Manifest, head keyring.DEK, here map[id.Revision]bool) {
+// between it and what is there, restricts the key's use. What another missing head
+// has led to already is not gone through again.
+func (v *View) miss(m Manifest, head keyring.DEK, here, between map[id.Revision]bool) {
 	v.Missing = append(v.Missing, head)
 	held := head.Tightens
-	seen := map[id.Revision]bool{}
 	ancestors(m, &head, func(a *keyring.DEK) bool {
-		if here[a.Revision] || seen[a.Revision] {
+		if here[a.Revision] || between[a.Revision] {
 			return false
 		}
-		seen[a.Revision] = true
+		between[a.Revision] = true
 		held = held || a.Tightens
 		return true
 	})

@@ -283,6 +283,45 @@ func TestSee(t *testing.T) {
 	})
 }
 
+// counted counts what is looked up.
+type counted struct {
+	manifest
+	lookups *int
+}
+
+func (m counted) Lookup(r id.Revision) (keyring.DEK, bool) {
+	*m.lookups++
+	return m.manifest.Lookup(r)
+}
+
+// TestSeeLooksAtEachRevisionOnce: promise 10. However many heads of a long history
+// are missing, what they descend from is gone through once.
+func TestSeeLooksAtEachRevisionOnce(t *testing.T) {
+	const length, heads = 200, 50
+	m := manifestOf(nil)
+	add := func(n int, parent int) {
+		e := keyring.DEK{Item: id.Item{15: 1}, Revision: id.Revision{byte(n >> 8), byte(n)}}
+		if parent > 0 {
+			e.Parents = []id.Revision{{byte(parent >> 8), byte(parent)}}
+		}
+		m.deks[e.Revision] = e
+	}
+	for n := 1; n <= length; n++ {
+		add(n, n-1)
+		e := m.deks[id.Revision{byte(n >> 8), byte(n)}]
+		e.Superseded = 1
+		m.deks[e.Revision] = e
+	}
+	for n := range heads {
+		add(length+1+n, length)
+	}
+	lookups := 0
+	view := New(testVault).See(counted{m, &lookups}, nil)
+	if len(view.Missing) != heads || lookups > length+heads {
+		t.Errorf("%d heads are missing after %d lookups, want %d and at most %d", len(view.Missing), lookups, heads, length+heads)
+	}
+}
+
 // TestMergeIsAUnion checks over random histories of three devices that merging
 // commutes, associates, is idempotent, and loses nothing.
 func TestMergeIsAUnion(t *testing.T) {
