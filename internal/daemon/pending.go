@@ -121,18 +121,24 @@ func (v *vault) ahead(ctx context.Context, o *openVault, w *writing) error {
 }
 
 // behind forgets a write that was kept ahead, once it is done or can't have been
-// stored.
-func (v *vault) behind(ctx context.Context, o *openVault, w *writing, err error) {
-	var e *opener.Error
-	if !w.kept || errors.Is(err, context.Canceled) || errors.As(err, &e) && (e.Kind == opener.Unreachable || e.Kind == opener.SignIn) {
-		return
+// stored, and returns err, which is how it ended. If it may have been stored, it is
+// kept, and the error says that the next refresh makes it.
+func (v *vault) behind(ctx context.Context, o *openVault, w *writing, err error) error {
+	if !w.kept {
+		return err
+	}
+	var unanswered *unansweredError
+	if errors.As(err, &unanswered) {
+		e := control.AsError(err)
+		return &failure{control.Errorf(e.Code, "It may have been saved. If it wasn't, the next refresh saves it: vigilctl refresh --vault "+v.name+".", "%s", e.Message), err}
 	}
 	st := v.d.state.Vault(o.id)
 	for i := range w.update.Add {
-		if err := st.DropPending(ctx, w.addition(i, time.Time{})); err != nil {
-			v.d.log.Warn("a change that was made can't be forgotten; it isn't made twice", "vault", v.name, "err", err)
+		if err := st.DropPending(context.WithoutCancel(ctx), w.addition(i, time.Time{})); err != nil {
+			v.d.log.Warn("a change that is over can't be forgotten: the next refresh makes it", "vault", v.name, "err", err)
 		}
 	}
+	return err
 }
 
 // pushPending stores the changes that wait for the backend, and returns how many.

@@ -52,15 +52,15 @@ func (v *vault) write(ctx context.Context, o *openVault, c change) (pending bool
 		case err != nil && v.mayWait(err):
 			return true, v.writePending(ctx, o, w)
 		case err != nil:
-			v.behind(ctx, o, w, err)
-			return false, err
+			return false, v.behind(ctx, o, w, err)
 		}
 		if err = v.writeFile(ctx, o, deks, w.lines); err == nil {
-			v.behind(ctx, o, w, nil)
+			_ = v.behind(ctx, o, w, nil)
 		}
 		return false, err
 	}
-	return false, control.Errorf(control.CodeUnreachable, "Try again. Nothing was changed.", "vault %q: other writers were first %d times", v.name, maxRaces)
+	return false, v.behind(ctx, o, w, control.Errorf(control.CodeUnreachable, "Try again. Nothing was changed.",
+		"vault %q: other writers were first %d times", v.name, maxRaces))
 }
 
 // writing is a change under way: its revisions are sealed once. They wait, for
@@ -164,8 +164,14 @@ func (v *vault) reloadWith(ctx context.Context, o *openVault, keyring opener.Fet
 	return err
 }
 
+// unansweredError is the end of a write of which nobody said whether it was stored.
+type unansweredError struct{ error }
+
+func (e *unansweredError) Unwrap() error { return e.error }
+
 // pushDeks stores the manifest with the update, and returns it as stored.
 // Additions to items that were removed elsewhere are returned instead of made.
+// The error is an *unansweredError when it may have been stored all the same.
 func (v *vault) pushDeks(ctx context.Context, session *opener.Client, o *openVault, u keyring.Update) (next opener.Fetched, deleted []keyring.DEK, err error) {
 	next = o.keyring
 	object, deleted, err := o.keeper.Deks(ctx, u, time.Now())
@@ -177,10 +183,15 @@ func (v *vault) pushDeks(ctx context.Context, session *opener.Client, o *openVau
 		DropPrevious: len(u.Remove) > 0,
 	}}, nil)
 	if err != nil {
-		return next, nil, openerError(v.name, err)
+		var e *opener.Error
+		unanswered := !errors.As(err, &e) || e.Kind == opener.Unreachable || e.Kind == opener.SignIn
+		if err = openerError(v.name, err); unanswered {
+			err = &unansweredError{err}
+		}
+		return next, nil, err
 	}
 	if reply.Put == nil {
-		return next, nil, errors.New("store keyring: the opener gave no answer")
+		return next, nil, &unansweredError{errors.New("store keyring: the opener gave no answer")}
 	}
 	next.Deks, next.DeksVersion = object, reply.Put.Version
 	return next, deleted, nil
