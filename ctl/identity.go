@@ -315,7 +315,7 @@ func (a *app) confirmIdentities(ctx context.Context, who []string) error {
 	names := strings.Join(who, ", ")
 	t, err := a.openTerminal()
 	if err != nil {
-		return control.Errorf(control.CodeUsage, "Give --yes to remove it without being asked.", "there is no terminal to ask whether to remove %q", names)
+		return control.Errorf(control.CodeUsage, "Give --yes to remove without being asked.", "there is no terminal to ask whether to remove %q", names)
 	}
 	defer t.close()
 	yes, err := t.confirm(ctx, fmt.Sprintf("Shut out %s for good?", names))

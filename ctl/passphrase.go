@@ -118,9 +118,6 @@ func duplicate(fd int, name string) (*os.File, error) {
 // a flag, and again, at most passphraseTries times, while a typed one is wrong.
 // wrong is the code that says so.
 func (a *app) withPassphrase(ctx context.Context, s *source, prompt string, wrong control.Code, use func(*os.File) error) error {
-	if err := a.untraced(ctx); err != nil {
-		return err
-	}
 	if s.given() {
 		f, err := s.open(a)
 		if err != nil {
@@ -128,6 +125,9 @@ func (a *app) withPassphrase(ctx context.Context, s *source, prompt string, wron
 		}
 		defer f.Close()
 		return use(f)
+	}
+	if err := a.untraced(ctx); err != nil {
+		return err
 	}
 	t, err := a.openTerminal()
 	if err != nil {
@@ -209,11 +209,11 @@ type newPassphrase struct {
 
 // askNew asks for a new passphrase unless the source's flags give one.
 func (a *app) askNew(ctx context.Context, s *source, prompt string) (*newPassphrase, error) {
-	if err := a.untraced(ctx); err != nil {
-		return nil, err
-	}
 	if s.given() {
 		return &newPassphrase{source: s}, nil
+	}
+	if err := a.untraced(ctx); err != nil {
+		return nil, err
 	}
 	t, err := a.openTerminal()
 	if err != nil {

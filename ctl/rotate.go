@@ -29,7 +29,7 @@ owner does it by itself every 90 days ("rotate" in the configuration).
 				return err
 			}
 			for _, item := range reply.Left {
-				a.say("Item %s can't be read and keeps its key.", item)
+				a.say("Item %s can't be used now and keeps its key: `vigilctl show` says why.", item)
 			}
 			return a.print(reply, func(w io.Writer) {
 				printf(w, "vault %s: KEK %d\n", reply.Vault, reply.KEK)

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bootTime is the time since boot, suspend included. CLOCK_BOOTTIME always exists.
-func bootTime() time.Duration {
+// BootTime is the time since boot, suspend included. CLOCK_BOOTTIME always exists.
+func BootTime() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
 		return 0

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bootTime is the time since boot. On macOS CLOCK_MONOTONIC counts through sleep.
-func bootTime() time.Duration {
+// BootTime is the time since boot. On macOS CLOCK_MONOTONIC counts through sleep.
+func BootTime() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
 		return 0

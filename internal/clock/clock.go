@@ -13,7 +13,7 @@ type Instant struct {
 }
 
 // Now returns the present moment.
-func Now() Instant { return Instant{boot: bootTime(), wall: time.Now().Round(0)} }
+func Now() Instant { return Instant{boot: BootTime(), wall: time.Now().Round(0)} }
 
 // Of returns what Boot and UnixNano have said of a moment in another process of
 // this machine. Two zeros are no moment.

@@ -23,7 +23,7 @@ func (s *session) do(ctx context.Context, op Op, o *operation) (any, error) {
 	}
 	if !s.server.begin(s.peer.PID) {
 		return nil, Errorf(CodeFailed, "Try again; `vigilctl lock` and `down` always get through.",
-			"vigild is answering as many requests as it does at once already")
+			"vigild is answering as many requests as it does at once, in all or of one program")
 	}
 	defer s.server.end(s.peer.PID)
 	if err := s.awaitInput(ctx, op, o); err != nil {

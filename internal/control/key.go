@@ -38,7 +38,7 @@ const (
 	KeyDeletedElsewhere KeyState = "deleted_elsewhere" // a pending change that met a tombstone
 	KeyDamaged          KeyState = "damaged"           // Problem says how
 	KeyOutdated         KeyState = "outdated"          // it signs; a newer revision is not in the vault file
-	KeyHeld             KeyState = "held"              // it doesn't, for the same reason; Problem says more
+	KeyHeld             KeyState = "held"              // it doesn't, for the sake of a stricter or a lost revision; Problem says more
 	KeyUnsupported      KeyState = "unsupported"       // a type this build can't sign with
 	KeyShadowed         KeyState = "shadowed"          // by the same key added with ssh-add
 )

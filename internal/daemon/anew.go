@@ -75,8 +75,11 @@ func (v *vault) takeChanged(ctx context.Context, a anew, c *opener.Changed) erro
 	}
 	v.d.calls.changed(c.Calls)
 	if o, err := v.current(); err == nil {
-		v.setProblem(nil) // the job has replaced what was refused, or loading says so again
-		return v.reload(ctx, o, c.Keyring)
+		if err := v.reload(ctx, o, c.Keyring); err != nil {
+			return err
+		}
+		v.setProblem(nil) // the job has replaced what was refused
+		return nil
 	}
 	members, err := keyring.ParseMembers(c.Keyring.Members, a.vault)
 	if err != nil {

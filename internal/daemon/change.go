@@ -266,7 +266,7 @@ func (v *vault) keep(o *openVault, f *fact, req *control.EditRequest) (*fact, er
 		"key %q was edited on two devices and has %d revisions: %s", f.meta.Name, len(heads), strings.Join(names, ", "))
 }
 
-// heads are the revisions that an edit replaces: all there are of the item.
+// heads are the revisions of an item that are there to see.
 func (v *vault) heads(o *openVault, item id.Item) (heads []id.Revision) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -278,9 +278,9 @@ func (v *vault) heads(o *openVault, item id.Item) (heads []id.Revision) {
 	return heads
 }
 
-// replaces are the revisions that an edit names as its parents: what is there to
-// see and, of a key that is held for their sake, those whose lines are missing.
-// Else it would stay held when they never come.
+// replaces are the revisions that an edit or a restored revision names as its
+// parents: what is there to see and, of a key that is held for their sake, those
+// whose lines are missing. Else it would stay held when they never come.
 func (v *vault) replaces(o *openVault, item id.Item) []id.Revision {
 	list := v.heads(o, item)
 	v.mu.Lock()

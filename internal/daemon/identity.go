@@ -177,6 +177,7 @@ func (v *vault) admit(ctx context.Context, req *control.IdentityAdmitRequest, as
 		return nil, err
 	}
 	r := &control.IdentityAdmitReply{}
+	r.Notices = changeNotices(reply.Changed)
 	if reply.Changed.Already {
 		r.Notices = append(r.Notices, "It was in the vault already.")
 	}
@@ -292,7 +293,7 @@ func (v *vault) expel(ctx context.Context, req *control.IdentityRemoveRequest, a
 	}
 	r.KEK, r.Notices = reply.Changed.KEK, changeNotices(reply.Changed)
 	if reply.Changed.Already {
-		r.Notices = append(r.Notices, "It had been removed already.")
+		r.Notices = append(r.Notices, "Nobody of these was in the vault any more.")
 	}
 	return r, nil
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"vigil/internal/control"
+	"vigil/internal/id"
 	"vigil/internal/keeper"
 	"vigil/internal/pubkey"
 	"vigil/internal/state"
@@ -116,16 +117,22 @@ func (v *vault) describe(f *fact) control.Key {
 	return k
 }
 
-// missing names the keys of which a newer revision isn't in the vault file.
+// missing names the keys of which a newer revision isn't in the vault file, each
+// once.
 func (o *openVault) missing() (names []string) {
+	if len(o.loaded.Missing) == 0 {
+		return nil
+	}
+	known := make(map[id.Item]string, len(o.keys))
+	for _, f := range o.keys {
+		known[f.item] = cmp.Or(f.meta.Name, known[f.item])
+	}
+	told := make(map[id.Item]bool)
 	for _, m := range o.loaded.Missing {
-		name := "item " + m.Item.String()
-		for _, f := range o.keys {
-			if f.item == m.Item && f.meta.Name != "" {
-				name = f.meta.Name
-			}
+		if !told[m.Item] {
+			told[m.Item] = true
+			names = append(names, cmp.Or(known[m.Item], "item "+m.Item.String()))
 		}
-		names = append(names, name)
 	}
 	return names
 }

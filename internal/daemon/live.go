@@ -98,8 +98,12 @@ func (v *vault) followFile(ctx context.Context, o *openVault) {
 		return
 	}
 	defer done()
-	v.noteCopies(v.takeConflictCopies(ctx, o))
-	v.noteFile(v.takeFile(ctx, o))
+	copies, fileErr := v.takeConflictCopies(ctx, o), v.takeFile(ctx, o)
+	if ctx.Err() != nil {
+		return // locked: whatever failed says nothing of the files
+	}
+	v.noteCopies(copies)
+	v.noteFile(fileErr)
 }
 
 // takeFile is what followFile does with the vault file.

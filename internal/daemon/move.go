@@ -50,6 +50,7 @@ func (v *vault) moveMaster(ctx context.Context, req *control.MasterSetRequest, a
 		return nil, err
 	}
 	r := &control.MasterSetReply{Vault: v.name, Master: next.Master, NewShare: changed.NewShare}
+	r.Notices = changeNotices(changed)
 	if r.NewShare || !v.remote() {
 		v.forgetOffline(after, a.state) // it is of the old share, and is kept anew at the next unlock
 	}
@@ -86,10 +87,10 @@ func (v *vault) moveBackend(ctx context.Context, req *control.BackendSetRequest,
 		return nil, err
 	}
 	r := &control.BackendSetReply{Vault: v.name, Backend: next.Backend, Copied: !changed.Already}
-	r.Notices = []string{
+	r.Notices = append(changeNotices(changed),
 		"Every other device of this vault moves with the same command, and nobody may write at the old place meanwhile: what is written there after the copy isn't at the new one.",
-		"The old place was left as it is. When no device uses it any more, remove " + v.oldPlace(from) + ".",
-	}
+		"The old place was left as it is. When no device uses it any more, remove "+v.oldPlace(from)+".",
+	)
 	return r, v.takeChanged(context.WithoutCancel(ctx), a, changed)
 }
 

@@ -57,7 +57,7 @@ func dueNotice(vault id.Vault, c *opener.Changed) []string {
 	if err != nil || !members.RotationDue() {
 		return nil
 	}
-	return []string{"Until an owner's daemon has made a new KEK, which it does by itself, an old copy of the keyring still opens with the old passphrase what is added."}
+	return []string{"The old passphrase, with an old copy of the keyring, still opens what is added from now on, until an owner's daemon has made a new KEK. It does so by itself."}
 }
 
 // nothingWaits refuses while changes wait for the backend: they are sealed to

@@ -114,9 +114,12 @@ func (v *vault) rotate(ctx context.Context, o *openVault, ask opener.Asker) erro
 	if err != nil {
 		return err
 	}
+	if !before.writer {
+		return keeperError(v.name, keeper.ErrReader)
+	}
 	if before.inUse == before.newest || !before.opens || before.members.RotationDue() {
 		if !before.owner {
-			return control.Errorf(control.CodeRefused, "An owner of the vault can do it.", "this device's identity is a member of vault %q, and only owners make a new KEK", v.name)
+			return control.Errorf(control.CodeRefused, "An owner of the vault can do it.", "this device's identity is no owner of vault %q, and only owners make a new KEK", v.name)
 		}
 		err := v.step(ctx, session, o, keeper.StepNewKEK, func(now rotation) bool { return now.newest == before.newest })
 		if err != nil {

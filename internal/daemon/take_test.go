@@ -40,7 +40,7 @@ func TestAPolicyOfALaterVersion(t *testing.T) {
 	}
 }
 
-// TestTheStricterHeadServes: a key that was edited on two devices is listed by the
+// TestTheStricterHeadServes: a key that was edited on two devices serves by the
 // head that restricts it most, and by none where each has a restriction of its own.
 func TestTheStricterHeadServes(t *testing.T) {
 	item := id.NewItem()

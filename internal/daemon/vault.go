@@ -232,9 +232,13 @@ func (v *vault) show(o *openVault) {
 	if now, err := v.current(); err != nil || now != o {
 		return
 	}
+	strictest := make(map[id.Item]bool, len(o.keys)) // has a head that no other is stricter than
+	for _, f := range o.keys {
+		strictest[f.item] = strictest[f.item] || !f.laxer
+	}
 	keys := make([]sshagent.VaultKey, 0, len(o.keys))
 	for _, f := range o.keys {
-		if len(f.meta.Public) == 0 || f.laxer {
+		if len(f.meta.Public) == 0 || f.laxer && strictest[f.item] {
 			continue // damaged: there is nothing to list; or the stricter one is listed
 		}
 		k := sshagent.VaultKey{
@@ -362,7 +366,8 @@ func (o *openVault) take(l *keeper.Loaded, fetched opener.Fetched, f *vaultfile.
 }
 
 // markLaxer marks the heads of an item that lack a restriction which another head
-// has: until somebody chooses, nothing looser than any of them serves.
+// has: until somebody chooses, nothing looser than any of them serves. Of more heads
+// than an edit can settle, none does; nor are they compared, each with every other.
 func markLaxer(keys []*fact) (changed bool) {
 	heads := make(map[id.Item][]*fact, len(keys))
 	for _, f := range keys {
@@ -371,7 +376,8 @@ func markLaxer(keys []*fact) (changed bool) {
 		}
 	}
 	for _, f := range keys {
-		laxer := slices.ContainsFunc(heads[f.item], func(other *fact) bool {
+		of := heads[f.item]
+		laxer := len(of) > keyring.MaxParents || slices.ContainsFunc(of, func(other *fact) bool {
 			return other != f && other.meta.Policy.Tightens(&f.meta.Policy)
 		})
 		changed = changed || laxer != f.laxer

@@ -94,7 +94,6 @@ func readItem(r *wire.Reader) Item {
 // Loaded is what a Load made usable.
 type Loaded struct {
 	Pins Pins // of the keyring that is in use now
-	KEK  uint64
 	// OpensKEK: the newest KEK is sealed to this identity, so that it can write.
 	OpensKEK bool
 	Items    []Item

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vigil/internal/agentproto"
+	"vigil/internal/clock"
 	"vigil/internal/policy"
 	"vigil/internal/pubkey"
 )
@@ -90,7 +91,7 @@ func New(o Options) *Agent {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.BootTime == nil {
-		o.BootTime = bootTime
+		o.BootTime = clock.BootTime
 	}
 	a := &Agent{
 		o:        o,
