@@ -91,8 +91,8 @@ type Changed struct {
 	// Unfinished says why a rotation that belongs to the change isn't done yet;
 	// the change itself is.
 	Unfinished *Error `json:"unfinished,omitempty"`
-	// Replaced says why the members that the store had were refused; the change has
-	// replaced them.
+	// Replaced says why the members that the store had were refused; the good ones
+	// have taken their place.
 	Replaced *Error `json:"replaced,omitempty"`
 	// NewShare: MoveMaster made a new share.
 	NewShare bool `json:"new_share,omitempty"`

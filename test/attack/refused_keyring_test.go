@@ -1,9 +1,12 @@
 package attack
 
 import (
+	"bytes"
 	"fmt"
+	"strings"
 	"testing"
 
+	"vigil/internal/control"
 	"vigil/internal/keyring"
 	"vigil/internal/ring/ringtest"
 	"vigil/internal/sshtest"
@@ -67,6 +70,47 @@ func TestNothingUnreadIsReplaced(t *testing.T) {
 	}
 	other.OK("refresh")
 	other.Signs("shared", "later")
+}
+
+// TestARemovalIsSaidAgain: promises 8 and 10. Who keeps the store puts members from
+// before a removal back, to let the ex-member's device go on. The owner removes them
+// again, or admits again who was admitted: there is nothing to change, and still what
+// the device knows takes the place of what was put back.
+func TestARemovalIsSaidAgain(t *testing.T) {
+	t.Parallel()
+	owner, other, dir := two(t, "member")
+	third := sshtest.NewHome(t, "a third passphrase")
+	third.TakeVaultFile(owner)
+	third.Start()
+	earlier := owner.Read(dir + "/members")
+	again := func(said string, do ...string) {
+		t.Helper()
+		good := owner.Read(dir + "/members")
+		owner.PutObject(dir, "members", earlier)
+		r := owner.OK(owner.By(do...)...)
+		for _, want := range []string{said, "was refused", "has been replaced"} {
+			if !strings.Contains(r.Out+r.Err, want) {
+				t.Errorf("%v doesn't say %q: %s", do, want, r)
+			}
+		}
+		if got := owner.Read(dir + "/members"); !bytes.Equal(got, good) {
+			t.Errorf("after %v the store has members of %d bytes, want the %d there were", do, len(got), len(good))
+		}
+		owner.OK("refresh")
+		if v := owner.Vault(); v.Problem != "" {
+			t.Errorf("after %v: %s", do, v.Problem)
+		}
+	}
+	var removed control.IdentityRemoveReply
+	owner.JSON(&removed, owner.By("identity", "remove", "other", "--yes")...)
+	again("Nobody of these", "identity", "remove", removed.Identities[0].ID, "--yes")
+	other.Vigilctl("refresh")
+	if other.Sign("shared") == nil {
+		t.Error("the removed member signs")
+	}
+	r := third.Request("--backend", "file://"+dir, "--name", "third")
+	owner.Admit(r, "member")
+	again("in the vault already", "identity", "admit", owner.Write("request", r.Text), "--words", r.Words, "--role", "member")
 }
 
 // TestALongerForkOfMembers: promise 10. A removed member goes on by itself from

@@ -23,9 +23,11 @@ type session struct {
 	*opened
 	store backend.Store
 	known ring.Known
-	// refused is why the deks that the store has doesn't count; the keyring has the
-	// one that does, and the version of the other.
-	refused error
+	// refusedDeks is why the deks that the store has doesn't count; the keyring has
+	// the one that does, and the version of the other.
+	refusedDeks error
+	// replaced is what refusedMembers was before the good ones took their place.
+	replaced *opener.Error
 	// removing are the identities whose removal this is.
 	removing []id.Identity
 	made     opener.KMSCalls
@@ -58,8 +60,8 @@ func (j *job) begin(ctx context.Context, p opener.Place, pass opener.File, remov
 // last counts in its place, and what is made of it replaces the other.
 func (s *session) load(there opener.Fetched) error {
 	err := s.ring.Load(there.Members, there.Deks, s.known, keyring.Update{})
-	if err != nil && s.known.Last != nil && refusedDeks(err) && s.mayReplace(there, err) && s.goesOn(there) {
-		s.refused = err
+	if err != nil && s.known.Last != nil && aboutDeks(err) && s.mayReplace(there, err) && s.goesOn(there) {
+		s.refusedDeks = err
 		there.Deks = s.known.Last
 		if s.ring.Load(there.Members, there.Deks, s.known, keyring.Update{}) == nil {
 			err = nil
@@ -108,8 +110,8 @@ func (s *session) mayReplace(there opener.Fetched, err error) bool {
 	return err == nil && (slices.Contains(s.removing, deks.By()) || deks.CheckChain(members) != nil)
 }
 
-// refusedDeks tells whether err is about what deks holds.
-func refusedDeks(err error) bool {
+// aboutDeks tells whether err is about what deks holds.
+func aboutDeks(err error) bool {
 	var wrong *keyring.Error
 	var history *keyring.HistoryError
 	return errors.As(err, &wrong) && wrong.Object == keyring.ObjectDeks ||
@@ -160,17 +162,22 @@ func (s *session) put(ctx context.Context, object backend.Object, data []byte) e
 	}
 	*at, *version = data, stored
 	if object == backend.Deks {
-		s.refused = nil
+		s.refusedDeks = nil
+	} else if s.refusedMembers != nil {
+		s.replaced, s.refusedMembers = s.refusedMembers, nil
 	}
 	return nil
 }
 
 // amend makes a change to one object of the keyring and stores it; when another
-// writer was first, again on top of that. A change that makes nothing has
-// nothing to do.
+// writer was first, again on top of that. A change that makes nothing has nothing
+// to do, unless members stand in for what the store has: they take its place.
 func (s *session) amend(ctx context.Context, object backend.Object, change func(*ring.Ring) ([]byte, error)) error {
 	for range maxRaces {
 		data, err := change(s.ring)
+		if err == nil && data == nil && object == backend.Members && s.refusedMembers != nil {
+			data = s.keyring.Members
+		}
 		if err != nil || data == nil {
 			return err
 		}
@@ -207,12 +214,13 @@ func (s *session) finishRotation(ctx context.Context) error {
 // changed is the reply of a job that has made its change. unfinished is why the
 // rotation that belongs to it isn't done.
 func (s *session) changed(unfinished error) *opener.Changed {
-	c := &opener.Changed{Keyring: s.keyring, KEK: s.ring.Deks().KEK(), Calls: s.made}
-	if s.refused != nil { // what the store has is looked at again, and shown
+	c := &opener.Changed{Keyring: s.keyring, KEK: s.ring.Deks().KEK(), Calls: s.made, Replaced: s.replaced}
+	// What the store has and is refused is looked at again, and shown.
+	if s.refusedDeks != nil {
 		c.Keyring.DeksVersion = ""
 	}
-	if s.opened.refused != nil {
-		c.Replaced = s.opened.refused
+	if s.refusedMembers != nil {
+		c.Keyring.MembersVersion = ""
 	}
 	if unfinished != nil {
 		c.Unfinished = sorted(unfinished)

@@ -148,8 +148,8 @@ func (j *job) moveBackend(ctx context.Context, req *opener.MoveBackend) (*opener
 		c.Already = true
 		return c, nil
 	}
-	if s.refused != nil {
-		return nil, s.refused
+	if s.refusedDeks != nil {
+		return nil, s.refusedDeks
 	}
 	for range maxRaces {
 		before := s.keyring

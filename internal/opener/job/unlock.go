@@ -36,7 +36,7 @@ func (j *job) unlock(ctx context.Context, req *opener.Unlock) (*opener.Unlocked,
 	}
 	return &opener.Unlocked{
 		Identity: o.identity, Keyring: o.keyring, Calls: o.calls,
-		Offline: o.offline, Why: o.why, Keep: o.keep, DeviceKey: o.deviceKey, Refused: o.refused, Share: o.share, Digest: o.digest,
+		Offline: o.offline, Why: o.why, Keep: o.keep, DeviceKey: o.deviceKey, Refused: o.refusedMembers, Share: o.share, Digest: o.digest,
 	}, nil
 }
 
@@ -47,10 +47,11 @@ type opened struct {
 	keyring  opener.Fetched
 	// members and deks are the versions that the store has.
 	members, deks backend.Version
+	// refusedMembers is why the kept keyring stands in for the store's.
+	refusedMembers *opener.Error
 
 	offline   bool // the kept share or the kept keyring was used
 	why       *opener.Error
-	refused   *opener.Error     // why the kept keyring stands in for the backend's
 	keep      *opener.KeptShare // if one was asked for
 	deviceKey string
 	share     []byte        // wrapped
@@ -75,7 +76,7 @@ func (j *job) openIdentity(ctx context.Context, p opener.Place, pass opener.File
 	if kept := j.seen.Kept; err != nil && len(kept.Members) > 0 && (replaceable(err) || !j.changes) {
 		// Whoever keeps the keyring must not keep anybody from what they had. A deks
 		// that goes with the members of before may have what others saved.
-		o.refused = sorted(err)
+		o.refusedMembers = sorted(err)
 		fetched.Members, fetched.MembersVersion = kept.Members, kept.MembersVersion
 		members, err = j.acceptMembers(fetched.Members, p.Vault)
 	}
