@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"vigil/internal/envelope"
+	"vigil/internal/keyring"
 	"vigil/internal/sshtest"
 )
 
@@ -25,6 +26,21 @@ func TestAWriteBetweenRemovalAndRewrap(t *testing.T) {
 	members, _ := firstOfRemoval(t, owner.Inside(dir, ownerPassphrase), insider.ID)
 	insider.Put("members", members.Encode())
 
+	// What the removed identity goes on to sign counts for nothing, although the KEK
+	// in use is one that it knows.
+	good := third.Read(dir + "/deks")
+	next, _, err := insider.Deks.Apply(keyring.Update{}, insider.Members, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged, err := next.Encode(insider.Halves, insider.MAC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	insider.Put("deks", forged)
+	third.Fails(sshtest.StatusFailed, []string{"who is not an identity of the vault"}, "refresh")
+	insider.Put("deks", good)
+
 	third.OK("refresh")
 	third.AddKey("later")
 	third.Signs("shared", "later")
@@ -39,14 +55,8 @@ func TestAWriteBetweenRemovalAndRewrap(t *testing.T) {
 		}
 	}
 
-	// What the removed identity signs counts for nothing, although its KEK is live.
-	forged, err := insider.Deks.Encode(insider.Halves, insider.MAC)
-	if err != nil {
-		t.Fatal(err)
-	}
+	// Nor does it now, with the older KEK.
 	insider.Put("deks", forged)
-	if r := third.Vigilctl("refresh"); r.Status == sshtest.StatusDone {
-		t.Errorf("deks of a removed identity was accepted: %s", r)
-	}
+	third.Fails(sshtest.StatusFailed, []string{"who is not an identity of the vault"}, "refresh")
 	third.Signs("shared", "later")
 }
