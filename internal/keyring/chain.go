@@ -38,16 +38,15 @@ type identityState struct {
 }
 
 type kekState struct {
-	version uint64
-	madeAt  uint64 // record number
-	live    bool
-	sealed  id.Hash // of its seals
+	madeAt uint64 // record number
+	live   bool
+	sealed id.Hash // of its seals
 }
 
-// wentKey is a key that was replaced or removed.
+// wentKey is a signing key that was replaced or removed.
 type wentKey struct {
-	deks id.Hash
-	key  Public
+	deks    id.Hash
+	ed25519 [Ed25519PublicSize]byte
 }
 
 func newChain() *chain {
@@ -208,14 +207,14 @@ func (c *chain) applyRemoved(r *Record) *stageError {
 // manifest. A reader never writes one.
 func (who *identityState) lose(deks id.Hash) {
 	if who.Role != Reader {
-		who.went = append(who.went, wentKey{deks, who.Public})
+		who.went = append(who.went, wentKey{deks, who.Public.Ed25519})
 	}
 }
 
 func (c *chain) applyKEK(r *Record) *stageError {
 	if r.Kind == KEKRetired {
 		k := c.keks[r.KEK]
-		if k == nil || !k.live || k.version == c.newest {
+		if k == nil || !k.live || r.KEK == c.newest {
 			return refuse(StageChain, "KEK %d isn't live, or is the newest", r.KEK)
 		}
 		k.live = false
@@ -228,7 +227,7 @@ func (c *chain) applyKEK(r *Record) *stageError {
 	if c.liveKEKs == MaxKEKs {
 		return refuse(StageChain, "more than %d KEKs", MaxKEKs)
 	}
-	c.keks[r.KEK] = &kekState{version: r.KEK, madeAt: r.Seq, live: true, sealed: r.Sealed}
+	c.keks[r.KEK] = &kekState{madeAt: r.Seq, live: true, sealed: r.Sealed}
 	c.newest, c.due = r.KEK, false
 	c.liveKEKs++
 	return nil

@@ -234,13 +234,22 @@ func TestMembersCannotFillTheChain(t *testing.T) {
 		m = grow(t, m, owner, ChangeMaster{owner.block()})
 	}
 
-	c := &chain{next: MaxRecords - OwnerRecords}
 	change := &Record{Kind: MasterChanged, Identity: member.id}
-	for _, role := range []Role{Owner, Member} {
-		by := &identityState{Identity: Identity{ID: member.id, Role: role}}
-		if err := c.mayAppend(by, change); (err == nil) != (role == Owner) {
-			t.Errorf("%s where only owners have room: %v", role, err)
+	for _, c := range []*chain{{next: MaxRecords - OwnerRecords}, {size: MaxObject - OwnerBytes + 1}} {
+		for _, role := range []Role{Owner, Member, Reader} {
+			by := &identityState{Identity: Identity{ID: member.id, Role: role}}
+			if err := c.mayAppend(by, change); (err == nil) != (role == Owner) {
+				t.Errorf("%s after %d records and %d bytes, where only owners have room: %v", role, c.next, c.size, err)
+			}
 		}
+	}
+	// The bytes that count are those of the object.
+	parsed, err := ParseMembers(m.Encode(), m.Vault())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := parsed.chain.size, len(m.Encode()); got > want || got < want/2 {
+		t.Errorf("the chain counts %d bytes of an object of %d", got, want)
 	}
 }
 

@@ -35,18 +35,18 @@ func (d *Deks) CheckChain(m *Members) error {
 // manifest that the record of its going names: what it knew of the KEK, it must
 // not use afterwards.
 func (d *Deks) checkWriter(c *chain, fail func(int, Stage, string, ...any) error) error {
-	signed := func(p Public) bool { return ed25519.Verify(p.Ed25519[:], DeksMessage(d.hash), d.sig[:]) }
+	signed := func(key [Ed25519PublicSize]byte) bool { return ed25519.Verify(key[:], DeksMessage(d.hash), d.sig[:]) }
 	who := c.identities[d.by]
 	switch {
 	case who == nil:
 		return fail(1, StageAuthorisation, "written by %v, who was never in the vault", d.by)
 	case who.Role == Reader:
 		return fail(1, StageAuthorisation, "written by %v, who may only read", d.by)
-	case slices.ContainsFunc(who.went, func(w wentKey) bool { return w.deks == d.hash && signed(w.key) }):
+	case slices.ContainsFunc(who.went, func(w wentKey) bool { return w.deks == d.hash && signed(w.ed25519) }):
 		return nil
 	case !who.live:
 		return fail(1, StageAuthorisation, "written by %v, who is not an identity of the vault", d.by)
-	case !signed(who.Public):
+	case !signed(who.Public.Ed25519):
 		return fail(0, StageSignature, "not signed by %v", d.by)
 	}
 	return nil
