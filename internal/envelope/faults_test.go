@@ -18,7 +18,7 @@ import (
 type fault struct {
 	name   string
 	object string // vault, members or deks
-	expect string // the stage that must refuse it
+	expect string // the stage that must refuse it; "": it changes nothing
 	data   []byte
 }
 
@@ -115,6 +115,8 @@ func vaultFaults(w *world) []fault {
 	// Who was a member knows the DEK.
 	another := first
 	another.Meta = must(envelope.SealMeta(dek, envelope.Binding{Vault: vault, Item: first.Item, Revision: first.Revision, Parents: first.Parents}, []byte("{}")))(t)
+	replaced := another
+	replaced.Revision, replaced.Parents = first.Parents[0], nil
 	const both = "deks+vault"
 	return []fault{
 		{"header-missing", "vault", "vault header", bytes.Join(all[1:], nil)},
@@ -128,6 +130,8 @@ func vaultFaults(w *world) []fault {
 		{"secrets-swapped", "vault", "vault line", at(1, func(r *vaultfile.Revision) { r.Secret = second.Secret })},
 		{"parents-changed", "vault", "vault line", at(1, func(r *vaultfile.Revision) { r.Parents = []id.Revision{{1}} })},
 		{"sealed-by-who-knows-the-dek", "vault", "vault line", replaceLine(good, 1, another.Line())},
+		{"another-line-beside-the-genuine-one", "vault", "", append(bytes.Clone(good), another.Line()...)},
+		{"another-line-of-what-was-replaced", "vault", "", append(bytes.Clone(good), replaced.Line()...)},
 		{"meta-salt-flipped", both, "meta wrong-key", written(func(r *vaultfile.Revision) { r.Meta[0] ^= 1 })},
 		{"meta-commitment-flipped", both, "meta wrong-key", written(func(r *vaultfile.Revision) { r.Meta[32] ^= 1 })},
 		{"meta-ciphertext-flipped", both, "meta damaged", written(func(r *vaultfile.Revision) { r.Meta[64] ^= 1 })},

@@ -226,6 +226,8 @@ func TestSee(t *testing.T) {
 	forged := rev(1, 9, 1, 2, 3)
 	beside := c
 	beside.Meta = bytes.Repeat([]byte{7}, minSealed)
+	another := b
+	another.Meta = beside.Meta
 	tests := []struct {
 		name    string
 		file    []Revision
@@ -251,6 +253,7 @@ func TestSee(t *testing.T) {
 		{"deleted", []Revision{a, b}, manifestOf([]byte{1}), nil, map[byte]State{1: Deleted, 2: Deleted}, nil, false},
 		{"successor damaged", []Revision{b, c}, manifestOf(nil, b, c), damaged, map[byte]State{2: Outdated, 3: Unusable}, []byte{3}, false},
 		{"a forged line claims all", []Revision{b, c, forged}, manifestOf(nil, b, c), nil, map[byte]State{2: Superseded, 3: Ready, 9: WaitingForKey}, nil, false},
+		{"another line of what was replaced", []Revision{another, c}, manifestOf(nil, b, c), nil, map[byte]State{2: Superseded, 3: Ready}, nil, false},
 		{"another line of the revision", []Revision{b, beside}, manifestOf(nil, b, c), nil, map[byte]State{2: Outdated, 3: Unusable}, []byte{3}, false},
 	}
 	for _, tt := range tests {

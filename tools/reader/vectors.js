@@ -37,7 +37,7 @@ function readAll(objects, r) {
   const v = openVault(objects, { ...r, share: decodeBase64url(r.share), derive });
   const [damaged] = v.file.damaged;
   if (damaged) throw new Refused('vault', 'syntax', damaged.what, damaged.line);
-  for (const item of v.items) if (item.state === 'damaged' || item.state === 'forged') throw item.fault;
+  for (const item of v.items) if (item.fault && item.state !== 'superseded') throw item.fault;
   v.out = v.items
     .filter((i) => i.state === 'head')
     .map((i) => ({ item: i.item, revision: i.revision, dek: encodeBase64url(i.dek), meta: new TextDecoder().decode(i.metaText), secret: encodeBase64url(i.secret()) }));

@@ -125,8 +125,6 @@ export function verifyDeks(d, chain, keks) {
   const k = chain.keks.get(d.kek);
   if (!k?.live || k.at > at) refuse('kek', `KEK ${d.kek} is not live`, 1);
   if (chain.keks.get(d.kek + 1)?.at <= at) refuse('kek', `its writer knew KEK ${d.kek + 1}`, 1);
-  const kek = keks.get(d.kek);
-  if (!kek) refuse('kek', `the identity has no seal of KEK ${d.kek} that opens`);
   const message = context('vigil v1 deks', d.hash);
   const who = chain.identities.get(d.by);
   if (!who || who.role === 'reader') refuse('authorisation', 'its writer may not write', 1);
@@ -135,6 +133,8 @@ export function verifyDeks(d, chain, keks) {
     if (!who.live) refuse('authorisation', 'its writer is no live identity', 1);
     if (!verifySignature(d.sig, message, who.ed25519)) refuse('signature', 'not signed by its writer');
   }
+  const kek = keks.get(d.kek);
+  if (!kek) refuse('kek', `the identity has no seal of KEK ${d.kek} that opens`);
   const key = deriveKey(kek, undefined, context('vigil v1 deks mac', decodeBase64url(d.vault), uint64(d.kek)), 32);
   if (!equal(hmac(sha256, key, d.hash), d.mac)) refuse('mac', 'its MAC is wrong');
 }

@@ -78,7 +78,8 @@ function openIdentity(members, vault, factors) {
 // deks. factors: passphrase; share, or deviceKey; and what the device knows:
 // vault, identity, membersPin, deksPin, and lastDeks, the bytes of the deks object
 // that it accepted last. It returns every line with its state;
-// those that open have meta, and secret(), which opens the private key.
+// those that open have meta, unless fault says what is wrong with it, and secret(),
+// which opens the private key.
 export function openVault(objects, factors) {
   const file = parseVault(objects.vault, factors.vault);
   const members = parseMembers(objects.members, file.vault);
@@ -116,13 +117,19 @@ class Line {
       const cx = context('vigil v1 dek', decodeBase64url(this.vault), decodeBase64url(e.item), decodeBase64url(e.revision), uint64(this.version));
       this.dek = refuseAt('dek', this.line, () => open(this.kek, cx, e.dek));
       this.metaText = this.unseal('meta', this.sealedMeta, unpadMeta);
-      this.meta = refuseAt('meta', this.line, () => parseMeta(this.metaText));
-      return true;
     } catch (e) {
       if (!(e instanceof Refused)) throw e;
       this.fault = e;
       return false;
     }
+    // What the metadata says makes the key unusable at most.
+    try {
+      this.meta = refuseAt('meta', this.line, () => parseMeta(this.metaText));
+    } catch (e) {
+      if (!(e instanceof Refused)) throw e;
+      this.fault = e;
+    }
+    return true;
   }
 
   unseal(object, sealed, unpad) {

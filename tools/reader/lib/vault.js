@@ -123,9 +123,9 @@ export function states(lines, deks, opens) {
   return {
     missing: missing.map((e) => e.revision),
     states: lines.map((v, i) => {
-      if (out[i] === 'forged') return here.has(v.revision) ? 'superseded' : 'forged';
+      if (out[i] !== 'head' && out[i] !== 'forged' && out[i] !== 'damaged') return out[i];
+      if (superseded.has(v.revision) || (out[i] !== 'head' && here.has(v.revision))) return 'superseded';
       if (out[i] !== 'head') return out[i];
-      if (superseded.has(v.revision)) return 'superseded';
       if (held.has(v.item)) return 'held';
       return deks.revisions.get(v.revision).superseded === 0 ? 'head' : 'outdated';
     }),
