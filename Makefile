@@ -101,7 +101,7 @@ reader: deps-for-tests ## the second reader of the vault format, on the vectors 
 
 # What is modelled, and the variants that must fail: docs/model/README.md.
 .PHONY: model
-model: ## members, removal and a lying backend, searched by spin; variants that must fail
+model: deps-for-tests ## members, removal and a lying backend, searched by spin; variants that must fail
 	@sh docs/model/run.sh
 
 # Each step more takes some twelve times as long: 35 s for three on two cores.

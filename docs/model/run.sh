@@ -6,7 +6,7 @@ set -eu
 
 cd "$(dirname "$0")"
 for tool in spin gcc; do
-	command -v $tool >/dev/null 2>&1 || { echo "model: skipped, as $tool isn't installed (sudo make deps)"; exit 0; }
+	command -v $tool >/dev/null 2>&1 || { echo "model: $tool isn't installed (sudo make deps)" >&2; exit 1; }
 done
 model=$PWD/vigil.pml
 dir=$(mktemp -d)

@@ -190,7 +190,7 @@ inline checkDeks(who, chain, object)
 		:: deks[object].kek <= members[chain].retired || !KEK_AT_HEAD(object) -> stage = REFUSED /* 4 */
 		:: !SIGNED(chain, object) -> stage = REFUSED /* 5 */
 		:: deks[object].key != members[chain].made[deks[object].kek] || !OPENS(deks[object].key) ->
-			stage = REFUSED /* 4, no seal that opens; 6, MAC */
+			stage = REFUSED /* 6, no seal that opens, or MAC */
 		:: SAME_EPOCH(object, dev[who].deks) && object != dev[who].deks -> stage = FORK /* 2 */
 		:: !FOLLOWS(object, dev[who].deks) -> stage = FORK /* 7 */
 		:: else -> stage = OK

@@ -64,7 +64,7 @@ const (
 // Stage names the check that refused an object. Test vectors name it too.
 type Stage string
 
-// The stages, in the order in which a reader goes through them.
+// The stages. docs/vault-format.md has the order in which a reader goes through them.
 const (
 	StageSize          Stage = "size"          // larger than its limit
 	StageSyntax        Stage = "syntax"        // not canonical, cut, or out of order

@@ -27,7 +27,7 @@ type Enrol struct {
 	Lanes      int    `json:"lanes"`
 }
 
-// Enrolled is the request to be admitted (package admission).
+// Enrolled is the request to be admitted (keyring.Request).
 type Enrolled struct {
 	Identity id.Identity  `json:"identity"`
 	Text     string       `json:"text"`

@@ -19,7 +19,7 @@ import (
 )
 
 // depth is how many steps of every history are taken. Each more takes some
-// fifteen times as long: make histories goes further.
+// twelve times as long: make histories goes further.
 var depth = flag.Int("depth", 2, "how many steps of every history to take")
 
 // TestEveryHistory takes, from a vault of two devices and an identity that can be

@@ -40,12 +40,12 @@ func TestMeasureFloods(t *testing.T) {
 		}},
 		{"300 requests that ask the owner", func(_ *testing.T, a *asking) func() { return flood(a.Home, 300, a.sign) }},
 		{"50 connections that have RSA-4096 sign", rsaFlood},
-		{"broken messages, without end", brokenFlood},
+		{"broken messages, for 10 s", brokenFlood},
 		{"200 silent control connections", func(_ *testing.T, a *asking) func() {
 			together(200, func() { _, _ = connect(a.Home, false, patience) })
 			return func() {}
 		}},
-		{"100 exports with a silent passphrase", func(t *testing.T, a *asking) func() {
+		{"100 exports whose passphrase doesn't come", func(t *testing.T, a *asking) func() {
 			silent, _ := pipe(t, "")
 			_, out := pipe(t, "")
 			together(100, func() { export(a.Home, "mine", silent, out) })
@@ -54,7 +54,7 @@ func TestMeasureFloods(t *testing.T) {
 	} {
 		t.Run(m.name, func(t *testing.T) { rows = append(rows, m.measure(t)) })
 	}
-	t.Logf("\n| flood | front | keepers | 10 s later | questions | log | `ssh-add` | a signature | `vigilctl lock` |\n"+
+	t.Logf("\n| flood | front | 10 s later | keepers | questions shown | log | `ssh-add` | a signature | `vigilctl lock` |\n"+
 		"|---|---:|---:|---:|---:|---:|---:|---:|---:|\n%s", strings.Join(rows, "\n"))
 }
 
@@ -161,8 +161,8 @@ func (m measured) measure(t *testing.T) string {
 			log += info.Size()
 		}
 	}
-	return fmt.Sprintf("| %s | %.0f MiB | %.0f MiB | %.0f MiB | %d | %d KiB | %s | %s | %s |", m.name, mib(most), mib(mostKeepers),
-		mib(resident(t, front)), len(standing), log>>10, add, sign, lock)
+	return fmt.Sprintf("| %s | %.0f MiB | %.0f MiB | %.0f MiB | %d | %d KiB | %s | %s | %s |", m.name, mib(most), mib(resident(t, front)),
+		mib(mostKeepers), len(standing), log>>10, add, sign, lock)
 }
 
 func mib(n int64) float64 { return float64(n) / (1 << 20) }
