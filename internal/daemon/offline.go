@@ -37,17 +37,7 @@ func (v *vault) offline(st *state.Vault) (*opener.Offline, error) {
 	if v.cfg.Offline == 0 || !v.remote() {
 		return nil, nil
 	}
-	k, err := st.Keyring()
-	if errors.Is(err, state.ErrNone) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	off := &opener.Offline{Latest: latest(st), Keyring: opener.Fetched{
-		Members: k.Members, MembersVersion: backend.Version(k.MembersVersion),
-		Deks: k.Deks, DeksVersion: backend.Version(k.DeksVersion),
-	}}
+	off := &opener.Offline{Latest: latest(st)}
 	blob, err := st.Blob(shareBlob)
 	if errors.Is(err, state.ErrNone) {
 		return nil, nil // without a kept share nothing limits how long this would go on

@@ -104,13 +104,6 @@ func (k KDF) Check() error {
 	return nil
 }
 
-// Dearer reports whether deriving with k takes more memory or more work than
-// with the parameters that this device last accepted: it should ask first.
-func (k KDF) Dearer(than KDF) bool {
-	work := func(k KDF) uint64 { return uint64(k.Memory) * uint64(k.Time) }
-	return k.Memory > than.Memory || work(k) > work(than)
-}
-
 // UnlockBlock is what an identity's two factors open: how to hash its
 // passphrase, its wrapped share, and its private halves sealed by both.
 type UnlockBlock struct {

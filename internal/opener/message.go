@@ -30,9 +30,6 @@ func (r *Request) objects() (list []*[]byte) {
 	if r.Found != nil {
 		list = append(list, r.Found.Keyring.objects()...)
 	}
-	if r.Unlock != nil && r.Unlock.Offline != nil {
-		list = append(list, r.Unlock.Offline.Keyring.objects()...)
-	}
 	if r.Put != nil {
 		list = append(list, &r.Put.Data)
 	}

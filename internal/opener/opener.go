@@ -186,10 +186,10 @@ type Unlock struct {
 	KeepOffline int64 `json:"keep_offline,omitempty"`
 }
 
-// Offline is what a device keeps for the time without network.
+// Offline is what a device keeps for the time without network, beside the keyring
+// (Seen.Kept).
 type Offline struct {
-	Share   KeptShare `json:"share"`
-	Keyring Fetched   `json:"keyring"` // the last good one
+	Share KeptShare `json:"share"`
 	// Latest is the latest time that this device has seen, in Unix seconds: a
 	// clock that was set back doesn't make a share good for longer.
 	Latest int64 `json:"latest"`

@@ -8,7 +8,6 @@
 //	vaults/ID/{members,deks}-HASH    and the objects themselves
 //	vaults/ID/public.json            public keys and names, listed while locked
 //	vaults/ID/replaced.json          revisions that don't serve again
-//	vaults/ID/kdf.json               dearest Argon2id parameters accepted
 //	vaults/ID/pending/…              changes the backend doesn't have yet
 //	vaults/ID/blob-NAME              what other packages keep, opaque here
 //

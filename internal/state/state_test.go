@@ -144,9 +144,8 @@ func TestWhatIsKeptComesBack(t *testing.T) {
 	ctx := t.Context()
 	_, err1 := v.Keyring()
 	_, err2 := v.PublicKeys()
-	_, err3 := v.KDF()
-	_, err4 := v.Blob("offline")
-	for _, err := range []error{err1, err2, err3, err4} {
+	_, err3 := v.Blob("offline")
+	for _, err := range []error{err1, err2, err3} {
 		if !errors.Is(err, state.ErrNone) {
 			t.Errorf("at first: %v", err)
 		}
@@ -159,10 +158,8 @@ func TestWhatIsKeptComesBack(t *testing.T) {
 		{Item: id.Item{1}, Revision: id.Revision{2}, Name: "z", Comment: "ü\n\u2028", Public: []byte{0, 1}, Certificate: []byte{2}},
 		{Item: id.Item{3}, Revision: id.Revision{4}, Name: "a", Public: []byte{5}},
 	}
-	kdf := state.KDF{Memory: 262144, Time: 3, Lanes: 4}
 	ok(t, v.SetKeyring(ctx, k))
 	ok(t, v.SetPublicKeys(ctx, keys))
-	ok(t, v.SetKDF(ctx, kdf))
 	ok(t, v.SetBlob(ctx, "offline", []byte("sealed")))
 
 	again, err := state.Open(dir)
@@ -173,9 +170,6 @@ func TestWhatIsKeptComesBack(t *testing.T) {
 	}
 	if got, err := v.PublicKeys(); err != nil || !reflect.DeepEqual(got, keys) {
 		t.Errorf("public keys %v, %v", got, err)
-	}
-	if got, err := v.KDF(); err != nil || got != kdf {
-		t.Errorf("KDF %v, %v", got, err)
 	}
 	if got, err := v.Blob("offline"); err != nil || string(got) != "sealed" {
 		t.Errorf("blob %q, %v", got, err)

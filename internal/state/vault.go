@@ -160,26 +160,6 @@ func (v *Vault) SetPublicKeys(ctx context.Context, keys []PublicKey) error {
 // DropPublicKeys forgets them, for `public_cache = false`.
 func (v *Vault) DropPublicKeys(ctx context.Context) error { return v.drop(ctx, "public.json") }
 
-// KDF holds the dearest Argon2id parameters that the user accepted on this
-// device; dearer ones are asked about first.
-type KDF struct {
-	Memory uint32 `json:"memory"` // KiB
-	Time   uint32 `json:"time"`   // passes
-	Lanes  uint8  `json:"lanes"`
-}
-
-// KDF returns what SetKDF kept; ErrNone when nothing was.
-func (v *Vault) KDF() (KDF, error) {
-	var k KDF
-	err := read(v.file("kdf.json"), "kdf", &k)
-	return k, err
-}
-
-// SetKDF keeps k.
-func (v *Vault) SetKDF(ctx context.Context, k KDF) error {
-	return v.locked(ctx, func() error { return write(v.file("kdf.json"), "kdf", k) })
-}
-
 // MaxBlobName limits a blob's name, in bytes of [a-z0-9-].
 const MaxBlobName = 32
 

@@ -125,9 +125,9 @@ func (j *job) fetchOrKept(ctx context.Context, o *opened, p opener.Place, off *o
 		return opener.Fetched{}, err
 	}
 	f, err := fetchAll(ctx, s)
-	if err != nil && off != nil && len(off.Keyring.Members) > 0 && unreachable(err) {
+	if err != nil && off != nil && len(j.seen.Kept.Members) > 0 && unreachable(err) {
 		o.offline, o.why = true, sorted(err)
-		return off.Keyring, nil
+		return j.seen.Kept, nil
 	}
 	return f, err
 }
