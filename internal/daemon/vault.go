@@ -92,11 +92,13 @@ type fact struct {
 	revision id.Revision
 	key      uint64 // its number in the keeper
 	meta     vaultfile.Meta
+	label    string // what an agent lists
 	to       []agentproto.Destination
 	reported string // why it can't be used, as the keeper says
 	problem  string // the same, or what the front finds wrong
 	state    keeper.ItemState
 	laxer    bool // than another head of its item
+	behind   bool // laxer, and a head of its item isn't
 	pending  bool // the backend doesn't have it yet
 }
 
@@ -232,18 +234,14 @@ func (v *vault) show(o *openVault) {
 	if now, err := v.current(); err != nil || now != o {
 		return
 	}
-	strictest := make(map[id.Item]bool, len(o.keys)) // has a head that no other is stricter than
-	for _, f := range o.keys {
-		strictest[f.item] = strictest[f.item] || !f.laxer
-	}
 	keys := make([]sshagent.VaultKey, 0, len(o.keys))
 	for _, f := range o.keys {
-		if len(f.meta.Public) == 0 || f.laxer && strictest[f.item] {
+		if len(f.meta.Public) == 0 || f.behind {
 			continue // damaged: there is nothing to list; or the stricter one is listed
 		}
 		k := sshagent.VaultKey{
 			ID: f.key, Signer: vaultSigner{o.keeper}, Refusal: f.refusal(),
-			Blob: f.meta.Public, Comment: f.label(), To: f.to, Confirm: f.meta.Policy.Confirm,
+			Blob: f.meta.Public, Comment: f.label, To: f.to, Confirm: f.meta.Policy.Confirm,
 		}
 		if k.Refusal != "" {
 			k.Signer = nil
@@ -256,12 +254,10 @@ func (v *vault) show(o *openVault) {
 	v.d.agent.SetVault(v.name, keys)
 }
 
-// label is what ssh-add -l shows: the comment, or the name where there is none.
-func (f *fact) label() string { return label(f.meta.Comment, f.meta.Name) }
-
-// label makes one printable line of a comment or a name: any member of the vault can
-// have written it, and ssh-add -L prints what an agent lists as it is, into
-// authorized_keys for some. A comment that came with ssh-add is listed as it came.
+// label is what ssh-add -l shows: the comment, or the name where there is none, as
+// one printable line. Any member of the vault can have written it, and ssh-add -L
+// prints what an agent lists as it is, into authorized_keys for some. A comment that
+// came with ssh-add is listed as it came.
 func label(comment, name string) string { return pubkey.CleanComment(cmp.Or(comment, name)) }
 
 // vaultSigner is a vault's keeper as the agent sees it.
@@ -369,21 +365,39 @@ func (o *openVault) take(l *keeper.Loaded, fetched opener.Fetched, f *vaultfile.
 // has: until somebody chooses, nothing looser than any of them serves. Of more heads
 // than an edit can settle, none does; nor are they compared, each with every other.
 func markLaxer(keys []*fact) (changed bool) {
-	heads := make(map[id.Item][]*fact, len(keys))
-	for _, f := range keys {
-		if f.problem == "" {
-			heads[f.item] = append(heads[f.item], f)
-		}
-	}
+	heads := severalHeads(keys)
 	for _, f := range keys {
 		of := heads[f.item]
 		laxer := len(of) > keyring.MaxParents || slices.ContainsFunc(of, func(other *fact) bool {
-			return other != f && other.meta.Policy.Tightens(&f.meta.Policy)
+			return other != f && other.problem == "" && other.meta.Policy.Tightens(&f.meta.Policy)
 		})
 		changed = changed || laxer != f.laxer
-		f.laxer = laxer
+		f.laxer, f.behind = laxer, false
+	}
+	for _, of := range heads {
+		if slices.ContainsFunc(of, func(f *fact) bool { return !f.laxer }) {
+			for _, f := range of {
+				f.behind = f.laxer
+			}
+		}
 	}
 	return changed
+}
+
+// severalHeads returns the heads of the items that have more than one.
+func severalHeads(keys []*fact) map[id.Item][]*fact {
+	first, several := make(map[id.Item]*fact, len(keys)), map[id.Item][]*fact{}
+	for _, f := range keys {
+		switch other := first[f.item]; {
+		case other == nil:
+			first[f.item] = f
+		case several[f.item] == nil:
+			several[f.item] = []*fact{other, f}
+		default:
+			several[f.item] = append(several[f.item], f)
+		}
+	}
+	return several
 }
 
 // newFact reads an item's metadata. What can't be read or isn't understood
@@ -398,7 +412,7 @@ func newFact(it *keeper.Item) *fact {
 		f.problem = "the item is damaged: " + err.Error()
 		return f
 	}
-	f.meta = meta
+	f.meta, f.label = meta, label(meta.Comment, meta.Name)
 	if len(meta.Policy.Other) > 0 {
 		f.problem = "the key's policy has a condition that this version of Vigil doesn't know"
 	}

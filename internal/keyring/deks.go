@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"slices"
 
 	"vigil/internal/canon"
@@ -378,13 +379,14 @@ func (d *Deks) Deleted(item id.Item) bool {
 	return d.dead[item]
 }
 
-// Heads returns the revisions that nothing has superseded.
-func (d *Deks) Heads() []DEK {
-	var out []DEK
-	for i := range d.deks {
-		if d.deks[i].Superseded == 0 {
-			out = append(out, d.deks[i])
+// Heads are the revisions that nothing has superseded, in stored order. They are d's
+// own.
+func (d *Deks) Heads() iter.Seq[*DEK] {
+	return func(yield func(*DEK) bool) {
+		for i := range d.deks {
+			if e := &d.deks[i]; e.Superseded == 0 && !yield(e) {
+				return
+			}
 		}
 	}
-	return out
 }

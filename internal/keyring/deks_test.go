@@ -26,7 +26,7 @@ func TestDeksReadBackAsWritten(t *testing.T) {
 	if !ok || old.Superseded != 1700000000 {
 		t.Fatalf("parent is %+v", old)
 	}
-	if heads := d.Heads(); len(heads) != 1 || heads[0].Revision != (id.Revision{15: 12}) {
+	if heads := slices.Collect(d.Heads()); len(heads) != 1 || heads[0].Revision != (id.Revision{15: 12}) {
 		t.Fatalf("heads are %v", heads)
 	}
 	if d.Has(id.Item{15: 2}, id.Revision{15: 21}) || !d.Has(id.Item{15: 1}, id.Revision{15: 12}) {
@@ -50,8 +50,8 @@ func TestApply(t *testing.T) {
 		mine := Update{Add: []DEK{dek(1, 12, 11)}}
 		theirs := apply(t, base, m, Update{Add: []DEK{dek(1, 13, 11), dek(3, 31)}}, 200)
 		both := apply(t, theirs, m, mine, 300)
-		if len(both.All()) != 5 || len(both.Heads()) != 4 {
-			t.Fatalf("%d revisions, %d heads", len(both.All()), len(both.Heads()))
+		if len(both.All()) != 5 || len(slices.Collect(both.Heads())) != 4 {
+			t.Fatalf("%d revisions, %d heads", len(both.All()), len(slices.Collect(both.Heads())))
 		}
 		if old, _ := both.Lookup(id.Revision{15: 11}); old.Superseded != 200 {
 			t.Fatalf("superseded at %d, want the first time", old.Superseded)

@@ -61,7 +61,7 @@ func (d *Deks) Follows(last *Deks) error {
 			return fork("item %v was removed, and epoch %d of KEK %d knows nothing of it", item, d.epoch, d.kek)
 		}
 	}
-	came := d.descent(last)
+	var came *descent // made when something is gone, which is seldom
 	for i := range last.deks {
 		e := &last.deks[i]
 		now, there := d.Lookup(e.Revision)
@@ -71,8 +71,13 @@ func (d *Deks) Follows(last *Deks) error {
 			return fork("revision %v of item %v has become another", e.Revision, e.Item)
 		case there && e.Superseded != 0 && now.Superseded == 0:
 			return fork("revision %v of item %v was superseded, and is in use again", e.Revision, e.Item)
-		case !there && !came.after(e):
-			return fork("revision %v of item %v is gone", e.Revision, e.Item)
+		case !there:
+			if came == nil {
+				came = d.descent(last)
+			}
+			if !came.after(e) {
+				return fork("revision %v of item %v is gone", e.Revision, e.Item)
+			}
 		}
 	}
 	return nil

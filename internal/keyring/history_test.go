@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"encoding/binary"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -243,7 +244,7 @@ func TestAnOldChangeThatWaitedIsNotMadeAgain(t *testing.T) {
 		if err != nil || len(refused) != 1 || len(next.All()) != 1 {
 			t.Errorf("revision %d: %v, %d refused, %d there", old.Revision[15], err, len(refused), len(next.All()))
 		}
-		if heads := WithPending(d, Update{Add: []DEK{old}}).Heads(); len(heads) != 1 {
+		if heads := slices.Collect(WithPending(d, Update{Add: []DEK{old}}).Heads()); len(heads) != 1 {
 			t.Errorf("revision %d, while it waits: %d heads", old.Revision[15], len(heads))
 		}
 	}

@@ -1,6 +1,10 @@
 package keyring
 
-import "vigil/internal/id"
+import (
+	"iter"
+
+	"vigil/internal/id"
+)
 
 // Pending is a manifest together with changes that the backend doesn't have
 // yet. It answers what a reader of the vault file asks (vaultfile.Manifest).
@@ -52,17 +56,19 @@ func (p *Pending) Lookup(revision id.Revision) (DEK, bool) {
 	return e, true
 }
 
-// Heads returns the revisions that nothing has superseded, of items that weren't
-// removed.
-func (p *Pending) Heads() (out []DEK) {
-	for _, list := range [][]DEK{p.deks.deks, p.added} {
-		for i := range list {
-			if e := &list[i]; e.Superseded == 0 && !p.superseded[e.Revision] && !p.removed[e.Item] {
-				out = append(out, *e)
+// Heads are the revisions that nothing has superseded, of items that weren't
+// removed. They are p's own.
+func (p *Pending) Heads() iter.Seq[*DEK] {
+	return func(yield func(*DEK) bool) {
+		for _, list := range [][]DEK{p.deks.deks, p.added} {
+			for i := range list {
+				e := &list[i]
+				if e.Superseded == 0 && !p.superseded[e.Revision] && !p.removed[e.Item] && !yield(e) {
+					return
+				}
 			}
 		}
 	}
-	return out
 }
 
 // Deleted reports whether the item was removed, or its removal waits.

@@ -1,6 +1,7 @@
 package vaultfile
 
 import (
+	"iter"
 	"slices"
 
 	"vigil/internal/id"
@@ -12,8 +13,8 @@ import (
 type Manifest interface {
 	// Lookup returns what the manifest has of a revision.
 	Lookup(revision id.Revision) (keyring.DEK, bool)
-	// Heads returns the revisions that nothing has superseded.
-	Heads() []keyring.DEK
+	// Heads are the revisions that nothing has superseded.
+	Heads() iter.Seq[*keyring.DEK]
 	// Deleted reports whether the item was removed for good.
 	Deleted(item id.Item) bool
 }
@@ -73,6 +74,7 @@ type View struct {
 func (f *File) See(m Manifest, opens func(*Revision) bool) *View {
 	v := &View{States: make([]State, len(f.revisions)), Held: map[id.Item]bool{}, Replaced: map[id.Revision]bool{}}
 	here := make(map[id.Revision]bool, len(f.revisions))
+	superseded := make([]bool, len(f.revisions))
 	for i := range f.revisions {
 		rev := &f.revisions[i]
 		e, ok := m.Lookup(rev.Revision)
@@ -84,7 +86,7 @@ func (f *File) See(m Manifest, opens func(*Revision) bool) *View {
 		case e.Line != f.sums[i] || opens != nil && !opens(rev):
 			v.States[i] = Unusable
 		default:
-			here[rev.Revision] = true
+			here[rev.Revision], superseded[i] = true, e.Superseded != 0
 			ancestors(m, &e, func(a *keyring.DEK) bool {
 				again := v.Replaced[a.Revision]
 				v.Replaced[a.Revision] = true
@@ -98,14 +100,12 @@ func (f *File) See(m Manifest, opens func(*Revision) bool) *View {
 		case v.States[i] != Ready && v.States[i] != Unusable:
 		case v.Replaced[rev.Revision], v.States[i] == Unusable && here[rev.Revision]:
 			v.States[i] = Superseded // a line beside the genuine one is nobody's loss
-		case v.States[i] == Ready:
-			if e, _ := m.Lookup(rev.Revision); e.Superseded != 0 {
-				v.States[i] = Outdated
-			}
+		case superseded[i]:
+			v.States[i] = Outdated
 		}
 	}
 	between := map[id.Revision]bool{} // a missing head and what is there
-	for _, head := range m.Heads() {
+	for head := range m.Heads() {
 		if !here[head.Revision] {
 			v.miss(m, head, here, between)
 		}
@@ -116,10 +116,10 @@ func (f *File) See(m Manifest, opens func(*Revision) bool) *View {
 // miss notes a head whose line isn't there. Its item is held when it, or one
 // between it and what is there, restricts the key's use. What another missing head
 // has led to already is not gone through again.
-func (v *View) miss(m Manifest, head keyring.DEK, here, between map[id.Revision]bool) {
-	v.Missing = append(v.Missing, head)
+func (v *View) miss(m Manifest, head *keyring.DEK, here, between map[id.Revision]bool) {
+	v.Missing = append(v.Missing, *head)
 	held := head.Tightens
-	ancestors(m, &head, func(a *keyring.DEK) bool {
+	ancestors(m, head, func(a *keyring.DEK) bool {
 		if here[a.Revision] || between[a.Revision] {
 			return false
 		}

@@ -3,6 +3,7 @@ package vaultfile
 import (
 	"bytes"
 	"errors"
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -184,13 +185,14 @@ type manifest struct {
 
 func (m manifest) Lookup(r id.Revision) (keyring.DEK, bool) { e, ok := m.deks[r]; return e, ok }
 func (m manifest) Deleted(i id.Item) bool                   { return m.dead[i] }
-func (m manifest) Heads() (heads []keyring.DEK) {
-	for _, e := range m.deks {
-		if e.Superseded == 0 {
-			heads = append(heads, e)
+func (m manifest) Heads() iter.Seq[*keyring.DEK] {
+	return func(yield func(*keyring.DEK) bool) {
+		for _, e := range m.deks {
+			if e.Superseded == 0 && !yield(&e) {
+				return
+			}
 		}
 	}
-	return heads
 }
 
 func manifestOf(dead []byte, revisions ...Revision) manifest {

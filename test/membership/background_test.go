@@ -102,8 +102,8 @@ func TestWritersDuringRotations(t *testing.T) {
 		}
 	}
 	members, deks := owner.Stored(dir)
-	if members.KEK() != rounds+1 || deks.KEK() != members.KEK() || len(deks.Heads()) != rounds+1 {
-		t.Errorf("KEK %d, deks under %d with %d heads", members.KEK(), deks.KEK(), len(deks.Heads()))
+	if members.KEK() != rounds+1 || deks.KEK() != members.KEK() || len(slices.Collect(deks.Heads())) != rounds+1 {
+		t.Errorf("KEK %d, deks under %d with %d heads", members.KEK(), deks.KEK(), len(slices.Collect(deks.Heads())))
 	}
 	owner.TakeVaultFile(other.Home)
 	owner.OK("refresh")

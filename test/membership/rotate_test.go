@@ -50,7 +50,7 @@ func TestRotate(t *testing.T) {
 	if got := members.KEKs(); !slices.Equal(got, []uint64{3}) || deks.KEK() != 3 {
 		t.Errorf("live KEKs are %v, deks is under %d", got, deks.KEK())
 	}
-	if heads := deks.Heads(); len(heads) != 1 || len(heads[0].Parents) != 1 {
+	if heads := slices.Collect(deks.Heads()); len(heads) != 1 || len(heads[0].Parents) != 1 {
 		t.Errorf("heads after --deks: %+v", heads)
 	}
 	// The other was away for a rotation and a new DEK, and loses nothing.
