@@ -36,7 +36,7 @@ type session struct {
 // begin opens the place's identity with both factors, and the keyring with it.
 // removing are the identities that the change removes. The caller closes the ring.
 func (j *job) begin(ctx context.Context, p opener.Place, pass opener.File, removing ...id.Identity) (*session, error) {
-	o, err := j.openIdentity(ctx, p, pass, nil, 0)
+	o, err := j.openIdentity(ctx, p, factors{passphrase: pass}, replaceable)
 	if err != nil {
 		return nil, err
 	}

@@ -40,7 +40,6 @@ type job struct {
 	made    *identity         // of the vault that this process made, until it was handed over
 	kept    *opener.KeptShare // of the identity that this process made
 	seen    opener.Seen       // what the device has seen of the keyring
-	changes bool              // the request changes the keyring
 
 	// given are passphrases that a job uses more than once; nil: none is kept.
 	given map[opener.File]*guard.Buffer
@@ -154,7 +153,6 @@ func (j *job) do(ctx context.Context, req *opener.Request, reply *opener.Reply) 
 
 // changeMembers does the jobs that change who opens the vault, and how.
 func (j *job) changeMembers(ctx context.Context, req *opener.Request) (*opener.Changed, error) {
-	j.changes = true
 	switch {
 	case req.Admit != nil:
 		return j.admit(ctx, req.Admit)

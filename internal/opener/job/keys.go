@@ -73,7 +73,7 @@ func (j *job) export(ctx context.Context, req *opener.Export) (*opener.Exported,
 	if err != nil {
 		return nil, err
 	}
-	o, err := j.openIdentity(ctx, req.Place, req.Passphrase, nil, 0)
+	o, err := j.openIdentity(ctx, req.Place, factors{passphrase: req.Passphrase}, anything)
 	if err != nil {
 		return nil, err
 	}

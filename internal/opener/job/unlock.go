@@ -26,7 +26,7 @@ func (j *job) unlock(ctx context.Context, req *opener.Unlock) (*opener.Unlocked,
 		return nil, err
 	}
 	defer keeper.Close()
-	o, err := j.openIdentity(ctx, req.Place, req.Passphrase, req.Offline, req.KeepOffline)
+	o, err := j.openIdentity(ctx, req.Place, factors{req.Passphrase, req.Offline, req.KeepOffline}, anything)
 	if err != nil {
 		return nil, err
 	}
@@ -64,18 +64,19 @@ type opened struct {
 // from the vault's id, then Argon2id over the passphrase while the master key
 // decrypts the share, and open the identity's private halves with both.
 //
-// off is what may stand in for what can't be reached; nil: nothing may.
-func (j *job) openIdentity(ctx context.Context, p opener.Place, pass opener.File, off *opener.Offline, keep int64) (*opened, error) {
+// The kept keyring stands in for members that are refused for a reason which
+// standsIn takes: where nothing is written that is any, as whoever keeps the keyring
+// must not keep anybody from what they had.
+func (j *job) openIdentity(ctx context.Context, p opener.Place, f factors, standsIn func(refused error) bool) (*opened, error) {
 	o := &opened{}
-	fetched, err := j.fetchOrKept(ctx, o, p, off)
+	fetched, err := j.fetchOrKept(ctx, o, p, f.off)
 	if err != nil {
 		return nil, err
 	}
 	o.members, o.deks = fetched.MembersVersion, fetched.DeksVersion
 	members, err := j.acceptMembers(fetched.Members, p.Vault)
-	if kept := j.seen.Kept; err != nil && len(kept.Members) > 0 && (replaceable(err) || !j.changes) {
-		// Whoever keeps the keyring must not keep anybody from what they had. A deks
-		// that goes with the members of before may have what others saved.
+	if kept := j.seen.Kept; err != nil && len(kept.Members) > 0 && standsIn(err) {
+		// A deks that goes with the members of before may have what others saved.
 		o.refusedMembers = sorted(err)
 		fetched.Members, fetched.MembersVersion = kept.Members, kept.MembersVersion
 		members, err = j.acceptMembers(fetched.Members, p.Vault)
@@ -91,7 +92,7 @@ func (j *job) openIdentity(ctx context.Context, p opener.Place, pass opener.File
 	if o.seeds, err = j.slab.Alloc(envelope.HalvesSize); err != nil {
 		return nil, err
 	}
-	if err := j.openHalves(ctx, o, p, factors{pass, off, keep}, me, block); err != nil {
+	if err := j.openHalves(ctx, o, p, f, me, block); err != nil {
 		o.seeds.Free()
 		return nil, err
 	}
@@ -107,6 +108,9 @@ func replaceable(err error) bool {
 	stage := keyring.StageOf(err)
 	return stage != keyring.StageFork && stage != keyring.StageVersion
 }
+
+// anything takes whatever refuses members.
+func anything(error) bool { return true }
 
 // acceptMembers verifies the chain, and that it goes on from what the device has seen.
 func (j *job) acceptMembers(object []byte, vault id.Vault) (*keyring.Members, error) {
@@ -135,7 +139,7 @@ func (j *job) fetchOrKept(ctx context.Context, o *opened, p opener.Place, off *o
 // factors are what an identity is opened with, beside the master key's answer.
 type factors struct {
 	passphrase opener.File
-	off        *opener.Offline // may stand in for the master key
+	off        *opener.Offline // may stand in for what can't be reached; nil: nothing may
 	keep       int64           // keep a share for so many seconds
 }
 
