@@ -24,13 +24,17 @@ func TestAnEditThatFailed(t *testing.T) {
 	}{
 		"other writers are always first": {
 			func(int32, func()) awsfake.Fault { return conflict },
-			sshtest.StatusUnreachable, []string{"other writers were first", "Nothing was changed"}, false,
+			sshtest.StatusUnreachable,
+			[]string{"other writers were first", "Nothing was changed"},
+			false,
 		},
 		"refused": {
 			func(int32, func()) awsfake.Fault {
 				return awsfake.Fault{Status: 403, Code: "AccessDenied", Message: "Access Denied"}
 			},
-			sshtest.StatusRefused, []string{"AccessDenied"}, false,
+			sshtest.StatusRefused,
+			[]string{"AccessDenied"},
+			false,
 		},
 		"another writer was first, then nothing answers": {
 			func(n int32, _ func()) awsfake.Fault {
@@ -39,7 +43,9 @@ func TestAnEditThatFailed(t *testing.T) {
 				}
 				return awsfake.Fault{Drop: true}
 			},
-			sshtest.StatusUnreachable, []string{"It may have been saved", "vigilctl refresh --vault default"}, true,
+			sshtest.StatusUnreachable,
+			[]string{"It may have been saved", "vigilctl refresh --vault default"},
+			true,
 		},
 		"the opener dies after it was stored": {
 			func(n int32, kill func()) awsfake.Fault {
@@ -48,14 +54,18 @@ func TestAnEditThatFailed(t *testing.T) {
 				}
 				return awsfake.Fault{Drop: true, After: true}
 			},
-			sshtest.StatusFailed, []string{"It may have been saved"}, true,
+			sshtest.StatusFailed,
+			[]string{"It may have been saved"},
+			true,
 		},
 		"the opener dies before": {
 			func(_ int32, kill func()) awsfake.Fault {
 				kill()
 				return awsfake.Fault{Drop: true}
 			},
-			sshtest.StatusFailed, []string{"It may have been saved"}, true,
+			sshtest.StatusFailed,
+			[]string{"It may have been saved"},
+			true,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
