@@ -66,7 +66,7 @@ func sealPadded(dek []byte, c Context, plaintext []byte, size, limit int) ([]byt
 	}
 	out := make([]byte, saltSize+commitmentSize+size, Overhead+size)
 	body := out[saltSize+commitmentSize:]
-	copy(body, plaintext)
+	guard.Copy(body, plaintext)
 	body[len(plaintext)] = 0x80
 	sealed, err := sealInPlace(out, dek, c)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 // bytes. The result is fresh memory and public.
 func Seal(key []byte, c Context, plaintext []byte) ([]byte, error) {
 	out := make([]byte, saltSize+commitmentSize+len(plaintext), Overhead+len(plaintext))
-	copy(out[saltSize+commitmentSize:], plaintext)
+	guard.Copy(out[saltSize+commitmentSize:], plaintext)
 	return sealInPlace(out, key, c)
 }
 
@@ -97,6 +97,6 @@ func NewKey(dst []byte) error {
 	if len(dst) != KeySize {
 		return ErrSize
 	}
-	rand.Read(dst)
+	guard.Do(func() { rand.Read(dst) }) // a vDSO makes it in registers
 	return nil
 }

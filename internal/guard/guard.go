@@ -31,3 +31,11 @@ func Wipe(b []byte) {
 	clear(b)
 	runtime.KeepAlive(&b)
 }
+
+// Copy copies a secret from src to dst as copy does, inside [Do]: else it would
+// stay in the processor's registers, and a signal, such as the runtime sends to
+// preempt, would save them in ordinary memory.
+func Copy(dst, src []byte) (n int) {
+	Do(func() { n = copy(dst, src) })
+	return n
+}

@@ -113,7 +113,7 @@ func (w *worker) readRest(o op, have []byte, size int) ([]byte, error) {
 		}
 		w.large = large
 		body = large.Bytes()
-		copy(body, have)
+		guard.Copy(body, have)
 	default:
 		body = make([]byte, size)
 		copy(body, have)

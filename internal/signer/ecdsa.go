@@ -47,7 +47,7 @@ func (c *curve) parse(slab *guard.Slab, r, cert *wire.Reader) (private, error) {
 		return nil, err
 	}
 	scalar := buf.Bytes()
-	copy(scalar[c.size-len(d):], d)
+	guard.Copy(scalar[c.size-len(d):], d)
 	var valid, same bool
 	guard.Do(func() {
 		n, err := bigmod.NewNat().SetBytes(scalar, c.group().order)

@@ -69,7 +69,7 @@ func parseComposite(typ string, slab *guard.Slab, r, cert *wire.Reader) (private
 	if err != nil {
 		return nil, err
 	}
-	copy(buf.Bytes(), seeds[:mldsa.PrivateKeySize])
+	guard.Copy(buf.Bytes(), seeds[:mldsa.PrivateKeySize])
 	classical := expandEd25519(buf.Bytes()[mldsa.PrivateKeySize:], seeds[mldsa.PrivateKeySize:])
 	same := bytes.Equal(classical[:], pub[mldsa.MLDSA44PublicKeySize:])
 	guard.Do(func() {

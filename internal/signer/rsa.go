@@ -68,9 +68,9 @@ func parseRSA(slab *guard.Slab, r, cert *wire.Reader) (private, error) {
 		return nil, err
 	}
 	v := k.values()
-	copy(v.p, p)
-	copy(v.q, q)
-	copy(v.qInv[len(v.qInv)-len(qInv):], qInv)
+	guard.Copy(v.p, p)
+	guard.Copy(v.q, q)
+	guard.Copy(v.qInv[len(v.qInv)-len(qInv):], qInv)
 	ok := false
 	guard.Do(func() { ok = k.complete(&v, d) })
 	if !ok {

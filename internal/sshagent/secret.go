@@ -61,7 +61,7 @@ func (s *session) readSecret(ctx context.Context, size int) (body *guard.Buffer,
 			return body, fmt.Errorf("%w: %w", errNoMemory, err)
 		}
 		if body != nil {
-			copy(bigger.Bytes(), body.Bytes())
+			guard.Copy(bigger.Bytes(), body.Bytes())
 			body.Free()
 		}
 		body = bigger

@@ -314,12 +314,12 @@ func (j *job) readOnce(f opener.File, limit int) (b *guard.Buffer, n int, err er
 			b.Free()
 			return nil, 0, err
 		}
-		copy(kept.Bytes(), b.Bytes()[:n])
+		guard.Copy(kept.Bytes(), b.Bytes()[:n])
 		j.given[f] = kept
 		return b, n, nil
 	}
 	if b, err = j.slab.Alloc(limit + 1); err != nil {
 		return nil, 0, err
 	}
-	return b, copy(b.Bytes(), kept.Bytes()), nil
+	return b, guard.Copy(b.Bytes(), kept.Bytes()), nil
 }
