@@ -104,7 +104,7 @@ reader: deps-for-tests ## the second reader of the vault format, on the vectors 
 model: deps-for-tests ## members, removal and a lying backend, searched by spin; variants that must fail
 	@sh docs/model/run.sh
 
-# Each step more takes some twelve times as long: 35 s for three on two cores.
+# Each step more takes some twelve times as long: 35 s for three on two cores, 400 s for four.
 DEPTH ?= 3
 .PHONY: histories
 histories: ## every history of two devices and a lying store, DEPTH steps long (3)
