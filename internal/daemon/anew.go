@@ -78,7 +78,9 @@ func (v *vault) takeChanged(ctx context.Context, a anew, c *opener.Changed) erro
 		if err := v.reload(ctx, o, c.Keyring); err != nil {
 			return err
 		}
-		v.setProblem(nil) // the job has replaced what was refused
+		if c.Keyring.MembersVersion != "" && c.Keyring.DeksVersion != "" {
+			v.setProblem(nil) // nothing that the store has is refused any more
+		}
 		return nil
 	}
 	members, err := keyring.ParseMembers(c.Keyring.Members, a.vault)

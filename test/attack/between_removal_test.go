@@ -15,9 +15,7 @@ import (
 func TestAWriteBetweenRemovalAndRewrap(t *testing.T) {
 	t.Parallel()
 	owner, other, dir := two(t, "member")
-	third := sshtest.NewHome(t, "a third passphrase")
-	third.TakeVaultFile(owner)
-	third.Start()
+	third := candidate(t, owner)
 	owner.Admit(third.Request("--backend", "file://"+dir, "--name", "third"), "member")
 	third.Unlock()
 	insider := other.Inside(dir, memberPassphrase)

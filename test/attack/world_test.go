@@ -41,6 +41,15 @@ func two(t *testing.T, role string) (owner, other *sshtest.Home, dir string) {
 	return owner, other, dir
 }
 
+// candidate is a home with the vault's file, which nobody has admitted yet.
+func candidate(t *testing.T, owner *sshtest.Home) *sshtest.Home {
+	t.Helper()
+	h := sshtest.NewHome(t, "a third passphrase")
+	h.TakeVaultFile(owner)
+	h.Start()
+	return h
+}
+
 func ed25519Key() (ed25519.PublicKey, ed25519.PrivateKey, error) {
 	return ed25519.GenerateKey(rand.Reader)
 }
