@@ -17,6 +17,7 @@ import (
 	"vigil/internal/control"
 	"vigil/internal/id"
 	"vigil/internal/keeper"
+	"vigil/internal/keyring"
 	"vigil/internal/opener"
 	"vigil/internal/pubkey"
 	"vigil/internal/vaultfile"
@@ -223,7 +224,7 @@ func (v *vault) edit(ctx context.Context, o *openVault, f *fact, req *control.Ed
 	if err != nil {
 		return nil, err
 	}
-	seen := v.replaces(o, f.item)
+	seen := v.replaces(o, f.item, f.revision)
 	pending, err := v.write(ctx, o, change{ask: ask, seal: func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
 		if !slices.Contains(v.heads(o, f.item), f.revision) {
 			return nil, control.Errorf(control.CodeExists, "Look at it, and try again.", "key %q was changed elsewhere meanwhile; nothing was changed here", f.meta.Name)
@@ -280,23 +281,26 @@ func (v *vault) heads(o *openVault, item id.Item) (heads []id.Revision) {
 
 // replaces are the revisions that an edit or a restored revision names as its
 // parents: what is there to see and, of a key that is held for their sake, those
-// whose lines are missing. Else it would stay held when they never come.
-func (v *vault) replaces(o *openVault, item id.Item) []id.Revision {
+// whose lines are missing. Else it would stay held when they never come. Of more
+// than a revision can name, kept is one, and the next edit replaces others.
+func (v *vault) replaces(o *openVault, item id.Item, kept id.Revision) []id.Revision {
 	list := v.heads(o, item)
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if !slices.ContainsFunc(list, func(r id.Revision) bool {
+	if slices.ContainsFunc(list, func(r id.Revision) bool {
 		f := o.facts[r]
 		return f != nil && (f.state == keeper.ItemHeld || f.state == keeper.ItemReplaced)
 	}) {
-		return list
-	}
-	for _, m := range o.loaded.Missing {
-		if m.Item == item {
-			list = append(list, m.Revision)
+		for _, m := range o.loaded.Missing {
+			if m.Item == item {
+				list = append(list, m.Revision)
+			}
 		}
 	}
-	return list
+	if at := slices.Index(list, kept); at > 0 {
+		list[0], list[at] = list[at], list[0]
+	}
+	return list[:min(len(list), keyring.MaxParents)]
 }
 
 // edited applies a request to a key's metadata.

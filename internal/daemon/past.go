@@ -184,7 +184,7 @@ func (v *vault) restore(ctx context.Context, o *openVault, f *fact, req *control
 	if err != nil {
 		return nil, err
 	}
-	seen := v.replaces(o, f.item)
+	seen := v.replaces(o, f.item, f.revision)
 	pending, err := v.write(ctx, o, change{ask: ask, seal: func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
 		s, err := o.keeper.SealLine(ctx, line, seen)
 		if errors.Is(err, keeper.ErrNoKey) {

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,10 +50,16 @@ func TestTheStricterHeadServes(t *testing.T) {
 		f.meta.Policy.Confirm, f.meta.Policy.Destinations = confirm, destinations
 		return f
 	}
+	many := make([]*fact, keyring.MaxParents+1)
+	none := make([]bool, len(many))
+	for i := range many {
+		many[i], none[i] = head(true, nil), true
+	}
 	for name, tt := range map[string]struct {
 		heads []*fact
 		laxer []bool
 	}{
+		"more than an edit settles": {many, none},
 		"one":                       {[]*fact{head(false, nil)}, []bool{false}},
 		"alike":                     {[]*fact{head(true, nil), head(true, nil)}, []bool{false, false}},
 		"one is stricter":           {[]*fact{head(false, nil), head(true, nil)}, []bool{true, false}},
@@ -61,6 +68,9 @@ func TestTheStricterHeadServes(t *testing.T) {
 	} {
 		markLaxer(tt.heads)
 		for i, f := range tt.heads {
+			if f.unlisted && !slices.Contains(tt.laxer, false) {
+				t.Errorf("%s: head %d isn't listed, nor is another", name, i)
+			}
 			if f.laxer != tt.laxer[i] || (f.refusal() != "") != tt.laxer[i] {
 				t.Errorf("%s: head %d: laxer is %v, refusal %q", name, i, f.laxer, f.refusal())
 			}

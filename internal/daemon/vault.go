@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -97,8 +98,9 @@ type fact struct {
 	reported string // why it can't be used, as the keeper says
 	problem  string // the same, or what the front finds wrong
 	state    keeper.ItemState
-	laxer    bool // than another head of its item
-	behind   bool // laxer, and a head of its item isn't
+	heads    int  // how many its item has
+	laxer    bool // than another head of its item, or one of too many to compare
+	unlisted bool // laxer, and a head of its item isn't
 	pending  bool // the backend doesn't have it yet
 }
 
@@ -111,6 +113,8 @@ func (f *fact) refusal() string {
 		return "a newer revision of the key restricts its use further, and is missing from this device's vault file"
 	case f.state == keeper.ItemReplaced:
 		return "a newer revision of the key was here, and is missing from the vault file now"
+	case f.heads > keyring.MaxParents:
+		return "the key has " + strconv.Itoa(f.heads) + " revisions at once: choose one with vigilctl edit --keep, and again while there are more"
 	case f.laxer:
 		return "the key was edited on two devices, and the other revision restricts its use further: choose one with vigilctl edit --keep"
 	}
@@ -236,7 +240,7 @@ func (v *vault) show(o *openVault) {
 	}
 	keys := make([]sshagent.VaultKey, 0, len(o.keys))
 	for _, f := range o.keys {
-		if len(f.meta.Public) == 0 || f.behind {
+		if len(f.meta.Public) == 0 || f.unlisted {
 			continue // damaged: there is nothing to list; or the stricter one is listed
 		}
 		k := sshagent.VaultKey{
@@ -372,12 +376,12 @@ func markLaxer(keys []*fact) (changed bool) {
 			return other != f && other.problem == "" && other.meta.Policy.Tightens(&f.meta.Policy)
 		})
 		changed = changed || laxer != f.laxer
-		f.laxer, f.behind = laxer, false
+		f.heads, f.laxer, f.unlisted = max(len(of), 1), laxer, false
 	}
 	for _, of := range heads {
 		if slices.ContainsFunc(of, func(f *fact) bool { return !f.laxer }) {
 			for _, f := range of {
-				f.behind = f.laxer
+				f.unlisted = f.laxer
 			}
 		}
 	}
