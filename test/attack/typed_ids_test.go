@@ -37,6 +37,7 @@ func TestIDsThatLookLikeFlags(t *testing.T) {
 			t.Errorf("%s is a member still: %+v", text, list)
 		}
 	}
+	h.Fails(sshtest.StatusFailed, []string{"is not in the vault", "vigilctl identity list"}, h.By("identity", "remove", "-S6eAAAAAAAAAAAAAAAAAw", "--yes")...)
 	// What begins so and can't be an id is told how to be written.
 	h.Fails(sshtest.StatusUsage, []string{`"--"`}, "show", "-x")
 	h.Fails(sshtest.StatusFailed, []string{"-x"}, "show", "--", "-x")

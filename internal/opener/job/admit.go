@@ -123,7 +123,10 @@ func (j *job) expel(ctx context.Context, req *opener.Expel) (*opener.Changed, er
 			if _, ok := r.Members().Identity(identity); ok {
 				there = append(there, identity)
 			} else if !r.Members().Removed(identity) {
-				return nil, &opener.Error{Kind: opener.Missing, Message: fmt.Sprintf("identity %v is not in the vault", identity)}
+				return nil, &opener.Error{
+					Kind: opener.BadInput, Message: fmt.Sprintf("identity %v is not in the vault", identity),
+					Next: "Nothing was changed. `vigilctl identity list` shows who is.",
+				}
 			}
 		}
 		if len(there) > 0 {
