@@ -21,6 +21,7 @@ var codes = map[opener.Kind]control.Code{
 	opener.Damaged:         control.CodeDamaged,
 	opener.NotAMember:      control.CodeRevoked,
 	opener.NotAdmitted:     control.CodeRefused,
+	opener.NoSuchIdentity:  control.CodeNotFound,
 	opener.NotOwner:        control.CodeRefused,
 	opener.Revoked:         control.CodeRevoked,
 	opener.Denied:          control.CodeRefused,

@@ -327,8 +327,9 @@ const (
 	Conflict        Kind = "conflict"       // another writer was first
 	NotModified     Kind = "not_modified"
 	NotAMember      Kind = "not_a_member"
-	NotAdmitted     Kind = "not_admitted" // the identity never was a member
-	NotOwner        Kind = "not_owner"    // only an owner may do it
+	NotAdmitted     Kind = "not_admitted"     // the identity never was a member
+	NoSuchIdentity  Kind = "no_such_identity" // nobody of the vault has the id that was given
+	NotOwner        Kind = "not_owner"        // only an owner may do it
 	Revoked         Kind = "revoked"
 	Denied          Kind = "denied"
 	Unreachable     Kind = "unreachable"

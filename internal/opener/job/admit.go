@@ -124,7 +124,7 @@ func (j *job) expel(ctx context.Context, req *opener.Expel) (*opener.Changed, er
 				there = append(there, identity)
 			} else if !r.Members().Removed(identity) {
 				return nil, &opener.Error{
-					Kind: opener.BadInput, Message: fmt.Sprintf("identity %v is not in the vault", identity),
+					Kind: opener.NoSuchIdentity, Message: fmt.Sprintf("identity %v is not in the vault", identity),
 					Next: "Nothing was changed. `vigilctl identity list` shows who is.",
 				}
 			}
