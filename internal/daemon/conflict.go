@@ -8,9 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"vigil/internal/control"
 	"vigil/internal/durable"
+	"vigil/internal/id"
 	"vigil/internal/vaultfile"
 )
 
@@ -20,22 +22,41 @@ func fileName(path string) string { return filepath.Base(path) }
 // tool gone wrong may leave thousands.
 const maxToldCopies = 3
 
-// takeConflictCopies adds the lines of conflict copies to the vault file and
-// removes those copies whose every line is in it now. A copy that can't be read
-// whole, or is another vault's, stays where it is.
-func (v *vault) takeConflictCopies(ctx context.Context, o *openVault) error {
+// copySettles is how long a conflict copy stays once its lines are in the vault
+// file. A sync tool makes the copy first and brings the other device's file then:
+// until it has, the copy may be all that is left of what this device wrote.
+const copySettles = 5 * time.Second
+
+// takenCopy is a conflict copy that was taken in and isn't removed yet.
+type takenCopy struct {
+	content id.Hash
+	at      time.Time // of the first look at this content
+}
+
+// takeConflictCopies adds the lines of conflict copies to the vault file, and
+// removes copies whose every line has been in it for copySettles. A copy that can't
+// be read whole, or is another vault's, stays where it is. The duration is when to
+// look again.
+func (v *vault) takeConflictCopies(ctx context.Context, o *openVault) (again time.Duration, err error) {
 	dir := filepath.Dir(v.cfg.Path)
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return err
+		return never, err
 	}
 	var errs []error
 	more := 0
+	again = never
+	before := o.copies
+	o.copies = map[string]takenCopy{}
 	for _, e := range entries {
 		if !e.Type().IsRegular() || !v.isConflictCopy(e.Name()) {
 			continue
 		}
-		err := v.takeCopy(ctx, o, filepath.Join(dir, e.Name()))
+		taken, err := v.takeCopy(ctx, o.id, filepath.Join(dir, e.Name()), before[e.Name()])
+		if taken != (takenCopy{}) {
+			o.copies[e.Name()] = taken
+			again = copySettles
+		}
 		switch {
 		case err == nil:
 		case len(errs) < maxToldCopies:
@@ -47,7 +68,7 @@ func (v *vault) takeConflictCopies(ctx context.Context, o *openVault) error {
 	if more > 0 {
 		errs = append(errs, fmt.Errorf("and %d more", more))
 	}
-	return errors.Join(errs...)
+	return again, errors.Join(errs...)
 }
 
 // noteCopies says of conflict copies that can't be taken in, once and not at every
@@ -67,23 +88,25 @@ func (v *vault) noteCopies(err error) {
 	}
 }
 
-func (v *vault) takeCopy(ctx context.Context, o *openVault, path string) error {
+// takeCopy adds a copy's lines to the vault file, and removes the copy if it is what
+// was taken in before and has settled. Else it returns what there is to remove later.
+func (v *vault) takeCopy(ctx context.Context, vault id.Vault, path string, before takenCopy) (taken takenCopy, err error) {
 	data, err := readVaultFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return taken, nil
 	}
 	if err != nil {
-		return fmt.Errorf("take in %q: %w", path, err)
+		return taken, fmt.Errorf("take in %q: %w", path, err)
 	}
-	copied, err := vaultfile.Parse(data, o.id)
+	copied, err := vaultfile.Parse(data, vault)
 	if err != nil {
-		return fmt.Errorf("take in %q: %w", path, err)
+		return taken, fmt.Errorf("take in %q: %w", path, err)
 	}
 	if len(copied.Damaged()) > 0 {
-		return fmt.Errorf("take in %q: %w", path, &copied.Damaged()[0])
+		return taken, fmt.Errorf("take in %q: %w", path, &copied.Damaged()[0])
 	}
 	err = durable.Update(ctx, v.cfg.Path, durable.Options{Keep: true}, func(old []byte) ([]byte, error) {
-		f, err := vaultfile.Parse(old, o.id)
+		f, err := vaultfile.Parse(old, vault)
 		if err != nil {
 			return nil, err
 		}
@@ -91,17 +114,23 @@ func (v *vault) takeCopy(ctx context.Context, o *openVault, path string) error {
 		return next.EncodeAll(), v.fits(next.Size())
 	})
 	if err != nil {
-		return fmt.Errorf("take in %q: %w", path, err)
+		return taken, fmt.Errorf("take in %q: %w", path, err)
 	}
-	v.d.log.Info("took in a conflict copy of the vault file", "vault", v.name, "copy", filepath.Base(path), "lines", len(copied.Revisions()))
+	if content := id.HashOf(data); before.content != content {
+		v.d.log.Info("took in a conflict copy of the vault file", "vault", v.name, "copy", filepath.Base(path), "lines", len(copied.Revisions()))
+		return takenCopy{content, time.Now()}, nil
+	}
+	if time.Since(before.at) < copySettles {
+		return before, nil
+	}
 	now, err := readVaultFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist): // somebody else was first
-		return nil
+		return taken, nil
 	case err != nil:
-		return fmt.Errorf("take in %q: %w", path, err)
+		return taken, fmt.Errorf("take in %q: %w", path, err)
 	case !bytes.Equal(now, data):
-		return nil // it is still being written; its end brings another look
+		return taken, nil // it is being written; its end brings another look
 	}
-	return durable.Remove(path)
+	return taken, durable.Remove(path)
 }

@@ -24,6 +24,9 @@ const tick = 15 * time.Second
 // the clock back without network gains.
 const clockEvery = 10 * time.Minute
 
+// never is longer than any vault is open.
+const never = 1 << 62 * time.Nanosecond
+
 // live keeps an unlocked vault up to date until ctx ends, with its keeper: it follows the
 // vault file, fetches the keyring from time to time, and proves access to the
 // master key. It's the only goroutine of an open vault that does so unasked.
@@ -41,7 +44,8 @@ func (v *vault) live(ctx context.Context, o *openVault) {
 	defer clocks.Stop()
 	last := clock.Now()
 	noted := last
-	v.followFile(ctx, o) // it may have changed while it was being unlocked
+	again := time.NewTimer(0) // the file may have changed while it was being unlocked
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -57,8 +61,11 @@ func (v *vault) live(ctx context.Context, o *openVault) {
 				changes = nil
 				continue
 			}
-			v.followFile(ctx, o)
+			again.Reset(v.followFile(ctx, o))
 			continue // the timer goes on: who changes the file all the time puts off no refresh
+		case <-again.C:
+			again.Reset(v.followFile(ctx, o))
+			continue
 		case <-o.stale:
 			v.rememberKeys(context.WithoutCancel(ctx), o) // a lock ends all else
 			continue
@@ -91,19 +98,22 @@ func (v *vault) rememberStale(ctx context.Context, o *openVault) {
 
 // followFile takes the vault file as it is now. The keyring is fetched before a
 // file is taken that has lines without keys: such a line has replaced the one in
-// use, so until its key is there the vault would be without that item.
-func (v *vault) followFile(ctx context.Context, o *openVault) {
+// use, so until its key is there the vault would be without that item. It returns
+// when to look again if nothing changes.
+func (v *vault) followFile(ctx context.Context, o *openVault) (again time.Duration) {
 	ctx, done, err := v.beginFirst(ctx)
 	if err != nil {
-		return
+		return never
 	}
 	defer done()
-	copies, fileErr := v.takeConflictCopies(ctx, o), v.takeFile(ctx, o)
+	again, copies := v.takeConflictCopies(ctx, o)
+	fileErr := v.takeFile(ctx, o)
 	if ctx.Err() != nil {
-		return // locked: whatever failed says nothing of the files
+		return never // locked: whatever failed says nothing of the files
 	}
 	v.noteCopies(copies)
 	v.noteFile(fileErr)
+	return again
 }
 
 // takeFile is what followFile does with the vault file.

@@ -84,7 +84,8 @@ type openVault struct {
 	keys     []*fact // those in use, sorted by name
 	waiting  int
 	pending  int
-	damaged  []string // lines of the vault file that can't be read
+	damaged  []string             // lines of the vault file that can't be read
+	copies   map[string]takenCopy // conflict copies beside it, by name
 }
 
 // fact is what the front knows of a revision.
