@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -42,13 +41,10 @@ func vaultAdd(ts *testscript.TestScript, args []string) {
 	}
 }
 
-// cheapKDF are the flags of `vigilctl init` for the cheapest Argon2id that a
-// vault may have: most scripts are not about it.
-const cheapKDF = "--kdf-memory=64 --kdf-time=3 --kdf-parallelism=1"
-
-// initArguments make the default vault and leave it unlocked.
+// initArguments make the default vault and leave it unlocked, with a cheap
+// Argon2id: most scripts are not about it.
 func initArguments(ts *testscript.TestScript) []string {
-	return append([]string{"init", "--unlock", "--passphrase-file", ts.Getenv("PASS")}, strings.Fields(cheapKDF)...)
+	return append([]string{"init", "--unlock", "--passphrase-file", ts.Getenv("PASS")}, sshtest.CheapKDF...)
 }
 
 // startDaemon starts vigild in the script's home, in the foreground of the test.

@@ -13,6 +13,7 @@ import (
 	"vigil/internal/control"
 	"vigil/internal/guard"
 	"vigil/internal/keeper"
+	"vigil/internal/keyring"
 	"vigil/internal/opener"
 )
 
@@ -37,6 +38,9 @@ func (h *handler) Status(ctx context.Context, _ *control.Call, _ *control.Status
 	}
 	if guard.Traceable() {
 		r.Warnings = append(r.Warnings, "This vigild was built for tests: whoever has started it can trace it. Install another one.")
+	}
+	if keyring.WeakKDF {
+		r.Warnings = append(r.Warnings, "This vigild was built for tests: it makes vaults whose passphrases are cheap to guess. Install another one.")
 	}
 	if c := d.added.running(); c != nil {
 		r.Processes = append(r.Processes, keeperStatus(ctx, c, ""))

@@ -60,12 +60,11 @@ type Identity struct {
 // KDFName is the one password hash of format version 1: Argon2id, RFC 9106.
 const KDFName = "argon2id"
 
-// Limits of Argon2id's parameters: below them guessing is too cheap, above
-// them an unlock could be made to take all memory of a device.
+// Limits of Argon2id's parameters: below them guessing is too cheap (see
+// MinKDFMemory and MinKDFTime), above them an unlock could be made to take all
+// memory of a device.
 const (
-	MinKDFMemory = 64 << 10 // KiB
-	MaxKDFMemory = 4 << 20  // KiB
-	MinKDFTime   = 3
+	MaxKDFMemory = 4 << 20 // KiB
 	MaxKDFTime   = 16
 	MinKDFLanes  = 1
 	MaxKDFLanes  = 16
@@ -82,7 +81,7 @@ type KDF struct {
 
 // DefaultKDF returns 256 MiB, 3 passes and 4 lanes with the given salt.
 func DefaultKDF(salt [KDFSaltSize]byte) KDF {
-	return KDF{Name: KDFName, Memory: 256 << 10, Time: 3, Lanes: 4, Salt: salt}
+	return KDF{Name: KDFName, Memory: defaultKDFMemory, Time: MinKDFTime, Lanes: 4, Salt: salt}
 }
 
 // Check reports parameters that this version doesn't know or that lie outside

@@ -7,6 +7,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
+
+	"vigil/internal/keyring"
 )
 
 // packages says where each binary's main package lies, from the module's root.
@@ -16,14 +19,75 @@ var packages = map[string]string{
 	"vigilctl":     "ctl",
 }
 
+// buildsVariable names a directory that test runs of one command share: what one
+// of them has linked the others copy. Whoever sets it removes the directory, and
+// changes no source while it is there.
+const buildsVariable = "VIGIL_TEST_BUILDS"
+
 // set is what is built for a test run.
 type set struct {
 	binaries  []string
 	traceable bool // they let themselves be traced
 }
 
-// buildAll builds binaries into dir as the Makefile does: unreadable (0111),
-// all with one build id, and with the race detector when the tests have it.
+// install puts binaries into dir as the Makefile does: unreadable (0111), all
+// with one build id, and with the race detector and the tag weakkdf when the
+// tests have them.
+func install(dir string, s set) error {
+	shared := os.Getenv(buildsVariable)
+	if shared == "" {
+		return buildAll(dir, s)
+	}
+	if s.traceable {
+		shared = filepath.Join(shared, "traceable")
+	}
+	if err := os.MkdirAll(shared, 0o700); err != nil {
+		return err
+	}
+	lock, err := os.Create(filepath.Join(shared, "lock"))
+	if err != nil {
+		return err
+	}
+	defer lock.Close() // which unlocks it
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return fmt.Errorf("lock %s: %w", lock.Name(), err)
+	}
+	var missing []string
+	for _, name := range s.binaries {
+		if _, err := os.Stat(filepath.Join(shared, name)); errors.Is(err, os.ErrNotExist) {
+			missing = append(missing, name)
+		}
+	}
+	if err := buildAll(shared, set{missing, s.traceable}); err != nil {
+		return err
+	}
+	for _, name := range s.binaries {
+		if err := copyBinary(filepath.Join(dir, name), filepath.Join(shared, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyBinary copies what buildAll has built. It has to be readable for that, which
+// its owner sees to; while the lock is held nobody else looks.
+func copyBinary(to, from string) error {
+	if err := os.Chmod(from, 0o500); errors.Is(err, os.ErrNotExist) {
+		return nil // Binary skips the tests that need it
+	} else if err != nil {
+		return err
+	}
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(to, data, 0o500); err != nil {
+		return err
+	}
+	return os.Chmod(to, 0o111)
+}
+
+// buildAll builds the binaries of a set into dir.
 func buildAll(dir string, s set) error {
 	if len(s.binaries) == 0 {
 		return nil
@@ -53,6 +117,9 @@ func build(root, target, pkg, linked string) error {
 		return nil // Binary skips the tests that need it
 	}
 	args := []string{"build", "-trimpath", "-ldflags", linked, "-o", target}
+	if keyring.WeakKDF {
+		args = append(args, "-tags", "weakkdf")
+	}
 	cgo := "CGO_ENABLED=0"
 	if RaceEnabled {
 		args, cgo = append(args, "-race"), "CGO_ENABLED=1"

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"vigil/internal/control"
+	"vigil/internal/keyring"
 )
 
 // Exit statuses of vigilctl.
@@ -24,7 +25,9 @@ const (
 )
 
 // CheapKDF are flags for the cheapest Argon2id that a vault may have.
-var CheapKDF = []string{"--kdf-memory=64", "--kdf-time=3", "--kdf-parallelism=1"}
+var CheapKDF = []string{
+	fmt.Sprintf("--kdf-memory=%d", keyring.MinKDFMemory>>10), fmt.Sprintf("--kdf-time=%d", keyring.MinKDFTime), "--kdf-parallelism=1",
+}
 
 // Result is what a command printed, and its exit status.
 type Result struct {

@@ -4,20 +4,32 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 )
 
+// Processes lists all processes, where there is a /proc. It opens that folder and
+// none below it: a glob reads the whole folder of every process, which costs a
+// hundred times as much, and those processes too when they end.
+func Processes() (pids []int) {
+	proc, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer proc.Close()
+	names, _ := proc.Readdirnames(-1)
+	for _, name := range names {
+		if pid, err := strconv.Atoi(name); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
 // Children lists the living children of a process, where there is a /proc.
 func Children(of int) (pids []int) {
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, path := range stats {
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		if err != nil {
-			continue
-		}
+	for _, pid := range Processes() {
 		if state, parent := stat(pid); parent == of && state != "Z" {
 			pids = append(pids, pid)
 		}

@@ -101,7 +101,7 @@ func fillWorld(world string, s set) (a account, err error) {
 	if err := os.Mkdir(bin, 0o755); err != nil {
 		return a, err
 	}
-	if err := buildAll(bin, s); err != nil {
+	if err := install(bin, s); err != nil {
 		return a, err
 	}
 	for _, name := range []string{"home", "tmp", "w"} {

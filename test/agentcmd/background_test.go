@@ -276,7 +276,7 @@ func TestStaleSockets(t *testing.T) {
 
 func TestLifetime(t *testing.T) {
 	each(t, 0, func(t *testing.T, w *world) {
-		a := w.start(shLines, nil, "-t", "1s")
+		a := w.start(shLines, nil, "-t", "3s")
 		a.must("-q", w.key("short"))
 		a.must("-q", "-t", "1h", w.key("long"))
 		if n := a.keys(); n != 2 {

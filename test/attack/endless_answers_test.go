@@ -8,7 +8,6 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -78,10 +77,9 @@ func peak(daemon int) (stop func() int64) {
 
 // openerMemory is the most that the openers below a daemon have had in memory, in bytes.
 func openerMemory(daemon int) (high int64) {
-	statuses, _ := filepath.Glob("/proc/[0-9]*/status")
-	for _, path := range statuses {
-		text, err := os.ReadFile(path)
-		if err != nil || !bytes.HasPrefix(text, []byte("Name:\tvigil-opener\n")) || !bytes.Contains(text, fmt.Appendf(nil, "\nPPid:\t%d\n", daemon)) {
+	for _, pid := range sshtest.Children(daemon) {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil || !bytes.HasPrefix(text, []byte("Name:\tvigil-opener\n")) {
 			continue
 		}
 		_, rest, _ := strings.Cut(string(text), "\nVmHWM:")

@@ -145,15 +145,9 @@ func resident(t testing.TB, pid int) int64 {
 
 // keepers are the front's keeper processes.
 func keepers(h *sshtest.Home) (pids []int) {
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, path := range stats {
-		line, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
-		stat, _ := os.ReadFile(path)
-		_, rest, _ := bytes.Cut(stat, []byte(") "))
-		fields := strings.Fields(string(rest))
-		args := strings.Split(string(line), "\x00")
-		if len(args) > 1 && args[1] == keeper.Role && len(fields) > 1 && fields[1] == strconv.Itoa(h.Agent.Process.Pid) {
-			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+	for _, pid := range sshtest.Children(h.Agent.Process.Pid) {
+		line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if args := strings.Split(string(line), "\x00"); len(args) > 1 && args[1] == keeper.Role {
 			pids = append(pids, pid)
 		}
 	}

@@ -29,9 +29,6 @@ const patience = 60 * time.Second
 // passphrases are those that a vault has in turn.
 var passphrases = []string{"correct horse battery staple", "another one altogether"}
 
-// cheapKDF is the cheapest Argon2id that a vault may have.
-var cheapKDF = []string{"--kdf-memory=64", "--kdf-time=3", "--kdf-parallelism=1"}
-
 // home is a home directory with Vigil in it, and what it was told.
 type home struct {
 	t      *testing.T
@@ -243,7 +240,7 @@ func (h *home) init() {
 }
 
 func (h *home) initArguments() []string {
-	args := append([]string{"init", "--unlock", "--passphrase-file", h.passFile(0)}, cheapKDF...)
+	args := append([]string{"init", "--unlock", "--passphrase-file", h.passFile(0)}, sshtest.CheapKDF...)
 	if h.backend != "" {
 		args = append(args, "--backend", h.backend)
 	}

@@ -15,10 +15,10 @@ import (
 
 var (
 	kills  = flag.Int("kills", 6, "how many kills at random moments")
-	every  = flag.Int("every", 40, "of the steps of a change, one in how many is a kill's")
-	errs   = flag.Int("errors", 80, "of the steps of a change, one in how many fails with each error")
-	setups = flag.Int("setups", 60, "of the steps of init and up, one in how many is a kill's")
-	pairs  = flag.Int("pairs", 60, "of the steps of a change to a vault on two devices, one in how many is a kill's")
+	every  = flag.Int("every", 80, "of the steps of a change, one in how many is a kill's")
+	errs   = flag.Int("errors", 160, "of the steps of a change, one in how many fails with each error")
+	setups = flag.Int("setups", 120, "of the steps of init and up, one in how many is a kill's")
+	pairs  = flag.Int("pairs", 120, "of the steps of a change to a vault on two devices, one in how many is a kill's")
 	only   = flag.String("only", "", "the one kind of change to look at")
 	seed   = flag.Uint64("seed", 20261123, "seed of all random choices; another one each time finds more")
 )

@@ -19,6 +19,7 @@ import (
 	"vigil/internal/awsfake"
 	"vigil/internal/backend/s3/s3fake"
 	"vigil/internal/control"
+	"vigil/internal/sshtest"
 )
 
 // pair is a vault on two devices, each with an identity, a passphrase and a
@@ -92,7 +93,7 @@ func (p *pair) both() []*home { return []*home{p.first, p.second} }
 // admit has the second device ask to be let in, and the first do it.
 func (p *pair) admit(role string) {
 	p.t.Helper()
-	args := append([]string{"identity", "request", "--backend", p.second.backend, "--passphrase-file", p.second.passFile(0)}, cheapKDF...)
+	args := append([]string{"identity", "request", "--backend", p.second.backend, "--passphrase-file", p.second.passFile(0)}, sshtest.CheapKDF...)
 	var r control.IdentityRequestReply
 	p.second.json(&r, args...)
 	p.first.write("request", r.Text)

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -105,14 +104,9 @@ type process struct {
 func (w *world) processes() []process {
 	front := w.agent.Process.Pid
 	list := []process{{front, "front"}}
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, path := range stats {
-		p := process{role: "opener"}
-		p.pid, _ = strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		if _, parent, err := stat(p.pid); err != nil || parent != front || ended(p.pid) {
-			continue
-		}
-		line, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
+	for _, pid := range sshtest.Children(front) {
+		p := process{pid: pid, role: "opener"}
+		line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 		if args := strings.Split(string(line), "\x00"); len(args) > 1 && args[1] == keeper.Role {
 			p.role = "keeper"
 		}

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -148,15 +147,14 @@ type process struct {
 
 // processes lists what runs of this test run's binaries, and hasn't ended.
 func (w *world) processes() (list []process) {
-	links, _ := filepath.Glob("/proc/[0-9]*/exe")
-	for _, link := range links {
-		exe, err := os.Readlink(link)
+	for _, pid := range sshtest.Processes() {
+		proc := fmt.Sprintf("/proc/%d", pid)
+		exe, err := os.Readlink(proc + "/exe")
 		if err != nil || filepath.Dir(exe) != sshtest.BinaryDir() {
 			continue // a zombie has no exe
 		}
-		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(link)))
 		p := process{pid, filepath.Base(exe)}
-		line, _ := os.ReadFile(filepath.Join(filepath.Dir(link), "cmdline"))
+		line, _ := os.ReadFile(proc + "/cmdline")
 		args := strings.Split(string(line), "\x00")
 		switch {
 		case p.role == "vigil-opener":

@@ -1,0 +1,80 @@
+package architecture
+
+import (
+	"bytes"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// TestOnlyTestsBuildWhatIsForTests: the linker's variable that lets binaries be
+// traced and the build tag that lets passphrases be cheap are where tests build
+// such binaries, and nowhere that builds what people install.
+func TestOnlyTestsBuildWhatIsForTests(t *testing.T) {
+	const self = "internal/architecture/testbuilds_test.go"
+	want := map[string][]string{
+		"guard.traceable": {"CONTRIBUTING.md", "internal/sshtest/build.go"},
+		"weakkdf": {
+			"CONTRIBUTING.md", "Makefile", "internal/keyring/kdfcost.go", "internal/keyring/kdfcost_weak.go",
+			"internal/sshtest/build.go",
+		},
+	}
+	found := map[string][]string{}
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		switch {
+		case d.IsDir() && (name == ".git" || name == "bin"):
+			return filepath.SkipDir
+		case !d.Type().IsRegular() || name == self:
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		for mark := range want {
+			if err == nil && bytes.Contains(text, []byte(mark)) {
+				found[mark] = append(found[mark], name)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !maps.EqualFunc(found, want, slices.Equal) {
+		t.Errorf("found %q, want %q", found, want)
+	}
+}
+
+// TestWhatIsInstalledHasNoTagForTests: of the Makefile's lines, those that test
+// have the tag; those that build don't.
+func TestWhatIsInstalledHasNoTagForTests(t *testing.T) {
+	makefile, err := os.ReadFile("../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tagged := 0
+	for line := range bytes.Lines(makefile) {
+		if !bytes.Contains(line, []byte(" -tags weakkdf")) {
+			continue
+		}
+		tagged++
+		if !bytes.Contains(line, []byte("go test ")) {
+			t.Errorf("%q builds with a tag, and no test", line)
+		}
+	}
+	if tagged == 0 {
+		t.Error("no line has a tag")
+	}
+}
