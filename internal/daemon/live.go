@@ -24,6 +24,10 @@ const tick = 15 * time.Second
 // the clock back without network gains.
 const clockEvery = 10 * time.Minute
 
+// keysSettle is how long after a change the keys to list while locked are kept, or
+// at a lock: of several changes in a row once, as that is all of them.
+const keysSettle = time.Second
+
 // never is longer than any vault is open.
 const never = 1 << 62 * time.Nanosecond
 
@@ -42,6 +46,9 @@ func (v *vault) live(ctx context.Context, o *openVault) {
 	defer timer.Stop()
 	clocks := time.NewTicker(tick)
 	defer clocks.Stop()
+	keys := time.NewTimer(never)
+	defer keys.Stop()
+	stale := false // the keys to list while locked are to be kept
 	last := clock.Now()
 	noted := last
 	again := time.NewTimer(0) // the file may have changed while it was being unlocked
@@ -49,7 +56,14 @@ func (v *vault) live(ctx context.Context, o *openVault) {
 	for {
 		select {
 		case <-ctx.Done():
-			v.rememberStale(context.WithoutCancel(ctx), o)
+			select {
+			case <-o.stale:
+				stale = true
+			default:
+			}
+			if stale {
+				v.rememberKeys(context.WithoutCancel(ctx), o)
+			}
 			for changes != nil { // until the watcher has let go
 				if _, ok := <-changes; !ok {
 					changes = nil
@@ -67,7 +81,14 @@ func (v *vault) live(ctx context.Context, o *openVault) {
 			again.Reset(v.followFile(ctx, o))
 			continue
 		case <-o.stale:
+			if !stale {
+				stale = true
+				keys.Reset(keysSettle)
+			}
+			continue
+		case <-keys.C:
 			v.rememberKeys(context.WithoutCancel(ctx), o) // a lock ends all else
+			stale = false
 			continue
 		case <-clocks.C:
 			now := clock.Now()
@@ -84,15 +105,6 @@ func (v *vault) live(ctx context.Context, o *openVault) {
 			v.tidyRefresh(ctx, o)
 		}
 		timer.Reset(refresh.Next(time.Duration(v.cfg.Refresh)))
-	}
-}
-
-// rememberStale keeps the keys to list while locked, if that is still to do.
-func (v *vault) rememberStale(ctx context.Context, o *openVault) {
-	select {
-	case <-o.stale:
-		v.rememberKeys(ctx, o)
-	default:
 	}
 }
 

@@ -149,7 +149,7 @@ func (v *vault) revisions(item id.Item, generations []durable.Generation) (list 
 			}
 			seen[line.Revision] = true
 			h := control.HistoryRevision{Revision: line.Revision.String(), Generation: generation}
-			if e, ok := deks.Lookup(line.Revision); ok {
+			if e := deks.Lookup(line.Revision); e != nil {
 				h.Restorable, h.Current = true, e.Superseded == 0
 				if e.Superseded != 0 {
 					at := time.Unix(int64(e.Superseded), 0)

@@ -169,7 +169,7 @@ func (v *vault) pushPending(ctx context.Context, session *opener.Client, o *open
 		if err := v.dropPushed(ctx, o, w, deleted); err != nil {
 			return 0, err
 		}
-		return len(w.Add) + len(w.Remove) - len(deleted), v.reload(ctx, o, next)
+		return len(w.Add) + len(w.Remove) - len(deleted), v.reload(ctx, o, next.Fetched)
 	}
 	return 0, control.Errorf(control.CodeUnreachable, "They are tried again at the next refresh.", "vault %q: other writers were first %d times", v.name, maxRaces)
 }

@@ -66,7 +66,7 @@ func TestTheStricterHeadServes(t *testing.T) {
 		"each in its way":           {[]*fact{head(true, nil), head(false, []byte{1})}, []bool{true, true}},
 		"another item is no matter": {[]*fact{head(false, nil), {item: id.NewItem()}}, []bool{false, false}},
 	} {
-		markLaxer(tt.heads)
+		markLaxer(tt.heads, map[id.Item]bool{item: true})
 		for i, f := range tt.heads {
 			if f.unlisted && !slices.Contains(tt.laxer, false) {
 				t.Errorf("%s: head %d isn't listed, nor is another", name, i)

@@ -99,10 +99,11 @@ type fact struct {
 	reported string // why it can't be used, as the keeper says
 	problem  string // the same, or what the front finds wrong
 	state    keeper.ItemState
-	heads    int  // how many its item has
-	laxer    bool // than another head of its item, or one of too many to compare
-	unlisted bool // laxer, and a head of its item isn't
-	pending  bool // the backend doesn't have it yet
+	of       *keeper.Loaded // what it was loaded with last
+	heads    int            // how many its item has
+	laxer    bool           // than another head of its item, or one of too many to compare
+	unlisted bool           // laxer, and a head of its item isn't
+	pending  bool           // the backend doesn't have it yet
 }
 
 // refusal is why the key doesn't sign, or "".
@@ -332,16 +333,24 @@ func (v *vault) remembered() ([]state.PublicKey, error) {
 func (o *openVault) take(l *keeper.Loaded, fetched opener.Fetched, f *vaultfile.File, w keyring.Update) (changed bool) {
 	facts := make(map[id.Revision]*fact, len(l.Items))
 	keys := make([]*fact, 0, len(l.Items))
+	touched := map[id.Item]bool{} // the items whose heads may be others
 	for i := range l.Items {
 		it := &l.Items[i]
 		known := o.facts[it.Revision]
 		if known == nil || it.Meta != nil || it.Problem != known.reported {
-			known, changed = newFact(it), true
+			known = newFact(it)
+			keys, touched[it.Item] = append(keys, known), true
 		}
 		changed = changed || known.state != it.State
-		known.key, known.state, known.pending = it.Key, it.State, false
+		known.key, known.state, known.pending, known.of = it.Key, it.State, false, l
 		facts[it.Revision] = known
-		keys = append(keys, known)
+	}
+	for _, f := range o.keys {
+		if f.of == l {
+			keys = append(keys, f)
+		} else {
+			touched[f.item] = true
+		}
 	}
 	slices.SortFunc(keys, func(a, b *fact) int {
 		if c := strings.Compare(a.meta.Name, b.meta.Name); c != 0 {
@@ -349,7 +358,7 @@ func (o *openVault) take(l *keeper.Loaded, fetched opener.Fetched, f *vaultfile.
 		}
 		return bytes.Compare(a.revision[:], b.revision[:])
 	})
-	changed = markLaxer(keys) || changed || len(facts) != len(o.facts)
+	changed = markLaxer(keys, touched) || changed || len(touched) > 0
 	l.Items = nil
 	o.loaded, o.keyring, o.facts, o.keys = l, fetched, facts, keys
 	o.waiting = l.Waiting
@@ -366,18 +375,21 @@ func (o *openVault) take(l *keeper.Loaded, fetched opener.Fetched, f *vaultfile.
 	return changed
 }
 
-// markLaxer marks the heads of an item that lack a restriction which another head
+// markLaxer marks, of the items named, the heads of an item that lack a restriction which another head
 // has: until somebody chooses, nothing looser than any of them serves. Of more heads
 // than an edit can settle, none does; nor are they compared, each with every other.
-func markLaxer(keys []*fact) (changed bool) {
-	heads := severalHeads(keys)
+func markLaxer(keys []*fact, items map[id.Item]bool) (changed bool) {
+	heads := headsOf(keys, items)
 	for _, f := range keys {
+		if !items[f.item] {
+			continue
+		}
 		of := heads[f.item]
 		laxer := len(of) > keyring.MaxParents || slices.ContainsFunc(of, func(other *fact) bool {
 			return other != f && other.problem == "" && other.meta.Policy.Tightens(&f.meta.Policy)
 		})
 		changed = changed || laxer != f.laxer
-		f.heads, f.laxer, f.unlisted = max(len(of), 1), laxer, false
+		f.heads, f.laxer, f.unlisted = len(of), laxer, false
 	}
 	for _, of := range heads {
 		if slices.ContainsFunc(of, func(f *fact) bool { return !f.laxer }) {
@@ -389,20 +401,15 @@ func markLaxer(keys []*fact) (changed bool) {
 	return changed
 }
 
-// severalHeads returns the heads of the items that have more than one.
-func severalHeads(keys []*fact) map[id.Item][]*fact {
-	first, several := make(map[id.Item]*fact, len(keys)), map[id.Item][]*fact{}
+// headsOf returns the heads of items.
+func headsOf(keys []*fact, items map[id.Item]bool) map[id.Item][]*fact {
+	heads := make(map[id.Item][]*fact, len(items))
 	for _, f := range keys {
-		switch other := first[f.item]; {
-		case other == nil:
-			first[f.item] = f
-		case several[f.item] == nil:
-			several[f.item] = []*fact{other, f}
-		default:
-			several[f.item] = append(several[f.item], f)
+		if items[f.item] {
+			heads[f.item] = append(heads[f.item], f)
 		}
 	}
-	return several
+	return heads
 }
 
 // newFact reads an item's metadata. What can't be read or isn't understood

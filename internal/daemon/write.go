@@ -82,18 +82,18 @@ func (v *vault) sealOnce(ctx context.Context, o *openVault, w *writing) (err err
 }
 
 // writeOnce tries to store the manifest with the change, and returns it.
-func (v *vault) writeOnce(ctx context.Context, session *opener.Client, o *openVault, w *writing) (opener.Fetched, error) {
+func (v *vault) writeOnce(ctx context.Context, session *opener.Client, o *openVault, w *writing) (next storedKeyring, err error) {
 	if err := v.catchUp(ctx, session, o, w.ask); err != nil {
-		return opener.Fetched{}, err
+		return next, err
 	}
 	if err := v.sealOnce(ctx, o, w); err != nil {
-		return opener.Fetched{}, err
+		return next, err
 	}
 	if err := v.fits(o.file.Size() + vaultfile.New(o.id).Add(w.lines...).Size()); err != nil {
-		return opener.Fetched{}, err
+		return next, err
 	}
 	if err := v.ahead(ctx, o, w); err != nil {
-		return opener.Fetched{}, err
+		return next, err
 	}
 	next, deleted, err := v.pushDeks(ctx, session, o, w.update)
 	if err == nil && len(deleted) > 0 {
@@ -169,19 +169,29 @@ type unansweredError struct{ error }
 
 func (e *unansweredError) Unwrap() error { return e.error }
 
+// storedKeyring is a keyring whose manifest was stored just now, and that manifest.
+type storedKeyring struct {
+	opener.Fetched
+	manifest *keyring.Deks
+}
+
 // pushDeks stores the manifest with the update, and returns it as stored.
 // Additions to items that were removed elsewhere are returned instead of made.
 // The error is an *unansweredError when it may have been stored all the same.
-func (v *vault) pushDeks(ctx context.Context, session *opener.Client, o *openVault, u keyring.Update) (next opener.Fetched, deleted []keyring.DEK, err error) {
-	next = o.keyring
+func (v *vault) pushDeks(ctx context.Context, session *opener.Client, o *openVault, u keyring.Update) (next storedKeyring, deleted []keyring.DEK, err error) {
+	next.Fetched = o.keyring
 	object, deleted, err := o.keeper.Deks(ctx, u, time.Now())
 	if err != nil {
 		return next, nil, keeperError(v.name, err)
 	}
+	var reading sync.WaitGroup // while it is being stored
+	var readErr error
+	reading.Go(func() { next.manifest, readErr = keyring.ParseDeks(object, o.id) })
 	reply, err := session.Do(ctx, opener.Request{Put: &opener.Put{
 		Place: v.place(o.id, o.identity), Object: backend.Deks, Data: object, Expect: o.keyring.DeksVersion,
 		DropPrevious: len(u.Remove) > 0,
 	}}, nil)
+	reading.Wait()
 	if err != nil {
 		var e *opener.Error
 		unanswered := !errors.As(err, &e) || e.Kind == opener.Unreachable || e.Kind == opener.SignIn
@@ -193,17 +203,16 @@ func (v *vault) pushDeks(ctx context.Context, session *opener.Client, o *openVau
 	if reply.Put == nil {
 		return next, nil, &unansweredError{errors.New("store keyring: the opener gave no answer")}
 	}
+	if readErr != nil {
+		return next, nil, fmt.Errorf("read new keyring: %w", readErr)
+	}
 	next.Deks, next.DeksVersion = object, reply.Put.Version
 	return next, deleted, nil
 }
 
 // writeFile adds lines to the vault file as it is now, and drops what was
 // superseded or deleted. What can't be read stays, byte for byte.
-func (v *vault) writeFile(ctx context.Context, o *openVault, keyrings opener.Fetched, lines []vaultfile.Revision) error {
-	manifest, err := keyring.ParseDeks(keyrings.Deks, o.id)
-	if err != nil {
-		return fmt.Errorf("read new keyring: %w", err)
-	}
+func (v *vault) writeFile(ctx context.Context, o *openVault, next storedKeyring, lines []vaultfile.Revision) error {
 	fresh := make(map[id.Revision]bool, len(lines))
 	for i := range lines {
 		fresh[lines[i].Revision] = true
@@ -218,24 +227,24 @@ func (v *vault) writeFile(ctx context.Context, o *openVault, keyrings opener.Fet
 	var meanwhile sync.WaitGroup
 	var ready *loaded
 	var loadErr error
-	err = durable.Update(ctx, v.cfg.Path, durable.Options{Keep: true}, func(old []byte) ([]byte, error) {
+	err := durable.Update(ctx, v.cfg.Path, durable.Options{Keep: true}, func(old []byte) ([]byte, error) {
 		f, err := o.file.Parse(old, o.id)
 		if err != nil {
 			return nil, fileError(v, err)
 		}
-		next := f.Add(lines...).Prune(manifest, opens)
-		if err := v.fits(next.Size()); err != nil {
+		file := f.Add(lines...).Prune(next.manifest, opens)
+		if err := v.fits(file.Size()); err != nil {
 			return nil, err
 		}
-		meanwhile.Go(func() { _ = v.keepKeyring(ctx, o, keyrings) })
-		meanwhile.Go(func() { ready, loadErr = v.loadKeeper(ctx, o, keyrings, next) })
-		return next.EncodeAll(), nil
+		meanwhile.Go(func() { _ = v.keepKeyring(ctx, o, next.Fetched) })
+		meanwhile.Go(func() { ready, loadErr = v.loadKeeper(ctx, o, next.Fetched, file) })
+		return file.EncodeAll(), nil
 	})
 	meanwhile.Wait()
 	if err != nil {
 		// The manifest is stored, and the file may be in place although the write
 		// failed at its last step: what is there serves.
-		if again := v.reload(ctx, o, keyrings); again != nil {
+		if again := v.reload(ctx, o, next.Fetched); again != nil {
 			v.d.log.Warn("vault can't be read after a failed write", "vault", v.name, "err", again)
 		}
 		return fmt.Errorf("write vault %q: %w", v.name, err)

@@ -92,14 +92,14 @@ func vaultFaults(w *world) []fault {
 	written := func(change func(*vaultfile.Revision)) []byte {
 		vault := at(1, change)
 		line := must(vaultfile.ParseLine(lines(vault)[1]))(t)
-		e, _ := w.d.Lookup(line.Revision)
+		e := w.d.Lookup(line.Revision)
 		deks := sub(w.encode(w.d), e.Line.String(), line.Sum().String())
 		now, later := fmt.Sprintf(`"epoch":%d,`, w.d.Epoch()), fmt.Sprintf(`"epoch":%d,`, w.d.Epoch()+1)
 		return append(resign(w, 2, w.keks[2], w.owner, sub(deks, now, later)), vault...)
 	}
-	d, _ := w.d.Lookup(first.Revision)
+	d := w.d.Lookup(first.Revision)
 	dek := make([]byte, 32)
-	if err := envelope.UnwrapDEK(dek, &d, w.keks[2], w.m.Vault(), 2); err != nil {
+	if err := envelope.UnwrapDEK(dek, d, w.keks[2], w.m.Vault(), 2); err != nil {
 		t.Fatal(err)
 	}
 	vault := w.m.Vault()

@@ -191,9 +191,9 @@ func TestAVaultFromInitToSecret(t *testing.T) {
 		t.Fatalf("states are %v, want one ready", got)
 	}
 	line := parsed.Revisions()[0]
-	entry, _ := d.Lookup(line.Revision)
+	entry := d.Lookup(line.Revision)
 	clear(dek)
-	if err := envelope.UnwrapDEK(dek, &entry, kek, vault, 1); err != nil {
+	if err := envelope.UnwrapDEK(dek, entry, kek, vault, 1); err != nil {
 		t.Fatal(err)
 	}
 	secret := alloc(envelope.OpenSize(line.Secret))

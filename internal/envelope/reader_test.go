@@ -179,9 +179,9 @@ func unlock(m *keyring.Members, f factors) (*opened, error) {
 }
 
 func openItem(vault id.Vault, v vaultfile.Revision, d *keyring.Deks, keks map[uint64][]byte) (openedItem, error) {
-	entry, _ := d.Lookup(v.Revision)
+	entry := d.Lookup(v.Revision)
 	out := openedItem{Item: v.Item, Revision: v.Revision, DEK: make([]byte, 32)}
-	if err := envelope.UnwrapDEK(out.DEK, &entry, keks[d.KEK()], vault, d.KEK()); err != nil {
+	if err := envelope.UnwrapDEK(out.DEK, entry, keks[d.KEK()], vault, d.KEK()); err != nil {
 		return out, at("dek", err)
 	}
 	b := envelope.Binding{Vault: vault, Item: v.Item, Revision: v.Revision, Parents: v.Parents}

@@ -91,7 +91,7 @@ func stillReplaced(now map[id.Revision]bool, before []id.Revision, manifest *key
 		now[revision] = true
 	}
 	for revision := range now {
-		if _, ok := manifest.Lookup(revision); !ok {
+		if manifest.Lookup(revision) == nil {
 			delete(now, revision)
 		}
 	}
@@ -128,8 +128,8 @@ func (v *vault) tryAll(parsed *vaultfile.File, manifest *keyring.Pending) map[id
 		end := min(start+share, len(lines))
 		workers.Go(func() {
 			for i := start; i < end; i++ {
-				if dek, ok := manifest.Lookup(lines[i].Revision); ok && dek.Item == lines[i].Item && dek.Line == sums[i] {
-					items[i] = v.tryItem(lines[i], dek)
+				if dek := manifest.Lookup(lines[i].Revision); dek != nil && dek.Item == lines[i].Item && dek.Line == sums[i] {
+					items[i] = v.tryItem(lines[i], *dek)
 				}
 			}
 		})

@@ -29,13 +29,13 @@ func (s *server) verify(out []byte) ([]byte, error) {
 		problem := func(format string, args ...any) { out = wire.AppendString(out, fmt.Appendf(nil, format, args...)) }
 		for i := range parsed.Revisions() {
 			line := &parsed.Revisions()[i]
-			dek, ok := manifest.Lookup(line.Revision)
+			dek := manifest.Lookup(line.Revision)
 			switch {
-			case !ok || dek.Item != line.Item:
+			case dek == nil || dek.Item != line.Item:
 			case dek.Line != parsed.Sums()[i]:
 				problem("revision %v of item %v: %v", line.Revision, line.Item, errForged)
 			default:
-				if err := v.verifyRevision(line, &dek); err != nil {
+				if err := v.verifyRevision(line, dek); err != nil {
 					problem("%v", err)
 				}
 			}
@@ -89,18 +89,18 @@ func (s *server) sealLine(r *wire.Reader, out []byte) ([]byte, error) {
 		if manifest == nil {
 			return fmt.Errorf("%w: no keyring was loaded", ErrRefused)
 		}
-		oldDEK, ok := manifest.Lookup(old.Revision)
-		if !ok || oldDEK.Item != old.Item {
+		oldDEK := manifest.Lookup(old.Revision)
+		if oldDEK == nil || oldDEK.Item != old.Item {
 			return fmt.Errorf("%w: its DEK is gone from the keyring", ErrNoKey)
 		}
 		if oldDEK.Line != old.Sum() {
 			return fmt.Errorf("%w: %w", ErrDamaged, errForged)
 		}
-		meta, err := v.ring.OpenMeta(&old, &oldDEK)
+		meta, err := v.ring.OpenMeta(&old, oldDEK)
 		if err != nil {
 			return err
 		}
-		return v.ring.WithSecret(&old, &oldDEK, func(secret []byte) error {
+		return v.ring.WithSecret(&old, oldDEK, func(secret []byte) error {
 			dek, err = v.ring.Seal(&line, meta, secret, v.tightens(parents, meta))
 			return err
 		})
@@ -140,15 +140,15 @@ func (v *vault) holds(file *vaultfile.File) func(id.Item, id.Revision) bool {
 	lines := make(map[id.Revision]*vaultfile.Revision, len(file.Revisions()))
 	for i := range file.Revisions() {
 		line := &file.Revisions()[i]
-		if dek, ok := v.ring.Deks().Lookup(line.Revision); ok && dek.Line == file.Sums()[i] {
+		if dek := v.ring.Deks().Lookup(line.Revision); dek != nil && dek.Line == file.Sums()[i] {
 			lines[line.Revision] = line
 		}
 	}
 	return func(item id.Item, revision id.Revision) bool {
-		dek, ok := v.ring.Deks().Lookup(revision)
+		dek := v.ring.Deks().Lookup(revision)
 		line := lines[revision]
 		// One that replaces nothing needn't be opened to answer.
-		return ok && dek.Item == item && len(dek.Parents) > 0 && line != nil && v.verifyRevision(line, &dek) == nil
+		return dek != nil && dek.Item == item && len(dek.Parents) > 0 && line != nil && v.verifyRevision(line, dek) == nil
 	}
 }
 

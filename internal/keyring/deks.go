@@ -360,12 +360,12 @@ func (d *Deks) All() []DEK { return d.deks }
 // Tombstones returns the removed items. The caller must not change it.
 func (d *Deks) Tombstones() []id.Item { return d.tombstones }
 
-// Lookup returns the DEK of a revision.
-func (d *Deks) Lookup(revision id.Revision) (DEK, bool) {
+// Lookup returns the DEK of a revision, which is d's own; nil: there is none.
+func (d *Deks) Lookup(revision id.Revision) *DEK {
 	if i, ok := d.byRevision[revision]; ok {
-		return d.deks[i], true
+		return &d.deks[i]
 	}
-	return DEK{}, false
+	return nil
 }
 
 // Has reports whether the item's revision has a DEK.

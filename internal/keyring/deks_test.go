@@ -22,8 +22,8 @@ func TestDeksReadBackAsWritten(t *testing.T) {
 	if got := d.Tombstones(); len(got) != 1 || got[0] != (id.Item{15: 2}) || !d.Deleted(id.Item{15: 2}) {
 		t.Fatalf("tombstones are %v", got)
 	}
-	old, ok := d.Lookup(id.Revision{15: 11})
-	if !ok || old.Superseded != 1700000000 {
+	old := d.Lookup(id.Revision{15: 11})
+	if old == nil || old.Superseded != 1700000000 {
 		t.Fatalf("parent is %+v", old)
 	}
 	if heads := slices.Collect(d.Heads()); len(heads) != 1 || heads[0].Revision != (id.Revision{15: 12}) {
@@ -53,7 +53,7 @@ func TestApply(t *testing.T) {
 		if len(both.All()) != 5 || len(slices.Collect(both.Heads())) != 4 {
 			t.Fatalf("%d revisions, %d heads", len(both.All()), len(slices.Collect(both.Heads())))
 		}
-		if old, _ := both.Lookup(id.Revision{15: 11}); old.Superseded != 200 {
+		if old := both.Lookup(id.Revision{15: 11}); old.Superseded != 200 {
 			t.Fatalf("superseded at %d, want the first time", old.Superseded)
 		}
 	})
@@ -70,13 +70,13 @@ func TestApply(t *testing.T) {
 	t.Run("late parent", func(t *testing.T) {
 		d := apply(t, base, m, Update{Add: []DEK{dek(5, 52, 51)}}, 200)
 		d = apply(t, d, m, Update{Add: []DEK{dek(5, 51)}}, 300)
-		if late, _ := d.Lookup(id.Revision{15: 51}); late.Superseded != 300 {
+		if late := d.Lookup(id.Revision{15: 51}); late.Superseded != 300 {
 			t.Fatalf("superseded at %d, want 300", late.Superseded)
 		}
 	})
 	t.Run("a clock that says 1970", func(t *testing.T) {
 		d := apply(t, base, m, Update{Add: []DEK{dek(1, 12, 11)}}, 0)
-		if old, _ := d.Lookup(id.Revision{15: 11}); old.Superseded == 0 {
+		if old := d.Lookup(id.Revision{15: 11}); old.Superseded == 0 {
 			t.Fatal("a superseded revision looks like a head")
 		}
 	})

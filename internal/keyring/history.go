@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -64,20 +65,20 @@ func (d *Deks) Follows(last *Deks) error {
 	var came *descent // made when something is gone, which is seldom
 	for i := range last.deks {
 		e := &last.deks[i]
-		now, there := d.Lookup(e.Revision)
+		now := d.Lookup(e.Revision)
 		switch {
 		case d.dead[e.Item]:
-		case there && !now.same(e):
-			return fork("revision %v of item %v has become another", e.Revision, e.Item)
-		case there && e.Superseded != 0 && now.Superseded == 0:
-			return fork("revision %v of item %v was superseded, and is in use again", e.Revision, e.Item)
-		case !there:
+		case now == nil:
 			if came == nil {
 				came = d.descent(last)
 			}
 			if !came.after(e) {
 				return fork("revision %v of item %v is gone", e.Revision, e.Item)
 			}
+		case !now.same(e):
+			return fork("revision %v of item %v has become another", e.Revision, e.Item)
+		case e.Superseded != 0 && now.Superseded == 0:
+			return fork("revision %v of item %v was superseded, and is in use again", e.Revision, e.Item)
 		}
 	}
 	return nil
@@ -108,28 +109,22 @@ func (d *Deks) descent(last *Deks) *descent {
 			if _, had := last.byRevision[e.Revision]; had == isNew {
 				continue
 			}
-			c.walk(e, func(r id.Revision) (DEK, bool) {
-				a, ok := d.Lookup(r)
-				if !ok {
-					a, ok = last.Lookup(r)
-				}
-				return a, ok
-			}, isNew)
+			c.walk(e, func(r id.Revision) *DEK { return cmp.Or(d.Lookup(r), last.Lookup(r)) }, isNew)
 		}
 	}
 	return c
 }
 
 // walk adds the ancestors of e. A parent of another item is none.
-func (c *descent) walk(e *DEK, lookup func(id.Revision) (DEK, bool), isNew bool) {
+func (c *descent) walk(e *DEK, lookup func(id.Revision) *DEK, isNew bool) {
 	for next := slices.Clone(e.Parents); len(next) > 0; {
 		p := next[len(next)-1]
 		next = next[:len(next)-1]
-		a, known := lookup(p)
+		a := lookup(p)
 		switch {
-		case !known && isNew:
+		case a == nil && isNew:
 			c.beyond[e.Item] = true
-		case known && a.Item == e.Item && !c.ancestors[p]:
+		case a != nil && a.Item == e.Item && !c.ancestors[p]:
 			c.ancestors[p] = true
 			next = append(next, a.Parents...)
 		}

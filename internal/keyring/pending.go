@@ -22,7 +22,7 @@ type Pending struct {
 func WithPending(d *Deks, u Update) *Pending {
 	p := &Pending{deks: d, byRevision: map[id.Revision]int{}, superseded: map[id.Revision]bool{}, removed: make(map[id.Item]bool, len(u.Remove))}
 	for _, e := range u.Add {
-		if _, stored := d.Lookup(e.Revision); stored || d.Deleted(e.Item) || d.past(&e) {
+		if d.Lookup(e.Revision) != nil || d.Deleted(e.Item) || d.past(&e) {
 			continue
 		}
 		p.byRevision[e.Revision] = len(p.added)
@@ -41,19 +41,18 @@ func WithPending(d *Deks, u Update) *Pending {
 
 // Lookup returns the DEK of a revision: the manifest's, or one that waits.
 // Superseded is 0 for none but heads; what a change that waits replaces has 1.
-func (p *Pending) Lookup(revision id.Revision) (DEK, bool) {
-	e, ok := p.deks.Lookup(revision)
-	if !ok {
-		var i int
-		if i, ok = p.byRevision[revision]; !ok {
-			return DEK{}, false
-		}
-		e = p.added[i]
+// Nobody may change it; nil: there is none.
+func (p *Pending) Lookup(revision id.Revision) *DEK {
+	e := p.deks.Lookup(revision)
+	if i, ok := p.byRevision[revision]; e == nil && ok {
+		e = &p.added[i]
 	}
-	if p.superseded[revision] {
-		e.Superseded = max(e.Superseded, 1)
+	if e != nil && e.Superseded == 0 && p.superseded[revision] {
+		replaced := *e
+		replaced.Superseded = 1
+		return &replaced
 	}
-	return e, true
+	return e
 }
 
 // Heads are the revisions that nothing has superseded, of items that weren't

@@ -393,7 +393,7 @@ func (w *walker) seal(r *ring.Ring, line *vaultfile.Revision, tightens bool) key
 
 // tighten edits the first item.
 func (w *walker) tighten(r *ring.Ring) (keyring.Update, func()) {
-	if _, edited := r.Deks().Lookup(w.stricter.Revision); edited || r.Deks().Deleted(w.stricter.Item) {
+	if r.Deks().Lookup(w.stricter.Revision) != nil || r.Deks().Deleted(w.stricter.Item) {
 		return keyring.Update{}, nil
 	}
 	line := w.stricter
@@ -533,7 +533,7 @@ func (w *walker) check(s *state) {
 // checkServed looks at the first item with the vault file of before it was
 // tightened.
 func (w *walker) checkServed(s *state, deks *keyring.Deks) {
-	if _, tightened := deks.Lookup(w.stricter.Revision); !tightened {
+	if deks.Lookup(w.stricter.Revision) == nil {
 		return
 	}
 	view := vaultfile.New(w.vault).Add(w.item.Line).See(deks, nil)

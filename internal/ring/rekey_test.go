@@ -69,8 +69,8 @@ func TestRekey(t *testing.T) {
 						t.Fatalf("%s: owner: %v", s.name, err)
 					}
 				}
-				dek, _ := next.Deks().Lookup(written.DEK.Revision)
-				if err := next.WithSecret(&written.Line, &dek, func([]byte) error { return nil }); err != nil {
+				dek := next.Deks().Lookup(written.DEK.Revision)
+				if err := next.WithSecret(&written.Line, dek, func([]byte) error { return nil }); err != nil {
 					t.Fatalf("%s: %v", s.name, err)
 				}
 			}

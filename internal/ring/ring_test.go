@@ -110,8 +110,8 @@ func TestRotation(t *testing.T) {
 			if err := r.Load(o.Members, o.Deks, ring.Known{}, keyring.Update{}); err != nil {
 				t.Fatalf("%s: %s: %v", stage, name, err)
 			}
-			dek, _ := r.Deks().Lookup(written.DEK.Revision)
-			if err := r.WithSecret(&written.Line, &dek, func([]byte) error { return nil }); err != nil {
+			dek := r.Deks().Lookup(written.DEK.Revision)
+			if err := r.WithSecret(&written.Line, dek, func([]byte) error { return nil }); err != nil {
 				t.Fatalf("%s: %s: %v", stage, name, err)
 			}
 		}
@@ -200,8 +200,8 @@ func TestRemovalLeavesNoWriteUnderTheOldKEK(t *testing.T) {
 		}
 	}
 	for _, want := range []*vaultfile.Revision{&line, &old.Line} {
-		dek, _ := r.Deks().Lookup(want.Revision)
-		if _, err := r.OpenMeta(want, &dek); err != nil {
+		dek := r.Deks().Lookup(want.Revision)
+		if _, err := r.OpenMeta(want, dek); err != nil {
 			t.Error(err)
 		}
 	}
@@ -265,8 +265,8 @@ func TestANoisySeal(t *testing.T) {
 	if r.Opens(2) || !r.Opens(1) {
 		t.Fatalf("opens KEK 1: %v, KEK 2: %v", r.Opens(1), r.Opens(2))
 	}
-	dek, _ := r.Deks().Lookup(written.DEK.Revision)
-	if _, err := r.OpenMeta(&written.Line, &dek); err != nil {
+	dek := r.Deks().Lookup(written.DEK.Revision)
+	if _, err := r.OpenMeta(&written.Line, dek); err != nil {
 		t.Fatal(err)
 	}
 	members, err := r.NewKEK()

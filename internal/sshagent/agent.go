@@ -148,7 +148,9 @@ func (a *Agent) SetVault(name string, keys []VaultKey) {
 		a.signing[name] = newSigning()
 	}
 	for _, id := range ids {
-		id.signing = a.signing[name]
+		if id.signing == nil { // of a snapshot's own, it is what it was
+			id.signing = a.signing[name]
+		}
 	}
 	a.vaults[name] = ids
 	a.publish()
@@ -203,11 +205,15 @@ func (a *Agent) Keys() []Info {
 	return infos
 }
 
-// vaultIdentity is an identity of a vault's key. What its blob says isn't read
-// again when s has it: most of a vault stays as it is when it changes.
+// vaultIdentity is an identity of a vault's key: that of s, or at least what s has
+// read of its blob. Most of a vault stays as it is when it changes.
 func (s *snapshot) vaultIdentity(vault string, k *VaultKey, blob []byte) *identity {
 	id := &identity{}
 	if old, ok := s.byBlob[string(blob)]; ok {
+		if old.vault == vault && old.handle == k.ID && old.signer == k.Signer && old.refusal == k.Refusal &&
+			old.comment == k.Comment && old.confirm == k.Confirm && len(old.to)+len(k.To) == 0 {
+			return old
+		}
 		id.key, id.fingerprint, id.certExpires = old.key, old.fingerprint, old.certExpires
 	} else {
 		id = newIdentity(blob)

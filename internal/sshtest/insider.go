@@ -83,12 +83,12 @@ func (h *Home) OpenHalves(members *keyring.Members, identity id.Identity, pass s
 // DEK is that of a revision, as the insider could read it.
 func (in *Insider) DEK(revision id.Revision) []byte {
 	in.Helper()
-	e, ok := in.Deks.Lookup(revision)
+	e := in.Deks.Lookup(revision)
 	dek := make([]byte, envelope.KeySize)
-	if !ok {
+	if e == nil {
 		in.Fatalf("revision %v has no DEK", revision)
 	}
-	if err := envelope.UnwrapDEK(dek, &e, in.KEKs[in.Deks.KEK()], in.Deks.Vault(), in.Deks.KEK()); err != nil {
+	if err := envelope.UnwrapDEK(dek, e, in.KEKs[in.Deks.KEK()], in.Deks.Vault(), in.Deks.KEK()); err != nil {
 		in.Fatal(err)
 	}
 	return dek

@@ -11,8 +11,8 @@ import (
 // Manifest is what the file needs to know of the deks object. *keyring.Deks is
 // one; with changes that wait to be pushed it is a *keyring.Pending.
 type Manifest interface {
-	// Lookup returns what the manifest has of a revision.
-	Lookup(revision id.Revision) (keyring.DEK, bool)
+	// Lookup returns what the manifest has of a revision; nil: nothing.
+	Lookup(revision id.Revision) *keyring.DEK
 	// Heads are the revisions that nothing has superseded.
 	Heads() iter.Seq[*keyring.DEK]
 	// Deleted reports whether the item was removed for good.
@@ -73,26 +73,36 @@ type View struct {
 // Held, and on what the device has seen before.
 func (f *File) See(m Manifest, opens func(*Revision) bool) *View {
 	v := &View{States: make([]State, len(f.revisions)), Held: map[id.Item]bool{}, Replaced: map[id.Revision]bool{}}
-	here := make(map[id.Revision]bool, len(f.revisions))
-	superseded := make([]bool, len(f.revisions))
+	genuine := make([]*keyring.DEK, len(f.revisions)) // nil: the line is none that counts
+	heads := 0                                        // of the manifest that are here: each has one genuine line
 	for i := range f.revisions {
 		rev := &f.revisions[i]
-		e, ok := m.Lookup(rev.Revision)
+		e := m.Lookup(rev.Revision)
 		switch {
 		case m.Deleted(rev.Item):
 			v.States[i] = Deleted
-		case !ok || e.Item != rev.Item:
+		case e == nil || e.Item != rev.Item:
 			v.States[i] = WaitingForKey
 		case e.Line != f.sums[i] || opens != nil && !opens(rev):
 			v.States[i] = Unusable
 		default:
-			here[rev.Revision], superseded[i] = true, e.Superseded != 0
-			ancestors(m, &e, func(a *keyring.DEK) bool {
+			genuine[i] = e
+			if e.Superseded == 0 {
+				heads++
+			}
+			ancestors(m, e, func(a *keyring.DEK) bool {
 				again := v.Replaced[a.Revision]
 				v.Replaced[a.Revision] = true
 				return !again
 			})
 		}
+	}
+	for range m.Heads() {
+		heads--
+	}
+	var here map[id.Revision]bool // made when something is amiss, which is seldom
+	if heads != 0 || slices.Contains(v.States, Unusable) {
+		here = f.present(genuine)
 	}
 	for i := range f.revisions {
 		rev := &f.revisions[i]
@@ -100,17 +110,35 @@ func (f *File) See(m Manifest, opens func(*Revision) bool) *View {
 		case v.States[i] != Ready && v.States[i] != Unusable:
 		case v.Replaced[rev.Revision], v.States[i] == Unusable && here[rev.Revision]:
 			v.States[i] = Superseded // a line beside the genuine one is nobody's loss
-		case superseded[i]:
+		case genuine[i] != nil && genuine[i].Superseded != 0:
 			v.States[i] = Outdated
 		}
 	}
+	if heads != 0 {
+		v.missing(m, here)
+	}
+	return v
+}
+
+// present are the revisions whose genuine lines the file has.
+func (f *File) present(genuine []*keyring.DEK) map[id.Revision]bool {
+	here := make(map[id.Revision]bool, len(genuine))
+	for i, e := range genuine {
+		if e != nil {
+			here[f.revisions[i].Revision] = true
+		}
+	}
+	return here
+}
+
+// missing notes the heads whose lines aren't there.
+func (v *View) missing(m Manifest, here map[id.Revision]bool) {
 	between := map[id.Revision]bool{} // a missing head and what is there
 	for head := range m.Heads() {
 		if !here[head.Revision] {
 			v.miss(m, head, here, between)
 		}
 	}
-	return v
 }
 
 // miss notes a head whose line isn't there. Its item is held when it, or one
@@ -138,7 +166,7 @@ func ancestors(m Manifest, e *keyring.DEK, visit func(*keyring.DEK) bool) {
 	for next := slices.Clone(e.Parents); len(next) > 0; {
 		p := next[len(next)-1]
 		next = next[:len(next)-1]
-		if a, ok := m.Lookup(p); ok && a.Item == e.Item && visit(&a) {
+		if a := m.Lookup(p); a != nil && a.Item == e.Item && visit(a) {
 			next = append(next, a.Parents...)
 		}
 	}

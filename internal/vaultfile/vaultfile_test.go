@@ -183,8 +183,13 @@ type manifest struct {
 	dead map[id.Item]bool
 }
 
-func (m manifest) Lookup(r id.Revision) (keyring.DEK, bool) { e, ok := m.deks[r]; return e, ok }
-func (m manifest) Deleted(i id.Item) bool                   { return m.dead[i] }
+func (m manifest) Lookup(r id.Revision) *keyring.DEK {
+	if e, ok := m.deks[r]; ok {
+		return &e
+	}
+	return nil
+}
+func (m manifest) Deleted(i id.Item) bool { return m.dead[i] }
 func (m manifest) Heads() iter.Seq[*keyring.DEK] {
 	return func(yield func(*keyring.DEK) bool) {
 		for _, e := range m.deks {
@@ -294,7 +299,7 @@ type counted struct {
 	lookups *int
 }
 
-func (m counted) Lookup(r id.Revision) (keyring.DEK, bool) {
+func (m counted) Lookup(r id.Revision) *keyring.DEK {
 	*m.lookups++
 	return m.manifest.Lookup(r)
 }

@@ -98,12 +98,12 @@ func (p parts) openHalves(members *keyring.Members) ([]byte, error) {
 }
 
 func (o *opened) openItem(r *vaultfile.Revision, deks *keyring.Deks, keks map[uint64][]byte, vault id.Vault) error {
-	entry, ok := deks.Lookup(r.Revision)
-	if !ok {
+	entry := deks.Lookup(r.Revision)
+	if entry == nil {
 		return errors.New("an item has no DEK")
 	}
 	dek := make([]byte, envelope.KeySize)
-	if err := envelope.UnwrapDEK(dek, &entry, keks[deks.KEK()], vault, deks.KEK()); err != nil {
+	if err := envelope.UnwrapDEK(dek, entry, keks[deks.KEK()], vault, deks.KEK()); err != nil {
 		return fmt.Errorf("DEK: %w", err)
 	}
 	b := envelope.Binding{Vault: vault, Item: r.Item, Revision: r.Revision, Parents: r.Parents}

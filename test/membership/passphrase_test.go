@@ -110,9 +110,9 @@ func (p parts) open(t *testing.T, h *home, pass string) (names []string) {
 			t.Fatal(err)
 		}
 		for _, line := range file.Revisions() {
-			entry, ok := deks.Lookup(line.Revision)
+			entry := deks.Lookup(line.Revision)
 			dek := make([]byte, envelope.KeySize)
-			if !ok || envelope.UnwrapDEK(dek, &entry, kek, file.Vault(), version) != nil {
+			if entry == nil || envelope.UnwrapDEK(dek, entry, kek, file.Vault(), version) != nil {
 				continue
 			}
 			meta := make([]byte, envelope.OpenSize(line.Meta))

@@ -163,12 +163,12 @@ func (o *opened) items(vault id.Vault, keks map[uint64][]byte, deks *keyring.Dek
 		}
 	}
 	for _, line := range file.Revisions() {
-		e, ok := deks.Lookup(line.Revision)
-		if !ok {
+		e := deks.Lookup(line.Revision)
+		if e == nil {
 			continue
 		}
 		dek := make([]byte, envelope.KeySize)
-		if err := envelope.UnwrapDEK(dek, &e, keks[deks.KEK()], vault, deks.KEK()); err != nil {
+		if err := envelope.UnwrapDEK(dek, e, keks[deks.KEK()], vault, deks.KEK()); err != nil {
 			return err
 		}
 		if err := o.item(vault, &line, dek); err != nil {

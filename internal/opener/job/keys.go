@@ -99,11 +99,11 @@ func (j *job) exportItem(o *opened, line *vaultfile.Revision, pass []byte, to op
 	if err := o.ring.Load(o.keyring.Members, o.keyring.Deks, j.known(), keyring.Update{}); err != nil {
 		return err
 	}
-	dek, ok := o.ring.Deks().Lookup(line.Revision)
-	if !ok || dek.Item != line.Item || dek.Line != line.Sum() {
+	dek := o.ring.Deks().Lookup(line.Revision)
+	if dek == nil || dek.Item != line.Item || dek.Line != line.Sum() {
 		return &opener.Error{Kind: opener.Damaged, Message: "the keyring has no key for this item"}
 	}
-	text, err := o.ring.OpenMeta(line, &dek)
+	text, err := o.ring.OpenMeta(line, dek)
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (j *job) exportItem(o *opened, line *vaultfile.Revision, pass []byte, to op
 	if err != nil {
 		return err
 	}
-	return o.ring.WithSecret(line, &dek, func(secret []byte) error {
+	return o.ring.WithSecret(line, dek, func(secret []byte) error {
 		text, err := keyfile.MarshalOpenSSH(secret, meta.Comment, pass)
 		if err != nil {
 			return err
