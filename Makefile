@@ -93,7 +93,7 @@ residue: deps-for-tests ## search every process's memory for secrets (as root, o
 	VIGIL_RESIDUE=1 go test -count=1 -timeout 20m -v ./test/residue
 
 .PHONY: check
-check: ## gofumpt, vet and staticcheck for Linux and macOS, go mod tidy
+check: ## gofumpt, vet, staticcheck and deadcode for Linux and macOS, go mod tidy
 	@sh tools/check.sh
 
 .PHONY: format

@@ -14,12 +14,10 @@ const maxPassphrase = 512
 
 // secret is a passphrase that a person typed. Whoever holds it calls wipe. It
 // prints as [redacted].
-type secret struct{ b []byte }
-
-func (*secret) String() string               { return "[redacted]" }
-func (*secret) GoString() string             { return "[redacted]" }
-func (*secret) Format(f fmt.State, _ rune)   { _, _ = f.Write([]byte("[redacted]")) }
-func (*secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
+type secret struct {
+	guard.Redacted
+	b []byte
+}
 
 func (s *secret) wipe() {
 	if s != nil {

@@ -57,7 +57,7 @@ func (t *terminal) readSecret(ctx context.Context, prompt string) (*secret, erro
 		return nil, err
 	}
 	defer restore()
-	s := &secret{make([]byte, maxLine)}
+	s := &secret{b: make([]byte, maxLine)}
 	n, err := t.read(ctx, prompt, s.b)
 	if err == nil && n > maxPassphrase {
 		err = control.Errorf(control.CodeUsage, "", "a passphrase has at most %d bytes", maxPassphrase)

@@ -175,7 +175,7 @@ func TestTheDaemonsQuestionsAreAskedOnTheTerminal(t *testing.T) {
 }
 
 func TestSecretsPrintAsRedacted(t *testing.T) {
-	s := &secret{[]byte("hunter2")}
+	s := &secret{b: []byte("hunter2")}
 	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 		if got := fmt.Sprintf(format, s); strings.Contains(got, "hunter") || !strings.Contains(got, "redacted") {
 			t.Errorf("%s prints %s", format, got)

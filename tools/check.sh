@@ -1,6 +1,6 @@
 #!/bin/sh
-# Holds the tree's form: gofumpt, vet and staticcheck for Linux and macOS, and
-# a tidy go.mod. Everything is looked at before it ends, and all faults are shown.
+# Holds the tree's form: gofumpt, vet, staticcheck and deadcode for Linux and macOS,
+# and a tidy go.mod. Everything is looked at before it ends, and all faults are shown.
 set -eu
 cd "$(dirname "$0")/.."
 status=0
@@ -20,6 +20,14 @@ for os in linux darwin; do
 done
 GOOS=linux GOARCH=arm64 go build -o /dev/null ./... || fail "build for linux/arm64"
 GOOS=darwin GOARCH=arm64 go build -o /dev/null ./... || fail "build for darwin/arm64"
+
+# What only tests reach is no product: it belongs to the tests.
+deadcode=$(go tool -modfile=tools/go.mod -n deadcode)
+for os in linux darwin; do
+	dead=$(GOOS=$os "$deadcode" ./agentd ./agentd/opener ./ctl) || fail "deadcode for $os"
+	[ -z "$dead" ] || fail "no binary reaches, on $os:
+$dead"
+done
 
 go mod tidy -diff || fail "go.mod is not tidy"
 (cd tools && go mod tidy -diff) || fail "tools/go.mod is not tidy"

@@ -59,10 +59,9 @@ const (
 
 // Extension names (RFC 9987 section 6.8, PROTOCOL.agent).
 const (
-	ExtQuery           = "query"                                // lists the supported extensions
-	ExtSessionBind     = "session-bind@openssh.com"             // binds a connection to an SSH session
-	ExtRestrictDest    = "restrict-destination-v00@openssh.com" // a constraint: the destinations of a key
-	ExtAssociatedCerts = "associated-certs-v00@openssh.com"     // a constraint: certificates for token keys
+	ExtQuery        = "query"                                // lists the supported extensions
+	ExtSessionBind  = "session-bind@openssh.com"             // binds a connection to an SSH session
+	ExtRestrictDest = "restrict-destination-v00@openssh.com" // a constraint: the destinations of a key
 )
 
 // Limits. A message over a limit is refused whole.
@@ -85,10 +84,6 @@ const (
 
 	// MaxDestinations is the most destinations on one key (AGENT_MAX_DEST_CONSTRAINTS).
 	MaxDestinations = 1024
-
-	// MaxAssociatedCerts is the most certificates in one associated-certs
-	// constraint (AGENT_MAX_EXT_CERTS).
-	MaxAssociatedCerts = 1024
 
 	// MaxUserPattern is the longest user pattern of a destination in bytes
 	// (AGENT_USER_CONSTRAINT_MAX_LEN).

@@ -17,12 +17,7 @@ type Constraints struct {
 	Confirm     bool          // ask before each use
 	To          []Destination // restrict-destination-v00@openssh.com; none: anywhere
 
-	// Of associated-certs-v00@openssh.com, which only token requests may carry.
-	CertsOnly    bool
-	Certificates [][]byte
-
-	// Raw is the encoding these were read from, for passing on. AppendConstraints
-	// makes it anew.
+	// Raw is the encoding these were read from, for passing on.
 	Raw []byte
 }
 
@@ -51,11 +46,8 @@ type KeySpec struct {
 //
 // A constraint that is unknown, doubled or malformed fails the whole, so that
 // no key is added with fewer conditions than were asked for.
-func ParseConstraints(rest []byte) (Constraints, error) { return parseConstraints(rest, false) }
-
-func parseConstraints(rest []byte, token bool) (Constraints, error) {
+func ParseConstraints(rest []byte) (Constraints, error) {
 	c := Constraints{Raw: rest}
-	seenCerts := false
 	r := wire.NewReader(rest)
 	for r.Err() == nil && r.Len() > 0 {
 		switch number := r.Byte(); number {
@@ -74,31 +66,19 @@ func parseConstraints(rest []byte, token bool) (Constraints, error) {
 			if r.Err() != nil {
 				break
 			}
-			switch {
-			case string(name) == ExtRestrictDest:
-				if c.To != nil {
-					return Constraints{}, fmt.Errorf("%s given twice: %w", ExtRestrictDest, ErrInvalid)
-				}
-				list := r.String()
-				if r.Err() != nil {
-					break
-				}
-				var err error
-				if c.To, err = ParseDestinations(list); err != nil {
-					return Constraints{}, err
-				}
-			case token && string(name) == ExtAssociatedCerts:
-				if seenCerts {
-					return Constraints{}, fmt.Errorf("%s given twice: %w", ExtAssociatedCerts, ErrInvalid)
-				}
-				seenCerts = true
-				c.CertsOnly = r.Bool()
-				var err error
-				if c.Certificates, err = parseCertificates(r.String()); err != nil {
-					return Constraints{}, err
-				}
-			default:
+			if string(name) != ExtRestrictDest {
 				return Constraints{}, fmt.Errorf("constraint %s: %w", Printable(name), ErrUnsupported)
+			}
+			if c.To != nil {
+				return Constraints{}, fmt.Errorf("%s given twice: %w", ExtRestrictDest, ErrInvalid)
+			}
+			list := r.String()
+			if r.Err() != nil {
+				break
+			}
+			var err error
+			if c.To, err = ParseDestinations(list); err != nil {
+				return Constraints{}, err
 			}
 		default:
 			if r.Err() == nil {
@@ -110,20 +90,6 @@ func parseConstraints(rest []byte, token bool) (Constraints, error) {
 		return Constraints{}, fmt.Errorf("constraints: %w", err)
 	}
 	return c, nil
-}
-
-func parseCertificates(list []byte) ([][]byte, error) {
-	var certs [][]byte
-	for r := wire.NewReader(list); r.Len() > 0; {
-		if len(certs) == MaxAssociatedCerts {
-			return nil, fmt.Errorf("more than %d certificates: %w", MaxAssociatedCerts, ErrInvalid)
-		}
-		certs = append(certs, r.String())
-		if err := r.Err(); err != nil {
-			return nil, fmt.Errorf("associated certificates: %w", err)
-		}
-	}
-	return certs, nil
 }
 
 // ParseDestinations decodes the destinations of a
@@ -214,30 +180,6 @@ func parseHop(b []byte) (Hop, error) {
 	return h, nil
 }
 
-// AppendConstraints appends the encoding of c, which Raw plays no part in.
-func AppendConstraints(b []byte, c Constraints) []byte {
-	if c.HasLifetime {
-		b = wire.AppendUint32(append(b, ConstrainLifetime), c.Lifetime)
-	}
-	if c.Confirm {
-		b = append(b, ConstrainConfirm)
-	}
-	if len(c.To) > 0 {
-		b = wire.AppendString(append(b, ConstrainExtension), ExtRestrictDest)
-		b = wire.AppendString(b, AppendDestinations(nil, c.To))
-	}
-	if len(c.Certificates) > 0 {
-		b = wire.AppendString(append(b, ConstrainExtension), ExtAssociatedCerts)
-		b = wire.AppendBool(b, c.CertsOnly)
-		var list []byte
-		for _, cert := range c.Certificates {
-			list = wire.AppendString(list, cert)
-		}
-		b = wire.AppendString(b, list)
-	}
-	return b
-}
-
 // AppendDestinations appends what ParseDestinations reads.
 func AppendDestinations(b []byte, to []Destination) []byte {
 	for i := range to {
@@ -264,10 +206,6 @@ func appendHop(b []byte, h *Hop) []byte {
 func (c Constraints) Clone() Constraints {
 	c.Raw = bytes.Clone(c.Raw)
 	c.To = CloneDestinations(c.To)
-	c.Certificates = slices.Clone(c.Certificates)
-	for i, cert := range c.Certificates {
-		c.Certificates[i] = bytes.Clone(cert)
-	}
 	return c
 }
 

@@ -43,16 +43,3 @@ func ParseSessionBind(data []byte) (SessionBind, error) {
 	}
 	return s, nil
 }
-
-// AppendSessionBind appends the whole message of an ExtSessionBind, with its length.
-func AppendSessionBind(b []byte, s SessionBind) []byte {
-	start := len(b)
-	b = append(b, 0, 0, 0, 0, MsgExtension)
-	b = wire.AppendString(b, ExtSessionBind)
-	b = wire.AppendString(b, s.HostKey)
-	b = wire.AppendString(b, s.SessionID)
-	b = wire.AppendString(b, s.Signature)
-	b = wire.AppendBool(b, s.Forwarding)
-	putLength(b[start:])
-	return b
-}

@@ -1,6 +1,7 @@
 package agentproto
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -52,46 +53,14 @@ func ParseEmpty(body []byte) error {
 }
 
 // ParsePassphrase decodes the body of a MsgLock or MsgUnlock. The passphrase aliases
-// body, which its owner wipes. An empty one is refused, as OpenSSH does.
+// body, which its owner wipes.
 func ParsePassphrase(body []byte) ([]byte, error) {
 	r := wire.NewReader(body)
 	p := r.String()
 	if err := r.End(); err != nil {
 		return nil, fmt.Errorf("lock request: %w", err)
 	}
-	if len(p) == 0 {
-		return nil, fmt.Errorf("lock request: empty passphrase: %w", ErrInvalid)
-	}
 	return p, nil
-}
-
-// TokenRequest adds or removes the keys of a PKCS#11 token (RFC 9987 section
-// 6.2.5 and 6.4). PIN aliases the message, which its owner wipes.
-type TokenRequest struct {
-	Provider    []byte
-	PIN         []byte
-	Constraints Constraints // of MsgAddTokenConstrained only
-}
-
-// ParseToken decodes the body of an MsgAddToken, MsgRemoveToken or, with constrained,
-// MsgAddTokenConstrained.
-func ParseToken(body []byte, constrained bool) (TokenRequest, error) {
-	r := wire.NewReader(body)
-	q := TokenRequest{Provider: r.String(), PIN: r.String()}
-	if !constrained {
-		if err := r.End(); err != nil {
-			return TokenRequest{}, fmt.Errorf("token request: %w", err)
-		}
-		return q, nil
-	}
-	if err := r.Err(); err != nil {
-		return TokenRequest{}, fmt.Errorf("token request: %w", err)
-	}
-	var err error
-	if q.Constraints, err = parseConstraints(r.Rest(), true); err != nil {
-		return TokenRequest{}, fmt.Errorf("token request: %w", err)
-	}
-	return q, nil
 }
 
 // KeyTail is what follows the private key in an MsgAddIdentity or MsgAddIDConstrained.
@@ -112,8 +81,8 @@ func ParseKeyTail(rest []byte, constrained bool) (KeyTail, error) {
 	if err := r.Err(); err != nil {
 		return KeyTail{}, fmt.Errorf("comment of a key: %w", err)
 	}
-	if len(t.Comment) > MaxComment {
-		return KeyTail{}, fmt.Errorf("comment of a key is longer than %d bytes: %w", MaxComment, ErrInvalid)
+	if bytes.IndexByte(t.Comment, 0) >= 0 { // as OpenSSH's sshbuf_get_cstring
+		return KeyTail{}, fmt.Errorf("comment of a key has a zero byte: %w", ErrInvalid)
 	}
 	if !constrained {
 		if err := r.End(); err != nil {

@@ -86,8 +86,8 @@ func TestParsePassphrase(t *testing.T) {
 	if p, err := ParsePassphrase(body("open sesame")); err != nil || string(p) != "open sesame" {
 		t.Fatalf("got %q, %v", p, err)
 	}
-	if _, err := ParsePassphrase(body("")); !errors.Is(err, ErrInvalid) {
-		t.Fatalf("empty passphrase: %v", err)
+	if p, err := ParsePassphrase(body("")); err != nil || len(p) != 0 {
+		t.Fatalf("empty passphrase: %q, %v", p, err)
 	}
 	if _, err := ParsePassphrase(body("a", "b")); !errors.Is(err, wire.ErrTrailing) {
 		t.Fatalf("two passphrases: %v", err)
@@ -106,26 +106,11 @@ func TestParseKeyTail(t *testing.T) {
 	if _, err := ParseKeyTail(body("me@here", []byte{ConstrainConfirm}), false); !errors.Is(err, wire.ErrTrailing) {
 		t.Fatalf("constraints after ADD_IDENTITY: %v", err)
 	}
-	if _, err := ParseKeyTail(body(strings.Repeat("x", MaxComment+1)), false); !errors.Is(err, ErrInvalid) {
-		t.Fatalf("long comment: %v", err)
+	if _, err := ParseKeyTail(body("a\x00b"), false); !errors.Is(err, ErrInvalid) {
+		t.Fatalf("zero byte: %v", err)
 	}
 	if _, err := ParseKeyTail(nil, true); !errors.Is(err, wire.ErrShort) {
 		t.Fatalf("no comment: %v", err)
-	}
-}
-
-func TestParseToken(t *testing.T) {
-	q, err := ParseToken(body("/usr/lib/token.so", "1234"), false)
-	if err != nil || string(q.Provider) != "/usr/lib/token.so" || string(q.PIN) != "1234" {
-		t.Fatalf("got %q, %v", q.Provider, err)
-	}
-	certs := body("cert one", "cert two")
-	q, err = ParseToken(body("p", "", []byte{ConstrainExtension}, ExtAssociatedCerts, true, string(certs)), true)
-	if err != nil || !q.Constraints.CertsOnly || len(q.Constraints.Certificates) != 2 {
-		t.Fatalf("got %+v, %v", q.Constraints, err)
-	}
-	if _, err := ParseToken(body("p", "1234", "x"), false); !errors.Is(err, wire.ErrTrailing) {
-		t.Fatalf("bytes after the PIN: %v", err)
 	}
 }
 
@@ -138,7 +123,7 @@ func destination() Destination {
 
 func TestConstraintsRoundTrip(t *testing.T) {
 	want := Constraints{Lifetime: 3600, HasLifetime: true, Confirm: true, To: []Destination{destination(), {To: destination().To}}}
-	raw := AppendConstraints(nil, want)
+	raw := appendConstraints(nil, want)
 	got, err := ParseConstraints(raw)
 	if err != nil {
 		t.Fatal(err)
@@ -147,7 +132,7 @@ func TestConstraintsRoundTrip(t *testing.T) {
 		t.Fatalf("got %+v", got)
 	}
 	clone := got.Clone()
-	if again := AppendConstraints(nil, clone); !bytes.Equal(again, raw) {
+	if again := appendConstraints(nil, clone); !bytes.Equal(again, raw) {
 		t.Fatalf("encoded again:\n%x\nfirst:\n%x", again, raw)
 	}
 	clear(raw)
@@ -184,7 +169,7 @@ func TestParseConstraintsRefuses(t *testing.T) {
 		{"two confirms", []byte{ConstrainConfirm, ConstrainConfirm}, ErrInvalid},
 		{"an unknown extension", body([]byte{ConstrainExtension}, "sk-provider@openssh.com", "internal"), ErrUnsupported},
 		{"an extension without a name", []byte{ConstrainExtension}, wire.ErrShort},
-		{"associated certificates on a key", body([]byte{ConstrainExtension}, ExtAssociatedCerts, true, ""), ErrUnsupported},
+		{"associated certificates on a key", body([]byte{ConstrainExtension}, "associated-certs-v00@openssh.com", true, ""), ErrUnsupported},
 		{"something unknown after a good one", append(bytes.Clone(lifetime), 9), ErrUnsupported},
 		{"destinations given twice", append(restrict(destination()), restrict(destination())...), ErrInvalid},
 		{"no destination", restrict(), ErrInvalid},
@@ -218,13 +203,13 @@ func TestErrorsCarryLittleOfAPeersText(t *testing.T) {
 
 func TestSessionBindRoundTrip(t *testing.T) {
 	want := SessionBind{HostKey: []byte("host"), SessionID: []byte("id"), Signature: []byte("sig"), Forwarding: true}
-	frame := AppendSessionBind(nil, want)
+	frame := appendSessionBind(nil, want)
 	x, err := ParseExtension(frame[HeaderLen:])
 	if err != nil || string(x.Name) != ExtSessionBind {
 		t.Fatalf("got %q, %v", x.Name, err)
 	}
 	got, err := ParseSessionBind(x.Data)
-	if err != nil || !bytes.Equal(AppendSessionBind(nil, got), frame) {
+	if err != nil || !bytes.Equal(appendSessionBind(nil, got), frame) {
 		t.Fatalf("got %+v, %v", got, err)
 	}
 	for _, c := range []struct {

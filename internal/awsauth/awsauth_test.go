@@ -91,7 +91,7 @@ func TestMFASession(t *testing.T) {
 	// In the background, with nothing kept: sign in needed, and no request.
 	_, err := load(t, Options{Profile: "work", Sessions: kept}).SignIn(t.Context())
 	wantClass(t, err, SignIn)
-	if !IsNoMFA(err) || len(cloud.Exchanges()) != 0 {
+	if !errors.Is(err, errNoMFA) || len(cloud.Exchanges()) != 0 {
 		t.Fatalf("%v after %d requests, want none and an error that asks for the code", err, len(cloud.Exchanges()))
 	}
 
@@ -134,7 +134,7 @@ func TestMFASession(t *testing.T) {
 		for k := range kept {
 			kept[k] = []byte(session)
 		}
-		if _, err := load(t, Options{Profile: "work", Sessions: kept}).SignIn(t.Context()); !IsNoMFA(err) {
+		if _, err := load(t, Options{Profile: "work", Sessions: kept}).SignIn(t.Context()); !errors.Is(err, errNoMFA) {
 			t.Errorf("%s session: %v, want to be asked for a code", name, err)
 		}
 	}

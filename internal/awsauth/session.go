@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -102,7 +101,3 @@ func (k *keptSession) kept() (aws.Credentials, bool) {
 		Source: "VigilKeptSession", CanExpire: true, Expires: s.Expires,
 	}, true
 }
-
-// IsNoMFA reports whether err says that an MFA code was needed and nobody
-// could be asked for it.
-func IsNoMFA(err error) bool { return errors.Is(err, errNoMFA) }

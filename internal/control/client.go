@@ -92,9 +92,6 @@ func (c *Client) greet(ctx context.Context) error {
 // Close ends the connection.
 func (c *Client) Close() { _ = c.ch.conn.Close() }
 
-// DaemonBuild is the daemon's build id.
-func (c *Client) DaemonBuild() string { return c.theirs }
-
 // SameBuild reports whether the daemon is of this program's build. A daemon of
 // another build answers only Version, Lock and Stop.
 func (c *Client) SameBuild() bool { return c.mine == c.theirs }

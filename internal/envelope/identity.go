@@ -47,6 +47,7 @@ func UnlockKey(dst, share, argon2 []byte, vault id.Vault, identity id.Identity, 
 // Halves are an identity's two private keys: the HPKE key that opens KEKs and
 // the Ed25519 key that signs records. It prints as [redacted].
 type Halves struct {
+	guard.Redacted
 	identity id.Identity
 	seeds    []byte
 }
@@ -158,10 +159,3 @@ func (h *Halves) Check(pub keyring.Public) error {
 	}
 	return nil
 }
-
-const redacted = "[redacted]"
-
-func (h *Halves) String() string               { return redacted }
-func (h *Halves) GoString() string             { return redacted }
-func (h *Halves) MarshalText() ([]byte, error) { return []byte(redacted), nil }
-func (h *Halves) Format(f fmt.State, _ rune)   { _, _ = f.Write([]byte(redacted)) }

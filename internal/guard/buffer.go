@@ -1,17 +1,12 @@
 package guard
 
-import (
-	"fmt"
-	"sync/atomic"
-)
-
-// redacted is what a Buffer prints as, under every verb and in every encoding.
-const redacted = "[redacted]"
+import "sync/atomic"
 
 // Buffer is a piece of guarded memory cut from a Slab. It must not be copied;
 // pass it by pointer. Bytes and Free may be called from several goroutines, but
 // whoever uses the bytes must make sure that nobody frees them meanwhile.
 type Buffer struct {
+	Redacted
 	// r is nil once freed. That the bytes hang behind a pointer also keeps them
 	// out of what fmt prints of a Buffer that was copied by mistake.
 	r atomic.Pointer[region]
@@ -57,18 +52,3 @@ func (b *Buffer) Free() {
 		r.slab.release(r)
 	}
 }
-
-// String returns "[redacted]".
-func (b *Buffer) String() string { return redacted }
-
-// GoString returns "[redacted]".
-func (b *Buffer) GoString() string { return redacted }
-
-// Format writes "[redacted]", whatever the verb.
-func (b *Buffer) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
-
-// MarshalText returns "[redacted]".
-func (b *Buffer) MarshalText() ([]byte, error) { return []byte(redacted), nil }
-
-// MarshalJSON returns "[redacted]" as a JSON string.
-func (b *Buffer) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }

@@ -59,8 +59,8 @@ func (s *Sweeper) Touch() {
 }
 
 // Close stops the goroutine and waits for it, without collecting what is due: it
-// is for a process about to end, or after Sweep. Nobody may call Touch after it,
-// or Close again.
+// is for a process about to end, or after Sweep. Touch does nothing after it;
+// nobody may call Close again.
 func (s *Sweeper) Close() {
 	close(s.stop)
 	<-s.done

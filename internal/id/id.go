@@ -84,20 +84,8 @@ func (i Item) IsZero() bool { return i == Item{} }
 // IsZero reports whether r is unset.
 func (r Revision) IsZero() bool { return r == Revision{} }
 
-// ParseHash reads the text of a Hash. Its error is ErrID.
-func ParseHash(s string) (h Hash, err error) { return h, decode(h[:], s) }
-
-// ParseVault reads the text of a Vault. Its error is ErrID.
-func ParseVault(s string) (v Vault, err error) { return v, decode(v[:], s) }
-
 // ParseIdentity reads the text of an Identity. Its error is ErrID.
 func ParseIdentity(s string) (i Identity, err error) { return i, decode(i[:], s) }
-
-// ParseItem reads the text of an Item. Its error is ErrID.
-func ParseItem(s string) (i Item, err error) { return i, decode(i[:], s) }
-
-// ParseRevision reads the text of a Revision. Its error is ErrID.
-func ParseRevision(s string) (r Revision, err error) { return r, decode(r[:], s) }
 
 // MarshalText and UnmarshalText make every id a string in encoding/json.
 

@@ -12,11 +12,12 @@ func TestOneSpelling(t *testing.T) {
 	if len(text) != 22 || len(HashOf(nil).String()) != 43 {
 		t.Fatalf("%q has %d characters", text, len(text))
 	}
-	if got, err := ParseItem(text); err != nil || got != item {
+	var got Item
+	if err := got.UnmarshalText([]byte(text)); err != nil || got != item {
 		t.Fatalf("read back %v, %v", got, err)
 	}
 	for _, bad := range []string{"", text[1:], text + "A", text[:21] + "h", "\n" + text[1:], text[:21] + "=", text[:21] + "+"} {
-		if _, err := ParseItem(bad); !errors.Is(err, ErrID) {
+		if err := new(Item).UnmarshalText([]byte(bad)); !errors.Is(err, ErrID) {
 			t.Errorf("%q: %v, want ErrID", bad, err)
 		}
 	}
@@ -51,7 +52,7 @@ func TestRandom(t *testing.T) {
 			t.Fatalf("%s looks like a flag", text)
 		}
 	}
-	if _, err := ParseItem("-" + NewItem().String()[1:]); err != nil {
+	if err := new(Item).UnmarshalText([]byte("-" + NewItem().String()[1:])); err != nil {
 		t.Fatalf("one that somebody else made: %v", err)
 	}
 }

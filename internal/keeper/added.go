@@ -1,12 +1,10 @@
 package keeper
 
 import (
-	"bytes"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -43,31 +41,17 @@ func (s *server) add(body []byte, bound bool, out []byte) ([]byte, error) {
 	return wire.AppendString(out, constraints), nil
 }
 
-var errComment = errors.New("the comment has a zero byte")
-
 // tail reads what follows the key. The keeper keeps the lifetime itself: a key
 // is gone when it ends, whatever the front does.
 func (e *entry) tail(rest []byte, bound bool) (comment, constraints []byte, err error) {
-	r := wire.NewReader(rest)
-	comment = r.String()
-	if bytes.IndexByte(comment, 0) >= 0 {
-		return nil, nil, errComment // as OpenSSH's sshbuf_get_cstring
-	}
-	if !bound {
-		return comment, nil, r.End()
-	}
-	if r.Err() != nil {
-		return nil, nil, r.Err()
-	}
-	constraints = r.Rest()
-	c, err := agentproto.ParseConstraints(constraints)
+	t, err := agentproto.ParseKeyTail(rest, bound)
 	if err != nil {
 		return nil, nil, err
 	}
-	if c.HasLifetime {
+	if c := t.Constraints; c.HasLifetime {
 		e.expires = clock.Now().After(time.Duration(c.Lifetime) * time.Second)
 	}
-	return comment, constraints, nil
+	return t.Comment, t.Constraints.Raw, nil
 }
 
 func (s *server) remove(r *wire.Reader) error {
@@ -95,9 +79,9 @@ func (h *hidden) on() bool { return h.active.Load() }
 // hide sets the passphrase. A fast hash is enough: it lies in guarded memory
 // beside the keys it protects, and the front slows down guessing.
 func (h *hidden) hide(s *server, body []byte) error {
-	pass, err := passphraseOf(body)
+	pass, err := agentproto.ParsePassphrase(body)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -117,9 +101,9 @@ func (h *hidden) hide(s *server, body []byte) error {
 }
 
 func (h *hidden) reveal(body []byte) error {
-	pass, err := passphraseOf(body)
+	pass, err := agentproto.ParsePassphrase(body)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -146,13 +130,4 @@ func tag(dst, salt, pass []byte) {
 	mac := hmac.New(sha256.New, salt)
 	mac.Write(pass)
 	mac.Sum(dst[:0])
-}
-
-func passphraseOf(body []byte) ([]byte, error) {
-	r := wire.NewReader(body)
-	pass := r.String()
-	if err := r.End(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
-	}
-	return pass, nil
 }

@@ -113,6 +113,7 @@ func (s *server) run() {
 	workers.Go(s.watchDeadlines)
 	<-s.quit
 	s.drain()
+	s.sweeper.Close()
 	if s.slab != nil {
 		_ = s.slab.Close()
 	}

@@ -21,8 +21,8 @@ func TestRequestVector(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	vault, err := id.ParseVault("VmlnaWwgdGVzdCB2ZWN0b3IgZm9yIGEgcmVxdWVzdCE")
-	if err != nil {
+	var vault id.Vault
+	if err := vault.UnmarshalText([]byte("VmlnaWwgdGVzdCB2ZWN0b3IgZm9yIGEgcmVxdWVzdCE")); err != nil {
 		t.Fatal(err)
 	}
 	r, err := keyring.ParseRequest(string(text), vault)

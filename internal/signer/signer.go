@@ -112,12 +112,6 @@ func lookup(name string) (parse parseFunc, certificate bool) {
 	return nil, false
 }
 
-// Supported reports whether Parse knows the key type of that name.
-func Supported(name string) bool {
-	parse, _ := lookup(name)
-	return parse != nil
-}
-
 // Parse reads a private key in the encoding of SSH_AGENTC_ADD_IDENTITY
 // (RFC 9987 section 3.2; certificates: PROTOCOL.certkeys), from the key type's
 // name on, and copies its secret values into slab. It verifies that private
@@ -206,15 +200,10 @@ func (k *Key) Public() []byte { return k.public }
 // not change it.
 func (k *Key) PlainPublic() []byte { return k.plain }
 
-// Sign returns a signature blob over data: string algorithm, string signature.
-// For RSA flags choose the hash (SHA-256 wins when both are set, as in OpenSSH);
-// without one it fails with ErrSHA1. After Free it fails with ErrFreed.
-func (k *Key) Sign(data []byte, flags uint32) ([]byte, error) {
-	return k.AppendSign(nil, data, flags, false)
-}
-
-// AppendSign is Sign, appending to dst, which may be nil and must not overlap
-// data. spareCore says that a core is idle: an RSA signature then computes its
+// AppendSign appends a signature blob over data (string algorithm, string
+// signature) to dst, which may be nil and must not overlap data. For RSA flags
+// choose the hash (SHA-256 wins when both are set, as in OpenSSH); without one it
+// fails with ErrSHA1. After Free it fails with ErrFreed. spareCore says that a core is idle: an RSA signature then computes its
 // two halves at the same time, in a goroutine that has ended when it returns.
 func (k *Key) AppendSign(dst, data []byte, flags uint32, spareCore bool) ([]byte, error) {
 	if flags&^(FlagSHA256|FlagSHA512) != 0 {

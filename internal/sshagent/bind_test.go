@@ -64,12 +64,16 @@ type link struct {
 
 func (w *world) link() *link { return &link{ExtendedAgent: w.client(), w: w} }
 
+// bindData is what the extension carries.
+func bindData(b agentproto.SessionBind) []byte {
+	data := wire.AppendString(wire.AppendString(wire.AppendString(nil, b.HostKey), b.SessionID), b.Signature)
+	return wire.AppendBool(data, b.Forwarding)
+}
+
 // bind returns the type of the agent's reply.
 func (l *link) bind(b agentproto.SessionBind) byte {
 	l.w.t.Helper()
-	x, err := agentproto.ParseExtension(agentproto.AppendSessionBind(nil, b)[agentproto.HeaderLen:])
-	must(l.w.t, err)
-	switch _, err := l.Extension(agentproto.ExtSessionBind, x.Data); err {
+	switch _, err := l.Extension(agentproto.ExtSessionBind, bindData(b)); err {
 	case nil:
 		return agentproto.MsgSuccess
 	case agent.ErrExtensionUnsupported:

@@ -43,9 +43,12 @@ func FuzzServe(f *testing.F) {
 	w.SetVault("main", []VaultKey{w.vaultKey("vault", key), limited})
 	public, limitedPublic := signerOf(f, key).PublicKey(), signerOf(f, restrictedKey).PublicKey()
 	f.Add(signRequest(public.Marshal(), []byte("data"), 0))
-	f.Add(append(agentproto.AppendSessionBind(nil, h.bind("1", false)),
+	bound := func(b agentproto.SessionBind) []byte {
+		return frame(agentproto.MsgExtension, append(wire.AppendString(nil, agentproto.ExtSessionBind), bindData(b)...))
+	}
+	f.Add(append(bound(h.bind("1", false)),
 		signRequest(limitedPublic.Marshal(), login("1", "root", limitedPublic, h), 0)...))
-	f.Add(append(agentproto.AppendSessionBind(nil, h.bind("1", true)), frame(agentproto.MsgRequestIdentities, nil)...))
+	f.Add(append(bound(h.bind("1", true)), frame(agentproto.MsgRequestIdentities, nil)...))
 	f.Add(frame(agentproto.MsgRemoveIdentity, wire.AppendString(nil, public.Marshal())))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		conn := &script{in: *bytes.NewReader(in)}

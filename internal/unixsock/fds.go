@@ -26,30 +26,6 @@ var errNoData = errors.New("descriptors need at least one byte of data")
 // leave room for one more, so their number is checked as well.
 func sizeFDs(n int) int { return unix.CmsgSpace(4 * n) }
 
-// SendFDs writes all of data to the blocking socket sock, with the descriptors
-// attached to its first byte. The caller keeps them open, and closes its own
-// copies when it likes. It needs sendmsg(2) and write(2) only.
-func SendFDs(sock int, data []byte, fds ...int) error {
-	if err := checkSend(data, fds); err != nil {
-		return err
-	}
-	var oob []byte
-	if len(fds) > 0 {
-		oob = unix.UnixRights(fds...)
-	}
-	for len(data) > 0 {
-		n, err := unix.SendmsgN(sock, data, oob, nil, sendFlags)
-		if errors.Is(err, syscall.EINTR) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("send message: %w", err)
-		}
-		data, oob = data[n:], nil
-	}
-	return nil
-}
-
 // RecvFDs reads at most len(buf) bytes from the blocking socket sock, and at
 // most max descriptors that came with them, close-on-exec, which the caller
 // owns. It never returns descriptors along with an error. It needs recvmsg(2)
@@ -77,7 +53,9 @@ func RecvFDs(sock int, buf []byte, max int) (int, []int, error) {
 	}
 }
 
-// SendFDsConn is SendFDs on a connection, whose deadline it keeps.
+// SendFDsConn writes all of data to a connection, with the descriptors attached to
+// its first byte, within the connection's deadline. The caller keeps them open, and
+// closes its own copies when it likes.
 func SendFDsConn(c *net.UnixConn, data []byte, fds ...int) error {
 	if err := checkSend(data, fds); err != nil {
 		return err
