@@ -38,7 +38,7 @@ type takenCopy struct {
 // be read whole, or is another vault's, stays where it is. The duration is when to
 // look again.
 func (v *vault) takeConflictCopies(ctx context.Context, o *openVault) (again time.Duration, err error) {
-	dir := filepath.Dir(v.cfg.Path)
+	dir := filepath.Dir(v.config().Path)
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return never, err
@@ -105,7 +105,7 @@ func (v *vault) takeCopy(ctx context.Context, vault id.Vault, path string, befor
 	if len(copied.Damaged()) > 0 {
 		return taken, fmt.Errorf("take in %q: %w", path, &copied.Damaged()[0])
 	}
-	err = durable.Update(ctx, v.cfg.Path, durable.Options{Keep: true}, func(old []byte) ([]byte, error) {
+	err = durable.Update(ctx, v.config().Path, durable.Options{Keep: true}, func(old []byte) ([]byte, error) {
 		f, err := vaultfile.Parse(old, vault)
 		if err != nil {
 			return nil, err

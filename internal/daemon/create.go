@@ -109,7 +109,7 @@ func (v *vault) create(ctx context.Context, req *control.InitRequest, ask opener
 
 // notices say what to do about a new vault.
 func (v *vault) notices() (notices []string) {
-	if v.cfg.Master == config.DefaultMaster {
+	if v.config().Master == config.DefaultMaster {
 		notices = append(notices, "The local master key is in "+v.d.o.Paths.Device()+": back it up. Without it the vault can't be opened.")
 	}
 	return notices
@@ -147,7 +147,7 @@ func (v *vault) enter(ctx context.Context, c *opener.Client, p *pair, created *o
 // configure takes the request's places over into the vault's configuration, and
 // returns the one before.
 func (v *vault) configure(req *control.InitRequest) (before config.Vault) {
-	before = v.cfg
+	before = *v.config()
 	next := before
 	if req.Master != "" {
 		next.Master = req.Master
@@ -159,15 +159,9 @@ func (v *vault) configure(req *control.InitRequest) (before config.Vault) {
 	return before
 }
 
-func (v *vault) setConfig(c config.Vault) {
-	v.mu.Lock() // status reads it; jobs have the turn
-	v.cfg = c
-	v.mu.Unlock()
-}
-
 // writeNew writes the vault file, and what tells git how to merge it.
 func (v *vault) writeNew(header []byte) error {
-	dir := filepath.Dir(v.cfg.Path)
+	dir := filepath.Dir(v.config().Path)
 	if err := durable.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
@@ -175,12 +169,12 @@ func (v *vault) writeNew(header []byte) error {
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return durable.Replace(v.cfg.Path, header, durable.Options{Mode: 0o600, Keep: true})
+	return durable.Replace(v.config().Path, header, durable.Options{Mode: 0o600, Keep: true})
 }
 
 // finish writes down on this device that the vault is whole.
 func (v *vault) finish(ctx context.Context, created *opener.Created) error {
-	if err := config.WriteVault(ctx, v.d.o.Paths, v.name, v.cfg.VaultConfig); err != nil {
+	if err := config.WriteVault(ctx, v.d.o.Paths, v.name, v.config().VaultConfig); err != nil {
 		return err
 	}
 	st := v.d.state.Vault(created.Vault)

@@ -67,9 +67,9 @@ func (v *vault) examine(ctx context.Context, ask opener.Asker) []checkup.Check {
 	}
 	var list []checkup.Check
 	if n := len(f.Damaged()); n > 0 {
-		list = append(list, checkup.Warning("vault file", "vigilctl vault verify says which; earlier files are in .history/ beside it.", "%s of %s can't be read", checkup.Count(n, "line"), v.cfg.Path))
+		list = append(list, checkup.Warning("vault file", "vigilctl vault verify says which; earlier files are in .history/ beside it.", "%s of %s can't be read", checkup.Count(n, "line"), v.config().Path))
 	} else {
-		list = append(list, checkup.Fine("vault file", "%s in %s", checkup.Count(len(f.Revisions()), "line"), v.cfg.Path))
+		list = append(list, checkup.Fine("vault file", "%s in %s", checkup.Count(len(f.Revisions()), "line"), v.config().Path))
 	}
 	st := v.d.state.Vault(f.Vault())
 	list = append(list, v.examineAccess(st)...)
@@ -151,12 +151,12 @@ func (v *vault) examineOffline(st *state.Vault) checkup.Check {
 	}
 	expires := time.Unix(k.Expires, 0)
 	switch {
-	case v.cfg.Offline == 0 && errors.Is(err, state.ErrNone):
+	case v.config().Offline == 0 && errors.Is(err, state.ErrNone):
 		return checkup.Fine(what, `switched off (offline = "0")`)
-	case v.cfg.Offline == 0:
+	case v.config().Offline == 0:
 		return checkup.Warning(what, "vigilctl unlock drops it.", "switched off, but an earlier share is still kept; it isn't used")
 	case errors.Is(err, state.ErrNone):
-		return checkup.Warning(what, "vigilctl unlock with network keeps a share for "+v.cfg.Offline.String()+".", "not possible: no share is kept")
+		return checkup.Warning(what, "vigilctl unlock with network keeps a share for "+v.config().Offline.String()+".", "not possible: no share is kept")
 	case err != nil:
 		return checkup.Failure(what, "vigilctl unlock with network replaces it.", "the kept share can't be read: %v", err)
 	case max(time.Now().Unix(), latest(st)) >= k.Expires:

@@ -23,7 +23,7 @@ func (v *vault) ended(o *openVault, problem *control.Error) control.Refusal {
 	proved, offline := o.proved.Shown(now), o.offline
 	v.mu.Unlock()
 	traced := o.keeper.Traced()
-	switch idle := time.Duration(v.cfg.Idle); {
+	switch idle := time.Duration(v.config().Idle); {
 	case traced != nil:
 		r.Reason, r.Next = "the vault was locked: "+traced.Error(), opener.NextTraced
 		return r

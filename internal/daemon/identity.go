@@ -55,7 +55,7 @@ func (v *vault) requestIdentity(ctx context.Context, req *control.IdentityReques
 	if err := v.mayEnrol(a, req.Replace); err != nil {
 		return nil, err
 	}
-	if err := config.WriteVault(ctx, v.d.o.Paths, v.name, v.cfg.VaultConfig); err != nil {
+	if err := config.WriteVault(ctx, v.d.o.Paths, v.name, v.config().VaultConfig); err != nil {
 		return nil, err
 	}
 	job := &opener.Enrol{

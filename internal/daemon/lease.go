@@ -21,7 +21,7 @@ import (
 
 // checkDue reports whether the next refresh has to ask the master key.
 func (v *vault) checkDue(o *openVault) bool {
-	return o.proved.IsZero() || o.proved.Since(clock.Now()) >= time.Duration(v.cfg.Check)
+	return o.proved.IsZero() || o.proved.Since(clock.Now()) >= time.Duration(v.config().Check)
 }
 
 // seenShare is a share as the front may know it.
@@ -94,8 +94,8 @@ func (v *vault) deniedAtUnlock(ctx context.Context, st *state.Vault, err error) 
 // renew starts the lease anew, in the keeper and here, at the moment at which its
 // proof was asked for.
 func (v *vault) renew(ctx context.Context, o *openVault, proved clock.Instant) {
-	ends := proved.After(time.Duration(v.cfg.Lease))
-	if err := o.keeper.SetDeadlines(ctx, time.Duration(v.cfg.Idle), ends); err != nil {
+	ends := proved.After(time.Duration(v.config().Lease))
+	if err := o.keeper.SetDeadlines(ctx, time.Duration(v.config().Idle), ends); err != nil {
 		if !errors.Is(err, keeper.ErrGone) {
 			v.d.log.Error("lease can't be renewed", "vault", v.name, "err", err)
 		}

@@ -36,13 +36,13 @@ const never = 1 << 62 * time.Nanosecond
 // master key. It's the only goroutine of an open vault that does so unasked.
 func (v *vault) live(ctx context.Context, o *openVault) {
 	var changes <-chan watch.Change
-	w, err := watch.Watch(ctx, v.cfg.Path, watch.Options{Match: v.isConflictCopy, Rewrites: true})
+	w, err := watch.Watch(ctx, v.config().Path, watch.Options{Match: v.isConflictCopy, Rewrites: true})
 	if err != nil {
 		v.d.log.Error("vault file can't be watched", "vault", v.name, "err", err)
 	} else {
 		changes = w.Changes()
 	}
-	timer := time.NewTimer(refresh.Next(time.Duration(v.cfg.Refresh)))
+	timer := time.NewTimer(refresh.Next(time.Duration(v.config().Refresh)))
 	defer timer.Stop()
 	clocks := time.NewTicker(tick)
 	defer clocks.Stop()
@@ -104,7 +104,7 @@ func (v *vault) live(ctx context.Context, o *openVault) {
 		case <-timer.C:
 			v.tidyRefresh(ctx, o)
 		}
-		timer.Reset(refresh.Next(time.Duration(v.cfg.Refresh)))
+		timer.Reset(refresh.Next(time.Duration(v.config().Refresh)))
 	}
 }
 
@@ -296,7 +296,7 @@ func (v *vault) proveAccess(ctx context.Context, session *opener.Client, o *open
 // isConflictCopy picks the copies of the vault file that sync tools leave beside
 // it: "vault (conflicted copy).jsonl", "vault.sync-conflict-….jsonl".
 func (v *vault) isConflictCopy(name string) bool {
-	base := strings.TrimSuffix(fileName(v.cfg.Path), ".jsonl")
-	return name != fileName(v.cfg.Path) && strings.HasPrefix(name, base) && strings.HasSuffix(name, ".jsonl") &&
+	base := strings.TrimSuffix(fileName(v.config().Path), ".jsonl")
+	return name != fileName(v.config().Path) && strings.HasPrefix(name, base) && strings.HasSuffix(name, ".jsonl") &&
 		strings.Contains(strings.ToLower(name), "conflict")
 }

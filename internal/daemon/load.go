@@ -152,7 +152,7 @@ func (v *vault) keepKeyring(ctx context.Context, o *openVault, k opener.Fetched)
 func (v *vault) rememberKeys(ctx context.Context, o *openVault) {
 	st := v.d.state.Vault(o.id)
 	var err error
-	if v.cfg.PublicCache {
+	if v.config().PublicCache {
 		err = st.SetPublicKeys(ctx, v.publicKeys(o))
 	} else {
 		err = st.DropPublicKeys(ctx)
@@ -164,7 +164,7 @@ func (v *vault) rememberKeys(ctx context.Context, o *openVault) {
 
 // publicKeys is what is listed of an open vault once it's locked.
 func (v *vault) publicKeys(o *openVault) (keys []state.PublicKey) {
-	if !v.cfg.PublicCache {
+	if !v.config().PublicCache {
 		return nil
 	}
 	v.mu.Lock()

@@ -31,7 +31,8 @@ func (v *vault) moveMaster(ctx context.Context, req *control.MasterSetRequest, a
 	if err != nil {
 		return nil, control.Errorf(control.CodeUsage, "See `vigilctl master set --help`.", "%v", err)
 	}
-	from, next := v.cfg.Master, v.cfg.VaultConfig
+	next := v.config().VaultConfig
+	from := next.Master
 	next.Master = uri.String()
 	a, err := v.mayMove("master key", from, next.Master, next)
 	if err != nil {
@@ -75,7 +76,8 @@ func (v *vault) moveBackend(ctx context.Context, req *control.BackendSetRequest,
 	if err != nil {
 		return nil, control.Errorf(control.CodeUsage, "See `vigilctl backend set --help`.", "%v", err)
 	}
-	from, next := v.cfg.Backend, v.cfg.VaultConfig
+	next := v.config().VaultConfig
+	from := next.Backend
 	next.Backend = uri.String()
 	a, err := v.mayMove("backend", from, next.Backend, next)
 	if err != nil {
@@ -138,9 +140,7 @@ func (v *vault) adopt(ctx context.Context, next config.VaultConfig) error {
 	if err := config.WriteVault(ctx, v.d.o.Paths, v.name, next); err != nil {
 		return fmt.Errorf("the keyring has moved, and the configuration can't be written: run the command again: %w", err)
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.cfg.VaultConfig = next
+	v.setConfig(config.Vault{Name: v.name, VaultConfig: next})
 	return nil
 }
 
@@ -151,7 +151,7 @@ func (v *vault) movedMaster(st *state.Vault, err error) error {
 		return err
 	}
 	to, blobErr := st.Blob(moveBlob)
-	if blobErr != nil || string(to) == v.cfg.Master {
+	if blobErr != nil || string(to) == v.config().Master {
 		return err
 	}
 	e := control.AsError(err)

@@ -24,17 +24,18 @@ const (
 // remote tells whether the vault's master key or backend is behind a network.
 // Where neither is, there's nothing to keep for the time without one.
 func (v *vault) remote() bool {
-	m, err := master.ParseURI(v.cfg.Master)
+	c := v.config()
+	m, err := master.ParseURI(c.Master)
 	if err != nil || m.Scheme != master.SchemeLocal {
 		return true
 	}
-	b, err := backend.ParseURI(v.cfg.Backend)
+	b, err := backend.ParseURI(c.Backend)
 	return err != nil || b.Scheme != backend.SchemeFile
 }
 
 // offline returns what may stand in for what can't be reached, or nil.
 func (v *vault) offline(st *state.Vault) (*opener.Offline, error) {
-	if v.cfg.Offline == 0 || !v.remote() {
+	if v.config().Offline == 0 || !v.remote() {
 		return nil, nil
 	}
 	off := &opener.Offline{Latest: latest(st)}
@@ -55,7 +56,7 @@ func (v *vault) offline(st *state.Vault) (*opener.Offline, error) {
 // zero one. It's for showing only.
 func (v *vault) kept(vaultID id.Vault) (k opener.KeptShare) {
 	blob, err := v.d.state.Vault(vaultID).Blob(shareBlob)
-	if err != nil || v.cfg.Offline == 0 || json.Unmarshal(blob, &k) != nil {
+	if err != nil || v.config().Offline == 0 || json.Unmarshal(blob, &k) != nil {
 		return opener.KeptShare{}
 	}
 	return k
@@ -66,7 +67,7 @@ func (v *vault) keepOffline() int64 {
 	if !v.remote() {
 		return 0
 	}
-	return int64(time.Duration(v.cfg.Offline) / time.Second)
+	return int64(time.Duration(v.config().Offline) / time.Second)
 }
 
 // rememberShare keeps the share for the time without network, or drops what an

@@ -81,7 +81,7 @@ func (v *vault) measure(o *openVault, f *vaultfile.File) (*control.VerifyReply, 
 	r.Items, r.Deleted = len(items), len(deks.Tombstones())
 	r.Identities, r.Records = len(members.Identities()), len(members.Records())
 	r.Epoch, r.KEK = deks.Epoch(), members.KEK()
-	generations, err := durable.History(v.cfg.Path)
+	generations, err := durable.History(v.config().Path)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +95,7 @@ func (h *handler) History(_ context.Context, _ *control.Call, req *control.Histo
 	if err != nil {
 		return nil, err
 	}
-	generations, err := durable.History(v.cfg.Path)
+	generations, err := durable.History(v.config().Path)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +119,7 @@ func (h *handler) History(_ context.Context, _ *control.Call, req *control.Histo
 }
 
 func (v *vault) generation(name string) (*vaultfile.File, error) {
-	data, err := durable.ReadGeneration(v.cfg.Path, name)
+	data, err := durable.ReadGeneration(v.config().Path, name)
 	if err != nil {
 		return nil, err
 	}
@@ -205,7 +205,7 @@ func (v *vault) restore(ctx context.Context, o *openVault, f *fact, req *control
 // pastLine finds a revision of an item, named by a prefix, in the vault file or
 // its earlier contents.
 func (v *vault) pastLine(o *openVault, item id.Item, prefix string) ([]byte, error) {
-	generations, err := durable.History(v.cfg.Path)
+	generations, err := durable.History(v.config().Path)
 	if err != nil {
 		return nil, err
 	}

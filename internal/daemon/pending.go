@@ -73,7 +73,7 @@ func (v *vault) writePending(ctx context.Context, o *openVault, w *writing) erro
 		}
 	}
 	if len(w.lines) > 0 {
-		err := durable.Update(ctx, v.cfg.Path, durable.Options{Keep: true}, func(old []byte) ([]byte, error) {
+		err := durable.Update(ctx, v.config().Path, durable.Options{Keep: true}, func(old []byte) ([]byte, error) {
 			f, err := vaultfile.Parse(old, o.id)
 			if err != nil {
 				return nil, fileError(v, err)

@@ -43,12 +43,12 @@ func (v *vault) begun(vaultID id.Vault) (bool, error) {
 // vacant makes sure that no vault is overwritten. It returns the id of one that
 // was begun, zero when there is none.
 func (v *vault) vacant() (begun id.Vault, err error) {
-	head, empty, err := readVaultHeader(v.cfg.Path)
+	head, empty, err := readVaultHeader(v.config().Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return begun, nil
 	}
 	if err != nil {
-		return begun, control.Errorf(control.CodeFailed, "Nothing was changed.", "look at %s: %v", v.cfg.Path, err)
+		return begun, control.Errorf(control.CodeFailed, "Nothing was changed.", "look at %s: %v", v.config().Path, err)
 	}
 	if vaultID, err := vaultfile.ParseHeader(head); err == nil && empty {
 		ours, err := v.begun(vaultID)
@@ -63,7 +63,7 @@ func (v *vault) vacant() (begun id.Vault, err error) {
 	if names, err := v.d.state.Names(); err == nil && names[v.name] == (id.Vault{}) {
 		next = "To open another device's vault here, ask to be let in: vigilctl identity request --help."
 	}
-	return begun, control.Errorf(control.CodeExists, next, "vault %q is there already: %s", v.name, v.cfg.Path)
+	return begun, control.Errorf(control.CodeExists, next, "vault %q is there already: %s", v.name, v.config().Path)
 }
 
 // resume ends the creation of a vault whose keyring is stored already; without
@@ -88,7 +88,7 @@ func (v *vault) resume(ctx context.Context, req *control.InitRequest, begun id.V
 	if _, err := keyring.ParseMembers(reply.Fetch.Members, begun); err != nil {
 		return false, nil // another vault's: the opener refuses to replace it
 	}
-	if err := config.WriteVault(ctx, v.d.o.Paths, v.name, v.cfg.VaultConfig); err != nil {
+	if err := config.WriteVault(ctx, v.d.o.Paths, v.name, v.config().VaultConfig); err != nil {
 		return false, err
 	}
 	if err := v.slowDown(ctx); err != nil {

@@ -280,6 +280,6 @@ func (v *vault) rotationDue(ctx context.Context, o *openVault, newest uint64) bo
 		}
 		return false
 	}
-	every := int64(time.Duration(v.cfg.Rotate) / time.Second)
+	every := int64(time.Duration(v.config().Rotate) / time.Second)
 	return every > 0 && now-seen.Since >= every
 }

@@ -107,8 +107,9 @@ func (v *vault) status(context.Context) control.VaultStatus {
 	rotation := v.unfinishedRotation()
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	c := v.config()
 	s := control.VaultStatus{
-		Name: v.name, State: control.VaultLocked, Path: v.cfg.Path, Backend: v.cfg.Backend, Master: v.cfg.Master, Keys: len(v.listed),
+		Name: v.name, State: control.VaultLocked, Path: c.Path, Backend: c.Backend, Master: c.Master, Keys: len(v.listed),
 	}
 	if time.Now().Before(v.slow.until) {
 		s.RetryAfter = &v.slow.until

@@ -329,14 +329,14 @@ func (v *vault) newOpen(k *keeper.Client, vaultID id.Vault, asked clock.Instant)
 	now := time.Now()
 	return &openVault{
 		keeper: k, id: vaultID, stale: make(chan struct{}, 1), since: now, refreshed: now,
-		proved: asked, leaseEnds: asked.After(time.Duration(v.cfg.Lease)),
+		proved: asked, leaseEnds: asked.After(time.Duration(v.config().Lease)),
 	}
 }
 
 // install makes an open vault the current one and watches its keeper.
 func (v *vault) install(ctx context.Context, o *openVault) error {
 	defer context.AfterFunc(ctx, o.keeper.Close)()
-	if err := o.keeper.SetDeadlines(ctx, time.Duration(v.cfg.Idle), o.leaseEnds); err != nil {
+	if err := o.keeper.SetDeadlines(ctx, time.Duration(v.config().Idle), o.leaseEnds); err != nil {
 		o.keeper.Close()
 		return keeperError(v.name, err)
 	}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -35,7 +36,7 @@ import (
 type vault struct {
 	d    *Daemon
 	name string
-	cfg  config.Vault
+	cfg  atomic.Pointer[config.Vault] // a snapshot: what changes it makes another, with the job turn
 
 	job turn // unlock, refresh and writes: one at a time
 
@@ -124,8 +125,16 @@ func (f *fact) refusal() string {
 }
 
 func newVault(d *Daemon, c config.Vault) *vault {
-	return &vault{d: d, name: c.Name, cfg: c, jobs: map[*job]bool{}}
+	v := &vault{d: d, name: c.Name, jobs: map[*job]bool{}}
+	v.setConfig(c)
+	return v
 }
+
+// config is the vault's configuration as it is now. Who looks at several parts of it
+// that belong together asks once. Nobody may change it.
+func (v *vault) config() *config.Vault { return v.cfg.Load() }
+
+func (v *vault) setConfig(c config.Vault) { v.cfg.Store(&c) }
 
 // current returns the unlocked vault, or the error that says that it's locked.
 func (v *vault) current() (*openVault, error) {
@@ -139,10 +148,11 @@ func (v *vault) current() (*openVault, error) {
 
 // place says where the vault's parts are.
 func (v *vault) place(vaultID id.Vault, identity id.Identity) opener.Place {
+	c := v.config()
 	return opener.Place{
 		Name: v.name, Vault: vaultID, Identity: identity,
-		Backend: v.cfg.Backend, KeyringDir: v.d.o.Paths.Keyring(v.name),
-		Master: v.cfg.Master, DeviceDir: v.d.o.Paths.Device(),
+		Backend: c.Backend, KeyringDir: v.d.o.Paths.Keyring(v.name),
+		Master: c.Master, DeviceDir: v.d.o.Paths.Device(),
 		SessionDir: filepath.Join(v.d.o.Paths.State, "aws"),
 	}
 }
@@ -161,7 +171,7 @@ func (v *vault) readFileAfter(before *vaultfile.File) (*vaultfile.File, error) {
 }
 
 func (v *vault) readBytes() ([]byte, error) {
-	data, err := readVaultFile(v.cfg.Path)
+	data, err := readVaultFile(v.config().Path)
 	if err != nil {
 		return nil, v.readError(err)
 	}
@@ -190,7 +200,7 @@ func (v *vault) parseAfter(before *vaultfile.File, data []byte) (*vaultfile.File
 
 // readHeader reads which vault the file is of, likewise, and whether it has no items.
 func (v *vault) readHeader() (vaultID id.Vault, empty bool, err error) {
-	head, whole, err := readVaultHeader(v.cfg.Path)
+	head, whole, err := readVaultHeader(v.config().Path)
 	if err != nil {
 		return vaultID, false, v.readError(err)
 	}
@@ -209,24 +219,24 @@ func (v *vault) checkName(vaultID id.Vault) error {
 	}
 	if known, ok := names[v.name]; ok && known != vaultID {
 		return control.Errorf(control.CodeRefused, "Nothing was changed. Put the right file back, or give the other vault another name in the config.",
-			"%s is vault %v, and %q is vault %v on this device", v.cfg.Path, vaultID, v.name, known)
+			"%s is vault %v, and %q is vault %v on this device", v.config().Path, vaultID, v.name, known)
 	}
 	return nil
 }
 
 func (v *vault) readError(err error) *control.Error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return control.Errorf(control.CodeNotFound, "Make one: vigilctl up (or vigilctl init).", "vault %q has no file at %s", v.name, v.cfg.Path)
+		return control.Errorf(control.CodeNotFound, "Make one: vigilctl up (or vigilctl init).", "vault %q has no file at %s", v.name, v.config().Path)
 	}
 	next := "Nothing was changed. Check the file's owner and permissions."
 	if errors.Is(err, durable.ErrNotAFile) || errors.Is(err, durable.ErrTooLarge) || errors.Is(err, syscall.ELOOP) {
-		next = "Nothing was changed. Put back a good copy of " + v.cfg.Path + ": earlier ones are in .history/ beside it."
+		next = "Nothing was changed. Put back a good copy of " + v.config().Path + ": earlier ones are in .history/ beside it."
 	}
 	return control.Errorf(control.CodeFailed, next, "read vault %q: %v", v.name, err)
 }
 
 func fileError(v *vault, err error) *control.Error {
-	next := "Nothing was changed. Put back a good copy of " + v.cfg.Path + ": earlier ones are in .history/ beside it."
+	next := "Nothing was changed. Put back a good copy of " + v.config().Path + ": earlier ones are in .history/ beside it."
 	if vaultfile.StageOf(err) == vaultfile.StageVersion {
 		next = "Nothing was changed. A newer Vigil wrote it: upgrade."
 	}
@@ -314,7 +324,7 @@ func (v *vault) listLocked(keys []state.PublicKey) {
 }
 
 func (v *vault) remembered() ([]state.PublicKey, error) {
-	if !v.cfg.PublicCache {
+	if !v.config().PublicCache {
 		return nil, nil
 	}
 	names, err := v.d.state.Names()

@@ -120,7 +120,7 @@ func sealed(list []keeper.Sealed, err error) (lines []vaultfile.Revision, deks [
 // vault file is opened before, and what is put in its place meanwhile not read: a
 // keyring that was fetched later has the key of each of its lines.
 func (v *vault) catchUp(ctx context.Context, session *opener.Client, o *openVault, ask opener.Asker) error {
-	before, fileErr := durable.OpenRegular(v.cfg.Path)
+	before, fileErr := durable.OpenRegular(v.config().Path)
 	if fileErr == nil {
 		defer before.Close()
 	}
@@ -227,7 +227,7 @@ func (v *vault) writeFile(ctx context.Context, o *openVault, next storedKeyring,
 	var meanwhile sync.WaitGroup
 	var ready *loaded
 	var loadErr error
-	err := durable.Update(ctx, v.cfg.Path, durable.Options{Keep: true}, func(old []byte) ([]byte, error) {
+	err := durable.Update(ctx, v.config().Path, durable.Options{Keep: true}, func(old []byte) ([]byte, error) {
 		f, err := o.file.Parse(old, o.id)
 		if err != nil {
 			return nil, fileError(v, err)
