@@ -110,7 +110,7 @@ func TestEveryCommandThatNeedsADaemonExitsWith5WithoutOne(t *testing.T) {
 	for _, args := range []string{
 		"unlock --passphrase-file " + pass, "lock", "status", "list", "show k", "add " + key, "generate k",
 		"edit k --name n", "rm k --yes", "export k --output " + filepath.Join(b.home, "out") + " --no-passphrase --passphrase-file " + pass,
-		"refresh", "why", "reload",
+		"refresh", "why",
 	} {
 		b.fails(5, "vigild is not running", strings.Fields(args)...)
 	}
@@ -161,7 +161,7 @@ func TestEveryCommandPrintsJSON(t *testing.T) {
 	pass := b.file("pass", "correct horse\n")
 	key := b.file("id_a", "fake key")
 	for _, args := range []string{
-		"status", "list", "generate laptop", "show laptop", "add " + key, "edit laptop --comment c", "why", "reload", "env", "version",
+		"status", "list", "generate laptop", "show laptop", "add " + key, "edit laptop --comment c", "why", "env", "version",
 		"export laptop --no-passphrase --passphrase-file " + pass + " --output " + filepath.Join(b.home, "out"),
 		"unlock", "rm laptop --yes", "lock",
 	} {

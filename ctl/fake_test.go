@@ -260,12 +260,6 @@ func (d *fakeDaemon) Why(_ context.Context, _ *control.Call, r *control.WhyReque
 	})
 }
 
-func (d *fakeDaemon) Reload(_ context.Context, _ *control.Call, r *control.ReloadRequest) (*control.ReloadReply, error) {
-	return serve(d, control.OpReload, r, func() (*control.ReloadReply, error) {
-		return &control.ReloadReply{}, nil
-	})
-}
-
 func (d *fakeDaemon) Refresh(_ context.Context, _ *control.Call, r *control.RefreshRequest) (*control.RefreshReply, error) {
 	return serve(d, control.OpRefresh, r, func() (*control.RefreshReply, error) {
 		return &control.RefreshReply{Vaults: []control.RefreshResult{

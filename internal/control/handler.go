@@ -29,7 +29,6 @@ type Handler interface {
 	Edit(context.Context, *Call, *EditRequest) (*EditReply, error)
 	Export(context.Context, *Call, *ExportRequest) (*ExportReply, error)
 	Why(context.Context, *Call, *WhyRequest) (*WhyReply, error)
-	Reload(context.Context, *Call, *ReloadRequest) (*ReloadReply, error)
 	Refresh(context.Context, *Call, *RefreshRequest) (*RefreshReply, error)
 	MembershipHandler
 	Verify(context.Context, *Call, *VerifyRequest) (*VerifyReply, error)
@@ -66,7 +65,6 @@ var dispatch = map[Op]func() operation{
 	OpEdit:     op(Handler.Edit),
 	OpExport:   op(Handler.Export),
 	OpWhy:      op(Handler.Why),
-	OpReload:   op(Handler.Reload),
 	OpRefresh:  op(Handler.Refresh),
 
 	OpRotate:          op(Handler.Rotate),

@@ -30,15 +30,11 @@ type KeyState string
 
 // The states of a key.
 const (
-	KeyUsable           KeyState = ""
-	KeyLocked           KeyState = "locked"            // its vault is
-	KeyPending          KeyState = "pending"           // saved on this device only
-	KeyWaitingKey       KeyState = "waiting_key"       // a line without a DEK
-	KeyWaitingData      KeyState = "waiting_data"      // a DEK without a line
-	KeyDeletedElsewhere KeyState = "deleted_elsewhere" // a pending change that met a tombstone
-	KeyDamaged          KeyState = "damaged"           // Problem says how
-	KeyOutdated         KeyState = "outdated"          // it signs; a newer revision is not in the vault file
-	KeyHeld             KeyState = "held"              // it doesn't, for the sake of a stricter or a lost revision; Problem says more
-	KeyUnsupported      KeyState = "unsupported"       // a type this build can't sign with
-	KeyShadowed         KeyState = "shadowed"          // by the same key added with ssh-add
+	KeyUsable   KeyState = ""
+	KeyLocked   KeyState = "locked"   // its vault is
+	KeyPending  KeyState = "pending"  // saved on this device only
+	KeyDamaged  KeyState = "damaged"  // Problem says how
+	KeyOutdated KeyState = "outdated" // it signs; a newer revision is not in the vault file
+	KeyHeld     KeyState = "held"     // it doesn't, for the sake of a stricter or a lost revision; Problem says more
+	KeyShadowed KeyState = "shadowed" // by the same key added with ssh-add
 )

@@ -37,7 +37,6 @@ const (
 	OpEdit     Op = "edit"
 	OpExport   Op = "export"
 	OpWhy      Op = "why"
-	OpReload   Op = "reload"
 	OpRefresh  Op = "refresh"
 )
 
@@ -301,14 +300,6 @@ type Refusal struct {
 	Reason      string    `json:"reason"`
 	Next        string    `json:"next,omitempty"`
 	RequestID   string    `json:"request_id,omitempty"` // of the KMS
-}
-
-// ReloadRequest reads the config again.
-type ReloadRequest struct{}
-
-// ReloadReply says what the new config changed.
-type ReloadReply struct {
-	Notices []string `json:"notices,omitempty"`
 }
 
 // RefreshRequest fetches the keyring of a vault, or of all when Vault is empty.

@@ -16,7 +16,6 @@ func (*RemoveRequest) op() Op   { return OpRemove }
 func (*EditRequest) op() Op     { return OpEdit }
 func (*ExportRequest) op() Op   { return OpExport }
 func (*WhyRequest) op() Op      { return OpWhy }
-func (*ReloadRequest) op() Op   { return OpReload }
 func (*RefreshRequest) op() Op  { return OpRefresh }
 
 func (*VersionRequest) reply() *VersionReply   { return new(VersionReply) }
@@ -33,7 +32,6 @@ func (*RemoveRequest) reply() *RemoveReply     { return new(RemoveReply) }
 func (*EditRequest) reply() *EditReply         { return new(EditReply) }
 func (*ExportRequest) reply() *ExportReply     { return new(ExportReply) }
 func (*WhyRequest) reply() *WhyReply           { return new(WhyReply) }
-func (*ReloadRequest) reply() *ReloadReply     { return new(ReloadReply) }
 func (*RefreshRequest) reply() *RefreshReply   { return new(RefreshReply) }
 
 func (*VersionRequest) files() []fileSlot  { return nil }
@@ -45,7 +43,6 @@ func (*ShowRequest) files() []fileSlot     { return nil }
 func (*GenerateRequest) files() []fileSlot { return nil }
 func (*RemoveRequest) files() []fileSlot   { return nil }
 func (*WhyRequest) files() []fileSlot      { return nil }
-func (*ReloadRequest) files() []fileSlot   { return nil }
 func (*RefreshRequest) files() []fileSlot  { return nil }
 
 func (r *InitRequest) files() []fileSlot {

@@ -95,11 +95,6 @@ func (h *handler) Why(_ context.Context, _ *control.Call, req *control.WhyReques
 	return &control.WhyReply{Refusals: h.d.why.newest(req.Limit)}, nil
 }
 
-// Reload is refused: the config is read at start.
-func (h *handler) Reload(context.Context, *control.Call, *control.ReloadRequest) (*control.ReloadReply, error) {
-	return nil, control.Errorf(control.CodeRefused, "Restart the daemon: vigilctl down, then vigilctl up.", "this version reads its configuration at start only")
-}
-
 // Refresh fetches the keyring of unlocked vaults.
 func (h *handler) Refresh(ctx context.Context, call *control.Call, req *control.RefreshRequest) (*control.RefreshReply, error) {
 	vaults, err := h.d.named(req.Vault)

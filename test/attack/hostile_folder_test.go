@@ -324,7 +324,7 @@ func TestOtherFilesThatAreNone(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				for _, args := range [][]string{{"status"}, {"doctor"}, {"refresh"}, {"reload"}, {"lock"}, h.By("unlock")} {
+				for _, args := range [][]string{{"status"}, {"doctor"}, {"refresh"}, {"lock"}, h.By("unlock")} {
 					promptly(h, args...)
 				}
 				for i, path := range places {
@@ -337,7 +337,7 @@ func TestOtherFilesThatAreNone(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			promptly(h, "reload")
+			promptly(h, "refresh")
 			h.Unlock()
 			h.Signs("shared")
 		})
