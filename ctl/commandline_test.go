@@ -14,7 +14,7 @@ import (
 	"vigil/internal/control"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 // TestHelp holds every command's help text: it is read more than any document.
 func TestHelp(t *testing.T) {

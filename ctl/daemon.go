@@ -54,7 +54,7 @@ func checkProgram(path string) error {
 		return control.Errorf(control.CodeRefused, fmt.Sprintf("`chmod go-w %s`", path), "%s can be changed by other users", path)
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 && int(st.Uid) != os.Geteuid() {
-		return control.Errorf(control.CodeRefused, "Install it anew, as root or as this user.", "%s belongs to uid %d", path, st.Uid)
+		return control.Errorf(control.CodeRefused, "Reinstall it, as root or as this user.", "%s belongs to uid %d", path, st.Uid)
 	}
 	return nil
 }

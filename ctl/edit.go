@@ -32,7 +32,7 @@ value clears: --comment '', --host '', --tag ''.
 the known_hosts files, and must be there.
 
 A key that was edited on two devices has two revisions, and both work; --keep
-settles it.`,
+resolves it.`,
 		Example: `  vigilctl edit laptop --name work-laptop --confirm
   vigilctl edit laptop --destination git@example.org --destination 'example.org>backup.lan'`,
 		Args:              cobra.ExactArgs(1),

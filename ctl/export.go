@@ -29,7 +29,7 @@ func (a *app) exportCommand() *cobra.Command {
 		Use:   "export KEY --output FILE [flags]",
 		Short: "Write a key to an OpenSSH private key file",
 		Long: `Write a key to an OpenSSH private key file with a passphrase of its own. It asks for
-the vault's passphrase anew, unlocked or not. FILE may be "-", standard output; a
+the vault's passphrase again, unlocked or not. FILE may be "-", standard output; a
 file that is there is not replaced without --force.
 
 Whoever has the file and its passphrase has the key: lock and revocation don't

@@ -19,7 +19,7 @@ the older ones. Nobody's passphrase is needed, no item is decrypted, and signing
 goes on. What an interrupted rotation left, the next one finishes. The daemon of an
 owner does it by itself every 90 days ("rotate" in the configuration).
 
---deks seals every item anew under a new key of its own, too.`,
+--deks re-encrypts every item under a new key of its own, too.`,
 		Example: `  vigilctl rotate
   vigilctl rotate --deks --vault work`,
 		Args: cobra.NoArgs,
@@ -34,12 +34,12 @@ owner does it by itself every 90 days ("rotate" in the configuration).
 			return a.print(reply, func(w io.Writer) {
 				printf(w, "vault %s: KEK %d\n", reply.Vault, reply.KEK)
 				if req.Deks {
-					printf(w, "%s sealed anew\n", checkup.Count(reply.Renewed, "item"))
+					printf(w, "%s re-encrypted\n", checkup.Count(reply.Renewed, "item"))
 				}
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&req.Deks, "deks", false, "seal every item anew, too")
+	cmd.Flags().BoolVar(&req.Deks, "deks", false, "re-encrypt every item, too")
 	vaultFlag(cmd, &req.Vault, "the default one")
 	return cmd
 }

@@ -36,7 +36,7 @@ fingerprint. The vault may be locked.`,
 				}
 				printKey(w, reply.Key)
 				if len(reply.Heads) > 1 {
-					printf(w, "edited on several devices; `vigilctl edit KEY --keep REVISION` settles it:\n")
+					printf(w, "edited on several devices; `vigilctl edit KEY --keep REVISION` resolves it:\n")
 					for _, h := range reply.Heads {
 						printf(w, "  %s  %s\n", h.Revision, keyLabel(h))
 					}

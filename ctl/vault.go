@@ -302,7 +302,7 @@ another than, what it has seen. Without --accept this device's last good keyring
 put back there. With --accept the backend's is taken as it is: keys that it lacks
 can't be opened any more, and people it still lists get in again.
 
-It locks the vault and asks for the passphrase anew.`,
+It locks the vault and asks for the passphrase again.`,
 		Example: `  vigilctl keyring restore`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -20,7 +20,7 @@ const (
 )
 
 // MembershipHandler answers them. Whatever widens who can read the vault takes
-// the passphrase anew, unlocked or not.
+// the passphrase again, unlocked or not.
 type MembershipHandler interface {
 	Rotate(context.Context, *Call, *RotateRequest) (*RotateReply, error)
 	IdentityRequest(context.Context, *Call, *IdentityRequestRequest) (*IdentityRequestReply, error)

@@ -258,7 +258,7 @@ type HostKey struct {
 }
 
 // ExportRequest writes a key as an OpenSSH private key file. It asks for the
-// vault's passphrase anew, unlocked or not.
+// vault's passphrase again, unlocked or not.
 type ExportRequest struct {
 	Vault string `json:"vault,omitempty"`
 	Key   string `json:"key"`

@@ -86,8 +86,8 @@ type RestoreReply struct {
 	Key Key `json:"key"`
 }
 
-// KeyringRestoreRequest settles a keyring that this device refuses because it is
-// older than, or a fork of, what it has seen. It asks for the passphrase anew.
+// KeyringRestoreRequest ends the refusal of a keyring that this device refuses because it is
+// older than, or a fork of, what it has seen. It asks for the passphrase again.
 type KeyringRestoreRequest struct {
 	Vault string `json:"vault,omitempty"`
 	// Accept takes the backend's keyring as it is, with the loss of what it

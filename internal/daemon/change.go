@@ -244,7 +244,7 @@ func (v *vault) edit(ctx context.Context, o *openVault, f *fact, req *control.Ed
 	return &control.EditReply{Saved: control.Saved{Pending: pending}, Key: key}, err
 }
 
-// keep settles which of several heads an edit goes on from. Nothing is decided
+// keep resolves which of several heads an edit goes on from. Nothing is decided
 // for the user: without a choice, it's refused.
 func (v *vault) keep(o *openVault, f *fact, req *control.EditRequest) (*fact, error) {
 	heads := v.heads(o, f.item)

@@ -21,7 +21,7 @@ const gitAttributes = "vault.jsonl -text merge=union\n"
 
 // create makes the vault: its keyring by an opener, then the vault file, then
 // the keyring in the backend, then this device's state. One that was interrupted
-// goes on when its keyring is stored. Before that it begins anew and replaces
+// goes on when its keyring is stored. Before that it starts over and replaces
 // the vault file, which is without items: nothing was ever sealed for it.
 func (v *vault) create(ctx context.Context, req *control.InitRequest, ask opener.Asker) (notices []string, err error) {
 	ctx, done, err := v.beginJob(ctx)

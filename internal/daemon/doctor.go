@@ -135,7 +135,7 @@ func examineKeeper(k *keeper.Client) checkup.Check {
 	case len(r.Missing) > 0:
 		return checkup.Warning("keeper", "Nothing to do but a newer kernel; docs/threat-model.md says what is weaker.", "pid %d runs without %s", k.PID(), strings.Join(r.Missing, ", "))
 	}
-	return checkup.Fine("keeper", "pid %d, shut in by %s", k.PID(), strings.Join(slices.Compact(r.Holds), ", "))
+	return checkup.Fine("keeper", "pid %d, sandboxed by %s", k.PID(), strings.Join(slices.Compact(r.Holds), ", "))
 }
 
 // examineOffline looks at what would unlock the vault without network.

@@ -45,7 +45,7 @@ func (v *vault) requestIdentity(ctx context.Context, req *control.IdentityReques
 		return nil, control.Errorf(control.CodeUsage, "Choose a shorter one.", "a name has at most %d bytes", keyring.MaxRequestName)
 	}
 	v.configure(&control.InitRequest{Master: req.Master, Backend: req.Backend})
-	a, err := v.anew()
+	a, err := v.passphraseJob()
 	if e := control.AsError(err); e != nil && e.Code == control.CodeNotFound {
 		return nil, control.Errorf(e.Code, "Bring the vault's file there first: it comes by whatever syncs it.", "%s", e.Message)
 	}
@@ -62,7 +62,7 @@ func (v *vault) requestIdentity(ctx context.Context, req *control.IdentityReques
 		Place: v.place(a.vault, id.Identity{}), Passphrase: 1, Name: name,
 		MemoryKiB: int(req.KDF.MemoryMiB) << 10, Time: int(req.KDF.Time), Lanes: int(req.KDF.Parallelism),
 	}
-	reply, err := v.runAnew(ctx, a, "identity request", opener.Request{Enrol: job}, ask, req.Passphrase)
+	reply, err := v.runPassphraseJob(ctx, a, "identity request", opener.Request{Enrol: job}, ask, req.Passphrase)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func (v *vault) requestIdentity(ctx context.Context, req *control.IdentityReques
 }
 
 // mayEnrol refuses to make an identity on a device that has one.
-func (v *vault) mayEnrol(a anew, replace bool) error {
+func (v *vault) mayEnrol(a passphraseJob, replace bool) error {
 	if _, err := v.current(); err == nil {
 		return control.Errorf(control.CodeExists, "Lock it first if you want a new one.", "vault %q is unlocked on this device, as identity %v", v.name, a.identity)
 	}
@@ -92,7 +92,7 @@ func (v *vault) mayEnrol(a anew, replace bool) error {
 }
 
 // requested remembers the identity that this device has asked for.
-func (v *vault) requested(ctx context.Context, a anew, e *opener.Enrolled, name string) (*control.IdentityRequestReply, error) {
+func (v *vault) requested(ctx context.Context, a passphraseJob, e *opener.Enrolled, name string) (*control.IdentityRequestReply, error) {
 	request, err := keyring.ParseRequest(e.Text, a.vault)
 	if err != nil {
 		return nil, err
@@ -160,12 +160,12 @@ func (v *vault) admit(ctx context.Context, req *control.IdentityAdmitRequest, as
 	if !keyring.SameWords(req.Words, request.Words()) {
 		return nil, control.Errorf(control.CodeRefused, "Nothing was changed. Somebody may have put another request in its place: compare the words again.", "the words aren't those of the request")
 	}
-	a, err := v.anew()
+	a, err := v.passphraseJob()
 	if err != nil {
 		return nil, err
 	}
 	job := &opener.Admit{Place: v.place(a.vault, a.identity), Passphrase: 1, Text: req.Text, Role: role}
-	reply, err := v.runAnew(ctx, a, "identity admit", opener.Request{Admit: job}, ask, req.Passphrase)
+	reply, err := v.runPassphraseJob(ctx, a, "identity admit", opener.Request{Admit: job}, ask, req.Passphrase)
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +191,7 @@ func (h *handler) IdentityList(_ context.Context, _ *control.Call, req *control.
 	if err != nil {
 		return nil, err
 	}
-	a, err := v.anew()
+	a, err := v.passphraseJob()
 	if err != nil {
 		return nil, err
 	}
@@ -204,7 +204,7 @@ func (h *handler) IdentityList(_ context.Context, _ *control.Call, req *control.
 }
 
 // lastMembers is the newest members that this device has.
-func (v *vault) lastMembers(a anew) (members []byte, asOf time.Time, err error) {
+func (v *vault) lastMembers(a passphraseJob) (members []byte, asOf time.Time, err error) {
 	v.mu.Lock()
 	if o := v.open; o != nil {
 		members, asOf = o.keyring.Members, o.refreshed
@@ -220,7 +220,7 @@ func (v *vault) lastMembers(a anew) (members []byte, asOf time.Time, err error) 
 	return k.Members, k.Fetched, err
 }
 
-func (v *vault) identities(object []byte, a anew) ([]control.Identity, error) {
+func (v *vault) identities(object []byte, a passphraseJob) ([]control.Identity, error) {
 	members, err := keyring.ParseMembers(object, a.vault)
 	if err != nil {
 		return nil, err
@@ -243,7 +243,7 @@ func (v *vault) identities(object []byte, a anew) ([]control.Identity, error) {
 	return list, nil
 }
 
-func (v *vault) identityNamed(members []byte, a anew, want id.Identity) (control.Identity, error) {
+func (v *vault) identityNamed(members []byte, a passphraseJob, want id.Identity) (control.Identity, error) {
 	list, err := v.identities(members, a)
 	for _, i := range list {
 		if i.ID == want.String() {
@@ -261,7 +261,7 @@ func (h *handler) IdentityRemove(ctx context.Context, call *control.Call, req *c
 }
 
 func (v *vault) expel(ctx context.Context, req *control.IdentityRemoveRequest, ask opener.Asker) (*control.IdentityRemoveReply, error) {
-	a, err := v.anew()
+	a, err := v.passphraseJob()
 	if err != nil {
 		return nil, err
 	}
@@ -284,7 +284,7 @@ func (v *vault) expel(ctx context.Context, req *control.IdentityRemoveRequest, a
 			job.Identities, r.Identities = append(job.Identities, victim), append(r.Identities, who)
 		}
 	}
-	reply, err := v.runAnew(ctx, a, "identity remove", opener.Request{Expel: job}, ask, req.Passphrase)
+	reply, err := v.runPassphraseJob(ctx, a, "identity remove", opener.Request{Expel: job}, ask, req.Passphrase)
 	if err != nil {
 		return nil, err
 	}
@@ -300,7 +300,7 @@ func (v *vault) expel(ctx context.Context, req *control.IdentityRemoveRequest, a
 
 // pickIdentity finds an identity by its id, a prefix of it, or the name that
 // this device gives it.
-func (v *vault) pickIdentity(members []byte, a anew, want string) (control.Identity, error) {
+func (v *vault) pickIdentity(members []byte, a passphraseJob, want string) (control.Identity, error) {
 	list, err := v.identities(members, a)
 	if err != nil {
 		return control.Identity{}, err

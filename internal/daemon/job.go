@@ -1,6 +1,10 @@
 package daemon
 
-import "context"
+import (
+	"context"
+
+	"vigil/internal/control"
+)
 
 // A job is what needs a vault to stay as it is meanwhile: its file, its device
 // state, its keeper. A vault does one at a time, and a lock ends the context of
@@ -53,4 +57,49 @@ func inTurn[R any](ctx context.Context, v *vault, do func(context.Context) (R, e
 	}
 	defer done()
 	return do(ctx)
+}
+
+// job is one that has the vault's turn or waits for it.
+type job struct {
+	stop  context.CancelFunc
+	ended chan struct{} // closed when it's over
+}
+
+// beginJob waits for the vault's turn. Locking ends the job's context, also
+// while it waits: what was asked for before a lock doesn't undo it.
+func (v *vault) beginJob(ctx context.Context) (_ context.Context, done func(), err error) {
+	return v.beginWith(ctx, v.job.take)
+}
+
+// beginFirst is beginJob for what the daemon does unasked, which goes before all
+// that clients ask for: it is how revocation is noticed.
+func (v *vault) beginFirst(ctx context.Context) (_ context.Context, done func(), err error) {
+	return v.beginWith(ctx, v.job.takeFirst)
+}
+
+func (v *vault) beginWith(ctx context.Context, take func(context.Context) error) (_ context.Context, done func(), err error) {
+	asked := ctx
+	ctx, cancel := context.WithCancel(ctx)
+	j := &job{stop: cancel, ended: make(chan struct{})}
+	v.mu.Lock()
+	v.jobs[j] = true
+	v.mu.Unlock()
+	end := func() {
+		cancel()
+		v.mu.Lock()
+		delete(v.jobs, j)
+		v.mu.Unlock()
+		close(j.ended)
+	}
+	if err := take(ctx); err != nil {
+		end()
+		if asked.Err() == nil {
+			err = control.Errorf(control.CodeLocked, "Unlock it: vigilctl unlock --vault "+v.name, "vault %q was locked meanwhile", v.name)
+		}
+		return nil, nil, err
+	}
+	return ctx, func() {
+		v.job.give()
+		end()
+	}, nil
 }

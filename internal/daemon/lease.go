@@ -91,7 +91,7 @@ func (v *vault) deniedAtUnlock(ctx context.Context, st *state.Vault, err error) 
 	v.setProblem(control.AsError(err))
 }
 
-// renew starts the lease anew, in the keeper and here, at the moment at which its
+// renew restarts the lease, in the keeper and here, at the moment at which its
 // proof was asked for.
 func (v *vault) renew(ctx context.Context, o *openVault, proved clock.Instant) {
 	ends := proved.After(time.Duration(v.config().Lease))

@@ -53,7 +53,7 @@ func (v *vault) moveMaster(ctx context.Context, req *control.MasterSetRequest, a
 	r := &control.MasterSetReply{Vault: v.name, Master: next.Master, NewShare: changed.NewShare}
 	r.Notices = changeNotices(changed)
 	if r.NewShare || !v.remote() {
-		v.forgetOffline(after, a.state) // it is of the old share, and is kept anew at the next unlock
+		v.forgetOffline(after, a.state) // it is of the old share, and is kept again at the next unlock
 	}
 	if from == master.SchemeLocal {
 		r.Notices = append(r.Notices, "This device's own master key stays in "+v.d.o.Paths.Device()+": other vaults may need it. Remove it when none does.")
@@ -98,20 +98,20 @@ func (v *vault) moveBackend(ctx context.Context, req *control.BackendSetRequest,
 
 // mayMove looks whether a part of the vault can go from one place to another, as
 // next has it.
-func (v *vault) mayMove(part, from, to string, next config.VaultConfig) (anew, error) {
+func (v *vault) mayMove(part, from, to string, next config.VaultConfig) (passphraseJob, error) {
 	if from == to {
-		return anew{}, control.Errorf(control.CodeExists, "", "the %s of vault %q is %s already", part, v.name, from)
+		return passphraseJob{}, control.Errorf(control.CodeExists, "", "the %s of vault %q is %s already", part, v.name, from)
 	}
 	if err := config.CheckVault(v.d.o.Paths, v.name, next); err != nil {
-		return anew{}, err
+		return passphraseJob{}, err
 	}
-	return v.anew()
+	return v.passphraseJob()
 }
 
 // move has an opener do what moves a part of the vault. Once that is stored, the
 // configuration must say so too, whatever ends the job.
-func (v *vault) move(ctx context.Context, a anew, next config.VaultConfig, what string, req opener.Request, ask opener.Asker, passphrase *os.File) (*opener.Changed, error) {
-	reply, err := v.runAnew(ctx, a, what, req, ask, passphrase)
+func (v *vault) move(ctx context.Context, a passphraseJob, next config.VaultConfig, what string, req opener.Request, ask opener.Asker, passphrase *os.File) (*opener.Changed, error) {
+	reply, err := v.runPassphraseJob(ctx, a, what, req, ask, passphrase)
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,7 @@ func (h *handler) Passphrase(ctx context.Context, call *control.Call, req *contr
 }
 
 func (v *vault) changePassphrase(ctx context.Context, req *control.PassphraseRequest, ask opener.Asker) (*control.PassphraseReply, error) {
-	a, err := v.anew()
+	a, err := v.passphraseJob()
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +35,7 @@ func (v *vault) changePassphrase(ctx context.Context, req *control.PassphraseReq
 		return nil, err
 	}
 	// The share is another one: what this device keeps of the old one opens
-	// nothing any more, and is kept anew at the next unlock.
+	// nothing any more, and is kept again at the next unlock.
 	v.forgetOffline(ctx, a.state)
 	r := &control.PassphraseReply{Vault: v.name, KEK: changed.KEK}
 	r.Notices = append(changeNotices(changed), dueNotice(a.vault, changed)...)
@@ -62,7 +62,7 @@ func dueNotice(vault id.Vault, c *opener.Changed) []string {
 
 // nothingWaits refuses while changes wait for the backend: they are sealed to
 // the keys that this change replaces.
-func (v *vault) nothingWaits(a anew) error {
+func (v *vault) nothingWaits(a passphraseJob) error {
 	list, err := a.state.Pending()
 	if err != nil {
 		return fmt.Errorf("read changes that wait: %w", err)
@@ -75,13 +75,13 @@ func (v *vault) nothingWaits(a anew) error {
 }
 
 // rekey runs the job, with the keeper listening where the vault is unlocked.
-func (v *vault) rekey(ctx context.Context, a anew, job *opener.Rekey, ask opener.Asker, files []*os.File) (*opener.Changed, error) {
+func (v *vault) rekey(ctx context.Context, a passphraseJob, job *opener.Rekey, ask opener.Asker, files []*os.File) (*opener.Changed, error) {
 	if err := v.slowDown(ctx); err != nil {
 		return nil, err
 	}
 	o, lockedErr := v.current()
 	if lockedErr != nil {
-		reply, err := v.runAnew(ctx, a, "passphrase", opener.Request{Rekey: job}, ask, files...)
+		reply, err := v.runPassphraseJob(ctx, a, "passphrase", opener.Request{Rekey: job}, ask, files...)
 		return reply.Changed, err
 	}
 	job.Keeper = opener.File(len(files) + 1)
@@ -98,7 +98,7 @@ func (v *vault) rekey(ctx context.Context, a anew, job *opener.Rekey, ask opener
 }
 
 // takeRekeyed goes on with the new keys, or says that the keeper hasn't got them.
-func (v *vault) takeRekeyed(ctx context.Context, a anew, c *opener.Changed) error {
+func (v *vault) takeRekeyed(ctx context.Context, a passphraseJob, c *opener.Changed) error {
 	if _, err := v.current(); err == nil && !c.HandedOver {
 		v.d.calls.changed(c.Calls)
 		return fmt.Errorf("the keeper of vault %q was not handed the new keys", v.name)

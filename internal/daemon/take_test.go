@@ -59,7 +59,7 @@ func TestTheStricterHeadServes(t *testing.T) {
 		heads []*fact
 		laxer []bool
 	}{
-		"more than an edit settles": {many, none},
+		"more than an edit resolves": {many, none},
 		"one":                       {[]*fact{head(false, nil)}, []bool{false}},
 		"alike":                     {[]*fact{head(true, nil), head(true, nil)}, []bool{false, false}},
 		"one is stricter":           {[]*fact{head(false, nil), head(true, nil)}, []bool{true, false}},

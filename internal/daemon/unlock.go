@@ -47,51 +47,6 @@ func (v *vault) unlock(ctx context.Context, passphrase *os.File, ask opener.Aske
 	return false, v.install(ctx, o)
 }
 
-// job is one that has the vault's turn or waits for it.
-type job struct {
-	stop  context.CancelFunc
-	ended chan struct{} // closed when it's over
-}
-
-// beginJob waits for the vault's turn. Locking ends the job's context, also
-// while it waits: what was asked for before a lock doesn't undo it.
-func (v *vault) beginJob(ctx context.Context) (_ context.Context, done func(), err error) {
-	return v.beginWith(ctx, v.job.take)
-}
-
-// beginFirst is beginJob for what the daemon does unasked, which goes before all
-// that clients ask for: it is how revocation is noticed.
-func (v *vault) beginFirst(ctx context.Context) (_ context.Context, done func(), err error) {
-	return v.beginWith(ctx, v.job.takeFirst)
-}
-
-func (v *vault) beginWith(ctx context.Context, take func(context.Context) error) (_ context.Context, done func(), err error) {
-	asked := ctx
-	ctx, cancel := context.WithCancel(ctx)
-	j := &job{stop: cancel, ended: make(chan struct{})}
-	v.mu.Lock()
-	v.jobs[j] = true
-	v.mu.Unlock()
-	end := func() {
-		cancel()
-		v.mu.Lock()
-		delete(v.jobs, j)
-		v.mu.Unlock()
-		close(j.ended)
-	}
-	if err := take(ctx); err != nil {
-		end()
-		if asked.Err() == nil {
-			err = control.Errorf(control.CodeLocked, "Unlock it: vigilctl unlock --vault "+v.name, "vault %q was locked meanwhile", v.name)
-		}
-		return nil, nil, err
-	}
-	return ctx, func() {
-		v.job.give()
-		end()
-	}, nil
-}
-
 // openWith does the work of unlock and returns the open vault, its keys loaded.
 func (v *vault) openWith(ctx context.Context, passphrase *os.File, ask opener.Asker) (*openVault, error) {
 	vaultID, _, err := v.readHeader()
@@ -389,7 +344,7 @@ func (v *vault) lock() bool {
 		return false
 	}
 	o.keeper.Close()
-	v.setProblem(nil) // what stood in the way of a refresh; unlocking looks anew
+	v.setProblem(nil) // what stood in the way of a refresh; unlocking looks again
 	v.listLocked(v.publicKeys(o))
 	return true
 }

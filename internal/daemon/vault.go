@@ -49,14 +49,14 @@ type vault struct {
 	problem *control.Error
 	listed  []state.PublicKey // while locked
 
-	unfinishedKEK uint64 // the KEK whose rotation the last refresh found unfinished; by who has the job turn
+	unfinishedKEK uint64 // the KEK whose rotation the last refresh found unfinished; by whoever holds the job turn
 
 	fileErr error          // why the vault file can't be used, as it was said last
-	copies  *control.Error // why conflict copies can't be taken in, likewise
+	copies  *control.Error // why conflict copies can't be taken in, as it was said last
 }
 
 // openVault is an unlocked vault. What it holds of the keyring and the items is
-// replaced under vault.mu by whoever has the job turn.
+// replaced under vault.mu by whoever holds the job turn.
 type openVault struct {
 	keeper   *keeper.Client
 	id       id.Vault
@@ -198,7 +198,8 @@ func (v *vault) parseAfter(before *vaultfile.File, data []byte) (*vaultfile.File
 	return f, v.checkName(f.Vault())
 }
 
-// readHeader reads which vault the file is of, likewise, and whether it has no items.
+// readHeader reads which vault the file is of, checked like readFile, and whether it
+// has no items.
 func (v *vault) readHeader() (vaultID id.Vault, empty bool, err error) {
 	head, whole, err := readVaultHeader(v.config().Path)
 	if err != nil {
@@ -387,7 +388,7 @@ func (o *openVault) take(l *keeper.Loaded, fetched opener.Fetched, f *vaultfile.
 
 // markLaxer marks, of the items named, the heads of an item that lack a restriction which another head
 // has: until somebody chooses, nothing looser than any of them serves. Of more heads
-// than an edit can settle, none does; nor are they compared, each with every other.
+// than an edit can resolve, none does; nor are they compared, each with every other.
 func markLaxer(keys []*fact, items map[id.Item]bool) (changed bool) {
 	heads := headsOf(keys, items)
 	for _, f := range keys {

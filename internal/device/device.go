@@ -47,7 +47,7 @@ const (
 // ErrNoKey: there is no device key, so nothing can have been sealed under it.
 var ErrNoKey = errors.New("this device has no key of its own yet")
 
-// Device is the key's place. Every use reads the key anew and wipes it.
+// Device is the key's place. Every use reads the key again and wipes it.
 type Device struct {
 	dir  string
 	slab *guard.Slab

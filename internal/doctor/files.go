@@ -22,7 +22,7 @@ func programs(dir string) []checkup.Check {
 	for _, name := range []string{"vigild", "vigil-opener"} {
 		path := filepath.Join(dir, name)
 		info, err := os.Lstat(path)
-		install := "Install Vigil again, or build it anew with `make build`."
+		install := "Install Vigil again, or rebuild it with `make build`."
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			list = append(list, checkup.Failure(what, install, "there is no %s", path))

@@ -5,7 +5,7 @@ import (
 	"os"
 )
 
-// A process that isn't dumpable can't be attached to, but who has started it under
+// A process that isn't dumpable can't be attached to, but whoever started it under
 // ptrace(2) goes on tracing it and whatever it starts: they can read registers, in
 // which secrets pass, step by step, although the memory is refused to them. So
 // before a secret arrives, each process looks whether anybody traces it, and those

@@ -191,7 +191,7 @@ func deksAttacks(t *testing.T, w *stored) []attack {
 	resign := func(version uint64, kek []byte, by *ringtest.Person, data []byte) []byte {
 		return ringtest.Resign(t, w.Vault(), version, kek, by.Halves, data)
 	}
-	// mac is what a member would write, or who has stolen its keys.
+	// mac is what a member would write, or someone with a member's stolen keys.
 	mac := func(version uint64, kek, data []byte) []byte { return resign(version, kek, w.Owner, data) }
 	stranger := ringtest.NewPerson(t, keyring.Owner)
 	next := epoch(good, 1, 2)

@@ -253,7 +253,7 @@ func DeksMessage(hash id.Hash) []byte {
 
 // Encode returns the stored form, sorted, with its MAC, and signed by its
 // writer. The stored object replaces d: parse it to go on from it. A number that
-// no reader would take is ErrChange: a new KEK starts it anew.
+// no reader would take is ErrChange: a new KEK starts it from 1.
 func (d *Deks) Encode(by Signer, mac MACFunc) ([]byte, error) {
 	if d.epoch > MaxEpoch {
 		return nil, fmt.Errorf("write deks: %w: %d writes under KEK %d", ErrChange, uint64(MaxEpoch), d.kek)

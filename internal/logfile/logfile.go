@@ -75,7 +75,7 @@ func (l *File) putAside() error {
 	return nil
 }
 
-// copyFile makes to anew, for the user alone, with what from has, up to a limit.
+// copyFile makes a new file to, for the user alone, with what from has, up to a limit.
 func copyFile(from, to string) error {
 	in, err := durable.OpenRegular(from)
 	if err != nil {

@@ -170,7 +170,7 @@ func (c *Client) Close() {
 // named by an absolute path, a file of root's or of this user's that nobody
 // else can write to or replace.
 func checkBinary(exe string) error {
-	next := "Install Vigil again, or build it anew with `make build`."
+	next := "Install Vigil again, or rebuild it with `make build`."
 	if !filepath.IsAbs(exe) {
 		return &Error{Kind: Failed, Message: fmt.Sprintf("opener %q is not named by an absolute path", exe), Next: next}
 	}

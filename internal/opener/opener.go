@@ -53,8 +53,8 @@ type Place struct {
 	SessionDir string      `json:"session_dir"` // where sealed AWS sessions are kept
 }
 
-// File is a descriptor that was handed to the opener: the how-manieth one,
-// counted from 1. Zero means none.
+// File is the number of a descriptor that was passed to the opener, counted from 1.
+// Zero means none.
 type File int
 
 // Request is one question: exactly one member beside Interactive and Seen is set.
@@ -296,7 +296,7 @@ type Key struct {
 	Comment string `json:"comment"`
 }
 
-// Export opens one item from scratch, with the passphrase asked for anew, and
+// Export opens one item from scratch, for which the passphrase is asked again, and
 // writes its key as an OpenSSH private key file.
 type Export struct {
 	Place         Place `json:"place"`

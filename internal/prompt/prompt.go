@@ -143,7 +143,7 @@ var askpassPlaces = []string{
 	"/usr/libexec/ssh-askpass", "/usr/X11R6/bin/ssh-askpass", "/opt/X11/bin/ssh-askpass",
 }
 
-// pinentryPlaces likewise.
+// pinentryPlaces are where systems keep pinentry.
 var pinentryPlaces = []string{
 	"/usr/bin/pinentry", "/usr/local/bin/pinentry", "/opt/homebrew/bin/pinentry",
 }

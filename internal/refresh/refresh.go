@@ -3,14 +3,14 @@
 // is pure; package daemon does what it decides.
 //
 //	outcome       vault    share kept for offline use     lease
-//	proved        goes on  kept                            starts anew
+//	proved        goes on  kept                            restarts
 //	reached       goes on  kept                            runs on
 //	unreachable   goes on  kept                            runs on
 //	denied        locks    forgotten when it repeats under
 //	                       the same caller                 ends
 //	revoked       locks    forgotten                       ends
 //
-// A lease starts anew at the moment at which the proof was asked for, whatever
+// A lease restarts at the moment at which the proof was asked for, whatever
 // else was reached since.
 package refresh
 
@@ -59,7 +59,7 @@ type Verdict struct {
 	Lock bool
 	// Forget wipes what would unlock the vault without network.
 	Forget bool
-	// Renew starts the lease anew.
+	// Renew restarts the lease.
 	Renew bool
 	// Denied is the caller to remember as denied; empty: none.
 	Denied string

@@ -83,7 +83,7 @@ type histories struct {
 
 	mu     sync.Mutex
 	seen   map[string]int // what is left of the depth at the best visit
-	parsed map[string]any // verifying a chain anew for each look would be most of the work
+	parsed map[string]any // verifying a chain again for each look would be most of the work
 
 	start state
 }

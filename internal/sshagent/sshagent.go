@@ -37,7 +37,8 @@ const (
 	// memory that they hold. For the next one an unfinished one is cut off.
 	MaxSecretBodies = 8
 	// MaxUnanswered is how many bytes of memory the other messages hold that aren't
-	// there at once or are large: 64 of the largest. Likewise.
+	// there at once or are large: 64 of the largest. For the next one, too, an
+	// unfinished one is cut off.
 	MaxUnanswered = 16 << 20
 	// secretChunk is what a message with a secret takes of guarded memory at
 	// first, in bytes: most keys fit.

@@ -69,7 +69,7 @@ func (h *Home) StartAs(command string) {
 	})
 }
 
-// Restart ends vigild and starts it anew.
+// Restart restarts vigild.
 func (h *Home) Restart() {
 	h.Helper()
 	if err := h.Agent.Close(); err != nil {

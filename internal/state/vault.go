@@ -132,7 +132,7 @@ type PublicKey struct {
 	Name        string      `json:"name"`
 	Comment     string      `json:"comment"`
 	Public      []byte      `json:"public"`                // SSH wire encoding
-	Certificate []byte      `json:"certificate,omitempty"` // likewise
+	Certificate []byte      `json:"certificate,omitempty"` // in the same encoding
 	// Destinations and Confirm are its policy (vaultfile.Policy): a restricted
 	// key stays hidden where it couldn't be used.
 	Destinations []byte `json:"destinations,omitempty"`

@@ -42,7 +42,7 @@ func TestCrowd(t *testing.T) {
 		use("a")
 		guests["a"].Busy(true)
 		enter("d", 3) // c goes: of the three of process 1 it never asked for anything
-		enter("e", 3) // d goes, likewise: now processes 1 and 3 have as many
+		enter("e", 3) // d goes too: now processes 1 and 3 have as many
 		use("e")
 		enter("f", 3) // b goes, which was used before e
 		use("f")

@@ -131,7 +131,7 @@ func describe(line []byte, ended bool, err error) string {
 	case !ended:
 		return "line is cut: " + err.Error()
 	case bytes.HasPrefix(line, []byte("<<<<<<<")), bytes.HasPrefix(line, []byte("=======")), bytes.HasPrefix(line, []byte(">>>>>>>")):
-		return "a merge conflict's marker; removing this line settles it"
+		return "a merge conflict's marker; removing this line resolves it"
 	case line[len(line)-1] == '\r':
 		return "line ends with a carriage return"
 	}

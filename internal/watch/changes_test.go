@@ -51,7 +51,7 @@ var scenes = []struct {
 		},
 	},
 	{
-		name: "as vim writes: moved to a backup, written anew", path: "sub/vault.jsonl",
+		name: "as vim writes: moved to a backup, rewritten", path: "sub/vault.jsonl",
 		act: func(t *testing.T, dir string, w *watched) {
 			must(t, os.Rename(w.path, w.path+"~"))
 			write(t, w.path, "vim")

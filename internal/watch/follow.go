@@ -56,7 +56,7 @@ func (w *Watcher) follow(problem error) {
 }
 
 // rewatch watches the wanted folders and no others. A folder that isn't there
-// is found by polling, and one that is now another folder is watched anew. The
+// is found by polling, and one that is now another folder is watched from then on. The
 // error is of a folder that the file itself lies in.
 func (w *Watcher) rewatch(want map[string]bool) error {
 	for dir := range w.watched {

@@ -55,7 +55,7 @@ type Options struct {
 	// Match picks other files of the same folder to watch too, by their base
 	// names, such as the conflict copies that sync tools make.
 	Match func(name string) bool
-	// Rewrites tells also of a file that was written anew with the content that
+	// Rewrites tells also of a file that was rewritten with the content that
 	// the last look saw. A reader that writes the file itself needs it: its own
 	// content may have come and gone between two looks.
 	Rewrites bool

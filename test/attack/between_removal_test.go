@@ -10,7 +10,7 @@ import (
 )
 
 // TestAWriteBetweenRemovalAndRewrap: promise 10. An owner's removal stopped before the DEKs
-// were wrapped anew. Another device that adds a key then must not wrap it by the
+// were rewrapped. Another device that adds a key then must not wrap it by the
 // KEK that the removed identity knows.
 func TestAWriteBetweenRemovalAndRewrap(t *testing.T) {
 	t.Parallel()

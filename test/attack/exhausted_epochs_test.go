@@ -13,7 +13,7 @@ import (
 // TestEpochsAreUsedUp: promise 10. A member writes deks with the last number that
 // there is: the next write would be one that nobody can read. A device that has
 // seen earlier ones refuses the leap; one that hasn't takes it, and an owner's
-// next KEK starts anew.
+// next KEK starts from 1.
 func TestEpochsAreUsedUp(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

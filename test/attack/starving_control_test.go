@@ -208,7 +208,7 @@ func TestJobsDontDelayRevocation(t *testing.T) {
 }
 
 // TestChangesOfTheFileDontDelayRevocation: the attacker, a program of a removed
-// member or whoever syncs its vault file, puts the file anew into its place all
+// member or whoever syncs its vault file, replaces the file all
 // the time. It is after promise 5, too.
 func TestChangesOfTheFileDontDelayRevocation(t *testing.T) {
 	t.Parallel()

@@ -28,7 +28,7 @@ func TestDeadlinesHoldWithoutTheFront(t *testing.T) {
 }
 
 // TestUnlockedIsNotEnough holds that what widens who has a key asks for the
-// passphrase anew.
+// passphrase again.
 func TestUnlockedIsNotEnough(t *testing.T) {
 	w := start(t, "")
 	w.addKeys()

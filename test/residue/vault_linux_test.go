@@ -19,7 +19,7 @@ import (
 	"vigil/internal/wire"
 )
 
-// opened is what a passphrase and a device key open, derived anew from the
+// opened is what a passphrase and a device key open, derived again from the
 // files of a vault.
 type opened struct {
 	forms []form

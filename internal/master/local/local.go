@@ -120,7 +120,7 @@ func (k *Key) Decrypt(ctx context.Context, dst, wrapped []byte, c master.Context
 	return err
 }
 
-// Rewrap wraps a share anew. It can go to no other master key, because its
+// Rewrap wraps a share again. It can go to no other master key, because its
 // plaintext would have to leave this one. See [master.Key].
 func (k *Key) Rewrap(ctx context.Context, wrapped []byte, c master.Context, to master.URI) ([]byte, error) {
 	const op = "rewrap share"

@@ -18,7 +18,7 @@ import (
 const maxRaces = 64
 
 // session is one change of the keyring by an identity whose passphrase was
-// given anew: the opened identity, and where the keyring is.
+// given again: the opened identity, and where the keyring is.
 type session struct {
 	*opened
 	store backend.Store

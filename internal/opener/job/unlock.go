@@ -205,7 +205,7 @@ func (j *job) openHalves(ctx context.Context, o *opened, p opener.Place, f facto
 	}
 	o.share, o.digest = block.Share, shareDigest(share, p.Vault, me.ID)
 	if o.offline {
-		return nil // a share that was kept once isn't kept anew: its time goes on
+		return nil // a share that was kept once isn't kept again: its time goes on
 	}
 	return j.keepShare(ctx, o, p, share, f.keep)
 }

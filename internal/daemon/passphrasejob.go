@@ -13,20 +13,20 @@ import (
 	"vigil/internal/state"
 )
 
-// A job that widens or changes who can read a vault takes the passphrase anew,
+// A job that widens or changes who can read a vault takes the passphrase again,
 // unlocked or not: an opener opens the identity with both factors, makes the
 // change and stores it. The keeper has no part in it and reads the result.
 
-// anew is a vault as such a job finds it.
-type anew struct {
+// passphraseJob is a vault as such a job finds it.
+type passphraseJob struct {
 	vault    id.Vault
 	identity id.Identity
 	seen     opener.Seen
 	state    *state.Vault
 }
 
-// anew reads what this device knows of the vault.
-func (v *vault) anew() (a anew, err error) {
+// passphraseJob reads what this device knows of the vault.
+func (v *vault) passphraseJob() (a passphraseJob, err error) {
 	f, err := v.readFile()
 	if err != nil {
 		return a, err
@@ -39,9 +39,9 @@ func (v *vault) anew() (a anew, err error) {
 	return a, err
 }
 
-// runAnew runs such a job: request's files are the passphrases. A wrong one
+// runPassphraseJob runs such a job: request's files are the passphrases. A wrong one
 // slows down the next.
-func (v *vault) runAnew(ctx context.Context, a anew, what string, req opener.Request, ask opener.Asker, files ...*os.File) (opener.Reply, error) {
+func (v *vault) runPassphraseJob(ctx context.Context, a passphraseJob, what string, req opener.Request, ask opener.Asker, files ...*os.File) (opener.Reply, error) {
 	if err := v.slowDown(ctx); err != nil {
 		return opener.Reply{}, err
 	}
@@ -69,7 +69,7 @@ func (v *vault) judged(what string, err error) error {
 // takeChanged goes on with the keyring that a job stored: the keeper gets it, or
 // while the vault is locked the device state does. It is what the job has read
 // back; that it can't be taken now is for the next refresh or unlock.
-func (v *vault) takeChanged(ctx context.Context, a anew, c *opener.Changed) error {
+func (v *vault) takeChanged(ctx context.Context, a passphraseJob, c *opener.Changed) error {
 	if c == nil {
 		return errors.New("the opener gave no answer")
 	}
