@@ -125,14 +125,14 @@ func TestExitStatusFollowsTheErrorsCode(t *testing.T) {
 		control.CodeFailed: 1, control.CodeLocked: 3, control.CodeWrongPassphrase: 4,
 		control.CodeUnreachable: 6, control.CodeRefused: 7, control.CodeRevoked: 7,
 	} {
-		b.daemon.failWith(control.OpGenerate, control.Errorf(code, "Do this.", "it is so"))
+		b.daemon.failWith(&control.GenerateRequest{}, control.Errorf(code, "Do this.", "it is so"))
 		b.fails(status, "vigilctl: it is so\n  Do this.\n", "generate", "k")
 	}
 }
 
 func TestErrorsAsJSON(t *testing.T) {
 	b := newBench(t).withDaemon()
-	b.daemon.failWith(control.OpList, control.Errorf(control.CodeLocked, "Unlock it.", "vault <x> is locked"))
+	b.daemon.failWith(&control.ListRequest{}, control.Errorf(control.CodeLocked, "Unlock it.", "vault <x> is locked"))
 	for name, tc := range map[string]struct {
 		args string
 		want map[string]string

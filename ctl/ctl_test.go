@@ -43,7 +43,7 @@ func TestInitNeverReplaces(t *testing.T) {
 func TestOutputCannotCommandTheTerminal(t *testing.T) {
 	b := newBench(t).withDaemon()
 	b.ok("generate", "evil\x1b]0;x\x07", "--comment", "a\nb\u202e")
-	b.daemon.failWith(control.OpRefresh, control.Errorf(control.CodeFailed, "do\x1b[2J", "bad\x07 thing\nline two"))
+	b.daemon.failWith(&control.RefreshRequest{}, control.Errorf(control.CodeFailed, "do\x1b[2J", "bad\x07 thing\nline two"))
 	for _, r := range []result{b.ok("list"), b.ok("why"), b.run("refresh")} {
 		if strings.ContainsAny(r.out+r.errors, "\x1b\x07\u202e") {
 			t.Errorf("%q", r.out+r.errors)

@@ -31,9 +31,8 @@ import (
 // fakeDaemon is a vigild without cryptography: it keeps a vault's state in
 // memory and a file, and answers as the real one does.
 type fakeDaemon struct {
-	control.Handler // operations that no test needs
-	paths           paths.Paths
-	stopped         context.CancelFunc
+	paths   paths.Paths
+	stopped context.CancelFunc
 
 	mu         sync.Mutex
 	state      control.VaultState
@@ -44,23 +43,23 @@ type fakeDaemon struct {
 	// staysLocked is a daemon that doesn't unlock what it makes.
 	staysLocked bool
 	// fail answers instead of the operation it is for.
-	fail map[control.Op]error
+	fail map[string]error // by the type of the request
 }
 
 func newFakeDaemon(p paths.Paths) *fakeDaemon {
 	return &fakeDaemon{
 		paths: p, state: control.VaultMissing, stopped: func() {},
-		files: map[string]string{}, fail: map[control.Op]error{},
+		files: map[string]string{}, fail: map[string]error{},
 	}
 }
 
 // serve records a request and answers it: with the failure that is set for its
 // operation, or by do, which has the daemon to itself.
-func serve[R any](d *fakeDaemon, op control.Op, req any, do func() (*R, error)) (*R, error) {
+func serve[R any](d *fakeDaemon, req any, do func() (*R, error)) (*R, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.requests = append(d.requests, req)
-	if err := d.fail[op]; err != nil {
+	if err := d.fail[fmt.Sprintf("%T", req)]; err != nil {
 		return nil, err
 	}
 	return do()
@@ -79,11 +78,11 @@ func (d *fakeDaemon) is() control.VaultState {
 	return d.state
 }
 
-// failWith makes an operation fail; nil lets it be.
-func (d *fakeDaemon) failWith(op control.Op, err error) {
+// failWith makes requests of a type fail; nil lets them be.
+func (d *fakeDaemon) failWith(request any, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.fail[op] = err
+	d.fail[fmt.Sprintf("%T", request)] = err
 }
 
 func (d *fakeDaemon) vault() control.VaultStatus {
@@ -107,14 +106,14 @@ func (d *fakeDaemon) Version(context.Context, *control.Call, *control.VersionReq
 }
 
 func (d *fakeDaemon) Stop(_ context.Context, _ *control.Call, r *control.StopRequest) (*control.StopReply, error) {
-	return serve(d, control.OpStop, r, func() (*control.StopReply, error) {
+	return serve(d, r, func() (*control.StopReply, error) {
 		d.stopped()
 		return &control.StopReply{PID: os.Getpid(), Locked: []string{"default"}}, nil
 	})
 }
 
 func (d *fakeDaemon) Lock(_ context.Context, _ *control.Call, r *control.LockRequest) (*control.LockReply, error) {
-	return serve(d, control.OpLock, r, func() (*control.LockReply, error) {
+	return serve(d, r, func() (*control.LockReply, error) {
 		if d.state != control.VaultUnlocked {
 			return &control.LockReply{}, nil
 		}
@@ -124,7 +123,7 @@ func (d *fakeDaemon) Lock(_ context.Context, _ *control.Call, r *control.LockReq
 }
 
 func (d *fakeDaemon) Status(_ context.Context, _ *control.Call, r *control.StatusRequest) (*control.StatusReply, error) {
-	return serve(d, control.OpStatus, r, func() (*control.StatusReply, error) {
+	return serve(d, r, func() (*control.StatusReply, error) {
 		return &control.StatusReply{
 			PID: os.Getpid(), Build: buildid.ID(), Version: "1", Vaults: []control.VaultStatus{d.vault()},
 			AgentSocket: d.paths.AgentSocket(), ControlSocket: d.paths.ControlSocket(),
@@ -134,7 +133,7 @@ func (d *fakeDaemon) Status(_ context.Context, _ *control.Call, r *control.Statu
 }
 
 func (d *fakeDaemon) List(_ context.Context, _ *control.Call, r *control.ListRequest) (*control.ListReply, error) {
-	return serve(d, control.OpList, r, func() (*control.ListReply, error) {
+	return serve(d, r, func() (*control.ListReply, error) {
 		return &control.ListReply{Keys: slices.Clone(d.keys)}, nil
 	})
 }
@@ -148,7 +147,7 @@ func (d *fakeDaemon) find(key string) (*control.Key, error) {
 }
 
 func (d *fakeDaemon) Show(_ context.Context, _ *control.Call, r *control.ShowRequest) (*control.ShowReply, error) {
-	return serve(d, control.OpShow, r, func() (*control.ShowReply, error) {
+	return serve(d, r, func() (*control.ShowReply, error) {
 		k, err := d.find(r.Key)
 		if err != nil {
 			return nil, err
@@ -158,7 +157,7 @@ func (d *fakeDaemon) Show(_ context.Context, _ *control.Call, r *control.ShowReq
 }
 
 func (d *fakeDaemon) Init(_ context.Context, _ *control.Call, r *control.InitRequest) (*control.InitReply, error) {
-	return serve(d, control.OpInit, r, func() (*control.InitReply, error) {
+	return serve(d, r, func() (*control.InitReply, error) {
 		d.passphrase = d.read("passphrase", r.Passphrase)
 		d.state = control.VaultLocked
 		if r.Unlock && !d.staysLocked {
@@ -170,7 +169,7 @@ func (d *fakeDaemon) Init(_ context.Context, _ *control.Call, r *control.InitReq
 }
 
 func (d *fakeDaemon) Unlock(_ context.Context, _ *control.Call, r *control.UnlockRequest) (*control.UnlockReply, error) {
-	return serve(d, control.OpUnlock, r, func() (*control.UnlockReply, error) {
+	return serve(d, r, func() (*control.UnlockReply, error) {
 		if d.read("passphrase", r.Passphrase) != d.passphrase {
 			return nil, control.Errorf(control.CodeWrongPassphrase, "Try again.", "wrong passphrase for vault default")
 		}
@@ -181,7 +180,7 @@ func (d *fakeDaemon) Unlock(_ context.Context, _ *control.Call, r *control.Unloc
 
 // Add takes files of the form "fake key NAME" or "fake key NAME PASSPHRASE".
 func (d *fakeDaemon) Add(_ context.Context, _ *control.Call, r *control.AddRequest) (*control.AddReply, error) {
-	return serve(d, control.OpAdd, r, func() (*control.AddReply, error) {
+	return serve(d, r, func() (*control.AddReply, error) {
 		words := strings.Fields(d.read("key_file", r.KeyFile))
 		d.read("certificate", r.Certificate)
 		given := d.read("key_passphrase", r.KeyPassphrase)
@@ -196,7 +195,7 @@ func (d *fakeDaemon) Add(_ context.Context, _ *control.Call, r *control.AddReque
 }
 
 func (d *fakeDaemon) Generate(_ context.Context, _ *control.Call, r *control.GenerateRequest) (*control.GenerateReply, error) {
-	return serve(d, control.OpGenerate, r, func() (*control.GenerateReply, error) {
+	return serve(d, r, func() (*control.GenerateReply, error) {
 		return &control.GenerateReply{Key: d.keep(r.Name, r.Comment)}, nil
 	})
 }
@@ -216,7 +215,7 @@ func (d *fakeDaemon) keep(name, comment string) control.Key {
 }
 
 func (d *fakeDaemon) Remove(_ context.Context, _ *control.Call, r *control.RemoveRequest) (*control.RemoveReply, error) {
-	return serve(d, control.OpRemove, r, func() (*control.RemoveReply, error) {
+	return serve(d, r, func() (*control.RemoveReply, error) {
 		k, err := d.find(r.Key)
 		if err != nil {
 			return nil, err
@@ -228,7 +227,7 @@ func (d *fakeDaemon) Remove(_ context.Context, _ *control.Call, r *control.Remov
 }
 
 func (d *fakeDaemon) Edit(_ context.Context, _ *control.Call, r *control.EditRequest) (*control.EditReply, error) {
-	return serve(d, control.OpEdit, r, func() (*control.EditReply, error) {
+	return serve(d, r, func() (*control.EditReply, error) {
 		k, err := d.find(r.Key)
 		if err != nil {
 			return nil, err
@@ -238,7 +237,7 @@ func (d *fakeDaemon) Edit(_ context.Context, _ *control.Call, r *control.EditReq
 }
 
 func (d *fakeDaemon) Export(_ context.Context, _ *control.Call, r *control.ExportRequest) (*control.ExportReply, error) {
-	return serve(d, control.OpExport, r, func() (*control.ExportReply, error) {
+	return serve(d, r, func() (*control.ExportReply, error) {
 		if d.read("passphrase", r.Passphrase) != d.passphrase {
 			return nil, control.Errorf(control.CodeWrongPassphrase, "", "wrong passphrase")
 		}
@@ -252,7 +251,7 @@ func (d *fakeDaemon) Export(_ context.Context, _ *control.Call, r *control.Expor
 }
 
 func (d *fakeDaemon) Why(_ context.Context, _ *control.Call, r *control.WhyRequest) (*control.WhyReply, error) {
-	return serve(d, control.OpWhy, r, func() (*control.WhyReply, error) {
+	return serve(d, r, func() (*control.WhyReply, error) {
 		return &control.WhyReply{Refusals: []control.Refusal{{
 			What: "sign", Key: "laptop\x1b[31m", Vault: "default", PID: 12, Program: "/usr/bin/ssh (12)", Host: "example.org",
 			Reason: "vault default is locked", Next: "vigilctl unlock",
@@ -261,7 +260,7 @@ func (d *fakeDaemon) Why(_ context.Context, _ *control.Call, r *control.WhyReque
 }
 
 func (d *fakeDaemon) Refresh(_ context.Context, _ *control.Call, r *control.RefreshRequest) (*control.RefreshReply, error) {
-	return serve(d, control.OpRefresh, r, func() (*control.RefreshReply, error) {
+	return serve(d, r, func() (*control.RefreshReply, error) {
 		return &control.RefreshReply{Vaults: []control.RefreshResult{
 			{Vault: "default", Epoch: 4},
 			{Vault: "team", Error: control.Errorf(control.CodeUnreachable, "Check the network.", "no answer from s3")},
@@ -348,8 +347,29 @@ func runFakeDaemon() error {
 	return newServer(d, os.Getenv(fakeVariable)).Serve(ctx, l)
 }
 
+// operations are those that a test needs.
+func (d *fakeDaemon) operations() []control.Operation {
+	return []control.Operation{
+		control.Handle(d.Version),
+		control.Handle(d.Stop),
+		control.Handle(d.Lock),
+		control.Handle(d.Status),
+		control.Handle(d.List),
+		control.Handle(d.Show),
+		control.Handle(d.Init),
+		control.Handle(d.Unlock),
+		control.Handle(d.Add),
+		control.Handle(d.Generate),
+		control.Handle(d.Remove),
+		control.Handle(d.Edit),
+		control.Handle(d.Export),
+		control.Handle(d.Why),
+		control.Handle(d.Refresh),
+	}
+}
+
 func newServer(d *fakeDaemon, kind string) *control.Server {
-	s := control.NewServer(d, slog.New(slog.DiscardHandler))
+	s := control.NewServer(slog.New(slog.DiscardHandler), d.operations()...)
 	if kind == "other build" {
 		s.Build = kind
 	}

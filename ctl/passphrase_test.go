@@ -46,7 +46,7 @@ func TestAFileWithThePassphraseIsPassedOnUnread(t *testing.T) {
 	})
 	t.Run("nobody reads it when the daemon doesn't", func(t *testing.T) {
 		b.daemon.become(control.VaultLocked)
-		b.daemon.failWith(control.OpUnlock, control.Errorf(control.CodeRevoked, "", "revoked"))
+		b.daemon.failWith(&control.UnlockRequest{}, control.Errorf(control.CodeRevoked, "", "revoked"))
 		r, w, err := os.Pipe()
 		if err != nil {
 			t.Fatal(err)

@@ -174,19 +174,21 @@ func TestUpImports(t *testing.T) {
 // TestUpResumes interrupts the first run where each of its steps fails, and
 // lets the next one end it.
 func TestUpResumes(t *testing.T) {
-	for _, op := range []control.Op{control.OpInit, control.OpAdd, control.OpList, control.OpGenerate} {
-		t.Run(string(op), func(t *testing.T) {
+	for op, request := range map[string]any{
+		"init": &control.InitRequest{}, "add": &control.AddRequest{}, "list": &control.ListRequest{}, "generate": &control.GenerateRequest{},
+	} {
+		t.Run(op, func(t *testing.T) {
 			b := newBench(t).withDaemon()
 			b.daemon.become(control.VaultMissing)
-			b.daemon.failWith(op, control.Errorf(control.CodeInterrupted, "", "power cut"))
+			b.daemon.failWith(request, control.Errorf(control.CodeInterrupted, "", "power cut"))
 			args := []string{"up", "--passphrase-file", b.file("pass", "p")}
 			want := []string{"id_ed25519"}
-			if op == control.OpAdd {
+			if op == "add" {
 				args = append(args, "--import", b.file("one", "fake key"), "--import", b.file("two", "fake key"))
 				want = []string{"one", "two"}
 			}
 			b.fails(1, "power cut", args...)
-			b.daemon.failWith(op, nil)
+			b.daemon.failWith(request, nil)
 			b.ok(args...)
 			if got := b.names(); !slices.Equal(got, want) {
 				t.Errorf("keys: %q, want %q", got, want)

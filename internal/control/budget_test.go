@@ -14,7 +14,7 @@ import (
 // A process gets no more than its share of requests, all no more than there are,
 // and what ended counts no longer.
 func TestRequestsHaveABudget(t *testing.T) {
-	s := NewServer(&fake{}, slog.New(slog.DiscardHandler))
+	s := NewServer(slog.New(slog.DiscardHandler))
 	for i := range maxOfProcess {
 		if !s.begin(1) {
 			t.Fatalf("request %d of a process is refused", i)
@@ -52,7 +52,7 @@ func TestAnswersHaveATime(t *testing.T) {
 	}
 	defer ours.Close()
 	defer os.NewFile(uintptr(b), "theirs").Close()
-	s := &session{server: NewServer(&fake{}, slog.New(slog.DiscardHandler)), ch: &channel{conn: ours}, frames: make(chan frame)}
+	s := &session{server: NewServer(slog.New(slog.DiscardHandler)), ch: &channel{conn: ours}, frames: make(chan frame)}
 	patience := time.NewTimer(0)
 	for range 2 {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -71,12 +71,12 @@ func TestInputIsAwaited(t *testing.T) {
 	}
 	defer r.Close()
 	defer w.Close()
-	server := NewServer(&fake{}, slog.New(slog.DiscardHandler))
+	server := NewServer(slog.New(slog.DiscardHandler))
 	s := &session{server: server, ch: &channel{conn: &net.UnixConn{}}}
 	req := &UnlockRequest{Passphrase: r}
 	await := func() <-chan error {
 		result := make(chan error, 1)
-		go func() { result <- s.awaitInput(t.Context(), OpUnlock, &operation{req: req}) }()
+		go func() { result <- s.awaitInput(t.Context(), req.op(), &operation{req: req}) }()
 		return result
 	}
 	result := await()

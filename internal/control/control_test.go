@@ -18,7 +18,6 @@ import (
 
 // fake answers with what a test sets; other operations are refused.
 type fake struct {
-	Handler
 	status func(context.Context, *Call) (*StatusReply, error)
 	unlock func(context.Context, *Call, *UnlockRequest) (*UnlockReply, error)
 	export func(context.Context, *Call, *ExportRequest) (*ExportReply, error)
@@ -52,15 +51,19 @@ func (f *fake) Export(ctx context.Context, c *Call, r *ExportRequest) (*ExportRe
 	return f.export(ctx, c, r)
 }
 
+func (f *fake) operations() []Operation {
+	return []Operation{Handle(f.Version), Handle(f.Stop), Handle(f.Lock), Handle(f.Status), Handle(f.Unlock), Handle(f.Export)}
+}
+
 // serve runs a server on a socket of its own and stops it with the test.
-func serve(t *testing.T, h Handler, change ...func(*Server)) string {
+func serve(t *testing.T, h *fake, change ...func(*Server)) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "c.sock")
 	l, err := unixsock.Listen(path, unixsock.Options{AnyFolder: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := NewServer(h, slog.New(slog.DiscardHandler))
+	s := NewServer(slog.New(slog.DiscardHandler), h.operations()...)
 	for _, c := range change {
 		c(s)
 	}

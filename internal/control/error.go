@@ -49,7 +49,7 @@ func (c Code) ExitStatus() int {
 }
 
 // Error is a failure as the user sees it: what happened, to what, and what to
-// do next. It never holds a secret. A Handler returns one to choose the code;
+// do next. It never holds a secret. What answers a request returns one to choose the code;
 // any other error arrives as CodeFailed with its text.
 type Error struct {
 	Code    Code   `json:"code"`

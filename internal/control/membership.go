@@ -1,45 +1,23 @@
 package control
 
 import (
-	"context"
 	"os"
 	"time"
 )
 
-// The operations on who may open a vault, and on the keys above its items.
-const (
-	OpRotate          Op = "rotate"
-	OpIdentityRequest Op = "identity_request"
-	OpIdentityRead    Op = "identity_read"
-	OpIdentityAdmit   Op = "identity_admit"
-	OpIdentityList    Op = "identity_list"
-	OpIdentityRemove  Op = "identity_remove"
-	OpPassphrase      Op = "passphrase"
-	OpMasterSet       Op = "master_set"
-	OpBackendSet      Op = "backend_set"
-)
-
-// MembershipHandler answers them. Whatever widens who can read the vault takes
-// the passphrase again, unlocked or not.
-type MembershipHandler interface {
-	Rotate(context.Context, *Call, *RotateRequest) (*RotateReply, error)
-	IdentityRequest(context.Context, *Call, *IdentityRequestRequest) (*IdentityRequestReply, error)
-	IdentityRead(context.Context, *Call, *IdentityReadRequest) (*IdentityReadReply, error)
-	IdentityAdmit(context.Context, *Call, *IdentityAdmitRequest) (*IdentityAdmitReply, error)
-	IdentityList(context.Context, *Call, *IdentityListRequest) (*IdentityListReply, error)
-	IdentityRemove(context.Context, *Call, *IdentityRemoveRequest) (*IdentityRemoveReply, error)
-	Passphrase(context.Context, *Call, *PassphraseRequest) (*PassphraseReply, error)
-	MasterSet(context.Context, *Call, *MasterSetRequest) (*MasterSetReply, error)
-	BackendSet(context.Context, *Call, *BackendSetRequest) (*BackendSetReply, error)
-}
+// Operations on who may open a vault, and on the keys above its items. Whatever
+// widens who can read the vault takes the passphrase again, unlocked or not.
 
 // RotateRequest replaces the KEK of an unlocked vault, or finishes a rotation
 // that was interrupted.
 type RotateRequest struct {
+	asks[RotateReply]
 	Vault string `json:"vault,omitempty"`
 	// Deks gives every item a new DEK too, by a new revision of it.
 	Deks bool `json:"deks,omitempty"`
 }
+
+func (*RotateRequest) op() Op { return "rotate" }
 
 // RotateReply says what was replaced.
 type RotateReply struct {
@@ -53,6 +31,7 @@ type RotateReply struct {
 // IdentityRequestRequest makes an identity for this device, which an owner of
 // the vault may admit. The vault's file is there already.
 type IdentityRequestRequest struct {
+	asks[IdentityRequestReply]
 	Vault   string `json:"vault,omitempty"`
 	Master  string `json:"master,omitempty"`  // empty: as configured
 	Backend string `json:"backend,omitempty"` // empty: as configured
@@ -63,6 +42,12 @@ type IdentityRequestRequest struct {
 	Replace bool `json:"replace,omitempty"`
 
 	Passphrase *os.File `json:"-"` // the new identity's; required
+}
+
+func (*IdentityRequestRequest) op() Op { return "identity_request" }
+
+func (r *IdentityRequestRequest) files() []fileSlot {
+	return []fileSlot{required("passphrase", &r.Passphrase)}
 }
 
 // IdentityRequestReply is the request, for an owner.
@@ -76,9 +61,12 @@ type IdentityRequestReply struct {
 
 // IdentityReadRequest looks at a request without admitting it.
 type IdentityReadRequest struct {
+	asks[IdentityReadReply]
 	Vault string `json:"vault,omitempty"`
 	Text  string `json:"text"`
 }
+
+func (*IdentityReadRequest) op() Op { return "identity_read" }
 
 // IdentityReadReply is what a request says. Nothing but the comparison of the
 // words shows whose it is.
@@ -93,6 +81,7 @@ type IdentityReadReply struct {
 // IdentityAdmitRequest lets an identity in. Words are the fingerprint that the
 // owner compared with the one shown on the other device.
 type IdentityAdmitRequest struct {
+	asks[IdentityAdmitReply]
 	Vault string `json:"vault,omitempty"`
 	Text  string `json:"text"`
 	Words string `json:"words"`
@@ -100,6 +89,12 @@ type IdentityAdmitRequest struct {
 	Name  string `json:"name,omitempty"` // what this device calls it; empty: as the request does
 
 	Passphrase *os.File `json:"-"` // required
+}
+
+func (*IdentityAdmitRequest) op() Op { return "identity_admit" }
+
+func (r *IdentityAdmitRequest) files() []fileSlot {
+	return []fileSlot{required("passphrase", &r.Passphrase)}
 }
 
 // IdentityAdmitReply is the identity that was let in.
@@ -110,8 +105,11 @@ type IdentityAdmitReply struct {
 
 // IdentityListRequest asks who may open a vault.
 type IdentityListRequest struct {
+	asks[IdentityListReply]
 	Vault string `json:"vault,omitempty"`
 }
+
+func (*IdentityListRequest) op() Op { return "identity_list" }
 
 // IdentityListReply lists live identities, in the order in which they came.
 type IdentityListReply struct {
@@ -136,10 +134,17 @@ type Identity struct {
 // IdentityRemoveRequest shuts identities out, each named by its id, a prefix of
 // one, or a name.
 type IdentityRemoveRequest struct {
+	asks[IdentityRemoveReply]
 	Vault      string   `json:"vault,omitempty"`
 	Identities []string `json:"identities"`
 
 	Passphrase *os.File `json:"-"` // required
+}
+
+func (*IdentityRemoveRequest) op() Op { return "identity_remove" }
+
+func (r *IdentityRemoveRequest) files() []fileSlot {
+	return []fileSlot{required("passphrase", &r.Passphrase)}
 }
 
 // IdentityRemoveReply says who is out and which keys it has seen.
@@ -154,11 +159,18 @@ type IdentityRemoveReply struct {
 
 // PassphraseRequest changes the passphrase of this device's identity.
 type PassphraseRequest struct {
+	asks[PassphraseReply]
 	Vault string `json:"vault,omitempty"`
 	KDF   KDF    `json:"kdf,omitzero"` // zeros: as before
 
 	Passphrase    *os.File `json:"-"` // the old one; required
 	NewPassphrase *os.File `json:"-"` // required
+}
+
+func (*PassphraseRequest) op() Op { return "passphrase" }
+
+func (r *PassphraseRequest) files() []fileSlot {
+	return []fileSlot{required("passphrase", &r.Passphrase), required("new_passphrase", &r.NewPassphrase)}
 }
 
 // PassphraseReply says what follows from the change.
@@ -171,10 +183,17 @@ type PassphraseReply struct {
 
 // MasterSetRequest moves this device's identity to another master key.
 type MasterSetRequest struct {
+	asks[MasterSetReply]
 	Vault  string `json:"vault,omitempty"`
 	Master string `json:"master"` // URI
 
 	Passphrase *os.File `json:"-"` // required
+}
+
+func (*MasterSetRequest) op() Op { return "master_set" }
+
+func (r *MasterSetRequest) files() []fileSlot {
+	return []fileSlot{required("passphrase", &r.Passphrase)}
 }
 
 // MasterSetReply says where the share is now.
@@ -189,10 +208,17 @@ type MasterSetReply struct {
 // BackendSetRequest moves this device to another place of the keyring, and the
 // keyring there unless it was moved before.
 type BackendSetRequest struct {
+	asks[BackendSetReply]
 	Vault   string `json:"vault,omitempty"`
 	Backend string `json:"backend"` // URI
 
 	Passphrase *os.File `json:"-"` // required
+}
+
+func (*BackendSetRequest) op() Op { return "backend_set" }
+
+func (r *BackendSetRequest) files() []fileSlot {
+	return []fileSlot{required("passphrase", &r.Passphrase)}
 }
 
 // BackendSetReply says where the keyring is now.
@@ -201,52 +227,4 @@ type BackendSetReply struct {
 	Vault   string `json:"vault"`
 	Backend string `json:"backend"`
 	Copied  bool   `json:"copied,omitempty"` // false: it was there already
-}
-
-func (*RotateRequest) op() Op          { return OpRotate }
-func (*IdentityRequestRequest) op() Op { return OpIdentityRequest }
-func (*IdentityReadRequest) op() Op    { return OpIdentityRead }
-func (*IdentityAdmitRequest) op() Op   { return OpIdentityAdmit }
-func (*IdentityListRequest) op() Op    { return OpIdentityList }
-func (*IdentityRemoveRequest) op() Op  { return OpIdentityRemove }
-func (*PassphraseRequest) op() Op      { return OpPassphrase }
-func (*MasterSetRequest) op() Op       { return OpMasterSet }
-func (*BackendSetRequest) op() Op      { return OpBackendSet }
-
-func (*RotateRequest) reply() *RotateReply                   { return new(RotateReply) }
-func (*IdentityRequestRequest) reply() *IdentityRequestReply { return new(IdentityRequestReply) }
-func (*IdentityReadRequest) reply() *IdentityReadReply       { return new(IdentityReadReply) }
-func (*IdentityAdmitRequest) reply() *IdentityAdmitReply     { return new(IdentityAdmitReply) }
-func (*IdentityListRequest) reply() *IdentityListReply       { return new(IdentityListReply) }
-func (*IdentityRemoveRequest) reply() *IdentityRemoveReply   { return new(IdentityRemoveReply) }
-func (*PassphraseRequest) reply() *PassphraseReply           { return new(PassphraseReply) }
-func (*MasterSetRequest) reply() *MasterSetReply             { return new(MasterSetReply) }
-func (*BackendSetRequest) reply() *BackendSetReply           { return new(BackendSetReply) }
-
-func (*RotateRequest) files() []fileSlot       { return nil }
-func (*IdentityReadRequest) files() []fileSlot { return nil }
-func (*IdentityListRequest) files() []fileSlot { return nil }
-
-func (r *IdentityRequestRequest) files() []fileSlot {
-	return []fileSlot{required("passphrase", &r.Passphrase)}
-}
-
-func (r *IdentityAdmitRequest) files() []fileSlot {
-	return []fileSlot{required("passphrase", &r.Passphrase)}
-}
-
-func (r *IdentityRemoveRequest) files() []fileSlot {
-	return []fileSlot{required("passphrase", &r.Passphrase)}
-}
-
-func (r *PassphraseRequest) files() []fileSlot {
-	return []fileSlot{required("passphrase", &r.Passphrase), required("new_passphrase", &r.NewPassphrase)}
-}
-
-func (r *MasterSetRequest) files() []fileSlot {
-	return []fileSlot{required("passphrase", &r.Passphrase)}
-}
-
-func (r *BackendSetRequest) files() []fileSlot {
-	return []fileSlot{required("passphrase", &r.Passphrase)}
 }

@@ -17,51 +17,12 @@ import (
 	"time"
 )
 
-// Op names an operation; it is the "op" member of a request.
-type Op string
-
-// The operations. Stop, Lock and Version are the same in every build for ever,
-// so that a vigilctl of another build can still lock, stop and replace a daemon.
-const (
-	OpVersion  Op = "version"
-	OpStop     Op = "stop"
-	OpLock     Op = "lock"
-	OpStatus   Op = "status"
-	OpList     Op = "list"
-	OpShow     Op = "show"
-	OpInit     Op = "init"
-	OpUnlock   Op = "unlock"
-	OpAdd      Op = "add"
-	OpGenerate Op = "generate"
-	OpRemove   Op = "rm"
-	OpEdit     Op = "edit"
-	OpExport   Op = "export"
-	OpWhy      Op = "why"
-	OpRefresh  Op = "refresh"
-)
-
-// A Request is one of the …Request types of this package; R is its reply.
-type Request[R any] interface {
-	request
-	reply() *R
-}
-
-// request is what client and server need of every request.
-type request interface {
-	op() Op
-	// files lists the descriptors that may travel with the request.
-	files() []fileSlot
-}
-
-// fileSlot is a place for a descriptor in a request.
-type fileSlot struct {
-	name     string
-	file     **os.File
-	required bool
-}
-
 // VersionRequest asks who is there.
-type VersionRequest struct{}
+type VersionRequest struct {
+	asks[VersionReply]
+}
+
+func (*VersionRequest) op() Op { return OpVersion }
 
 // VersionReply says which process answers.
 type VersionReply struct {
@@ -72,7 +33,11 @@ type VersionReply struct {
 
 // StopRequest ends the daemon: it locks everything, answers, and exits. The
 // connection stays open until the process has gone (see Client.WaitGone).
-type StopRequest struct{}
+type StopRequest struct {
+	asks[StopReply]
+}
+
+func (*StopRequest) op() Op { return OpStop }
 
 // StopReply says what stopping locked.
 type StopReply struct {
@@ -83,8 +48,11 @@ type StopReply struct {
 // LockRequest ends the keepers of a vault, or of all vaults and of the keys
 // added by ssh-add when Vault is empty.
 type LockRequest struct {
+	asks[LockReply]
 	Vault string `json:"vault,omitempty"`
 }
+
+func (*LockRequest) op() Op { return OpLock }
 
 // LockReply says what was locked. Locking what is locked is no error.
 type LockReply struct {
@@ -94,8 +62,11 @@ type LockReply struct {
 
 // ListRequest lists the keys of a vault, or all that the agent lists when Vault is empty.
 type ListRequest struct {
+	asks[ListReply]
 	Vault string `json:"vault,omitempty"`
 }
+
+func (*ListRequest) op() Op { return "list" }
 
 // ListReply holds keys in the order the agent lists them.
 type ListReply struct {
@@ -105,9 +76,12 @@ type ListReply struct {
 // ShowRequest asks for one key. Key is a name, a prefix of an id or a SHA256
 // fingerprint, here and in the other requests; Vault empty: any vault.
 type ShowRequest struct {
+	asks[ShowReply]
 	Vault string `json:"vault,omitempty"`
 	Key   string `json:"key"`
 }
+
+func (*ShowRequest) op() Op { return "show" }
 
 // ShowReply is one key, with every head when it has several.
 type ShowReply struct {
@@ -134,6 +108,7 @@ func (s Saved) Outcome() Saved { return s }
 // InitRequest makes a vault. An empty Vault is the config's first; empty
 // Master and Backend are the config's, or the local ones.
 type InitRequest struct {
+	asks[InitReply]
 	Vault   string `json:"vault,omitempty"`
 	Master  string `json:"master,omitempty"`  // "local" or awskms:///…
 	Backend string `json:"backend,omitempty"` // "file" or s3://…
@@ -141,6 +116,12 @@ type InitRequest struct {
 	Unlock  bool   `json:"unlock,omitempty"` // leave it unlocked
 
 	Passphrase *os.File `json:"-"` // required; read to its end by the opener
+}
+
+func (*InitRequest) op() Op { return "init" }
+
+func (r *InitRequest) files() []fileSlot {
+	return []fileSlot{required("passphrase", &r.Passphrase)}
 }
 
 // InitReply says where the new vault's parts lie.
@@ -151,9 +132,16 @@ type InitReply struct {
 
 // UnlockRequest unlocks a vault; an empty Vault is the config's first.
 type UnlockRequest struct {
+	asks[UnlockReply]
 	Vault string `json:"vault,omitempty"`
 
 	Passphrase *os.File `json:"-"` // required
+}
+
+func (*UnlockRequest) op() Op { return "unlock" }
+
+func (r *UnlockRequest) files() []fileSlot {
+	return []fileSlot{required("passphrase", &r.Passphrase)}
 }
 
 // UnlockReply is the vault as it is now. Unlocking what is unlocked checks nothing
@@ -166,6 +154,7 @@ type UnlockReply struct {
 
 // AddRequest imports a private key file. The vault must be unlocked.
 type AddRequest struct {
+	asks[AddReply]
 	Vault   string   `json:"vault,omitempty"`
 	Name    string   `json:"name,omitempty"`    // empty: from the comment
 	Comment string   `json:"comment,omitempty"` // empty: the file's
@@ -177,6 +166,16 @@ type AddRequest struct {
 	Certificate   *os.File `json:"-"`
 }
 
+func (*AddRequest) op() Op { return "add" }
+
+func (r *AddRequest) files() []fileSlot {
+	return []fileSlot{
+		required("key_file", &r.KeyFile),
+		optional("key_passphrase", &r.KeyPassphrase),
+		optional("certificate", &r.Certificate),
+	}
+}
+
 // AddReply is the key as it was stored.
 type AddReply struct {
 	Saved
@@ -185,6 +184,7 @@ type AddReply struct {
 
 // GenerateRequest makes a new key inside the opener. The vault must be unlocked.
 type GenerateRequest struct {
+	asks[GenerateReply]
 	Vault   string   `json:"vault,omitempty"`
 	Name    string   `json:"name"`
 	Type    string   `json:"type"`           // "ed25519", "ecdsa", "rsa", "mldsa44-ed25519"
@@ -194,6 +194,8 @@ type GenerateRequest struct {
 	Tags    []string `json:"tags,omitempty"`
 }
 
+func (*GenerateRequest) op() Op { return "generate" }
+
 // GenerateReply is the key as it was stored.
 type GenerateReply struct {
 	Saved
@@ -202,9 +204,12 @@ type GenerateReply struct {
 
 // RemoveRequest removes a key from its vault for good.
 type RemoveRequest struct {
+	asks[RemoveReply]
 	Vault string `json:"vault,omitempty"`
 	Key   string `json:"key"`
 }
+
+func (*RemoveRequest) op() Op { return "rm" }
 
 // RemoveReply is the key that is gone.
 type RemoveReply struct {
@@ -215,6 +220,7 @@ type RemoveReply struct {
 // EditRequest changes what a vault says of a key; a nil member stays as it is,
 // an empty one is cleared.
 type EditRequest struct {
+	asks[EditReply]
 	Vault        string         `json:"vault,omitempty"`
 	Key          string         `json:"key"`
 	Name         *string        `json:"name,omitempty"`
@@ -229,6 +235,12 @@ type EditRequest struct {
 	DropCertificate bool `json:"drop_certificate,omitempty"`
 
 	Certificate *os.File `json:"-"`
+}
+
+func (*EditRequest) op() Op { return "edit" }
+
+func (r *EditRequest) files() []fileSlot {
+	return []fileSlot{optional("certificate", &r.Certificate)}
 }
 
 // EditReply is the key as it is now.
@@ -260,6 +272,7 @@ type HostKey struct {
 // ExportRequest writes a key as an OpenSSH private key file. It asks for the
 // vault's passphrase again, unlocked or not.
 type ExportRequest struct {
+	asks[ExportReply]
 	Vault string `json:"vault,omitempty"`
 	Key   string `json:"key"`
 	// Plaintext writes the file without a passphrase. Without it NewPassphrase is required.
@@ -270,6 +283,16 @@ type ExportRequest struct {
 	Output        *os.File `json:"-"` // required; written by the opener, synced by vigilctl
 }
 
+func (*ExportRequest) op() Op { return "export" }
+
+func (r *ExportRequest) files() []fileSlot {
+	return []fileSlot{
+		required("passphrase", &r.Passphrase),
+		optional("new_passphrase", &r.NewPassphrase),
+		required("output", &r.Output),
+	}
+}
+
 // ExportReply is the key that was written.
 type ExportReply struct {
 	Key     Key      `json:"key"`
@@ -278,8 +301,11 @@ type ExportReply struct {
 
 // WhyRequest asks for the newest refusals, at most Limit of them (0: all kept).
 type WhyRequest struct {
+	asks[WhyReply]
 	Limit int `json:"limit,omitempty"`
 }
+
+func (*WhyRequest) op() Op { return "why" }
 
 // WhyReply holds refusals, newest first.
 type WhyReply struct {
@@ -304,8 +330,11 @@ type Refusal struct {
 
 // RefreshRequest fetches the keyring of a vault, or of all when Vault is empty.
 type RefreshRequest struct {
+	asks[RefreshReply]
 	Vault string `json:"vault,omitempty"`
 }
+
+func (*RefreshRequest) op() Op { return "refresh" }
 
 // RefreshReply holds one result for each vault.
 type RefreshReply struct {

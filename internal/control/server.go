@@ -49,9 +49,9 @@ type Server struct {
 	// Build is the build id that the hello says. NewServer sets buildid.ID().
 	Build string
 
-	handler Handler
-	log     *slog.Logger
-	crowd   *unixsock.Crowd
+	operations map[Op]func() operation
+	log        *slog.Logger
+	crowd      *unixsock.Crowd
 
 	mu      sync.Mutex                      // guards what follows
 	doing   map[int]int                     // requests of each process
@@ -62,17 +62,21 @@ type Server struct {
 	hold func(*net.UnixConn)
 }
 
-// NewServer returns a server that answers with h. It logs what it can't tell a client.
-func NewServer(h Handler, log *slog.Logger) *Server {
-	return &Server{
-		Build:   buildid.ID(),
-		handler: h,
-		log:     log,
-		crowd:   unixsock.NewCrowd(maxConnections),
-		doing:   map[int]int{},
-		waiting: map[*session]context.CancelFunc{},
-		hold:    holdOpen,
+// NewServer returns a server that answers operations. It logs what it can't tell a client.
+func NewServer(log *slog.Logger, operations ...Operation) *Server {
+	s := &Server{
+		Build:      buildid.ID(),
+		operations: make(map[Op]func() operation, len(operations)),
+		log:        log,
+		crowd:      unixsock.NewCrowd(maxConnections),
+		doing:      map[int]int{},
+		waiting:    map[*session]context.CancelFunc{},
+		hold:       holdOpen,
 	}
+	for _, o := range operations {
+		s.operations[o.op] = o.new
+	}
+	return s
 }
 
 // Listener is where connections come from: a *unixsock.Listener, which takes
@@ -234,16 +238,16 @@ func (s *session) parse(f *frame) (Op, *operation, error) {
 		return q.Op, nil, Errorf(CodeOtherBuild, "`vigilctl up` restarts it; that locks it.",
 			"vigild is of build %s, which is not the build of this vigilctl", s.server.Build)
 	}
-	o, err := decodeOperation(q)
+	o, err := s.server.decode(q)
 	if err != nil {
 		return q.Op, nil, err
 	}
 	return q.Op, o, o.adopt(q.Files, f)
 }
 
-// decodeOperation decodes the body of a request.
-func decodeOperation(q question) (*operation, error) {
-	construct, ok := dispatch[q.Op]
+// decode decodes the body of a request.
+func (s *Server) decode(q question) (*operation, error) {
+	construct, ok := s.operations[q.Op]
 	if !ok {
 		return nil, Errorf(CodeUsage, "", "vigild knows no such operation")
 	}
@@ -288,7 +292,7 @@ func closeFiles(req request) {
 	}
 }
 
-// call runs the handler's method. A panic becomes an error for this client; its
+// call runs what answers the request. A panic becomes an error for this client; its
 // value isn't logged, as it might be part of a request.
 func (s *session) call(ctx context.Context, op Op, o *operation) (reply any, err error) {
 	defer func() {
@@ -300,7 +304,7 @@ func (s *session) call(ctx context.Context, op Op, o *operation) (reply any, err
 	patience := time.NewTimer(askTimeout)
 	defer patience.Stop()
 	ask := func(ctx context.Context, a Ask) (Answer, error) { return s.ask(ctx, patience, a) }
-	return o.call(ctx, s.server.handler, &Call{Peer: s.peer, ask: ask})
+	return o.call(ctx, &Call{Peer: s.peer, ask: ask})
 }
 
 // ask sends a question to the client and waits for its answer. All of a request

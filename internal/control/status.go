@@ -3,7 +3,11 @@ package control
 import "time"
 
 // StatusRequest asks for the state of everything.
-type StatusRequest struct{}
+type StatusRequest struct {
+	asks[StatusReply]
+}
+
+func (*StatusRequest) op() Op { return "status" }
 
 // StatusReply is the state of the daemon.
 type StatusReply struct {

@@ -7,18 +7,15 @@ import (
 
 // Operations on a vault as a whole: what it holds, whether all of it is good,
 // and what of its past can be brought back.
-const (
-	OpVerify         Op = "vault_verify"
-	OpHistory        Op = "vault_history"
-	OpRestore        Op = "vault_restore"
-	OpKeyringRestore Op = "keyring_restore"
-)
 
 // VerifyRequest has every layer and every item of an unlocked vault checked,
 // private keys too. It needs no network.
 type VerifyRequest struct {
+	asks[VerifyReply]
 	Vault string `json:"vault,omitempty"`
 }
+
+func (*VerifyRequest) op() Op { return "vault_verify" }
 
 // VerifyReply says what was checked and what is wrong. Problems empty: nothing is.
 type VerifyReply struct {
@@ -45,9 +42,12 @@ type VerifyReply struct {
 // HistoryRequest lists the earlier contents of the vault file on this device
 // and, with Key, the revisions of one key among them that can be restored.
 type HistoryRequest struct {
+	asks[HistoryReply]
 	Vault string `json:"vault,omitempty"`
 	Key   string `json:"key,omitempty"`
 }
+
+func (*HistoryRequest) op() Op { return "vault_history" }
 
 // HistoryReply lists the newest first.
 type HistoryReply struct {
@@ -75,10 +75,13 @@ type HistoryRevision struct {
 
 // RestoreRequest brings a superseded revision back, as a new one.
 type RestoreRequest struct {
+	asks[RestoreReply]
 	Vault    string `json:"vault,omitempty"`
 	Key      string `json:"key"`
 	Revision string `json:"revision"` // or a prefix of it
 }
+
+func (*RestoreRequest) op() Op { return "vault_restore" }
 
 // RestoreReply is the key as it is now.
 type RestoreReply struct {
@@ -89,6 +92,7 @@ type RestoreReply struct {
 // KeyringRestoreRequest ends the refusal of a keyring that this device refuses because it is
 // older than, or a fork of, what it has seen. It asks for the passphrase again.
 type KeyringRestoreRequest struct {
+	asks[KeyringRestoreReply]
 	Vault string `json:"vault,omitempty"`
 	// Accept takes the backend's keyring as it is, with the loss of what it
 	// lacks. Without it this device's last good one is put back there.
@@ -97,26 +101,14 @@ type KeyringRestoreRequest struct {
 	Passphrase *os.File `json:"-"` // required
 }
 
+func (*KeyringRestoreRequest) op() Op { return "keyring_restore" }
+
+func (r *KeyringRestoreRequest) files() []fileSlot {
+	return []fileSlot{required("passphrase", &r.Passphrase)}
+}
+
 // KeyringRestoreReply says what the vault is now.
 type KeyringRestoreReply struct {
 	Saved
 	Vault VaultStatus `json:"vault"`
-}
-
-func (*VerifyRequest) op() Op         { return OpVerify }
-func (*HistoryRequest) op() Op        { return OpHistory }
-func (*RestoreRequest) op() Op        { return OpRestore }
-func (*KeyringRestoreRequest) op() Op { return OpKeyringRestore }
-
-func (*VerifyRequest) reply() *VerifyReply                 { return new(VerifyReply) }
-func (*HistoryRequest) reply() *HistoryReply               { return new(HistoryReply) }
-func (*RestoreRequest) reply() *RestoreReply               { return new(RestoreReply) }
-func (*KeyringRestoreRequest) reply() *KeyringRestoreReply { return new(KeyringRestoreReply) }
-
-func (*VerifyRequest) files() []fileSlot  { return nil }
-func (*HistoryRequest) files() []fileSlot { return nil }
-func (*RestoreRequest) files() []fileSlot { return nil }
-
-func (r *KeyringRestoreRequest) files() []fileSlot {
-	return []fileSlot{required("passphrase", &r.Passphrase)}
 }

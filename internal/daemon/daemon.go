@@ -176,7 +176,7 @@ func (d *Daemon) Run(ctx context.Context, agent, control *unixsock.Listener, rea
 }
 
 func (d *Daemon) serveControl(ctx context.Context, l *unixsock.Listener) error {
-	if err := control.NewServer(&handler{d}, d.log).Serve(ctx, l); err != nil {
+	if err := control.NewServer(d.log, (&handler{d}).operations()...).Serve(ctx, l); err != nil {
 		return fmt.Errorf("serve %q: %w", l.Path(), err)
 	}
 	return nil

@@ -13,7 +13,39 @@ import (
 // handler answers vigilctl.
 type handler struct{ d *Daemon }
 
-var _ control.Handler = (*handler)(nil)
+func (h *handler) operations() []control.Operation {
+	return []control.Operation{
+		control.Handle(h.Version),
+		control.Handle(h.Stop),
+		control.Handle(h.Lock),
+		control.Handle(h.Status),
+		control.Handle(h.Doctor),
+		control.Handle(h.List),
+		control.Handle(h.Show),
+		control.Handle(h.Init),
+		control.Handle(h.Unlock),
+		control.Handle(h.Add),
+		control.Handle(h.Generate),
+		control.Handle(h.Remove),
+		control.Handle(h.Edit),
+		control.Handle(h.Export),
+		control.Handle(h.Why),
+		control.Handle(h.Refresh),
+		control.Handle(h.Rotate),
+		control.Handle(h.IdentityRequest),
+		control.Handle(h.IdentityRead),
+		control.Handle(h.IdentityAdmit),
+		control.Handle(h.IdentityList),
+		control.Handle(h.IdentityRemove),
+		control.Handle(h.Passphrase),
+		control.Handle(h.MasterSet),
+		control.Handle(h.BackendSet),
+		control.Handle(h.Verify),
+		control.Handle(h.History),
+		control.Handle(h.Restore),
+		control.Handle(h.KeyringRestore),
+	}
+}
 
 // Version says which process answers.
 func (h *handler) Version(context.Context, *control.Call, *control.VersionRequest) (*control.VersionReply, error) {

@@ -60,11 +60,11 @@ func TestTheStricterHeadServes(t *testing.T) {
 		laxer []bool
 	}{
 		"more than an edit resolves": {many, none},
-		"one":                       {[]*fact{head(false, nil)}, []bool{false}},
-		"alike":                     {[]*fact{head(true, nil), head(true, nil)}, []bool{false, false}},
-		"one is stricter":           {[]*fact{head(false, nil), head(true, nil)}, []bool{true, false}},
-		"each in its way":           {[]*fact{head(true, nil), head(false, []byte{1})}, []bool{true, true}},
-		"another item is no matter": {[]*fact{head(false, nil), {item: id.NewItem()}}, []bool{false, false}},
+		"one":                        {[]*fact{head(false, nil)}, []bool{false}},
+		"alike":                      {[]*fact{head(true, nil), head(true, nil)}, []bool{false, false}},
+		"one is stricter":            {[]*fact{head(false, nil), head(true, nil)}, []bool{true, false}},
+		"each in its way":            {[]*fact{head(true, nil), head(false, []byte{1})}, []bool{true, true}},
+		"another item is no matter":  {[]*fact{head(false, nil), {item: id.NewItem()}}, []bool{false, false}},
 	} {
 		markLaxer(tt.heads, map[id.Item]bool{item: true})
 		for i, f := range tt.heads {

@@ -98,7 +98,7 @@ func export(h *sshtest.Home, key string, in, out *os.File) {
 	h.Helper()
 	v, err := connect(h, true, patience)
 	if err == nil {
-		err = v.request(control.OpExport, control.ExportRequest{Key: key, Plaintext: true}, []string{"passphrase", "output"}, in, out)
+		err = v.request("export", control.ExportRequest{Key: key, Plaintext: true}, []string{"passphrase", "output"}, in, out)
 	}
 	if err != nil {
 		h.Logf("the attacker isn't served: %v", err) // right so
@@ -251,7 +251,7 @@ func TestSilentPassphraseDelaysNobody(t *testing.T) {
 	locks(h)
 	v, err := connect(h, true, soon)
 	if err == nil {
-		err = v.request(control.OpUnlock, control.UnlockRequest{}, []string{"passphrase"}, in)
+		err = v.request("unlock", control.UnlockRequest{}, []string{"passphrase"}, in)
 	}
 	if err != nil {
 		t.Fatal(err)
