@@ -153,16 +153,17 @@ func (h *home) shoot(op operation, nth int, errno syscall.Errno) (shot, result) 
 	return s, r
 }
 
-// leavesNothing checks that a later write tidies the folders away that killed
-// ones left temporary files in.
+// leavesNothing checks that later writes tidy the folders away that killed ones
+// left temporary files in: each of its own file.
 func (h *home) leavesNothing(dirs ...string) {
 	h.t.Helper()
-	for n, dir := range dirs {
-		if r := h.generate(fmt.Sprintf("last-%d", n)); r.code != 0 {
-			h.t.Fatal(r)
-		}
+	if r := h.generate("last"); r.code != 0 { // vault file and deks
+		h.t.Fatal(r)
+	}
+	h.must("rotate") // members
+	for _, dir := range dirs {
 		if left := leftovers(dir); len(left) > 0 {
-			h.t.Errorf("a later write left the temporary files of killed ones: %q", left)
+			h.t.Errorf("later writes left the temporary files of killed ones: %q", left)
 		}
 	}
 }
