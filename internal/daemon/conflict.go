@@ -24,7 +24,8 @@ const maxToldCopies = 3
 
 // copySettles is how long a conflict copy stays once its lines are in the vault
 // file. A sync tool makes the copy first and brings the other device's file then:
-// until it has, the copy may be all that is left of what this device wrote.
+// until it has, the copy may be all that is left of what this device wrote. For a
+// tool that takes longer, the copy is in the file's history.
 const copySettles = 5 * time.Second
 
 // takenCopy is a conflict copy that was taken in and isn't removed yet.
@@ -46,15 +47,15 @@ func (v *vault) takeConflictCopies(ctx context.Context, o *openVault) (again tim
 	var errs []error
 	more := 0
 	again = never
-	before := o.copies
-	o.copies = map[string]takenCopy{}
+	before := o.taken
+	o.taken = map[string]takenCopy{}
 	for _, e := range entries {
 		if !e.Type().IsRegular() || !v.isConflictCopy(e.Name()) {
 			continue
 		}
 		taken, err := v.takeCopy(ctx, o.id, filepath.Join(dir, e.Name()), before[e.Name()])
 		if taken != (takenCopy{}) {
-			o.copies[e.Name()] = taken
+			o.taken[e.Name()] = taken
 			again = copySettles
 		}
 		switch {
@@ -89,7 +90,7 @@ func (v *vault) noteCopies(err error) {
 }
 
 // takeCopy adds a copy's lines to the vault file, and removes the copy if it is what
-// was taken in before and has settled. Else it returns what there is to remove later.
+// was taken in before and has settled. Else it returns what to remove later.
 func (v *vault) takeCopy(ctx context.Context, vault id.Vault, path string, before takenCopy) (taken takenCopy, err error) {
 	data, err := readVaultFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -132,5 +133,5 @@ func (v *vault) takeCopy(ctx context.Context, vault id.Vault, path string, befor
 	case !bytes.Equal(now, data):
 		return taken, nil // it is being written; its end brings another look
 	}
-	return taken, durable.Remove(path)
+	return taken, durable.Archive(v.config().Path, path)
 }

@@ -86,7 +86,7 @@ type openVault struct {
 	waiting  int
 	pending  int
 	damaged  []string             // lines of the vault file that can't be read
-	copies   map[string]takenCopy // conflict copies beside it, by name
+	taken    map[string]takenCopy // conflict copies beside it, by name
 }
 
 // fact is what the front knows of a revision.
@@ -130,8 +130,8 @@ func newVault(d *Daemon, c config.Vault) *vault {
 	return v
 }
 
-// config is the vault's configuration as it is now. Who looks at several parts of it
-// that belong together asks once. Nobody may change it.
+// config is the vault's configuration as it is now, which nobody may change. Parts
+// of it that belong together are taken from one call.
 func (v *vault) config() *config.Vault { return v.cfg.Load() }
 
 func (v *vault) setConfig(c config.Vault) { v.cfg.Store(&c) }
@@ -386,9 +386,10 @@ func (o *openVault) take(l *keeper.Loaded, fetched opener.Fetched, f *vaultfile.
 	return changed
 }
 
-// markLaxer marks, of the items named, the heads of an item that lack a restriction which another head
-// has: until somebody chooses, nothing looser than any of them serves. Of more heads
-// than an edit can resolve, none does; nor are they compared, each with every other.
+// markLaxer marks the heads that lack a restriction which another head of their item
+// has, of the items that are named: until somebody chooses, nothing looser than any
+// of them serves. Of more heads than an edit can resolve, none does; nor are they
+// compared, each with every other.
 func markLaxer(keys []*fact, items map[id.Item]bool) (changed bool) {
 	heads := headsOf(keys, items)
 	for _, f := range keys {

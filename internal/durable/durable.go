@@ -101,6 +101,16 @@ func Create(path string, data []byte, mode fs.FileMode) error {
 // there is an error that wraps fs.ErrNotExist.
 func Remove(path string) error { return remove(direct, path) }
 
+// Archive removes file, once its content is the newest in the history of path: what
+// has gone from path meanwhile can be brought back from there.
+func Archive(path, file string) error {
+	if err := keep(direct, path, file); err != nil {
+		return err
+	}
+	prune(path)
+	return Remove(file)
+}
+
 // MkdirAll makes dir and the missing folders above it with mode and syncs the
 // folder around each one made. A dir that exists keeps its mode.
 func MkdirAll(dir string, mode fs.FileMode) error { return mkdirAll(direct, dir, dir, mode) }

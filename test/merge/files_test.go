@@ -10,15 +10,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"vigil/internal/sshtest"
 )
 
 func TestMain(m *testing.M) { sshtest.Main(m, "vigild", "vigil-opener", "vigilctl") }
-
-// patience bounds the wait for the daemon to notice a file.
-const patience = time.Minute
 
 // home is a device with an unlocked vault.
 type home struct {
@@ -63,30 +59,23 @@ func (h *home) names() (names []string) {
 // expect waits until the daemon lists these keys.
 func (h *home) expect(want ...string) {
 	h.Helper()
-	deadline := time.Now().Add(patience)
-	got := h.names()
-	for ; !slices.Equal(got, want) && time.Now().Before(deadline); got = h.names() {
-		time.Sleep(10 * time.Millisecond) // vigild does it by itself; nothing says when
-	}
-	if !slices.Equal(got, want) {
-		h.Fatalf("keys are %v, want %v", got, want)
-	}
+	sshtest.Eventually(h, "the list of keys", func() error {
+		if got := h.names(); !slices.Equal(got, want) {
+			return fmt.Errorf("keys are %v, want %v", got, want)
+		}
+		return nil
+	})
 }
 
 // expectGone waits until the daemon has tidied a file away.
 func (h *home) expectGone(path string) {
 	h.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		_, err := os.Lstat(path)
-		if os.IsNotExist(err) {
-			return
+	sshtest.Eventually(h, "the file is gone", func() error {
+		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("%s is still there: %v", filepath.Base(path), err)
 		}
-		if time.Now().After(deadline) {
-			h.Fatalf("%s is still there: %v", filepath.Base(path), err)
-		}
-		time.Sleep(10 * time.Millisecond) // vigild does it by itself; nothing says when
-	}
+		return nil
+	})
 }
 
 // gitHistory makes two branches, each with a key that the other lacks.
@@ -204,6 +193,29 @@ func TestACopyOutlivesTheFileItWasTakenFrom(t *testing.T) {
 	h.expectGone(copied)
 	h.expect("first")
 	h.OK("vault", "verify")
+}
+
+// A tool that takes longer finds the copy gone: what it held is in the file's history.
+func TestACopyThatIsGoneIsInTheHistory(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	h.OK("generate", "first")
+	ours := h.Read(h.vault)
+	copied := filepath.Join(filepath.Dir(h.vault), "vault (conflicted copy).jsonl")
+	replace(t, copied, ours)
+	h.expectGone(copied)
+	replace(t, h.vault, ours[:bytes.IndexByte(ours, '\n')+1])
+	h.expect()
+	generations, err := filepath.Glob(filepath.Join(filepath.Dir(h.vault), ".history", "vault.jsonl.*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(generations, func(path string) bool { return bytes.Equal(h.Read(path), ours) })
+	if i < 0 {
+		t.Fatalf("none of %q has the key", generations)
+	}
+	h.OK("vault", "merge", h.vault, generations[i], "--output", h.vault)
+	h.expect("first")
 }
 
 // A copy of another vault, or one that is damaged, stays where it is.
