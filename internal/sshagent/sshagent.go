@@ -205,7 +205,7 @@ type Peer struct {
 // VaultKey is a key of a vault as the front knows it.
 type VaultKey struct {
 	ID          uint64 // handle for Signer
-	Signer      Signer // nil while the vault is locked
+	Signer      Signer // nil while the vault is locked; comparable
 	Refusal     string // with Signer nil: why the key can't be used even when the vault is unlocked ("the item is damaged"); empty otherwise
 	Blob        []byte // public key
 	Certificate []byte // nil, or a certificate for it: listed after the key, signed with by it

@@ -56,6 +56,22 @@ func TestAddListSignRemove(t *testing.T) {
 	}
 }
 
+// TestALongCommentAddsNothing: one key's comment crowds nobody out of a listing.
+func TestALongCommentAddsNothing(t *testing.T) {
+	w := newWorld(t, nil)
+	for _, tt := range []struct {
+		length int
+		added  bool
+	}{{agentproto.MaxComment, true}, {agentproto.MaxComment + 1, false}} {
+		before := w.keeper.held()
+		key := newKey(t)
+		err := w.client().Add(agent.AddedKey{PrivateKey: &key, Comment: strings.Repeat("x", tt.length)})
+		if added := w.keeper.held() > before; (err == nil) != tt.added || added != tt.added {
+			t.Errorf("a comment of %d bytes: %v; kept: %v, want %v", tt.length, err, added, tt.added)
+		}
+	}
+}
+
 func TestAddingAgainReplacesInPlace(t *testing.T) {
 	w := newWorld(t, nil)
 	c := w.client()

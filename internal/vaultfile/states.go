@@ -74,7 +74,7 @@ type View struct {
 func (f *File) See(m Manifest, opens func(*Revision) bool) *View {
 	v := &View{States: make([]State, len(f.revisions)), Held: map[id.Item]bool{}, Replaced: map[id.Revision]bool{}}
 	genuine := make([]*keyring.DEK, len(f.revisions)) // nil: the line is none that counts
-	heads := 0                                        // of the manifest that are here: each has one genuine line
+	heads := 0                                        // of the manifest that are here; no line is in a file twice
 	for i := range f.revisions {
 		rev := &f.revisions[i]
 		e := m.Lookup(rev.Revision)
@@ -98,7 +98,7 @@ func (f *File) See(m Manifest, opens func(*Revision) bool) *View {
 		}
 	}
 	for range m.Heads() {
-		heads--
+		heads-- // below 0: some are missing
 	}
 	var here map[id.Revision]bool // made when something is amiss, which is seldom
 	if heads != 0 || slices.Contains(v.States, Unusable) {
