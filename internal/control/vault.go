@@ -89,8 +89,8 @@ type RestoreReply struct {
 	Key Key `json:"key"`
 }
 
-// KeyringRestoreRequest ends the refusal of a keyring that this device refuses because it is
-// older than, or a fork of, what it has seen. It asks for the passphrase again.
+// KeyringRestoreRequest resolves the refusal of a keyring that is older than, or a
+// fork of, what this device has seen. It asks for the passphrase again.
 type KeyringRestoreRequest struct {
 	asks[KeyringRestoreReply]
 	Vault string `json:"vault,omitempty"`

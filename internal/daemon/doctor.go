@@ -150,13 +150,14 @@ func (v *vault) examineOffline(st *state.Vault) checkup.Check {
 		err = json.Unmarshal(blob, &k)
 	}
 	expires := time.Unix(k.Expires, 0)
+	offline := v.config().Offline
 	switch {
-	case v.config().Offline == 0 && errors.Is(err, state.ErrNone):
+	case offline == 0 && errors.Is(err, state.ErrNone):
 		return checkup.Fine(what, `switched off (offline = "0")`)
-	case v.config().Offline == 0:
+	case offline == 0:
 		return checkup.Warning(what, "vigilctl unlock drops it.", "switched off, but an earlier share is still kept; it isn't used")
 	case errors.Is(err, state.ErrNone):
-		return checkup.Warning(what, "vigilctl unlock with network keeps a share for "+v.config().Offline.String()+".", "not possible: no share is kept")
+		return checkup.Warning(what, "vigilctl unlock with network keeps a share for "+offline.String()+".", "not possible: no share is kept")
 	case err != nil:
 		return checkup.Failure(what, "vigilctl unlock with network replaces it.", "the kept share can't be read: %v", err)
 	case max(time.Now().Unix(), latest(st)) >= k.Expires:

@@ -8,7 +8,7 @@ import (
 	"vigil/internal/opener"
 )
 
-// Export writes a key file, for which the passphrase is asked again.
+// Export writes a key file, after asking for the passphrase again.
 func (h *handler) Export(ctx context.Context, call *control.Call, req *control.ExportRequest) (*control.ExportReply, error) {
 	return withKey(ctx, h.d, req.Vault, req.Key, func(ctx context.Context, v *vault, o *openVault, f *fact) (*control.ExportReply, error) {
 		if err := v.export(ctx, o, f, req, asker(call)); err != nil {

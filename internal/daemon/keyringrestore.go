@@ -12,7 +12,7 @@ import (
 	"vigil/internal/state"
 )
 
-// KeyringRestore puts an end to the refusal of a keyring by this device.
+// KeyringRestore resolves the refusal of a keyring by this device.
 func (h *handler) KeyringRestore(ctx context.Context, call *control.Call, req *control.KeyringRestoreRequest) (*control.KeyringRestoreReply, error) {
 	v, err := h.d.find(req.Vault)
 	if err != nil {

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -24,12 +25,12 @@ const tick = 15 * time.Second
 // the clock back without network gains.
 const clockEvery = 10 * time.Minute
 
-// keysSettle is how long after a change the keys to list while locked are kept, or
-// at a lock: of several changes in a row once, as that is all of them.
+// keysSettle is how long after a change the list for the locked vault is written:
+// once for several changes in a row. A lock writes it at once.
 const keysSettle = time.Second
 
 // never is longer than any vault is open.
-const never = 1 << 62 * time.Nanosecond
+const never = time.Duration(math.MaxInt64)
 
 // live keeps an unlocked vault up to date until ctx ends, with its keeper: it follows the
 // vault file, fetches the keyring from time to time, and proves access to the
@@ -46,9 +47,7 @@ func (v *vault) live(ctx context.Context, o *openVault) {
 	defer timer.Stop()
 	clocks := time.NewTicker(tick)
 	defer clocks.Stop()
-	keys := time.NewTimer(never)
-	defer keys.Stop()
-	stale := false // the keys to list while locked are to be kept
+	var keysDue <-chan time.Time // nil: the list for the locked vault is as it should be
 	last := clock.Now()
 	noted := last
 	again := time.NewTimer(0) // the file may have changed while it was being unlocked
@@ -56,12 +55,7 @@ func (v *vault) live(ctx context.Context, o *openVault) {
 	for {
 		select {
 		case <-ctx.Done():
-			select {
-			case <-o.stale:
-				stale = true
-			default:
-			}
-			if stale {
+			if keysDue != nil || len(o.stale) > 0 {
 				v.rememberKeys(context.WithoutCancel(ctx), o)
 			}
 			for changes != nil { // until the watcher has let go
@@ -81,14 +75,13 @@ func (v *vault) live(ctx context.Context, o *openVault) {
 			again.Reset(v.followFile(ctx, o))
 			continue
 		case <-o.stale:
-			if !stale {
-				stale = true
-				keys.Reset(keysSettle)
+			if keysDue == nil {
+				keysDue = time.After(keysSettle)
 			}
 			continue
-		case <-keys.C:
+		case <-keysDue:
+			keysDue = nil
 			v.rememberKeys(context.WithoutCancel(ctx), o) // a lock ends all else
-			stale = false
 			continue
 		case <-clocks.C:
 			now := clock.Now()

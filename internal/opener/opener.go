@@ -296,7 +296,7 @@ type Key struct {
 	Comment string `json:"comment"`
 }
 
-// Export opens one item from scratch, for which the passphrase is asked again, and
+// Export opens one item from scratch, with the passphrase asked again, and
 // writes its key as an OpenSSH private key file.
 type Export struct {
 	Place         Place `json:"place"`

@@ -66,8 +66,8 @@ func (j *job) handOver(key *keyfile.Key, to opener.File) (*opener.Key, error) {
 	return &opener.Key{Type: key.Type(), Public: key.Public(), Comment: pubkey.CleanComment(key.Comment())}, nil
 }
 
-// export opens one item with both factors, for which it asks again, and writes its key
-// as an OpenSSH private key file. The keeper has no part in it.
+// export opens one item with both factors, the passphrase asked again, and writes its
+// key as an OpenSSH private key file. The keeper has no part in it.
 func (j *job) export(ctx context.Context, req *opener.Export) (*opener.Exported, error) {
 	line, err := vaultfile.ParseLine(req.Line)
 	if err != nil {
