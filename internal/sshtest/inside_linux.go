@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -83,9 +84,22 @@ func reapUntil(pid int) (int, error) {
 	}
 }
 
+// endingTime is how long a process may take to end after the one that started it:
+// the part of sshd that has a session's rights notices by a closed socket that the
+// other part was killed.
+const endingTime = 2 * time.Second
+
 // killChildren kills and reaps this process's children until there are none
-// (a killed one hands over its own), and returns the names of those that lived.
+// (a killed one hands over its own), and returns the names of those that lived on.
 func killChildren() []string {
+	for deadline := time.Now().Add(endingTime); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		for reaped := 1; reaped > 0; {
+			var err error
+			if reaped, err = syscall.Wait4(-1, nil, syscall.WNOHANG, nil); errors.Is(err, syscall.ECHILD) {
+				return nil
+			}
+		}
+	}
 	var left []string
 	for {
 		for _, pid := range Children(os.Getpid()) {
