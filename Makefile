@@ -86,7 +86,7 @@ race: deps-for-tests ## unit tests, and the suites that drive the agent, with th
 test-aws: deps-for-tests ## what needs sops, the AWS command line and a real S3 server
 	@sh tools/deps.sh aws bin/tools
 	PATH="$(CURDIR)/bin/tools:$$PATH" VIGIL_TEST_AWS=1 go test -tags weakkdf -count=1 -timeout 20m \
-		./internal/kmsfake ./internal/awsauth ./internal/backend/s3 ./internal/master/awskms ./test/aws
+		./internal/testing/kmsfake ./internal/awsauth ./internal/backend/s3 ./internal/master/awskms ./test/aws
 
 .PHONY: residue
 residue: deps-for-tests ## search every process's memory for secrets (as root, on Linux)

@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"time"
 
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 // kind is a sort of agent: how one is started with its files in a directory.

@@ -16,6 +16,7 @@ import (
 	"vigil/internal/control"
 	"vigil/internal/durable"
 	"vigil/internal/guard"
+	"vigil/internal/unixsock"
 )
 
 const (
@@ -124,7 +125,7 @@ func (a *app) launch(program string, log *os.File) (*exec.Cmd, *os.File, error) 
 		return nil, nil, err
 	}
 	defer w.Close()
-	closeOnExec() // what vigilctl itself was given isn't for the daemon
+	unixsock.CloseOnExec() // what vigilctl itself was given isn't for the daemon
 	cmd := exec.Command(program, "--ready-fd", fmt.Sprint(readyDescriptor), "--log-file", log.Name())
 	cmd.Env = a.environ
 	cmd.Dir = "/"

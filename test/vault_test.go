@@ -9,7 +9,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 func dial(path string) error {

@@ -10,12 +10,12 @@ import (
 	"time"
 
 	"vigil/bench/fill"
-	"vigil/internal/awsfake"
-	"vigil/internal/backend/s3/s3fake"
 	"vigil/internal/id"
 	"vigil/internal/keyring"
-	"vigil/internal/kmsfake"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/awsfake"
+	"vigil/internal/testing/kmsfake"
+	"vigil/internal/testing/s3fake"
+	"vigil/internal/testing/sshtest"
 )
 
 const (

@@ -23,7 +23,7 @@ import (
 	"vigil/internal/master"
 	"vigil/internal/master/awskms"
 	"vigil/internal/passphrase"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 // row is what was measured with one number of keys.

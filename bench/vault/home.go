@@ -17,7 +17,7 @@ import (
 	"vigil/internal/keyring"
 	"vigil/internal/master"
 	"vigil/internal/master/local"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 const secretPassphrase = "correct horse battery staple"

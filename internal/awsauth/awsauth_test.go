@@ -15,7 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/smithy-go"
 
-	"vigil/internal/awsfake"
+	"vigil/internal/testing/awsfake"
 )
 
 // setup starts an emulated STS and points the environment at it, at a caller,

@@ -8,7 +8,7 @@ import (
 
 	"vigil/internal/control"
 	"vigil/internal/id"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 	"vigil/internal/vaultfile"
 )
 

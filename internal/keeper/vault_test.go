@@ -12,7 +12,7 @@ import (
 	"vigil/internal/id"
 	"vigil/internal/keyring"
 	"vigil/internal/ring"
-	"vigil/internal/ring/ringtest"
+	"vigil/internal/testing/ringtest"
 	"vigil/internal/unixsock"
 	"vigil/internal/vaultfile"
 )

@@ -7,7 +7,7 @@ import (
 
 	"vigil/internal/id"
 	"vigil/internal/keyring"
-	"vigil/internal/ring/ringtest"
+	"vigil/internal/testing/ringtest"
 )
 
 func signedRequest(t *testing.T, vault id.Vault) (*keyring.Request, string) {

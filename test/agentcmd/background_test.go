@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 func TestLinesForTheShell(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"testing"
 
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 func TestTrailingCommand(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 
 	"vigil/internal/envelope"
 	"vigil/internal/keyring"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 // TestAWriteBetweenRemovalAndRewrap: promise 10. An owner's removal stopped before the DEKs

@@ -15,10 +15,10 @@ import (
 	"testing"
 	"time"
 
-	"vigil/internal/awsfake"
-	"vigil/internal/backend/s3/s3fake"
-	"vigil/internal/kmsfake"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/awsfake"
+	"vigil/internal/testing/kmsfake"
+	"vigil/internal/testing/s3fake"
+	"vigil/internal/testing/sshtest"
 )
 
 // liar is a service that answers as it should, until it is told to answer without an end.

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"vigil/internal/keyring"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 // TestEpochsAreUsedUp: promise 10. A member writes deks with the last number that

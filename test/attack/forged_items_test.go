@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/crypto/ssh/agent"
 
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 	"vigil/internal/vaultfile"
 	"vigil/internal/wire"
 )

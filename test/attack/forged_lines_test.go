@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/crypto/ssh/agent"
 
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 // forging is text that makes lines and commands terminals: line ends, escapes, DEL,

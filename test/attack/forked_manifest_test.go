@@ -3,7 +3,7 @@ package attack
 import (
 	"testing"
 
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 // TestAForkWithALaterEpoch: promises 6, 7 and 9. Whoever keeps the keyring shows

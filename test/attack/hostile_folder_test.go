@@ -17,7 +17,7 @@ import (
 
 	"vigil/internal/control"
 	"vigil/internal/id"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 	"vigil/internal/vaultfile"
 )
 

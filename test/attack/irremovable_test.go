@@ -8,7 +8,7 @@ import (
 
 	"vigil/internal/id"
 	"vigil/internal/keyring"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 // TestAMemberFillsTheChain: promise 10. A member appends records about itself

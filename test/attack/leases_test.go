@@ -18,13 +18,13 @@ import (
 	"testing"
 	"time"
 
-	"vigil/internal/awsfake"
 	"vigil/internal/control"
 	"vigil/internal/id"
-	"vigil/internal/kmsfake"
 	"vigil/internal/opener"
-	"vigil/internal/sshtest"
 	"vigil/internal/state"
+	"vigil/internal/testing/awsfake"
+	"vigil/internal/testing/kmsfake"
+	"vigil/internal/testing/sshtest"
 )
 
 // leased is a home whose vault has its master key in an emulated KMS and its

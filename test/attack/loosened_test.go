@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"vigil/internal/control"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 // TestAnOlderFileLiftsNoRestriction: promise 9. A sync provider, who holds no

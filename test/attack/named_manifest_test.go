@@ -6,8 +6,8 @@ import (
 	"vigil/internal/envelope"
 	"vigil/internal/id"
 	"vigil/internal/keyring"
-	"vigil/internal/ring/ringtest"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/ringtest"
+	"vigil/internal/testing/sshtest"
 )
 
 // A change of keys names the last manifest that its identity's old key signed, so

@@ -8,8 +8,8 @@ import (
 
 	"vigil/internal/control"
 	"vigil/internal/keyring"
-	"vigil/internal/ring/ringtest"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/ringtest"
+	"vigil/internal/testing/sshtest"
 )
 
 // What is refused of a keyring must cost nobody what they had, nor let an owner

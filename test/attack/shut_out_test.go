@@ -9,7 +9,7 @@ import (
 	"vigil/internal/envelope"
 	"vigil/internal/id"
 	"vigil/internal/keyring"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 // TestAMemberShutsTheOwnersOut: promise 10. After a change of its own passphrase a

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"vigil/internal/control"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 	"vigil/internal/unixsock"
 )
 

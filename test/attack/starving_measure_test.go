@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"vigil/internal/agentproto"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 // measured is one flood's row in docs/performance.md.

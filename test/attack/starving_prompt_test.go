@@ -15,7 +15,7 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 
 	"vigil/internal/agentproto"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 // asking is a home whose questions nobody answers, and whose vault key "mine"

@@ -23,7 +23,7 @@ import (
 
 	"vigil/internal/agentproto"
 	"vigil/internal/keeper"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 // soon bounds what must not wait for an attacker. It is above what it takes on a

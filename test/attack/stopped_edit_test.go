@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"vigil/internal/control"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 // TestAStoppedEditHoldsNothingForGood: promises 7 and 9. An edit that restricts a

@@ -23,7 +23,7 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 	"golang.org/x/sys/unix"
 
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 	"vigil/internal/unixsock"
 )
 

@@ -8,7 +8,7 @@ import (
 	"vigil/internal/envelope"
 	"vigil/internal/id"
 	"vigil/internal/keyring"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 // TestIDsThatLookLikeFlags: who asks to be let in has chosen an id that begins with

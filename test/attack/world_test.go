@@ -6,7 +6,7 @@ import (
 	"flag"
 	"testing"
 
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 func TestMain(m *testing.M) {

@@ -8,11 +8,11 @@ import (
 	"os"
 	"strings"
 
-	"vigil/internal/awsfake"
 	"vigil/internal/envelope"
 	"vigil/internal/id"
 	"vigil/internal/keyring"
 	derive "vigil/internal/passphrase"
+	"vigil/internal/testing/awsfake"
 	"vigil/internal/vaultfile"
 )
 

@@ -9,14 +9,14 @@ import (
 	"testing"
 	"time"
 
-	"vigil/internal/awsfake"
-	"vigil/internal/backend/s3/s3fake"
 	"vigil/internal/checkup"
 	"vigil/internal/control"
 	"vigil/internal/doctor"
-	"vigil/internal/kmsfake"
 	"vigil/internal/paths"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/awsfake"
+	"vigil/internal/testing/kmsfake"
+	"vigil/internal/testing/s3fake"
+	"vigil/internal/testing/sshtest"
 )
 
 // doctor runs `vigilctl doctor --json` as a shell that uses Vigil's agent does.

@@ -9,10 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"vigil/internal/awsfake"
 	"vigil/internal/control"
-	"vigil/internal/kmsfake"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/awsfake"
+	"vigil/internal/testing/kmsfake"
+	"vigil/internal/testing/sshtest"
 )
 
 // TestKMSFaultsAtUnlock: what a user who unlocks sees of each fault, where no

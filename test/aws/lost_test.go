@@ -7,9 +7,9 @@ import (
 	"os"
 	"testing"
 
-	"vigil/internal/awsfake"
 	"vigil/internal/control"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/awsfake"
+	"vigil/internal/testing/sshtest"
 )
 
 // maxSteps bounds how many requests an init or an unlock may make here.

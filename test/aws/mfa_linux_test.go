@@ -12,9 +12,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"vigil/internal/awsfake"
 	"vigil/internal/control"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/awsfake"
+	"vigil/internal/testing/sshtest"
 )
 
 // mfaDevice is alice's.

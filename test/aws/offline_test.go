@@ -9,12 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"vigil/internal/awsfake"
 	"vigil/internal/control"
 	"vigil/internal/id"
 	"vigil/internal/opener"
-	"vigil/internal/sshtest"
 	"vigil/internal/state"
+	"vigil/internal/testing/awsfake"
+	"vigil/internal/testing/sshtest"
 )
 
 // offlineVault makes a vault with a key, locks it, and cuts the network.

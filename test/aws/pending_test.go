@@ -6,10 +6,10 @@ import (
 	"strings"
 	"testing"
 
-	"vigil/internal/awsfake"
 	"vigil/internal/control"
-	"vigil/internal/kmsfake"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/awsfake"
+	"vigil/internal/testing/kmsfake"
+	"vigil/internal/testing/sshtest"
 )
 
 // TestPendingWrites: what is added without a backend says so, is usable, and

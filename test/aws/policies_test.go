@@ -8,7 +8,7 @@ import (
 
 	"vigil/internal/checkup"
 	"vigil/internal/control"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 // documented is a policy of docs/aws with its placeholders filled in.

@@ -12,7 +12,7 @@ import (
 
 	"vigil/internal/config"
 	"vigil/internal/control"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 // TestEveryPartIsNeeded gives vigild every combination of vault file, keyring,

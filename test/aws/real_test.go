@@ -16,9 +16,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
-	"vigil/internal/awsfake"
 	"vigil/internal/checkup"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/awsfake"
+	"vigil/internal/testing/sshtest"
 )
 
 // versitygw starts a real S3 server on a loopback port, with the bucket of this

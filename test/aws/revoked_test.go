@@ -7,10 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"vigil/internal/awsfake"
 	"vigil/internal/control"
-	"vigil/internal/kmsfake"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/awsfake"
+	"vigil/internal/testing/kmsfake"
+	"vigil/internal/testing/sshtest"
 )
 
 // quick are settings under which everything that happens by itself happens soon.

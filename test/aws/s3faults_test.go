@@ -9,9 +9,9 @@ import (
 	"sync"
 	"testing"
 
-	"vigil/internal/awsfake"
 	"vigil/internal/control"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/awsfake"
+	"vigil/internal/testing/sshtest"
 )
 
 // TestS3FaultsAtUnlock: what a user who unlocks sees of each fault of the

@@ -5,9 +5,9 @@ import (
 	"syscall"
 	"testing"
 
-	"vigil/internal/awsfake"
 	"vigil/internal/control"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/awsfake"
+	"vigil/internal/testing/sshtest"
 )
 
 // TestAnEditThatFailed: promises 6 and 7. An edit that restricts a key is kept on

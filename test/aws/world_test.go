@@ -9,11 +9,11 @@ import (
 	"sync"
 	"testing"
 
-	"vigil/internal/awsfake"
-	"vigil/internal/backend/s3/s3fake"
 	"vigil/internal/control"
-	"vigil/internal/kmsfake"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/awsfake"
+	"vigil/internal/testing/kmsfake"
+	"vigil/internal/testing/s3fake"
+	"vigil/internal/testing/sshtest"
 )
 
 // realClients is set in make test-aws: what needs versitygw or much time runs

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 // newestRecord is the version whose answers vigild has to give.

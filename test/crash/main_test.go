@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"testing"
 
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 var (

@@ -16,10 +16,10 @@ import (
 	"testing"
 	"time"
 
-	"vigil/internal/awsfake"
-	"vigil/internal/backend/s3/s3fake"
 	"vigil/internal/control"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/awsfake"
+	"vigil/internal/testing/s3fake"
+	"vigil/internal/testing/sshtest"
 )
 
 // pair is a vault on two devices, each with an identity, a passphrase and a

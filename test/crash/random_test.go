@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 const (

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vigil/internal/keeper"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 func TestMain(m *testing.M) { sshtest.Main(m, "vigild", "vigil-opener", "vigilctl") }

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 // TestRotationByItself: an owner's daemon makes a new KEK when the old one is as

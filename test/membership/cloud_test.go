@@ -6,9 +6,9 @@ import (
 	"sync"
 	"testing"
 
-	"vigil/internal/awsfake"
-	"vigil/internal/backend/s3/s3fake"
-	"vigil/internal/kmsfake"
+	"vigil/internal/testing/awsfake"
+	"vigil/internal/testing/kmsfake"
+	"vigil/internal/testing/s3fake"
 )
 
 const bucket = "keyrings"

@@ -7,7 +7,7 @@ import (
 
 	"vigil/internal/control"
 	"vigil/internal/keyring"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 func TestAdmission(t *testing.T) {

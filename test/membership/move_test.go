@@ -4,9 +4,9 @@ import (
 	"strings"
 	"testing"
 
-	"vigil/internal/awsfake"
 	"vigil/internal/control"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/awsfake"
+	"vigil/internal/testing/sshtest"
 )
 
 // inConfig is the file that `… set` writes.

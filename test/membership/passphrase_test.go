@@ -8,7 +8,7 @@ import (
 	"vigil/internal/envelope"
 	"vigil/internal/id"
 	"vigil/internal/keyring"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 	"vigil/internal/vaultfile"
 )
 

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"vigil/internal/control"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 // TestRotate rotates while both homes sign.

@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 // crashes are signals that end a Go program with a trace of all it does, or

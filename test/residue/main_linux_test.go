@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"vigil/internal/guard"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 // wanted is set in the environment by `make residue`.

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"vigil/internal/keeper"
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 	"vigil/internal/wire"
 )
 

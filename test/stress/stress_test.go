@@ -21,7 +21,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	sshagent "golang.org/x/crypto/ssh/agent"
 
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 func TestMain(m *testing.M) { sshtest.Main(m, "vigild") }

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"vigil/internal/backend"
-	"vigil/internal/backend/backendtest"
 	"vigil/internal/durable"
+	"vigil/internal/testing/backendtest"
 )
 
 func TestConformance(t *testing.T) {

@@ -13,10 +13,10 @@ import (
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"vigil/internal/awsauth"
-	"vigil/internal/awsfake"
 	"vigil/internal/backend"
-	"vigil/internal/backend/backendtest"
-	"vigil/internal/backend/s3/s3fake"
+	"vigil/internal/testing/awsfake"
+	"vigil/internal/testing/backendtest"
+	"vigil/internal/testing/s3fake"
 )
 
 const bucket = "team-keys"

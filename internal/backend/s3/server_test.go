@@ -16,9 +16,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"vigil/internal/awsauth"
-	"vigil/internal/awsfake"
 	"vigil/internal/backend"
-	"vigil/internal/backend/backendtest"
+	"vigil/internal/testing/awsfake"
+	"vigil/internal/testing/backendtest"
 )
 
 // startTimeout limits the wait for versitygw, which starts in 0.1 s.

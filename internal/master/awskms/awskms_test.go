@@ -15,10 +15,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"vigil/internal/awsauth"
-	"vigil/internal/awsfake"
-	"vigil/internal/kmsfake"
 	"vigil/internal/master"
-	"vigil/internal/master/mastertest"
+	"vigil/internal/testing/awsfake"
+	"vigil/internal/testing/kmsfake"
+	"vigil/internal/testing/mastertest"
 )
 
 // cloud is an emulated KMS with one key, and a caller whose credentials are in

@@ -12,7 +12,7 @@ import (
 
 	"vigil/internal/guard"
 	"vigil/internal/master"
-	"vigil/internal/master/mastertest"
+	"vigil/internal/testing/mastertest"
 )
 
 func slab(t *testing.T) *guard.Slab {

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"vigil/internal/awsfake"
-	"vigil/internal/kmsfake"
+	"vigil/internal/testing/awsfake"
+	"vigil/internal/testing/kmsfake"
 )
 
 // These tests hold the emulator against clients that know nothing of it. They

@@ -48,7 +48,7 @@ func TestFilesAreOpenedInOnePlace(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !strings.HasPrefix(name, tree+"/") || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") ||
-				strings.HasPrefix(name, "internal/durable/") || strings.HasPrefix(name, "internal/sshtest/") {
+				strings.HasPrefix(name, "internal/durable/") || strings.HasPrefix(name, "internal/testing/sshtest/") {
 				return
 			}
 			for _, call := range callsIn(t, path, opensFiles) {

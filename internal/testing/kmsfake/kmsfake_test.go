@@ -25,8 +25,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/smithy-go"
 
-	"vigil/internal/awsfake"
-	"vigil/internal/kmsfake"
+	"vigil/internal/testing/awsfake"
+	"vigil/internal/testing/kmsfake"
 )
 
 type fixture struct {

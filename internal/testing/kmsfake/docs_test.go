@@ -17,15 +17,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
-	"vigil/internal/awsfake"
-	"vigil/internal/backend/s3/s3fake"
 	"vigil/internal/master"
+	"vigil/internal/testing/awsfake"
+	"vigil/internal/testing/s3fake"
 )
 
 // These tests put the policies of docs/aws to work: what docs/aws.md says a
 // caller may do, it may, and nothing beyond.
 
-const docs = "../../docs/aws/"
+const docs = "../../../docs/aws/"
 
 // policy reads a policy of the documentation and fills in its placeholders.
 func policy(t *testing.T, name string, values map[string]string) string {

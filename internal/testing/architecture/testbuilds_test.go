@@ -14,16 +14,16 @@ import (
 // traced and the build tag that lets passphrases be cheap are where tests build
 // such binaries, and nowhere that builds what people install.
 func TestOnlyTestsBuildWhatIsForTests(t *testing.T) {
-	const self = "internal/architecture/testbuilds_test.go"
+	const self = "internal/testing/architecture/testbuilds_test.go"
 	want := map[string][]string{
-		"guard.traceable": {"CONTRIBUTING.md", "internal/sshtest/build.go"},
+		"guard.traceable": {"CONTRIBUTING.md", "internal/testing/sshtest/build.go"},
 		"weakkdf": {
 			"CONTRIBUTING.md", "Makefile", "internal/keyring/kdfcost.go", "internal/keyring/kdfcost_weak.go",
-			"internal/sshtest/build.go",
+			"internal/testing/sshtest/build.go",
 		},
 	}
 	found := map[string][]string{}
-	root, err := filepath.Abs("../..")
+	root, err := filepath.Abs("../../..")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestOnlyTestsBuildWhatIsForTests(t *testing.T) {
 // TestWhatIsInstalledHasNoTagForTests: of the Makefile's lines, those that test
 // have the tag; those that build don't.
 func TestWhatIsInstalledHasNoTagForTests(t *testing.T) {
-	makefile, err := os.ReadFile("../../Makefile")
+	makefile, err := os.ReadFile("../../../Makefile")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 // root is the tree's top, seen from this package.
-const root = "../.."
+const root = "../../.."
 
 // module is what `go list -json` says of a package's module.
 type module struct {

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"sync"
 
-	"vigil/internal/awsfake"
+	"vigil/internal/testing/awsfake"
 )
 
 // Server is one bucket of an emulated S3, addressed path-style.

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"vigil/internal/awsfake"
+	"vigil/internal/testing/awsfake"
 )
 
 // contentType is the one of the JSON protocol.

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"vigil/internal/awsfake"
+	"vigil/internal/testing/awsfake"
 )
 
 // defaultWindow is how many days KMS waits before it deletes a key.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"vigil/internal/sshtest"
+	"vigil/internal/testing/sshtest"
 )
 
 func TestMain(m *testing.M) { sshtest.Main(m) }

@@ -22,7 +22,7 @@ import (
 	"sync"
 	"time"
 
-	"vigil/internal/awsfake"
+	"vigil/internal/testing/awsfake"
 )
 
 // Key states, as DescribeKey names them.
