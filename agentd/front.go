@@ -62,7 +62,6 @@ const coresForFront = 2
 func front(args, environ []string, stderr io.Writer) int {
 	hardening, hardenErr := guard.Harden()
 	runtime.GOMAXPROCS(max(1, runtime.NumCPU()/coresForFront))
-	unixsock.CloseOnExec() // what a shell left open is no business of keepers and openers
 	o, err := parse(args[1:], stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):

@@ -14,6 +14,7 @@ import (
 
 	"vigil/internal/buildid"
 	"vigil/internal/guard"
+	"vigil/internal/ipc"
 	"vigil/internal/unixsock"
 )
 
@@ -147,7 +148,7 @@ func (c *Client) roundTrip(ctx context.Context, req request) (json.RawMessage, e
 		}
 	}
 	if err := c.ch.write(q, maxRequest, files...); err != nil {
-		if errors.Is(err, errTooLong) {
+		if errors.Is(err, ipc.ErrTooLong) {
 			return nil, Errorf(CodeUsage, "", "%s: the request is longer than %d bytes", req.op(), maxRequest)
 		}
 		return nil, c.lost(ctx, err)

@@ -2,7 +2,6 @@ package control
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"vigil/internal/ipc"
 	"vigil/internal/unixsock"
 )
 
@@ -24,12 +24,9 @@ const (
 	maxReply = 64 << 20
 	// maxFiles is how many descriptors may travel with one message: no request has more.
 	maxFiles = 3
-	// headerSize is the length before every message.
-	headerSize = 4
 )
 
 var (
-	errTooLong  = errors.New("control message is longer than allowed")
 	errTooMany  = errors.New("control message carries more descriptors than allowed")
 	errStray    = errors.New("control message carries descriptors it does not name")
 	errTrailing = errors.New("control message has bytes after its end")
@@ -82,33 +79,18 @@ func (c *channel) readFrame(limit int, begun func()) (frame, error) {
 		c.fds = nil
 		return frame{}, err
 	}
-	var header [headerSize]byte
-	if _, err := io.ReadFull(c, header[:1]); err != nil {
+	var first [1]byte
+	if _, err := io.ReadFull(c, first[:]); err != nil {
 		return fail(err)
 	}
 	begun()
-	if _, err := io.ReadFull(c, header[1:]); err != nil {
-		return fail(noEOF(err))
+	body, err := ipc.Read(io.MultiReader(bytes.NewReader(first[:]), c), limit)
+	if err != nil {
+		return fail(err)
 	}
-	size := int64(binary.BigEndian.Uint32(header[:]))
-	if size > int64(limit) {
-		return fail(errTooLong)
-	}
-	var body bytes.Buffer
-	if _, err := io.CopyN(&body, c, size); err != nil {
-		return fail(noEOF(err))
-	}
-	f := frame{body.Bytes(), c.fds}
+	f := frame{body, c.fds}
 	c.fds = nil
 	return f, nil
-}
-
-// noEOF turns an end within a message into an error that isn't io.EOF.
-func noEOF(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
 }
 
 // write sends one message and the files beside it, which stay the caller's.
@@ -117,24 +99,19 @@ func (c *channel) write(message any, limit int, files ...*os.File) error {
 	if err != nil {
 		return fmt.Errorf("encode control message: %w", err)
 	}
-	if len(body) > limit {
-		return errTooLong
-	}
 	if len(files) > maxFiles {
 		return errTooMany
-	}
-	framed := binary.BigEndian.AppendUint32(make([]byte, 0, headerSize+len(body)), uint32(len(body)))
-	framed = append(framed, body...)
-	if len(files) == 0 {
-		_, err = c.conn.Write(framed)
-		return err
 	}
 	fds, err := duplicates(files)
 	defer closeAll(fds)
 	if err != nil {
 		return err
 	}
-	return unixsock.SendFDsConn(c.conn, framed, fds...)
+	var framed bytes.Buffer
+	if err := ipc.Write(&framed, limit, body); err != nil {
+		return err
+	}
+	return unixsock.SendFDsConn(c.conn, framed.Bytes(), fds...)
 }
 
 // duplicates returns descriptors for files without changing the files' mode.

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vigil/internal/buildid"
+	"vigil/internal/ipc"
 	"vigil/internal/unixsock"
 )
 
@@ -342,7 +343,7 @@ func (s *session) ask(ctx context.Context, patience *time.Timer, a Ask) (Answer,
 func (s *session) send(r response) bool {
 	_ = s.ch.conn.SetWriteDeadline(time.Now().Add(replyTimeout))
 	err := s.ch.write(r, maxReply)
-	if errors.Is(err, errTooLong) {
+	if errors.Is(err, ipc.ErrTooLong) {
 		err = s.ch.write(response{Error: Errorf(CodeFailed, "", "the reply is longer than %d bytes", maxReply)}, maxReply)
 	}
 	if err != nil {

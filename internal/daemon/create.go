@@ -122,7 +122,7 @@ func (v *vault) enter(ctx context.Context, c *opener.Client, p *pair, created *o
 	if err != nil {
 		return err
 	}
-	k, err := keeper.Start(ctx, keeper.Options{Exe: v.d.o.Exe, Vault: created.Vault[:]})
+	k, err := keeper.Start(ctx, keeper.Options{Exe: v.d.o.Exe, Vault: created.Vault})
 	if err != nil {
 		return keeperError(v.name, err)
 	}

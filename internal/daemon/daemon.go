@@ -147,6 +147,7 @@ func (d *Daemon) Close() {
 // everything and returns once every goroutine has ended. control may be nil.
 // ready is called when the sockets answer.
 func (d *Daemon) Run(ctx context.Context, agent, control *unixsock.Listener, ready func()) error {
+	unixsock.CloseOnExec() // what a shell left open is no business of keepers and openers
 	ctx, d.cancel = context.WithCancel(ctx)
 	defer d.cancel()
 	defer d.Close()

@@ -13,12 +13,12 @@ import (
 	"vigil/internal/clock"
 	"vigil/internal/control"
 	"vigil/internal/id"
+	"vigil/internal/ipc"
 	"vigil/internal/keeper"
 	"vigil/internal/opener"
 	"vigil/internal/refresh"
 	"vigil/internal/ring"
 	"vigil/internal/state"
-	"vigil/internal/unixsock"
 	"vigil/internal/vaultfile"
 )
 
@@ -66,7 +66,7 @@ func (v *vault) openWith(ctx context.Context, passphrase *os.File, ask opener.As
 	if err != nil {
 		v.d.log.Warn("no unlock without network", "vault", v.name, "err", err)
 	}
-	k, err := keeper.Start(ctx, keeper.Options{Exe: v.d.o.Exe, Vault: vaultID[:]})
+	k, err := keeper.Start(ctx, keeper.Options{Exe: v.d.o.Exe, Vault: vaultID})
 	if err != nil {
 		return nil, keeperError(v.name, err)
 	}
@@ -227,11 +227,11 @@ func (v *vault) handOver(ctx context.Context, k *keeper.Client, req opener.Reque
 type pair struct{ openers, keepers *os.File }
 
 func newPair() (*pair, error) {
-	a, b, err := unixsock.SocketPair()
+	openers, keepers, err := ipc.ChildPair()
 	if err != nil {
 		return nil, err
 	}
-	return &pair{os.NewFile(uintptr(a), "opener"), os.NewFile(uintptr(b), "keeper")}, nil
+	return &pair{openers, keepers}, nil
 }
 
 // close closes what wasn't passed on. It may be called again.

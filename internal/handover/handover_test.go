@@ -11,6 +11,7 @@ import (
 
 	"vigil/internal/guard"
 	"vigil/internal/id"
+	"vigil/internal/ipc"
 )
 
 func TestIdentityArrivesWhole(t *testing.T) {
@@ -78,10 +79,10 @@ func TestAnotherVaultIsRefusedBeforeTheSecret(t *testing.T) {
 	opener, keeper := pair(t)
 	sent := make(chan error, 1)
 	go func() { sent <- Key(opener, id.Vault{1}, []byte("key")) }()
-	if _, err := ReceiveKey(keeper, id.Vault{2}, slab.Alloc); !errors.Is(err, ErrMismatch) {
+	if _, err := ReceiveKey(keeper, id.Vault{2}, slab.Alloc); !errors.Is(err, ipc.ErrMismatch) {
 		t.Fatalf("keeper: %v", err)
 	}
-	if err := <-sent; !errors.Is(err, ErrMismatch) {
+	if err := <-sent; !errors.Is(err, ipc.ErrMismatch) {
 		t.Fatalf("opener: %v", err)
 	}
 }

@@ -10,11 +10,13 @@ import (
 	"sync"
 	"testing"
 
+	"vigil/internal/id"
+
 	"vigil/internal/wire"
 )
 
 func TestReportSaysWhatProtectsTheKeeper(t *testing.T) {
-	r := start(t, nil).Report()
+	r := start(t, id.Vault{}).Report()
 	if !r.Undumpable || !slices.Contains(r.Holds, "no_core") {
 		t.Fatalf("report is %+v", r)
 	}
@@ -26,7 +28,7 @@ func TestReportSaysWhatProtectsTheKeeper(t *testing.T) {
 }
 
 func TestKeysOfEveryTypeSign(t *testing.T) {
-	c := start(t, nil)
+	c := start(t, id.Vault{})
 	data := make([]byte, 300)
 	rand.Read(data)
 	for _, s := range samples(t) {
@@ -49,7 +51,7 @@ func TestKeysOfEveryTypeSign(t *testing.T) {
 }
 
 func TestSignaturesThatAreRefused(t *testing.T) {
-	c := start(t, nil)
+	c := start(t, id.Vault{})
 	ed, rsa := add(t, c, ed25519Key(t)), add(t, c, generate(t, "rsa", 2048))
 	for _, tt := range []struct {
 		name  string
@@ -72,7 +74,7 @@ func TestSignaturesThatAreRefused(t *testing.T) {
 }
 
 func TestKeysThatAreRefused(t *testing.T) {
-	c := start(t, nil)
+	c := start(t, id.Vault{})
 	s, other := ed25519Key(t), ed25519Key(t)
 	mixed := bytes.Replace(addBody(s, ""), s.public[len(s.public)-32:], other.public[len(other.public)-32:], 1)
 	for _, tt := range []struct {
@@ -103,7 +105,7 @@ func TestKeysThatAreRefused(t *testing.T) {
 }
 
 func TestRemovedKeysAreGone(t *testing.T) {
-	c := start(t, nil)
+	c := start(t, id.Vault{})
 	before, err := c.Stats(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -133,7 +135,7 @@ func TestRemovedKeysAreGone(t *testing.T) {
 
 // TestLifetimesEndInTheKeeper: nobody tells it that the time is over.
 func TestLifetimesEndInTheKeeper(t *testing.T) {
-	c := start(t, nil)
+	c := start(t, id.Vault{})
 	for range 3 {
 		addFor(t, c, ed25519Key(t), 1)
 	}
@@ -155,7 +157,7 @@ func TestLifetimesEndInTheKeeper(t *testing.T) {
 }
 
 func TestLockedBySSHAdd(t *testing.T) {
-	c := start(t, nil)
+	c := start(t, id.Vault{})
 	a := add(t, c, ed25519Key(t))
 	pass := func(s string) []byte { return wire.AppendString(nil, s) }
 	lock := func(p []byte) error { return c.Lock(t.Context(), guarded(t, p)) }
@@ -183,7 +185,7 @@ func TestLockedBySSHAdd(t *testing.T) {
 
 // TestAHundredClientsSignAtOnce: each answer is to the question that was asked.
 func TestAHundredClientsSignAtOnce(t *testing.T) {
-	c := start(t, nil)
+	c := start(t, id.Vault{})
 	keys := []sample{ed25519Key(t), generate(t, "ecdsa", 256)}
 	numbers := []uint64{add(t, c, keys[0]).Key, add(t, c, keys[1]).Key}
 	errs := make(chan error, 100)
@@ -217,7 +219,7 @@ func TestAHundredClientsSignAtOnce(t *testing.T) {
 }
 
 func TestKeysComeAndGoWhileOthersSign(t *testing.T) {
-	c := start(t, nil)
+	c := start(t, id.Vault{})
 	s := ed25519Key(t)
 	steady := add(t, c, s)
 	var wg sync.WaitGroup
@@ -250,7 +252,7 @@ func TestKeysComeAndGoWhileOthersSign(t *testing.T) {
 }
 
 func TestLargeMessages(t *testing.T) {
-	c := start(t, nil)
+	c := start(t, id.Vault{})
 	s := ed25519Key(t)
 	comment := string(bytes.Repeat([]byte("c"), maxAgentBody-len(s.encoding)-4))
 	a, err := c.Add(t.Context(), guarded(t, addBody(s, comment)), false)
@@ -271,7 +273,7 @@ func TestLargeMessages(t *testing.T) {
 }
 
 func TestAContextThatEndedAsksNothing(t *testing.T) {
-	c := start(t, nil)
+	c := start(t, id.Vault{})
 	a := add(t, c, ed25519Key(t))
 	for range 100 { // both a free connection and the context's end are there
 		if _, err := c.Sign(cancelled(), a.Key, []byte("x"), 0, nil); err == nil {

@@ -79,16 +79,9 @@ func (w *worker) receiveFD() (int, error) {
 	return fds[0], nil
 }
 
-func (s *server) id() (vault id.Vault) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	copy(vault[:], s.vaultID)
-	return vault
-}
-
 // takeIdentity receives the private halves that open this vault's KEKs.
 func (s *server) takeIdentity(conn fdConn) (id.Identity, error) {
-	identity, seeds, err := handover.ReceiveIdentity(conn, s.id(), s.alloc)
+	identity, seeds, err := handover.ReceiveIdentity(conn, s.vaultID, s.alloc)
 	if err != nil {
 		return identity, err
 	}
@@ -102,7 +95,7 @@ func (s *server) takeIdentity(conn fdConn) (id.Identity, error) {
 // takeSeeds makes the vault of an identity, or gives the one there is the
 // identity's new private halves: its keys go on signing.
 func (s *server) takeSeeds(identity id.Identity, seeds *guard.Buffer) error {
-	r, err := ring.New(s.id(), identity, seeds, s.alloc)
+	r, err := ring.New(s.vaultID, identity, seeds, s.alloc)
 	if err != nil {
 		return err
 	}
@@ -123,7 +116,7 @@ func (s *server) takeSeeds(identity id.Identity, seeds *guard.Buffer) error {
 // takeDraft receives one private key, checks that its halves belong together
 // and keeps it until it is sealed.
 func (s *server) takeDraft(conn fdConn) (number uint64, d *draft, err error) {
-	encoding, err := handover.ReceiveKey(conn, s.id(), s.alloc)
+	encoding, err := handover.ReceiveKey(conn, s.vaultID, s.alloc)
 	if err != nil {
 		return 0, nil, err
 	}

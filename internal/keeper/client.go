@@ -6,12 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
-	"os/exec"
 	"sync"
 
 	"vigil/internal/guard"
+	"vigil/internal/ipc"
 	"vigil/internal/unixsock"
 	"vigil/internal/wire"
 )
@@ -19,10 +18,8 @@ import (
 // Client is the front's end of a keeper process. Its methods may be called from
 // many goroutines at once; as many run at a time as the keeper has workers.
 type Client struct {
-	cmd    *exec.Cmd
+	child  *ipc.Child
 	report Report
-	done   chan struct{} // closed when the process has ended
-	exit   error         // written before done closes
 	conns  []*conn
 
 	free chan struct{} // one token for each connection in idle
@@ -45,7 +42,7 @@ func (c *Client) take(ctx context.Context) (*conn, error) {
 	}
 	select {
 	case <-c.free:
-	case <-c.done:
+	case <-c.child.Done():
 		return nil, ErrGone
 	case <-ctx.Done():
 		return nil, ctx.Err()
@@ -85,18 +82,11 @@ func (k *conn) send(o op, parts ...[]byte) error {
 	if k.broken {
 		return ErrGone
 	}
-	n := 1
-	for _, p := range parts {
-		n += len(p)
+	err := ipc.Write(k.c.UnixConn, maxMessage, append([][]byte{{byte(o)}}, parts...)...)
+	if errors.Is(err, ipc.ErrTooLong) {
+		return fmt.Errorf("write to keeper: %w", err) // nothing was written
 	}
-	if n > maxMessage {
-		return fmt.Errorf("request to keeper has %d bytes and may have %d", n, maxMessage)
-	}
-	var head [headerLen]byte
-	binary.BigEndian.PutUint32(head[:], uint32(n))
-	head[4] = byte(o)
-	bufs := append(net.Buffers{head[:]}, parts...)
-	if _, err := bufs.WriteTo(k.c.UnixConn); err != nil {
+	if err != nil {
 		return k.fail("write to keeper", err)
 	}
 	return nil
@@ -108,9 +98,12 @@ func (k *conn) receive(dst []byte) ([]byte, error) {
 	if err != nil {
 		return nil, k.fail("read from keeper", err)
 	}
-	size := int(binary.BigEndian.Uint32(k.buf[:]))
-	if size < 1 || size > maxMessage {
-		return nil, k.fail("read from keeper", fmt.Errorf("reply of %d bytes", size))
+	size, err := ipc.Length(k.buf[:], maxMessage)
+	if err == nil && size < 1 {
+		err = errors.New("reply without a status")
+	}
+	if err != nil {
+		return nil, k.fail("read from keeper", err)
 	}
 	s, body := status(k.buf[4]), size-1
 	have := k.buf[headerLen:n]

@@ -116,10 +116,7 @@ type Missing struct {
 // seen itself; on an error (ErrDamaged, ErrRollback, ErrNoIdentity) what was
 // loaded before stays in use.
 func (c *Client) Load(ctx context.Context, known Known, members, deks []byte, waiting keyring.Update) (*Loaded, error) {
-	head := appendRevisions(appendPins(nil, known.Pins), known.Replaced)
-	reply, err := c.call(ctx, opLoad, wire.AppendUint32(head, uint32(len(known.Last))), known.Last,
-		wire.AppendUint32(nil, uint32(len(members))), members,
-		wire.AppendUint32(nil, uint32(len(deks))), deks, appendUpdate(nil, waiting))
+	reply, err := c.call(ctx, opLoad, loadParts(known, members, deks, waiting)...)
 	if err != nil {
 		return nil, err
 	}
@@ -139,6 +136,17 @@ func (c *Client) Load(ctx context.Context, known Known, members, deks []byte, wa
 		return nil, fmt.Errorf("read loaded items: %w", err)
 	}
 	return l, nil
+}
+
+// loadParts are the body of a Load. The keyring's objects, which may be large,
+// aren't copied.
+func loadParts(known Known, members, deks []byte, waiting keyring.Update) [][]byte {
+	head := appendRevisions(appendPins(nil, known.Pins), known.Replaced)
+	return [][]byte{
+		wire.AppendUint32(head, uint32(len(known.Last))), known.Last,
+		wire.AppendUint32(nil, uint32(len(members))), members,
+		wire.AppendUint32(nil, uint32(len(deks))), deks, appendUpdate(nil, waiting),
+	}
 }
 
 // AttachIdentity lets an opener at the other end of end's socketpair hand over

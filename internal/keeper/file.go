@@ -16,14 +16,11 @@ import (
 
 // takeFile takes a whole vault file.
 func (s *server) takeFile(text []byte) error {
-	s.mu.Lock()
-	want := s.vaultID
-	s.mu.Unlock()
-	if len(want) != len(id.Vault{}) {
+	if s.vaultID == (id.Vault{}) {
 		return fmt.Errorf("%w: this keeper has no vault", ErrRefused)
 	}
 	// A worker's buffer is used again, and what is parsed aliases it.
-	f, err := vaultfile.Parse(bytes.Clone(text), id.Vault(want))
+	f, err := vaultfile.Parse(bytes.Clone(text), s.vaultID)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}

@@ -14,7 +14,7 @@ import (
 func TestTheVaultFileMayComeInParts(t *testing.T) {
 	w := newWorld(t, ed25519Key(t), ed25519Key(t))
 	vault := w.Vault()
-	c := start(t, vault[:])
+	c := start(t, vault)
 	before := must(vaultfile.Parse(w.Objects().File, w.Vault()))(t)
 	if err := c.GiveFile(t.Context(), w.Objects().File); err != nil {
 		t.Fatal(err)
@@ -69,5 +69,5 @@ func TestWithoutAVaultFile(t *testing.T) {
 	o := w.Objects()
 	_, err := c.Load(t.Context(), Known{}, o.Members, o.Deks, keyring.Update{})
 	wantErr(t, err, ErrRefused)
-	wantErr(t, start(t, nil).GiveFile(t.Context(), slices.Clone(o.File)), ErrRefused)
+	wantErr(t, start(t, id.Vault{}).GiveFile(t.Context(), slices.Clone(o.File)), ErrRefused)
 }

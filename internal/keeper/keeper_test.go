@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 
+	"vigil/internal/id"
+
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
 
@@ -87,7 +89,7 @@ func script(t testing.TB, variables string) string {
 	return path
 }
 
-func start(t testing.TB, vault []byte) *Client {
+func start(t testing.TB, vault id.Vault) *Client {
 	t.Helper()
 	return startAs(t, Options{Exe: exe(t), Vault: vault})
 }
@@ -104,12 +106,12 @@ func startAs(t testing.TB, o Options) *Client {
 
 // startSmall starts a keeper that the lock limit leaves no more than limit
 // bytes of guarded memory.
-func startSmall(t testing.TB, vault []byte, limit int) *Client {
+func startSmall(t testing.TB, vault id.Vault, limit int) *Client {
 	t.Helper()
 	return startAs(t, smallOptions(t, vault, limit))
 }
 
-func smallOptions(t testing.TB, vault []byte, limit int) Options {
+func smallOptions(t testing.TB, vault id.Vault, limit int) Options {
 	t.Helper()
 	return Options{Exe: script(t, fmt.Sprintf("GORACE=atexit_sleep_ms=0 %s=%d", memlockVariable, limit)), Vault: vault}
 }

@@ -10,12 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vigil/internal/guard"
+	"vigil/internal/ipc"
 	"vigil/internal/sandbox"
 )
 
 const (
 	// firstConn is the descriptor of the first connection: they follow the three standard ones.
-	firstConn = 3
+	firstConn = ipc.FirstFile
 	// maxWorkers bounds what the front may ask for.
 	maxWorkers = 1024
 	// defaultMemory is the size of a first segment of guarded memory: it holds
@@ -31,15 +32,30 @@ const (
 // those after Role: how many connections, and the bytes of guarded memory.
 func Main(args []string) int {
 	s, err := newServer(args)
-	if err != nil {
+	if s == nil {
 		return 1 // the front reads EOF; there is nowhere to write to
+	}
+	if s.greet(err) != nil {
+		return 1
 	}
 	s.run()
 	return 0
 }
 
+// greet says hello to the front, and then what protects this process, or why it
+// can't serve.
+func (s *server) greet(startErr error) error {
+	w := s.workers[0]
+	var err error
+	if s.vaultID, err = ipc.Answer(fdConn(w.fd), ipc.Keeper, ipc.Front); err != nil {
+		return err
+	}
+	return errors.Join(startErr, w.reply(s.report.append(w.header()), startErr))
+}
+
 // newServer sets everything up that the sandbox forbids afterwards, and then
-// sandboxes itself. No secret has arrived yet.
+// sandboxes itself. No secret has arrived yet. A server that it returns with an
+// error can tell the front, and do nothing else.
 func newServer(args []string) (*server, error) {
 	if len(args) != 2 {
 		return nil, errors.New("read keeper arguments: want 2")
@@ -61,8 +77,8 @@ func newServer(args []string) (*server, error) {
 		unix.CloseOnExec(firstConn + i)
 		s.workers = append(s.workers, &worker{fd: firstConn + i, server: s})
 	}
-	if s.startErr = guard.UntracedSelf(); s.startErr != nil {
-		return s, nil // the first reply says so
+	if err := guard.UntracedSelf(); err != nil {
+		return s, err
 	}
 	hardening, err := guard.Harden()
 	if err != nil {
@@ -71,13 +87,9 @@ func newServer(args []string) (*server, error) {
 	s.report.harden(hardening)
 	s.slab, err = guard.NewSlab(memory)
 	if err != nil {
-		s.startErr = fmt.Errorf("%w: %w", ErrFull, err)
-		return s, nil // the first reply says so
+		return s, fmt.Errorf("%w: %w", ErrFull, err)
 	}
-	if s.startErr = s.setUp(); s.startErr != nil {
-		return s, nil
-	}
-	return s, nil
+	return s, s.setUp()
 }
 
 func (s *server) setUp() error {
@@ -114,9 +126,7 @@ func (s *server) run() {
 	<-s.quit
 	s.drain()
 	s.sweeper.Close()
-	if s.slab != nil {
-		_ = s.slab.Close()
-	}
+	_ = s.slab.Close()
 	workers.Wait()
 }
 

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 
+	"vigil/internal/id"
+
 	"vigil/internal/wire"
 )
 
@@ -26,7 +28,7 @@ func TestGuardedMemoryFullOfVaultKeys(t *testing.T) {
 	}
 	w := newWorld(t, keys...)
 	vault := w.Vault()
-	c := startSmall(t, vault[:], smallLimit)
+	c := startSmall(t, vault, smallLimit)
 	if err := handIdentity(t, c, vault, w.Owner); err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +68,7 @@ func TestGuardedMemoryFullOfAddedKeys(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the lock limit is per user elsewhere")
 	}
-	c := startSmall(t, nil, smallLimit)
+	c := startSmall(t, id.Vault{}, smallLimit)
 	s := generate(t, "rsa", 2048)
 	body := guarded(t, addBody(s, "comment"))
 	var added []Added
@@ -118,6 +120,6 @@ func TestALockLimitTooLow(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the lock limit is per user elsewhere")
 	}
-	_, err := Start(t.Context(), smallOptions(t, nil, 4096))
+	_, err := Start(t.Context(), smallOptions(t, id.Vault{}, 4096))
 	wantErr(t, err, ErrFull)
 }

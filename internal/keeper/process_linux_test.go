@@ -15,6 +15,10 @@ import (
 	"testing"
 	"time"
 
+	"vigil/internal/id"
+	"vigil/internal/ipc"
+	"vigil/internal/wire"
+
 	"golang.org/x/sys/unix"
 
 	"vigil/internal/buildid"
@@ -133,7 +137,7 @@ func TestDeadlinesHoldWhileTheFrontIsStopped(t *testing.T) {
 func TestUseAndRenewalPutDeadlinesOff(t *testing.T) {
 	// On a machine that stands still for longer than that, a longer one shows it.
 	for short := time.Second; ; short *= 3 {
-		c := start(t, nil)
+		c := start(t, id.Vault{})
 		a := add(t, c, ed25519Key(t))
 		begin := time.Now()
 		last, gap := begin, time.Duration(0)
@@ -162,7 +166,7 @@ func TestUseAndRenewalPutDeadlinesOff(t *testing.T) {
 }
 
 func TestAnExpiredLeaseEndsTheKeeperInUse(t *testing.T) {
-	c := start(t, nil)
+	c := start(t, id.Vault{})
 	a := add(t, c, ed25519Key(t))
 	if err := c.SetDeadlines(t.Context(), time.Hour, after(200*time.Millisecond)); err != nil {
 		t.Fatal(err)
@@ -176,7 +180,7 @@ func TestAnExpiredLeaseEndsTheKeeperInUse(t *testing.T) {
 // TestALeaseIsAMoment: what passes between saying when it ends and hearing it
 // counts, so the keeper is told when, and not how long.
 func TestALeaseIsAMoment(t *testing.T) {
-	c := start(t, nil)
+	c := start(t, id.Vault{})
 	a := add(t, c, ed25519Key(t))
 	if err := c.SetDeadlines(t.Context(), time.Hour, after(-time.Second)); err != nil {
 		wantErr(t, err, ErrGone) // it may be quicker than its answer
@@ -186,7 +190,7 @@ func TestALeaseIsAMoment(t *testing.T) {
 }
 
 func TestAKilledKeeperIsGone(t *testing.T) {
-	c := start(t, nil)
+	c := start(t, id.Vault{})
 	a := add(t, c, ed25519Key(t))
 	if err := syscall.Kill(c.PID(), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
@@ -205,7 +209,7 @@ func TestAKilledKeeperIsGone(t *testing.T) {
 
 // TestAKeeperKilledInTheMiddle: every call under way returns.
 func TestAKeeperKilledInTheMiddle(t *testing.T) {
-	c := start(t, nil)
+	c := start(t, id.Vault{})
 	a := add(t, c, generate(t, "rsa", 3072))
 	results := make(chan error, 50)
 	signed := make(chan struct{}, cap(results)*1000)
@@ -233,7 +237,7 @@ func TestAKeeperKilledInTheMiddle(t *testing.T) {
 }
 
 func TestCloseEndsTheKeeper(t *testing.T) {
-	c := start(t, nil)
+	c := start(t, id.Vault{})
 	a := add(t, c, ed25519Key(t))
 	c.Close()
 	ended(t, c)
@@ -245,7 +249,7 @@ func TestCloseEndsTheKeeper(t *testing.T) {
 }
 
 func TestCloseKillsAKeeperThatDoesNotEnd(t *testing.T) {
-	c := start(t, nil)
+	c := start(t, id.Vault{})
 	if err := syscall.Kill(c.PID(), syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +272,7 @@ func TestBrokenFramesEndTheKeeper(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := start(t, nil)
+			c := start(t, id.Vault{})
 			if _, err := c.conns[0].c.Write(b); err != nil {
 				t.Fatal(err)
 			}
@@ -286,7 +290,7 @@ func TestBrokenFramesEndTheKeeper(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := start(t, nil)
+			c := start(t, id.Vault{})
 			if _, err := c.conns[0].c.Write(b); err != nil {
 				t.Fatal(err)
 			}
@@ -301,8 +305,8 @@ func TestBrokenFramesEndTheKeeper(t *testing.T) {
 // TestNonsenseIsAnswered: every op with every short body gets a reply, and the
 // keeper goes on.
 func TestNonsenseIsAnswered(t *testing.T) {
-	vault := [32]byte{1}
-	c := start(t, vault[:])
+	vault := id.Vault{1}
+	c := start(t, vault)
 	for o := range 40 {
 		if op(o) == opAttach {
 			continue // waits for a descriptor
@@ -327,23 +331,36 @@ func TestNonsenseIsAnswered(t *testing.T) {
 	}
 }
 
+// TestAHelloOfAnotherBuildIsRefused: the keeper says who it is, and ends.
 func TestAHelloOfAnotherBuildIsRefused(t *testing.T) {
-	c := start(t, nil)
-	for name, h := range map[string]hello{
-		"another build": {build: buildid.ID() + "x", role: roleFront},
-		"another role":  {build: buildid.ID(), role: roleKeeper},
-		"a second one":  {build: buildid.ID(), role: roleFront, vault: make([]byte, 32)},
+	for name, greet := range map[string]func(rw io.ReadWriter) error{
+		"another role":  func(rw io.ReadWriter) error { return ipc.Greet(rw, ipc.Opener, ipc.Keeper, id.Vault{}) },
+		"no hello":      func(rw io.ReadWriter) error { return ipc.Write(rw, maxMessage, []byte{byte(opStats)}) },
+		"another build": func(rw io.ReadWriter) error { return ipc.Write(rw, maxMessage, helloOf(buildid.ID()+"x")) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := c.call(t.Context(), opHello, h.append(nil))
-			wantErr(t, err, ErrRefused)
+			c, err := launch(Options{Exe: exe(t)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(c.Close)
+			if err := greet(c.conns[0].c); err != nil {
+				t.Fatal(err)
+			}
+			ended(t, c)
 		})
 	}
 }
 
+func helloOf(build string) []byte {
+	b := wire.AppendString(nil, build)
+	b = wire.AppendString(b, ipc.Front)
+	return wire.AppendString(b, make([]byte, len(id.Vault{})))
+}
+
 func TestAttachWithoutADescriptor(t *testing.T) {
-	vault := [32]byte{1}
-	c := start(t, vault[:])
+	vault := id.Vault{1}
+	c := start(t, vault)
 	k, err := c.take(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -396,7 +413,7 @@ func TestAKeeperHasOnlyItsConnections(t *testing.T) {
 		t.Skip("the keeper is undumpable: only root sees its descriptors")
 	}
 	inherited := inheritable(t)
-	first, second := start(t, nil), start(t, nil)
+	first, second := start(t, id.Vault{}), start(t, id.Vault{})
 	for _, c := range []*Client{first, second} {
 		list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", c.PID()))
 		if err != nil {

@@ -4,20 +4,20 @@ import (
 	"errors"
 	"fmt"
 
-	"vigil/internal/wire"
+	"vigil/internal/ipc"
 )
 
-// A message is a 4-byte big-endian length, and that many bytes: an op or a
-// status, then a body in the types of RFC 4251. The front sends one request on
-// a connection and waits for its reply before it sends the next, so a
-// connection needs no request numbers and a worker of the keeper no queue.
+// A message (package ipc) is an op or a status, then a body in the types of RFC
+// 4251. The front sends one request on a connection and waits for its reply before
+// it sends the next, so a connection needs no request numbers and a worker of the
+// keeper no queue. On the first connection hellos come first, and then a reply
+// without a request: the keeper's report.
 
 // op names a request.
 type op byte
 
 const (
-	opHello     op = iota + 1 // build, role, vault → build, role, vault, report
-	opSign                    // key, flags, data → signature blob
+	opSign      op = iota + 1 // key, flags, data → signature blob
 	opAdd                     // body of SSH_AGENTC_ADD_IDENTITY → Added
 	opAddBound                // body of SSH_AGENTC_ADD_ID_CONSTRAINED → Added
 	opRemove                  // key
@@ -129,7 +129,7 @@ func errorOf(s status, text []byte) error {
 
 const (
 	// headerLen is a length and an op or a status.
-	headerLen = 4 + 1
+	headerLen = ipc.HeaderLen + 1
 	// maxAgentBody bounds what ssh can make the keeper read: one agent message.
 	maxAgentBody = 256 << 10
 	// maxMessage bounds what the front can: a vault file, or both keyring objects.
@@ -141,29 +141,6 @@ const (
 	// git commits and certificates a few thousand).
 	smallMessage = 8 << 10
 )
-
-// role is what the two ends of a socketpair are to each other; part of the hello.
-const (
-	roleFront  = "front"
-	roleKeeper = "keeper"
-)
-
-// hello is the first message, both ways, on a keeper's first connection.
-type hello struct {
-	build string
-	role  string
-	vault []byte // 32-byte vault id; empty for the keys that ssh-add adds
-}
-
-func (h *hello) append(b []byte) []byte {
-	b = wire.AppendString(b, h.build)
-	b = wire.AppendString(b, h.role)
-	return wire.AppendString(b, h.vault)
-}
-
-func readHello(r *wire.Reader) hello {
-	return hello{build: string(r.String()), role: string(r.String()), vault: append([]byte(nil), r.String()...)}
-}
 
 // attachKind says what an opener hands over through its private socketpair.
 type attachKind byte

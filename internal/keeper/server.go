@@ -8,8 +8,9 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"vigil/internal/buildid"
 	"vigil/internal/guard"
+	"vigil/internal/id"
+	"vigil/internal/ipc"
 	"vigil/internal/signer"
 	"vigil/internal/vaultfile"
 	"vigil/internal/wire"
@@ -17,13 +18,13 @@ import (
 
 // server is the keeper's side: what it holds, and the workers that use it.
 type server struct {
-	report   Report
-	startErr error // why it can't serve; told in the reply to the hello
-	slab     *guard.Slab
-	sweeper  *guard.Sweeper
-	watch    *guard.Watch
-	workers  []*worker
-	keys     *table
+	report  Report
+	vaultID id.Vault // all zero for the keeper of added keys
+	slab    *guard.Slab
+	sweeper *guard.Sweeper
+	watch   *guard.Watch
+	workers []*worker
+	keys    *table
 
 	signing atomic.Int32 // signatures under way: with one only, RSA may use another core
 
@@ -35,8 +36,6 @@ type server struct {
 	hidden    hidden
 
 	mu        sync.Mutex // guards what follows; never held while a key is used
-	greeted   bool       // a hello came
-	vaultID   []byte     // from it; empty for the keeper of added keys
 	drafts    map[uint64]*draft
 	lastDraft uint64
 	vault     *vault
@@ -66,19 +65,16 @@ func (w *worker) run() {
 var errProtocol = errors.New("front broke the protocol")
 
 func (w *worker) serveOne() error {
-	if w.buf == nil { // no guarded memory: only the hello is answered, without reading into it
-		return w.refuseStart()
-	}
 	buf := w.buf.Bytes()
 	n, err := readAtLeast(w.fd, buf, headerLen)
 	if err != nil {
 		return err
 	}
-	size := int(binary.BigEndian.Uint32(buf))
-	if size < 1 || size > maxMessage {
+	size, err := ipc.Length(buf, maxMessage)
+	if err != nil || size < 1 {
 		return errProtocol
 	}
-	o, total := op(buf[4]), 4+size
+	o, total := op(buf[ipc.HeaderLen]), ipc.HeaderLen+size
 	body := buf[headerLen:min(n, total)]
 	switch {
 	case n > total:
@@ -157,9 +153,7 @@ func (w *worker) answer(o op, body []byte) error {
 	if err == nil {
 		out, err = w.handle(o, body, out)
 	}
-	if s.sweeper != nil {
-		s.sweeper.Touch() // whatever came of it: what fails halfway leaves as much
-	}
+	s.sweeper.Touch() // whatever came of it: what fails halfway leaves as much
 	if o.secret() {
 		guard.Wipe(body)
 	}
@@ -176,9 +170,9 @@ func (w *worker) reply(out []byte, err error) error {
 	if err != nil {
 		text := err.Error()
 		out = append(out[:headerLen], text[:min(len(text), maxErrorText)]...)
-		out[4] = byte(statusOf(err))
+		out[ipc.HeaderLen] = byte(statusOf(err))
 	}
-	binary.BigEndian.PutUint32(out, uint32(len(out)-4))
+	binary.BigEndian.PutUint32(out, uint32(len(out)-ipc.HeaderLen))
 	if cap(out) <= smallMessage {
 		w.out = out
 	}
@@ -192,8 +186,6 @@ func (w *worker) handle(o op, body, out []byte) ([]byte, error) {
 	switch o {
 	case opSign:
 		return s.sign(&r, out)
-	case opHello:
-		return s.hello(&r, out)
 	case opAdd, opAddBound:
 		return s.add(body, o == opAddBound, out)
 	case opRemove:
@@ -237,45 +229,6 @@ func (w *worker) handle(o op, body, out []byte) ([]byte, error) {
 		return s.stats(out), nil
 	}
 	return out, fmt.Errorf("%w: unknown op %d", ErrBadRequest, o)
-}
-
-// hello checks that front and keeper are of one build, and says what protects this process.
-func (s *server) hello(r *wire.Reader, out []byte) ([]byte, error) {
-	theirs := readHello(r)
-	if err := r.End(); err != nil {
-		return out, fmt.Errorf("%w: read hello: %w", ErrBadRequest, err)
-	}
-	if s.startErr != nil {
-		return out, s.startErr
-	}
-	ours := hello{build: buildid.ID(), role: roleKeeper, vault: theirs.vault}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if theirs.build != ours.build || theirs.role != roleFront {
-		return out, fmt.Errorf("%w: hello of another build or role: restart vigild", ErrRefused)
-	}
-	if s.greeted {
-		return out, fmt.Errorf("%w: a second hello", ErrRefused)
-	}
-	s.greeted, s.vaultID = true, theirs.vault
-	return s.report.append(ours.append(out)), nil
-}
-
-// refuseStart answers the hello of a front whose keeper has no guarded memory.
-func (w *worker) refuseStart() error {
-	var head [headerLen]byte
-	if err := readFull(w.fd, head[:]); err != nil {
-		return err
-	}
-	size := int(binary.BigEndian.Uint32(head[:]))
-	if op(head[4]) != opHello || size < 1 || size > smallMessage {
-		return errProtocol
-	}
-	body := make([]byte, size-1)
-	if err := readFull(w.fd, body); err != nil {
-		return err
-	}
-	return w.answer(opHello, body)
 }
 
 // sign is the request that everything else is for.

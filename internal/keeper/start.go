@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"runtime"
 	"strconv"
 	"syscall"
 	"time"
 
-	"vigil/internal/buildid"
+	"vigil/internal/id"
+	"vigil/internal/ipc"
 	"vigil/internal/unixsock"
 	"vigil/internal/wire"
 )
@@ -40,8 +40,8 @@ type Options struct {
 	// Exe is the vigild to start: /proc/self/exe on Linux, so that an upgrade
 	// on disk can't mix builds.
 	Exe string
-	// Vault is the vault's id, 32 bytes, or nil for the keeper of added keys.
-	Vault []byte
+	// Vault is the vault's id; all zero for the keeper of added keys.
+	Vault id.Vault
 	// Memory is the size of its guarded memory in bytes; 0 means what the lock limit gives.
 	Memory int
 }
@@ -49,39 +49,15 @@ type Options struct {
 // Start starts a keeper and returns once it has said that it is sandboxed. The
 // process lives until Close; ctx only bounds the start.
 func Start(ctx context.Context, o Options) (*Client, error) {
-	workers := min(max(minWorkers, runtime.NumCPU()), mostWorkers)
-	var theirs []*os.File
-	closeTheirs := func() {
-		for _, f := range theirs {
-			_ = f.Close()
-		}
-		theirs = nil
-	}
-	defer closeTheirs()
-	c := &Client{free: make(chan struct{}, workers), done: make(chan struct{})}
-	for range workers {
-		ours, other, err := connPair()
-		if err != nil {
-			c.closeConns()
-			return nil, fmt.Errorf("start keeper: %w", err)
-		}
-		theirs = append(theirs, other)
-		c.conns = append(c.conns, &conn{c: ours})
-	}
-	if err := c.spawn(o, theirs); err != nil {
-		c.closeConns()
+	c, err := launch(o)
+	if err != nil {
 		return nil, fmt.Errorf("start keeper: %w", err)
-	}
-	closeTheirs() // while we hold them, a keeper that dies before its greeting is never noticed
-	c.idle = append(c.idle, c.conns...)
-	for range workers {
-		c.free <- struct{}{}
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = c.cmd.Process.Kill() })
+	stop := context.AfterFunc(ctx, c.child.Kill)
 	defer stop()
-	err := c.greet(ctx, o.Vault)
+	err = c.greet(o.Vault)
 	if traced := c.untraced(); traced != nil {
 		err = traced
 	}
@@ -93,78 +69,69 @@ func Start(ctx context.Context, o Options) (*Client, error) {
 	return c, nil
 }
 
-// spawn starts the process. Its environment holds no more than what Go's
-// runtime reads: no stack traces, no time zone file, named mappings off.
-func (c *Client) spawn(o Options, conns []*os.File) error {
-	cmd := exec.Command(o.Exe, Role, strconv.Itoa(len(conns)), strconv.Itoa(o.Memory))
-	cmd.Args[0] = "vigild"
-	cmd.Env = []string{"GOTRACEBACK=none", "TZ=UTC", "GODEBUG=decoratemappings=0", "GOMAXPROCS=" + strconv.Itoa(len(conns))}
-	cmd.ExtraFiles = conns
-	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	c.cmd = cmd
-	go func() {
-		c.exit = cmd.Wait()
-		close(c.done)
+// launch starts the process, with a connection for each worker. Its environment
+// holds no more than what Go's runtime reads: no stack traces, no time zone file,
+// named mappings off.
+func launch(o Options) (*Client, error) {
+	workers := min(max(minWorkers, runtime.NumCPU()), mostWorkers)
+	c := &Client{free: make(chan struct{}, workers)}
+	var theirs []*os.File
+	defer func() { // while we hold them, a keeper that dies before its hello is never noticed
+		for _, f := range theirs {
+			_ = f.Close()
+		}
 	}()
-	return nil
+	for range workers {
+		ours, other, err := ipc.Pair()
+		if err != nil {
+			c.closeConns()
+			return nil, err
+		}
+		theirs = append(theirs, other)
+		stream, err := unixsock.NewStream(ours)
+		if err != nil {
+			_ = ours.Close()
+			c.closeConns()
+			return nil, err
+		}
+		c.conns = append(c.conns, &conn{c: stream})
+		c.free <- struct{}{}
+	}
+	n := strconv.Itoa(workers)
+	var err error
+	c.child, err = ipc.Start(o.Exe, []string{"vigild", Role, n, strconv.Itoa(o.Memory)},
+		[]string{"GOTRACEBACK=none", "TZ=UTC", "GODEBUG=decoratemappings=0", "GOMAXPROCS=" + n}, theirs...)
+	if err != nil {
+		c.closeConns()
+		return nil, err
+	}
+	c.idle = append(c.idle, c.conns...)
+	return c, nil
 }
 
-func (c *Client) greet(ctx context.Context, vault []byte) error {
-	h := hello{build: buildid.ID(), role: roleFront, vault: vault}
-	reply, err := c.call(ctx, opHello, h.append(nil))
+// greet exchanges hellos with the keeper, and reads what protects it, or why it can't serve.
+func (c *Client) greet(vault id.Vault) error {
+	k := c.conns[0]
+	if err := ipc.Greet(k.c, ipc.Front, ipc.Keeper, vault); err != nil {
+		return k.fail("greet keeper", err)
+	}
+	body, err := k.receive(nil)
 	if err != nil {
 		return err
 	}
-	r := wire.NewReader(reply)
-	got := readHello(&r)
-	report := readReport(&r)
+	r := wire.NewReader(body)
+	c.report = readReport(&r)
 	if err := r.End(); err != nil {
-		return fmt.Errorf("read keeper's hello: %w", err)
+		return fmt.Errorf("read keeper's report: %w", err)
 	}
-	if got.build != h.build || got.role != roleKeeper || string(got.vault) != string(vault) {
-		return fmt.Errorf("keeper is of build %.40q, this is build %q: restart vigild", got.build, h.build)
-	}
-	c.report = report
 	return nil
-}
-
-// connPair makes a stream socketpair: our end on the netpoller, the other a
-// blocking file for the keeper. Both close on exec.
-func connPair() (*unixsock.Stream, *os.File, error) {
-	ours, theirs, err := unixsock.SocketPair()
-	if err != nil {
-		return nil, nil, err
-	}
-	other := os.NewFile(uintptr(theirs), "keeper")
-	c, err := unixsock.Conn(ours)
-	if err != nil {
-		_ = other.Close()
-		return nil, nil, err
-	}
-	s, err := unixsock.NewStream(c)
-	if err != nil {
-		_, _ = c.Close(), other.Close()
-		return nil, nil, err
-	}
-	return s, other, nil
 }
 
 // Close ends the keeper: it wipes and exits when its connections close, and is
 // killed when it doesn't within a second. It returns once the process is gone.
 func (c *Client) Close() {
 	c.closeConns()
-	timer := time.NewTimer(endTimeout)
-	defer timer.Stop()
-	select {
-	case <-c.done:
-	case <-timer.C:
-		_ = c.cmd.Process.Kill()
-		<-c.done
-	}
+	c.child.End(endTimeout)
 }
 
 func (c *Client) closeConns() {
@@ -174,13 +141,13 @@ func (c *Client) closeConns() {
 }
 
 // Done is closed when the process has ended, asked to or not.
-func (c *Client) Done() <-chan struct{} { return c.done }
+func (c *Client) Done() <-chan struct{} { return c.child.Done() }
 
 // Exit says how the process ended; only after Done. Nil is a keeper that was asked to.
-func (c *Client) Exit() error { return c.exit }
+func (c *Client) Exit() error { return c.child.Exit() }
 
 // PID returns the keeper's process id.
-func (c *Client) PID() int { return c.cmd.Process.Pid }
+func (c *Client) PID() int { return c.child.PID() }
 
 // Report returns what the keeper said of its sandbox and memory when it started.
 func (c *Client) Report() Report { return c.report }

@@ -43,7 +43,7 @@ func (c *Client) watchTracers() {
 		select {
 		case <-look.C:
 			_ = c.untraced() // ends it, or looks again
-		case <-c.done:
+		case <-c.child.Done():
 			return
 		}
 	}
@@ -55,9 +55,6 @@ func (o op) takesSecret() bool { return o.secret() || o == opAttach }
 // untraced is what the keeper itself can see of a tracer, with nothing to open.
 // One that is traced serves nobody any more.
 func (s *server) untraced() error {
-	if s.watch == nil {
-		return nil // it never came so far, and startErr says why
-	}
 	err := s.watch.Untraced()
 	if err == nil {
 		return nil

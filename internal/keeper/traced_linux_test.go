@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"testing"
 
+	"vigil/internal/id"
+
 	"golang.org/x/sys/unix"
 
 	"vigil/internal/guard"
@@ -43,7 +45,7 @@ func seize(t *testing.T, c *Client, thread int) {
 // TestATracedKeeperIsEnded: the front looks at every thread of a keeper before it
 // hands over a secret.
 func TestATracedKeeperIsEnded(t *testing.T) {
-	c := start(t, nil)
+	c := start(t, id.Vault{})
 	entries, err := os.ReadDir("/proc/" + strconv.Itoa(c.PID()) + "/task")
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +70,7 @@ func TestATracedKeeperIsEnded(t *testing.T) {
 // TestATracedKeeperTakesNothing: the keeper looks for itself, from within its
 // sandbox, whatever its front does.
 func TestATracedKeeperTakesNothing(t *testing.T) {
-	c := start(t, nil)
+	c := start(t, id.Vault{})
 	seize(t, c, c.PID())
 	_, err := c.call(t.Context(), opAdd, addBody(ed25519Key(t), "comment"))
 	wantErr(t, err, ErrRefused)

@@ -10,6 +10,7 @@ import (
 
 	"vigil/internal/handover"
 	"vigil/internal/id"
+	"vigil/internal/ipc"
 	"vigil/internal/keyring"
 	"vigil/internal/ring"
 	"vigil/internal/testing/ringtest"
@@ -38,7 +39,7 @@ func newWorld(t testing.TB, keys ...sample) *world {
 func unlocked(t testing.TB, w *world, p *ringtest.Person) *Client {
 	t.Helper()
 	vault := w.Vault()
-	c := start(t, vault[:])
+	c := start(t, vault)
 	if err := handIdentity(t, c, vault, p); err != nil {
 		t.Fatal(err)
 	}
@@ -179,15 +180,15 @@ func TestHandoverThatIsRefused(t *testing.T) {
 	w := newWorld(t, ed25519Key(t))
 	vault := w.Vault()
 	t.Run("identity of another vault", func(t *testing.T) {
-		c := start(t, vault[:])
-		if err := handIdentity(t, c, id.Vault{1}, w.Owner); !errors.Is(err, handover.ErrMismatch) {
+		c := start(t, vault)
+		if err := handIdentity(t, c, id.Vault{1}, w.Owner); !errors.Is(err, ipc.ErrMismatch) {
 			t.Fatalf("got %v", err)
 		}
 		_, err := loadObjects(t, c, Pins{}, w.Objects())
 		wantErr(t, err, ErrRefused)
 	})
 	t.Run("an opener that ends in the middle", func(t *testing.T) {
-		c := start(t, vault[:])
+		c := start(t, vault)
 		_, err := betweenPair(t,
 			func(rw io.ReadWriter) error { _, err := rw.Write([]byte{0, 0, 0}); return err },
 			func(end *os.File) error { _, err := c.AttachIdentity(t.Context(), end); return err })

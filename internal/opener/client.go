@@ -6,17 +6,14 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"vigil/internal/buildid"
 	"vigil/internal/guard"
 	"vigil/internal/id"
-	"vigil/internal/unixsock"
+	"vigil/internal/ipc"
 )
 
 // endTimeout is how long an opener may take to exit after its connection
@@ -33,10 +30,9 @@ const unattended = 5 * time.Minute
 type Client struct {
 	patience time.Duration // unattended, but in tests
 
-	cmd  *exec.Cmd
-	conn net.Conn
-	done chan struct{}
-	stop func() bool // ends the kill that the context's end brings
+	child *ipc.Child
+	conn  *net.UnixConn
+	stop  func() bool // ends the kill that the context's end brings
 }
 
 // Start starts the opener at exe with files as its descriptors (see File) and
@@ -49,51 +45,29 @@ func Start(ctx context.Context, exe string, vault id.Vault, files ...*os.File) (
 	if err := guard.UntracedSelf(); err != nil {
 		return nil, traced(err)
 	}
-	conn, theirs, err := pair()
+	conn, theirs, err := ipc.Pair()
 	if err != nil {
 		return nil, fmt.Errorf("start opener: %w", err)
 	}
-	cmd := exec.Command(exe)
-	cmd.Args[0] = "vigil-opener"
-	cmd.Env = append(os.Environ(), "GOTRACEBACK=none")
-	cmd.ExtraFiles = append([]*os.File{theirs}, files...)
-	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	err = cmd.Start()
-	_ = theirs.Close() // before the greeting: while we hold it, an opener that dies is never noticed
+	child, err := ipc.Start(exe, []string{"vigil-opener"}, append(os.Environ(), "GOTRACEBACK=none"),
+		append([]*os.File{theirs}, files...)...)
+	_ = theirs.Close()
 	if err != nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("start opener %q: %w", exe, err)
 	}
-	c := &Client{patience: unattended, cmd: cmd, conn: conn, done: make(chan struct{})}
-	go func() {
-		_ = cmd.Wait()
-		close(c.done)
-	}()
-	c.stop = context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
-	if err := c.greet(vault); err != nil {
+	c := &Client{patience: unattended, child: child, conn: conn, stop: context.AfterFunc(ctx, child.Kill)}
+	if err := ipc.Greet(conn, ipc.Front, ipc.Opener, vault); err != nil {
 		c.Close()
+		if errors.Is(err, ipc.ErrMismatch) {
+			return nil, &Error{
+				Kind: OtherBuild, Message: fmt.Sprintf("vigil-opener is not of vigild's build: %v", err),
+				Next: "Restart the daemon: vigilctl down, then vigilctl up.",
+			}
+		}
 		return nil, fmt.Errorf("start opener: %w", err)
 	}
 	return c, nil
-}
-
-func (c *Client) greet(vault id.Vault) error {
-	ours := Hello{Build: buildid.ID(), Role: RoleFront, Vault: vault}
-	if err := WriteMessage(c.conn, &ours); err != nil {
-		return err
-	}
-	var theirs Hello
-	if err := ReadMessage(c.conn, &theirs); err != nil {
-		return err
-	}
-	if theirs != (Hello{Build: ours.Build, Role: RoleOpener, Vault: vault}) {
-		return &Error{
-			Kind: OtherBuild, Message: fmt.Sprintf("vigil-opener is of build %.40q, vigild of %q", theirs.Build, ours.Build),
-			Next: "Restart the daemon: vigilctl down, then vigilctl up.",
-		}
-	}
-	return nil
 }
 
 // Asker answers an opener's question, or says with an error that it can't.
@@ -143,7 +117,7 @@ func (c *Client) lost(ctx context.Context, err error) error {
 		return fmt.Errorf("talk to opener: %w", ctx.Err())
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		_ = c.cmd.Process.Kill()
+		c.child.Kill()
 		return &Error{
 			Kind: Unreachable, Message: fmt.Sprintf("nothing was heard for %v: a folder or a file of the backend, the master key or the AWS configuration doesn't answer", c.patience),
 			Next: "Look whether the file systems that they are on can be reached.",
@@ -155,14 +129,7 @@ func (c *Client) lost(ctx context.Context, err error) error {
 // Close ends the opener and returns once the process is gone.
 func (c *Client) Close() {
 	_ = c.conn.Close()
-	timer := time.NewTimer(endTimeout)
-	defer timer.Stop()
-	select {
-	case <-c.done:
-	case <-timer.C:
-		_ = c.cmd.Process.Kill()
-		<-c.done
-	}
+	c.child.End(endTimeout)
 	c.stop()
 }
 
@@ -192,19 +159,4 @@ func checkBinary(exe string) error {
 		}
 	}
 	return nil
-}
-
-// pair makes the socketpair between front and opener.
-func pair() (net.Conn, *os.File, error) {
-	ours, theirs, err := unixsock.SocketPair()
-	if err != nil {
-		return nil, nil, err
-	}
-	other := os.NewFile(uintptr(theirs), "opener")
-	c, err := unixsock.Conn(ours)
-	if err != nil {
-		_ = other.Close()
-		return nil, nil, err
-	}
-	return c, other, nil
 }

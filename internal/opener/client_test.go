@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"vigil/internal/id"
+	"vigil/internal/ipc"
 )
 
 // An opener that ends before it greets is an error, not a wait without end.
@@ -23,24 +24,24 @@ func TestStartOfOneThatEnds(t *testing.T) {
 
 // An opener that hangs in a job that nobody waits for doesn't hold up its vault.
 func TestOneThatHangsIsKilled(t *testing.T) {
-	conn, theirs, err := pair()
+	conn, theirs, err := ipc.Pair()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer theirs.Close()
-	cmd := exec.Command("sleep", "600")
-	if err := cmd.Start(); err != nil {
+	path, err := exec.LookPath("sleep")
+	if err != nil {
 		t.Skip(err)
 	}
-	c := &Client{patience: time.Millisecond, cmd: cmd, conn: conn, done: make(chan struct{}), stop: func() bool { return true }}
-	go func() {
-		_ = cmd.Wait()
-		close(c.done)
-	}()
+	child, err := ipc.Start(path, []string{"sleep", "600"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &Client{patience: time.Millisecond, child: child, conn: conn, stop: func() bool { return true }}
 	defer c.Close()
 	_, err = c.Do(t.Context(), Request{}, nil)
 	if !errors.Is(err, &Error{Kind: Unreachable}) {
 		t.Errorf("got %v", err)
 	}
-	<-c.done
+	<-c.child.Done()
 }

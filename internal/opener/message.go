@@ -1,14 +1,13 @@
 package opener
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"vigil/internal/backend"
+	"vigil/internal/ipc"
 )
 
 // maxMessage bounds a message's JSON: a share, a certificate, a private key in a
@@ -60,11 +59,7 @@ func WriteMessage(w io.Writer, v any) error {
 	if err != nil {
 		return fmt.Errorf("encode message: %w", err)
 	}
-	if len(body) > maxMessage {
-		return fmt.Errorf("message has %d bytes and may have %d", len(body), maxMessage)
-	}
-	head := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)), uint32(len(body)))
-	if _, err := w.Write(append(head, body...)); err != nil {
+	if err := ipc.Write(w, maxMessage, body); err != nil {
 		return err
 	}
 	c, ok := v.(carrier)
@@ -79,38 +74,21 @@ func WriteMessage(w io.Writer, v any) error {
 	return nil
 }
 
-// writeObject writes an object: its length and 1, or 0 for nil, and its bytes.
+// there is what the message of an object begins with. That of nil is empty.
+const there = 1
+
 func writeObject(w io.Writer, b []byte) error {
-	if len(b) > backend.MaxObject {
-		return fmt.Errorf("object has %d bytes and may have %d", len(b), backend.MaxObject)
+	if b == nil {
+		return ipc.Write(w, 0)
 	}
-	var length uint32
-	if b != nil {
-		length = uint32(len(b)) + 1
-	}
-	if _, err := w.Write(binary.BigEndian.AppendUint32(nil, length)); err != nil {
-		return err
-	}
-	if len(b) == 0 {
-		return nil // who has the length has all of it, and may be gone
-	}
-	_, err := w.Write(b)
-	return err
+	return ipc.Write(w, 1+backend.MaxObject, []byte{there}, b)
 }
 
-// ReadMessage reads one message into v. It allocates as bytes arrive, not by
-// the length that was announced.
+// ReadMessage reads one message into v.
 func ReadMessage(r io.Reader, v any) error {
-	n, err := readLength(r)
+	body, err := ipc.Read(r, maxMessage)
 	if err != nil {
 		return err
-	}
-	if n > maxMessage {
-		return fmt.Errorf("message has %d bytes and may have %d", n, maxMessage)
-	}
-	body, err := readBytes(r, n)
-	if err != nil {
-		return fmt.Errorf("read message: %w", err)
 	}
 	if err := json.Unmarshal(body, v); err != nil {
 		return errors.New("decode message: not the JSON that was expected")
@@ -128,39 +106,12 @@ func ReadMessage(r io.Reader, v any) error {
 }
 
 func readObject(r io.Reader) ([]byte, error) {
-	n, err := readLength(r)
+	b, err := ipc.Read(r, 1+backend.MaxObject)
 	switch {
-	case err != nil:
+	case err != nil || len(b) == 0:
 		return nil, err
-	case n == 0:
-		return nil, nil
-	case n-1 > backend.MaxObject:
-		return nil, fmt.Errorf("it has %d bytes and may have %d", n-1, backend.MaxObject)
+	case b[0] != there:
+		return nil, errors.New("it doesn't begin as one does")
 	}
-	return readBytes(r, n-1)
-}
-
-func readLength(r io.Reader) (int64, error) {
-	var head [4]byte
-	_, err := io.ReadFull(r, head[:])
-	return int64(binary.BigEndian.Uint32(head[:])), err
-}
-
-// readBytes reads n bytes. It never has more memory than twice what came.
-func readBytes(r io.Reader, n int64) ([]byte, error) {
-	const first = 64 << 10
-	b := []byte{}
-	for int64(len(b)) < n {
-		part := min(n-int64(len(b)), int64(max(first, len(b))))
-		b = slices.Grow(b, int(part))
-		from := len(b)
-		b = b[:from+int(part)]
-		if _, err := io.ReadFull(r, b[from:]); err != nil {
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return nil, err
-		}
-	}
-	return b, nil
+	return b[1:], nil
 }

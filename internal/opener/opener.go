@@ -8,9 +8,8 @@
 // asks one or more questions and closes the connection. The opener's own side
 // is package opener/job.
 //
-// A message is a 4-byte big-endian length and that many bytes of JSON, and then
-// the keyring's objects that it names, which may have megabytes, as they are
-// (message.go).
+// A message (package ipc) is JSON. The keyring's objects that it names, which may
+// have megabytes, follow it in messages of their own (message.go).
 package opener
 
 import (
@@ -18,28 +17,16 @@ import (
 
 	"vigil/internal/backend"
 	"vigil/internal/id"
+	"vigil/internal/ipc"
 	"vigil/internal/master"
 )
 
 const (
 	// FrontFD is the opener's descriptor for its front; FirstFile is that of the
 	// first file it was handed.
-	FrontFD   = 3
+	FrontFD   = ipc.FirstFile
 	FirstFile = FrontFD + 1
 )
-
-// Roles in the hello.
-const (
-	RoleFront  = "front"
-	RoleOpener = "opener"
-)
-
-// Hello is the first message, both ways.
-type Hello struct {
-	Build string   `json:"build"`
-	Role  string   `json:"role"`
-	Vault id.Vault `json:"vault"` // all zero when the job makes one
-}
 
 // Place says where a vault's parts are. The front gets it from config and state.
 type Place struct {

@@ -6,7 +6,7 @@ import (
 	"vigil/internal/backend"
 	"vigil/internal/envelope"
 	"vigil/internal/guard"
-	"vigil/internal/handover"
+	"vigil/internal/ipc"
 	"vigil/internal/keyfile"
 	"vigil/internal/keyring"
 	"vigil/internal/master"
@@ -64,7 +64,7 @@ var kinds = []struct {
 	{envelope.ErrWrongKey, opener.Damaged, "Nothing was changed. Put back a good copy of the keyring and the vault file."},
 	{envelope.ErrDamaged, opener.Damaged, "Nothing was changed. Put back a good copy of the keyring and the vault file."},
 	{envelope.ErrHalves, opener.Damaged, "Nothing was changed. Put back a good copy of the keyring."},
-	{handover.ErrMismatch, opener.OtherBuild, "Restart the daemon: vigilctl down, then vigilctl up."},
+	{ipc.ErrMismatch, opener.OtherBuild, "Restart the daemon: vigilctl down, then vigilctl up."},
 }
 
 func masterKind(m *master.Error) opener.Kind {

@@ -18,9 +18,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"vigil/internal/buildid"
 	"vigil/internal/guard"
 	"vigil/internal/id"
+	"vigil/internal/ipc"
 	"vigil/internal/opener"
 	"vigil/internal/passphrase"
 	"vigil/internal/ring"
@@ -78,17 +78,9 @@ func untraced() error {
 }
 
 func (j *job) serve(ctx context.Context) error {
-	var theirs opener.Hello
-	if err := opener.ReadMessage(j.front, &theirs); err != nil {
+	var err error
+	if j.vault, err = ipc.Answer(j.front, ipc.Opener, ipc.Front); err != nil {
 		return err
-	}
-	j.vault = theirs.Vault
-	ours := opener.Hello{Build: buildid.ID(), Role: opener.RoleOpener, Vault: theirs.Vault}
-	if err := opener.WriteMessage(j.front, &ours); err != nil {
-		return err
-	}
-	if theirs.Build != ours.Build || theirs.Role != opener.RoleFront {
-		return errors.New("greet front: another build or role")
 	}
 	for {
 		var req opener.Request

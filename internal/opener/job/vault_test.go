@@ -9,8 +9,8 @@ import (
 	"testing"
 
 	"vigil/internal/backend"
-	"vigil/internal/handover"
 	"vigil/internal/id"
+	"vigil/internal/ipc"
 	"vigil/internal/keyfile"
 	"vigil/internal/keyring"
 	"vigil/internal/opener"
@@ -250,7 +250,7 @@ func TestAKeeperThatRefusesTheIdentity(t *testing.T) {
 		end, got := other.identityKeeper(nil)
 		_, err := h.ask(unlock, input(t, passphrase), end)
 		wantKind(t, err, opener.KeeperRefused)
-		if r := <-got; !errors.Is(r.err, handover.ErrMismatch) || len(r.secret) > 0 {
+		if r := <-got; !errors.Is(r.err, ipc.ErrMismatch) || len(r.secret) > 0 {
 			t.Fatalf("keeper got %d bytes, %v", len(r.secret), r.err)
 		}
 	})
