@@ -1,6 +1,10 @@
 package control
 
-import "time"
+import (
+	"time"
+
+	"vigil/internal/pubkey"
+)
 
 // Key is the public side of one key.
 type Key struct {
@@ -23,6 +27,12 @@ type Key struct {
 	Heads        int        `json:"heads,omitempty"`        // >1: edited on two devices, see `edit`
 	State        KeyState   `json:"state,omitempty"`
 	Problem      string     `json:"problem,omitempty"`
+}
+
+// PublicKey describes a public key in the SSH wire encoding, by what can be seen of it
+// alone.
+func PublicKey(blob []byte) Key {
+	return Key{Type: pubkey.Type(blob), Bits: pubkey.Bits(blob), Fingerprint: pubkey.SHA256(blob), PublicKey: pubkey.AuthorizedKey(blob, "")}
 }
 
 // KeyState says what a key can do; empty is "usable".

@@ -17,7 +17,8 @@ type RotateRequest struct {
 	Deks bool `json:"deks,omitempty"`
 }
 
-func (*RotateRequest) op() Op { return "rotate" }
+func (*RotateRequest) op() Op          { return "rotate" }
+func (r *RotateRequest) vault() string { return r.Vault }
 
 // RotateReply says what was replaced.
 type RotateReply struct {
@@ -44,7 +45,8 @@ type IdentityRequestRequest struct {
 	Passphrase *os.File `json:"-"` // the new identity's; required
 }
 
-func (*IdentityRequestRequest) op() Op { return "identity_request" }
+func (*IdentityRequestRequest) op() Op          { return "identity_request" }
+func (r *IdentityRequestRequest) vault() string { return r.Vault }
 
 func (r *IdentityRequestRequest) files() []fileSlot {
 	return []fileSlot{required("passphrase", &r.Passphrase)}
@@ -66,7 +68,8 @@ type IdentityReadRequest struct {
 	Text  string `json:"text"`
 }
 
-func (*IdentityReadRequest) op() Op { return "identity_read" }
+func (*IdentityReadRequest) op() Op          { return "identity_read" }
+func (r *IdentityReadRequest) vault() string { return r.Vault }
 
 // IdentityReadReply is what a request says. Nothing but the comparison of the
 // words shows whose it is.
@@ -91,7 +94,8 @@ type IdentityAdmitRequest struct {
 	Passphrase *os.File `json:"-"` // required
 }
 
-func (*IdentityAdmitRequest) op() Op { return "identity_admit" }
+func (*IdentityAdmitRequest) op() Op          { return "identity_admit" }
+func (r *IdentityAdmitRequest) vault() string { return r.Vault }
 
 func (r *IdentityAdmitRequest) files() []fileSlot {
 	return []fileSlot{required("passphrase", &r.Passphrase)}
@@ -109,7 +113,8 @@ type IdentityListRequest struct {
 	Vault string `json:"vault,omitempty"`
 }
 
-func (*IdentityListRequest) op() Op { return "identity_list" }
+func (*IdentityListRequest) op() Op          { return "identity_list" }
+func (r *IdentityListRequest) vault() string { return r.Vault }
 
 // IdentityListReply lists live identities, in the order in which they came.
 type IdentityListReply struct {
@@ -141,7 +146,8 @@ type IdentityRemoveRequest struct {
 	Passphrase *os.File `json:"-"` // required
 }
 
-func (*IdentityRemoveRequest) op() Op { return "identity_remove" }
+func (*IdentityRemoveRequest) op() Op          { return "identity_remove" }
+func (r *IdentityRemoveRequest) vault() string { return r.Vault }
 
 func (r *IdentityRemoveRequest) files() []fileSlot {
 	return []fileSlot{required("passphrase", &r.Passphrase)}
@@ -167,7 +173,8 @@ type PassphraseRequest struct {
 	NewPassphrase *os.File `json:"-"` // required
 }
 
-func (*PassphraseRequest) op() Op { return "passphrase" }
+func (*PassphraseRequest) op() Op          { return "passphrase" }
+func (r *PassphraseRequest) vault() string { return r.Vault }
 
 func (r *PassphraseRequest) files() []fileSlot {
 	return []fileSlot{required("passphrase", &r.Passphrase), required("new_passphrase", &r.NewPassphrase)}
@@ -190,7 +197,8 @@ type MasterSetRequest struct {
 	Passphrase *os.File `json:"-"` // required
 }
 
-func (*MasterSetRequest) op() Op { return "master_set" }
+func (*MasterSetRequest) op() Op          { return "master_set" }
+func (r *MasterSetRequest) vault() string { return r.Vault }
 
 func (r *MasterSetRequest) files() []fileSlot {
 	return []fileSlot{required("passphrase", &r.Passphrase)}
@@ -215,7 +223,8 @@ type BackendSetRequest struct {
 	Passphrase *os.File `json:"-"` // required
 }
 
-func (*BackendSetRequest) op() Op { return "backend_set" }
+func (*BackendSetRequest) op() Op          { return "backend_set" }
+func (r *BackendSetRequest) vault() string { return r.Vault }
 
 func (r *BackendSetRequest) files() []fileSlot {
 	return []fileSlot{required("passphrase", &r.Passphrase)}

@@ -118,7 +118,8 @@ type InitRequest struct {
 	Passphrase *os.File `json:"-"` // required; read to its end by the opener
 }
 
-func (*InitRequest) op() Op { return "init" }
+func (*InitRequest) op() Op          { return "init" }
+func (r *InitRequest) vault() string { return r.Vault }
 
 func (r *InitRequest) files() []fileSlot {
 	return []fileSlot{required("passphrase", &r.Passphrase)}
@@ -138,7 +139,8 @@ type UnlockRequest struct {
 	Passphrase *os.File `json:"-"` // required
 }
 
-func (*UnlockRequest) op() Op { return "unlock" }
+func (*UnlockRequest) op() Op          { return "unlock" }
+func (r *UnlockRequest) vault() string { return r.Vault }
 
 func (r *UnlockRequest) files() []fileSlot {
 	return []fileSlot{required("passphrase", &r.Passphrase)}
@@ -166,7 +168,8 @@ type AddRequest struct {
 	Certificate   *os.File `json:"-"`
 }
 
-func (*AddRequest) op() Op { return "add" }
+func (*AddRequest) op() Op          { return "add" }
+func (r *AddRequest) vault() string { return r.Vault }
 
 func (r *AddRequest) files() []fileSlot {
 	return []fileSlot{
@@ -194,7 +197,8 @@ type GenerateRequest struct {
 	Tags    []string `json:"tags,omitempty"`
 }
 
-func (*GenerateRequest) op() Op { return "generate" }
+func (*GenerateRequest) op() Op          { return "generate" }
+func (r *GenerateRequest) vault() string { return r.Vault }
 
 // GenerateReply is the key as it was stored.
 type GenerateReply struct {
@@ -209,7 +213,9 @@ type RemoveRequest struct {
 	Key   string `json:"key"`
 }
 
-func (*RemoveRequest) op() Op { return "rm" }
+func (*RemoveRequest) op() Op          { return "rm" }
+func (r *RemoveRequest) vault() string { return r.Vault }
+func (r *RemoveRequest) key() string   { return r.Key }
 
 // RemoveReply is the key that is gone.
 type RemoveReply struct {
@@ -237,7 +243,9 @@ type EditRequest struct {
 	Certificate *os.File `json:"-"`
 }
 
-func (*EditRequest) op() Op { return "edit" }
+func (*EditRequest) op() Op          { return "edit" }
+func (r *EditRequest) vault() string { return r.Vault }
+func (r *EditRequest) key() string   { return r.Key }
 
 func (r *EditRequest) files() []fileSlot {
 	return []fileSlot{optional("certificate", &r.Certificate)}
@@ -283,7 +291,9 @@ type ExportRequest struct {
 	Output        *os.File `json:"-"` // required; written by the opener, synced by vigilctl
 }
 
-func (*ExportRequest) op() Op { return "export" }
+func (*ExportRequest) op() Op          { return "export" }
+func (r *ExportRequest) vault() string { return r.Vault }
+func (r *ExportRequest) key() string   { return r.Key }
 
 func (r *ExportRequest) files() []fileSlot {
 	return []fileSlot{

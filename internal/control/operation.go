@@ -35,6 +35,21 @@ type request interface {
 	files() []fileSlot
 }
 
+// InVault is a request that names a vault.
+type InVault interface{ vault() string }
+
+// VaultOf returns the name of the vault that a request is for; "" is the default one.
+func VaultOf(r InVault) string { return r.vault() }
+
+// OfKey is a request that names a key; without a vault's name, it's of any.
+type OfKey interface {
+	InVault
+	key() string
+}
+
+// KeyOf returns the key that a request names.
+func KeyOf(r OfKey) string { return r.key() }
+
 // asks is embedded in a request that is answered by an R. One that takes files has
 // a files of its own.
 type asks[R any] struct{}

@@ -15,7 +15,8 @@ type VerifyRequest struct {
 	Vault string `json:"vault,omitempty"`
 }
 
-func (*VerifyRequest) op() Op { return "vault_verify" }
+func (*VerifyRequest) op() Op          { return "vault_verify" }
+func (r *VerifyRequest) vault() string { return r.Vault }
 
 // VerifyReply says what was checked and what is wrong. Problems empty: nothing is.
 type VerifyReply struct {
@@ -81,7 +82,9 @@ type RestoreRequest struct {
 	Revision string `json:"revision"` // or a prefix of it
 }
 
-func (*RestoreRequest) op() Op { return "vault_restore" }
+func (*RestoreRequest) op() Op          { return "vault_restore" }
+func (r *RestoreRequest) vault() string { return r.Vault }
+func (r *RestoreRequest) key() string   { return r.Key }
 
 // RestoreReply is the key as it is now.
 type RestoreReply struct {
@@ -101,7 +104,8 @@ type KeyringRestoreRequest struct {
 	Passphrase *os.File `json:"-"` // required
 }
 
-func (*KeyringRestoreRequest) op() Op { return "keyring_restore" }
+func (*KeyringRestoreRequest) op() Op          { return "keyring_restore" }
+func (r *KeyringRestoreRequest) vault() string { return r.Vault }
 
 func (r *KeyringRestoreRequest) files() []fileSlot {
 	return []fileSlot{required("passphrase", &r.Passphrase)}

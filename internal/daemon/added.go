@@ -3,20 +3,23 @@ package daemon
 import (
 	"context"
 	"errors"
-	"fmt"
+	"sync"
 
 	"vigil/internal/agentproto"
 	"vigil/internal/guard"
 	"vigil/internal/keeper"
 	"vigil/internal/sshagent"
+	"vigil/internal/turn"
+	"vigil/internal/vault"
 )
 
 // addedKeeper is the keeper of the keys that ssh-add adds. The process exists
 // only while there is something for it to hold.
 type addedKeeper struct {
-	d    *Daemon
-	turn turn // one start or end at a time
-	cell cell[keeper.Client]
+	d     *Daemon
+	turn  turn.Turn // one start or end at a time
+	cell  cell[keeper.Client]
+	watch sync.WaitGroup // for each process, until it has ended
 }
 
 // running returns the keeper, or nil.
@@ -27,10 +30,10 @@ func (k *addedKeeper) started(ctx context.Context) (*keeper.Client, error) {
 	if c := k.cell.get(); c != nil {
 		return c, nil
 	}
-	if err := k.turn.take(ctx); err != nil {
+	if err := k.turn.Take(ctx); err != nil {
 		return nil, err
 	}
-	defer k.turn.give()
+	defer k.turn.Give()
 	if c := k.cell.get(); c != nil {
 		return c, nil
 	}
@@ -39,7 +42,7 @@ func (k *addedKeeper) started(ctx context.Context) (*keeper.Client, error) {
 		return nil, err
 	}
 	k.cell.set(c)
-	k.d.watch.Go(func() {
+	k.watch.Go(func() {
 		<-c.Done()
 		if k.cell.clear(c) { // nobody asked it to end
 			k.d.log.Error("keeper of added keys ended by itself", "err", c.Exit())
@@ -62,16 +65,7 @@ func (k *addedKeeper) Sign(ctx context.Context, key uint64, data []byte, flags u
 	if c == nil {
 		return nil, sshagent.ErrNoKey
 	}
-	return signWith(c, ctx, key, data, flags, dst)
-}
-
-// signWith gives the keeper's errors the names that sshagent knows.
-func signWith(c *keeper.Client, ctx context.Context, key uint64, data []byte, flags uint32, dst []byte) ([]byte, error) {
-	sig, err := c.Sign(ctx, key, data, flags, dst)
-	if errors.Is(err, keeper.ErrNoKey) || errors.Is(err, keeper.ErrGone) {
-		return nil, fmt.Errorf("%w: %w", sshagent.ErrNoKey, err)
-	}
-	return sig, err
+	return vault.Signer{Keeper: c}.Sign(ctx, key, data, flags, dst)
 }
 
 // Add hands a key to the keeper. See [sshagent.Keeper].

@@ -4,14 +4,11 @@
 //
 // What it holds in memory: public keys, metadata, ciphertext, both keyring
 // objects. What it never holds: a passphrase, a KEK, a DEK or a private key.
+// The vaults are those of package vault.
 //
 //	daemon.go    start, serve, stop
 //	added.go     the keeper of the keys that ssh-add adds
-//	vault.go     a vault: locked, unlocked, and what is listed of it
-//	unlock.go    opener → keeper: unlock, lock
-//	write.go     new revisions: keeper seals, backend, vault file
-//	create.go    a new vault
-//	handler*.go  what vigilctl asks for
+//	handler.go   what vigilctl asks for; package vault does most of it
 //	why.go       the newest refusals
 package daemon
 
@@ -32,6 +29,7 @@ import (
 	"vigil/internal/sshagent"
 	"vigil/internal/state"
 	"vigil/internal/unixsock"
+	"vigil/internal/vault"
 )
 
 // frontMemory is the size in bytes of the front's guarded memory: the bodies of
@@ -74,14 +72,13 @@ type Daemon struct {
 	why     *refusals
 	started time.Time
 
-	mu     sync.Mutex // guards vaults
-	vaults []*vault   // in config order
+	device *vault.Device
+	mu     sync.Mutex     // guards vaults
+	vaults []*vault.Vault // in config order
 
-	calls  kmsCalls
 	conns  sync.WaitGroup // agent connections
 	crowd  *unixsock.Crowd
 	memory thrift
-	watch  sync.WaitGroup // one for each keeper, until it has ended
 	cancel context.CancelFunc
 }
 
@@ -119,8 +116,11 @@ func New(o Options) (*Daemon, error) {
 		Keeper: d.added, Bodies: bodies{slab}, Prompter: o.Prompter, Refusals: d.why, Vaults: names,
 		DefaultLifetime: o.Lifetime, ProgramOf: programOf, Log: o.Log,
 	})
+	d.device = &vault.Device{
+		Paths: o.Paths, State: store, Log: o.Log, Exe: o.Exe, Opener: o.Opener, Agent: d.agent, Refused: why.note,
+	}
 	for _, c := range vaults {
-		d.vaults = append(d.vaults, newVault(d, c))
+		d.vaults = append(d.vaults, vault.New(d.device, c))
 	}
 	return d, nil
 }
@@ -128,7 +128,7 @@ func New(o Options) (*Daemon, error) {
 // endKeepers ends every keeper.
 func (d *Daemon) endKeepers() {
 	for _, v := range d.all() {
-		v.close()
+		v.Close()
 	}
 	d.added.close()
 }
@@ -138,7 +138,10 @@ func (d *Daemon) Close() {
 	d.endKeepers()
 	d.agent.Close()
 	d.added.close() // one that was started meanwhile
-	d.watch.Wait()
+	d.added.watch.Wait()
+	for _, v := range d.all() {
+		v.Wait()
+	}
 	d.memory.close()
 	_ = d.slab.Close()
 }
@@ -152,7 +155,7 @@ func (d *Daemon) Run(ctx context.Context, agent, control *unixsock.Listener, rea
 	defer d.cancel()
 	defer d.Close()
 	for _, v := range d.all() {
-		v.showLocked()
+		v.ShowLocked()
 	}
 	// At once, not when everybody has been served: a keeper that has stopped
 	// would keep its clients, and with them the daemon.
@@ -214,16 +217,16 @@ func (d *Daemon) serveAgent(ctx context.Context, l *unixsock.Listener) error {
 }
 
 // all returns the vaults in config order.
-func (d *Daemon) all() []*vault {
+func (d *Daemon) all() []*vault.Vault {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Clone(d.vaults)
 }
 
 // find returns the vault called name, or the first one for "".
-func (d *Daemon) find(name string) (*vault, error) {
+func (d *Daemon) find(name string) (*vault.Vault, error) {
 	for _, v := range d.all() {
-		if v.name == name || name == "" {
+		if v.Name() == name || name == "" {
 			return v, nil
 		}
 	}
@@ -234,7 +237,7 @@ func (d *Daemon) find(name string) (*vault, error) {
 }
 
 // findOrAdd is find for a vault that is to be made.
-func (d *Daemon) findOrAdd(name string) (*vault, error) {
+func (d *Daemon) findOrAdd(name string) (*vault.Vault, error) {
 	if v, err := d.find(name); err == nil {
 		return v, nil
 	}
@@ -247,7 +250,7 @@ func (d *Daemon) findOrAdd(name string) (*vault, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, v := range d.vaults { // somebody else may have been first
-		if v.name == name {
+		if v.Name() == name {
 			return v, nil
 		}
 	}
@@ -255,7 +258,7 @@ func (d *Daemon) findOrAdd(name string) (*vault, error) {
 		return nil, control.Errorf(control.CodeRefused, "Restart the daemon (`vigilctl down`, `vigilctl up`): vaults that were not made in the end count no more then.",
 			"vigild knows %d vaults already, the most it takes", len(d.vaults))
 	}
-	v := newVault(d, config.Vault{Name: name, VaultConfig: config.Defaults(d.o.Paths, name)})
+	v := vault.New(d.device, config.Vault{Name: name, VaultConfig: config.Defaults(d.o.Paths, name)})
 	d.vaults = append(d.vaults, v)
 	return v, nil
 }

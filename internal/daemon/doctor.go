@@ -2,24 +2,14 @@ package daemon
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"os"
-	"slices"
-	"strings"
 	"time"
 
 	"vigil/internal/buildid"
 	"vigil/internal/checkup"
-	"vigil/internal/clock"
 	"vigil/internal/config"
 	"vigil/internal/control"
 	"vigil/internal/guard"
-	"vigil/internal/id"
-	"vigil/internal/keeper"
-	"vigil/internal/opener"
-	"vigil/internal/state"
 )
 
 // wantLocked is the lock limit in bytes below which a keeper can't hold a
@@ -34,7 +24,7 @@ func (h *handler) Doctor(ctx context.Context, call *control.Call, req *control.D
 	}
 	r := &control.DoctorReply{Checks: h.d.examine()}
 	for _, v := range vaults {
-		r.Checks = append(r.Checks, checkup.Of(v.name, v.examine(ctx, asker(call))...)...)
+		r.Checks = append(r.Checks, checkup.Of(v.Name(), v.Examine(ctx, asker(call))...)...)
 	}
 	return r, nil
 }
@@ -56,142 +46,4 @@ func (d *Daemon) examine() []checkup.Check {
 		list = append(list, checkup.Failure("config", "Correct the line: the daemon goes on with what it read at its start, and doesn't start again.", "%v", err))
 	}
 	return list
-}
-
-// examine looks at one vault, from its file to its master key.
-func (v *vault) examine(ctx context.Context, ask opener.Asker) []checkup.Check {
-	f, err := v.readFile()
-	if err != nil {
-		e := control.AsError(err)
-		return []checkup.Check{checkup.Failure("vault file", e.Next, "%s", e.Message)}
-	}
-	var list []checkup.Check
-	if n := len(f.Damaged()); n > 0 {
-		list = append(list, checkup.Warning("vault file", "vigilctl vault verify says which; earlier files are in .history/ beside it.", "%s of %s can't be read", checkup.Count(n, "line"), v.config().Path))
-	} else {
-		list = append(list, checkup.Fine("vault file", "%s in %s", checkup.Count(len(f.Revisions()), "line"), v.config().Path))
-	}
-	st := v.d.state.Vault(f.Vault())
-	list = append(list, v.examineAccess(st)...)
-	list = append(list, v.examineOffline(st), v.examineClock(st))
-	identity, err := v.identityOf(st)
-	if err != nil {
-		return append(list, checkup.Failure("device state", "Put this device's state folder back.", "%v", err))
-	}
-	return append(list, v.diagnose(ctx, f.Vault(), identity, ask)...)
-}
-
-// examineAccess looks at the lease and the keeper of an unlocked vault, and at
-// what happened to a locked one.
-func (v *vault) examineAccess(st *state.Vault) []checkup.Check {
-	v.mu.Lock()
-	o, problem := v.open, v.problem
-	var leaseEnds, proved time.Time
-	var pending, waiting int
-	var missing []string
-	var offline bool
-	if o != nil {
-		now := clock.Now()
-		leaseEnds, proved, offline, waiting, missing = o.leaseEnds.Shown(now), o.proved.Shown(now), o.offline, o.waiting, o.missing()
-	}
-	v.mu.Unlock()
-	if list, err := st.Pending(); err == nil {
-		pending = len(list)
-	}
-	var list []checkup.Check
-	switch {
-	case o == nil && problem != nil:
-		list = append(list, checkup.Warning("lease", problem.Next, "locked: %s", problem.Message))
-	case o == nil:
-		list = append(list, checkup.Fine("lease", "locked"))
-	case problem != nil:
-		list = append(list, checkup.Warning("lease", problem.Next, "unlocked until %s at most: %s", leaseEnds.Format(time.DateTime), problem.Message))
-	case offline:
-		list = append(list, checkup.Warning("lease", "vigilctl refresh, once there is a network.", "unlocked without network, until %s at most", leaseEnds.Format(time.DateTime)))
-	default:
-		list = append(list, checkup.Fine("lease", "unlocked until %s at least; backend and master key were asked at %s, and answered", leaseEnds.Format(time.DateTime), proved.Format(time.DateTime)))
-	}
-	if o != nil {
-		list = append(list, examineKeeper(o.keeper))
-	}
-	if pending > 0 {
-		list = append(list, checkup.Warning("changes", "vigilctl refresh pushes them, once there is a network.", "%d are saved on this device only", pending))
-	}
-	if waiting > 0 {
-		list = append(list, checkup.Warning("items", "Run vigilctl refresh; vigilctl vault verify says more.", "%s without a key in the keyring", checkup.Count(waiting, "line")))
-	}
-	if len(missing) > 0 {
-		list = append(list, checkup.Warning("vault file", "Have the file synced; if it was put back to an older state, take the newest one (vigilctl vault history).",
-			"it lacks the newest revision of %s: %s", checkup.Count(len(missing), "key"), strings.Join(missing, ", ")))
-	}
-	return list
-}
-
-func examineKeeper(k *keeper.Client) checkup.Check {
-	r := k.Report()
-	switch {
-	case !r.Undumpable:
-		return checkup.Failure("keeper", "Lock the vault and read the daemon's log.", "the process that holds the keys can be read by other programs of its user")
-	case len(r.Missing) > 0:
-		return checkup.Warning("keeper", "Nothing to do but a newer kernel; docs/threat-model.md says what is weaker.", "pid %d runs without %s", k.PID(), strings.Join(r.Missing, ", "))
-	}
-	return checkup.Fine("keeper", "pid %d, sandboxed by %s", k.PID(), strings.Join(slices.Compact(r.Holds), ", "))
-}
-
-// examineOffline looks at what would unlock the vault without network.
-func (v *vault) examineOffline(st *state.Vault) checkup.Check {
-	const what = "offline unlock"
-	if !v.remote() {
-		return checkup.Fine(what, "needs no network")
-	}
-	blob, err := st.Blob(shareBlob)
-	var k opener.KeptShare
-	if err == nil {
-		err = json.Unmarshal(blob, &k)
-	}
-	expires := time.Unix(k.Expires, 0)
-	offline := v.config().Offline
-	switch {
-	case offline == 0 && errors.Is(err, state.ErrNone):
-		return checkup.Fine(what, `switched off (offline = "0")`)
-	case offline == 0:
-		return checkup.Warning(what, "vigilctl unlock drops it.", "switched off, but an earlier share is still kept; it isn't used")
-	case errors.Is(err, state.ErrNone):
-		return checkup.Warning(what, "vigilctl unlock with network keeps a share for "+offline.String()+".", "not possible: no share is kept")
-	case err != nil:
-		return checkup.Failure(what, "vigilctl unlock with network replaces it.", "the kept share can't be read: %v", err)
-	case max(time.Now().Unix(), latest(st)) >= k.Expires:
-		return checkup.Warning(what, "vigilctl unlock with network keeps a new one.", "the kept share expired at %s", expires.Format(time.DateTime))
-	}
-	return checkup.Fine(what, "possible until %s", expires.Format(time.DateTime))
-}
-
-// examineClock compares the clock with the latest time that was seen.
-func (v *vault) examineClock(st *state.Vault) checkup.Check {
-	const slack = 5 * time.Minute
-	now := time.Now()
-	if seen := time.Unix(latest(st), 0); seen.After(now.Add(slack)) {
-		return checkup.Warning("clock", "Set this machine's clock; the next unlock with network takes it as it is.", "it shows %s, and showed %s before: it was set back", now.Format(time.DateTime), seen.Format(time.DateTime))
-	}
-	return checkup.Fine("clock", "not before what it showed last")
-}
-
-// diagnose has an opener try backend and master key.
-func (v *vault) diagnose(ctx context.Context, vaultID id.Vault, identity id.Identity, ask opener.Asker) []checkup.Check {
-	session, err := opener.Start(ctx, v.d.o.Opener, vaultID)
-	if err != nil {
-		e := control.AsError(openerError(v.name, err))
-		return []checkup.Check{checkup.Failure("opener", e.Next, "%s", e.Message)}
-	}
-	defer session.Close()
-	reply, err := session.Do(ctx, opener.Request{Diagnose: &opener.Diagnose{Place: v.place(vaultID, identity), Identity: identity}}, ask)
-	if err == nil && reply.Diagnose == nil {
-		err = fmt.Errorf("vault %q: the opener gave no answer", v.name)
-	}
-	if err != nil {
-		e := control.AsError(openerError(v.name, err))
-		return []checkup.Check{checkup.Failure("opener", e.Next, "%s", e.Message)}
-	}
-	v.d.calls.diagnosed(reply.Diagnose)
-	return reply.Diagnose.Checks
 }

@@ -3,11 +3,11 @@ package daemon
 import (
 	"context"
 	"os"
-	"time"
 
 	"vigil/internal/buildid"
 	"vigil/internal/control"
 	"vigil/internal/opener"
+	"vigil/internal/vault"
 )
 
 // handler answers vigilctl.
@@ -22,29 +22,60 @@ func (h *handler) operations() []control.Operation {
 		control.Handle(h.Doctor),
 		control.Handle(h.List),
 		control.Handle(h.Show),
-		control.Handle(h.Init),
-		control.Handle(h.Unlock),
-		control.Handle(h.Add),
-		control.Handle(h.Generate),
-		control.Handle(h.Remove),
-		control.Handle(h.Edit),
-		control.Handle(h.Export),
 		control.Handle(h.Why),
 		control.Handle(h.Refresh),
-		control.Handle(h.Rotate),
-		control.Handle(h.IdentityRequest),
-		control.Handle(h.IdentityRead),
-		control.Handle(h.IdentityAdmit),
-		control.Handle(h.IdentityList),
-		control.Handle(h.IdentityRemove),
-		control.Handle(h.Passphrase),
-		control.Handle(h.MasterSet),
-		control.Handle(h.BackendSet),
-		control.Handle(h.Verify),
 		control.Handle(h.History),
-		control.Handle(h.Restore),
-		control.Handle(h.KeyringRestore),
+		inVault(h.d.findOrAdd, (*vault.Vault).Init),
+		inVault(h.d.findOrAdd, (*vault.Vault).IdentityRequest),
+		inVault(h.d.find, (*vault.Vault).Unlock),
+		inVault(h.d.find, (*vault.Vault).Add),
+		inVault(h.d.find, (*vault.Vault).Generate),
+		inVault(h.d.find, (*vault.Vault).Rotate),
+		inVault(h.d.find, (*vault.Vault).IdentityRead),
+		inVault(h.d.find, (*vault.Vault).IdentityAdmit),
+		inVault(h.d.find, (*vault.Vault).IdentityList),
+		inVault(h.d.find, (*vault.Vault).IdentityRemove),
+		inVault(h.d.find, (*vault.Vault).Passphrase),
+		inVault(h.d.find, (*vault.Vault).MasterSet),
+		inVault(h.d.find, (*vault.Vault).BackendSet),
+		inVault(h.d.find, (*vault.Vault).Verify),
+		inVault(h.d.find, (*vault.Vault).KeyringRestore),
+		ofKey(h.d, (*vault.Vault).Remove),
+		ofKey(h.d, (*vault.Vault).Edit),
+		ofKey(h.d, (*vault.Vault).Export),
+		ofKey(h.d, (*vault.Vault).Restore),
 	}
+}
+
+// inVault is an operation of the vault that a request names, which find finds.
+func inVault[Q, R any, P interface {
+	*Q
+	control.Request[R]
+	control.InVault
+}](find func(name string) (*vault.Vault, error), do func(*vault.Vault, context.Context, opener.Asker, P) (*R, error)) control.Operation {
+	return control.Handle(func(ctx context.Context, call *control.Call, req P) (*R, error) {
+		v, err := find(control.VaultOf(req))
+		if err != nil {
+			return nil, err
+		}
+		return do(v, ctx, asker(call), req)
+	})
+}
+
+// ofKey is an operation of the vault that has the key which a request names: of the
+// one that it names too, or of any. The key is as it was before the vault's turn came.
+func ofKey[Q, R any, P interface {
+	*Q
+	control.Request[R]
+	control.OfKey
+}](d *Daemon, do func(*vault.Vault, context.Context, opener.Asker, *vault.Key, P) (*R, error)) control.Operation {
+	return control.Handle(func(ctx context.Context, call *control.Call, req P) (*R, error) {
+		v, key, err := d.resolve(control.VaultOf(req), control.KeyOf(req))
+		if err != nil {
+			return nil, err
+		}
+		return do(v, ctx, asker(call), key, req)
+	})
 }
 
 // Version says which process answers.
@@ -74,8 +105,8 @@ func (h *handler) Lock(ctx context.Context, _ *control.Call, req *control.LockRe
 		return nil, err
 	}
 	r := &control.LockReply{}
-	if v.lockAndWait(ctx) {
-		r.Locked = []string{v.name}
+	if v.Lock(ctx) {
+		r.Locked = []string{v.Name()}
 	}
 	return r, nil
 }
@@ -83,43 +114,12 @@ func (h *handler) Lock(ctx context.Context, _ *control.Call, req *control.LockRe
 func (h *handler) lockAll(ctx context.Context) (*control.LockReply, error) {
 	r := &control.LockReply{}
 	for _, v := range h.d.all() {
-		if v.lockAndWait(ctx) {
-			r.Locked = append(r.Locked, v.name)
+		if v.Lock(ctx) {
+			r.Locked = append(r.Locked, v.Name())
 		}
 	}
 	r.RemovedKeys = h.d.addedCount()
 	return r, h.d.agent.DropAdded(ctx)
-}
-
-// Unlock opens a vault.
-func (h *handler) Unlock(ctx context.Context, call *control.Call, req *control.UnlockRequest) (*control.UnlockReply, error) {
-	v, err := h.d.find(req.Vault)
-	if err != nil {
-		return nil, err
-	}
-	already, err := v.unlock(ctx, req.Passphrase, asker(call))
-	if err != nil {
-		h.d.why.note(control.Refusal{Time: time.Now(), What: "unlock", Vault: v.name, Reason: err.Error(), UID: os.Getuid()})
-		return nil, err
-	}
-	r := &control.UnlockReply{Vault: v.status(ctx), AlreadyUnlocked: already}
-	if why, offline := v.unlockedOffline(); offline {
-		r.Notices = append(r.Notices, "Unlocked without network, from what this device keeps: "+why+".")
-	}
-	return r, nil
-}
-
-// Init makes a vault.
-func (h *handler) Init(ctx context.Context, call *control.Call, req *control.InitRequest) (*control.InitReply, error) {
-	v, err := h.d.findOrAdd(req.Vault)
-	if err != nil {
-		return nil, err
-	}
-	notices, err := v.create(ctx, req, asker(call))
-	if err != nil {
-		return nil, err
-	}
-	return &control.InitReply{Saved: control.Saved{Notices: notices}, Vault: v.status(ctx)}, nil
 }
 
 // Why shows the newest refusals.
@@ -135,9 +135,24 @@ func (h *handler) Refresh(ctx context.Context, call *control.Call, req *control.
 	}
 	r := &control.RefreshReply{}
 	for _, v := range vaults {
-		r.Vaults = append(r.Vaults, v.refresh(ctx, asker(call)))
+		r.Vaults = append(r.Vaults, v.Refresh(ctx, asker(call)))
 	}
 	return r, nil
+}
+
+// History lists the earlier contents of a vault's file, and of the revisions of a key.
+func (h *handler) History(_ context.Context, _ *control.Call, req *control.HistoryRequest) (*control.HistoryReply, error) {
+	v, err := h.d.find(req.Vault)
+	if err != nil {
+		return nil, err
+	}
+	var key *vault.Key
+	if req.Key != "" {
+		if _, key, err = h.d.resolve(v.Name(), req.Key); err != nil {
+			return nil, err
+		}
+	}
+	return v.History(key)
 }
 
 // asker asks the person at vigilctl on an opener's behalf.

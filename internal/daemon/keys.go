@@ -6,15 +6,10 @@ import (
 	"strings"
 	"time"
 
-	"vigil/internal/control"
-	"vigil/internal/id"
-	"vigil/internal/keeper"
-	"vigil/internal/pubkey"
-	"vigil/internal/state"
-)
+	"vigil/internal/vault"
 
-// minIDPrefix is how many characters of an item's id name it.
-const minIDPrefix = 4
+	"vigil/internal/control"
+)
 
 // List lists what the agent lists, or one vault's keys.
 func (h *handler) List(_ context.Context, _ *control.Call, req *control.ListRequest) (*control.ListReply, error) {
@@ -31,7 +26,7 @@ func (h *handler) List(_ context.Context, _ *control.Call, req *control.ListRequ
 		shadow[k.Fingerprint] = true
 	}
 	for _, v := range vaults {
-		for _, k := range v.list() {
+		for _, k := range v.Keys() {
 			if shadow[k.Fingerprint] && k.State == control.KeyUsable {
 				k.State = control.KeyShadowed
 			}
@@ -47,7 +42,7 @@ func (d *Daemon) addedKeys() (keys []control.Key) {
 		if info.Vault != "" {
 			continue
 		}
-		k := publicFacts(info.Blob)
+		k := control.PublicKey(info.Blob)
 		k.Comment, k.Confirm, k.Fingerprint = info.Comment, info.Confirm, info.Fingerprint
 		if info.Left > 0 {
 			end := time.Now().Add(info.Left).Round(time.Second)
@@ -58,85 +53,6 @@ func (d *Daemon) addedKeys() (keys []control.Key) {
 	return keys
 }
 
-func publicFacts(blob []byte) control.Key {
-	return control.Key{
-		Type: pubkey.Type(blob), Bits: pubkey.Bits(blob), Fingerprint: pubkey.SHA256(blob), PublicKey: pubkey.AuthorizedKey(blob, ""),
-	}
-}
-
-// list describes the vault's keys.
-func (v *vault) list() (keys []control.Key) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.open == nil {
-		for i := range v.listed {
-			keys = append(keys, v.describeLocked(&v.listed[i]))
-		}
-		return keys
-	}
-	for _, f := range v.open.keys {
-		keys = append(keys, v.describe(f))
-	}
-	return keys
-}
-
-func (v *vault) describeLocked(p *state.PublicKey) control.Key {
-	k := publicFacts(p.Public)
-	k.ID, k.Revision, k.Vault, k.Name, k.Comment = p.Item.String(), p.Revision.String(), v.name, p.Name, p.Comment
-	k.State = control.KeyLocked
-	return k
-}
-
-func (v *vault) describe(f *fact) control.Key {
-	k := control.Key{}
-	if len(f.meta.Public) > 0 {
-		k = publicFacts(f.meta.Public)
-		created := time.Unix(int64(f.meta.Created), 0).UTC()
-		k.Created = &created
-	}
-	k.ID, k.Revision, k.Vault = f.item.String(), f.revision.String(), v.name
-	k.Name, k.Comment, k.Hosts, k.Tags = f.meta.Name, f.meta.Comment, f.meta.Hosts, f.meta.Tags
-	k.Confirm = f.meta.Policy.Confirm
-	if len(f.meta.Certificate) > 0 {
-		k.Certificate = pubkey.AuthorizedKey(f.meta.Certificate, "")
-	}
-	for _, to := range f.to {
-		k.Destinations = append(k.Destinations, destination(to))
-	}
-	if f.pending {
-		k.State = control.KeyPending
-	}
-	switch {
-	case f.problem != "":
-		k.State, k.Problem = control.KeyDamaged, f.problem
-	case f.refusal() != "":
-		k.State, k.Problem = control.KeyHeld, f.refusal()
-	case f.state == keeper.ItemOutdated:
-		k.State = control.KeyOutdated
-	}
-	return k
-}
-
-// missing names the keys of which a newer revision isn't in the vault file, each
-// once.
-func (o *openVault) missing() (names []string) {
-	if len(o.loaded.Missing) == 0 {
-		return nil
-	}
-	known := make(map[id.Item]string, len(o.keys))
-	for _, f := range o.keys {
-		known[f.item] = cmp.Or(f.meta.Name, known[f.item])
-	}
-	told := make(map[id.Item]bool)
-	for _, m := range o.loaded.Missing {
-		if !told[m.Item] {
-			told[m.Item] = true
-			names = append(names, cmp.Or(known[m.Item], "item "+m.Item.String()))
-		}
-	}
-	return names
-}
-
 // Show describes one key. A locked vault's are those this device remembers.
 func (h *handler) Show(_ context.Context, _ *control.Call, req *control.ShowRequest) (*control.ShowReply, error) {
 	vaults, err := h.d.named(req.Vault)
@@ -145,7 +61,7 @@ func (h *handler) Show(_ context.Context, _ *control.Call, req *control.ShowRequ
 	}
 	var found []control.Key
 	for _, v := range vaults {
-		for _, k := range v.list() {
+		for _, k := range v.Keys() {
 			if matches(&k, req.Key) {
 				found = append(found, k)
 			}
@@ -164,17 +80,17 @@ func (h *handler) Show(_ context.Context, _ *control.Call, req *control.ShowRequ
 }
 
 // named returns the vault called name, or all for "".
-func (d *Daemon) named(name string) ([]*vault, error) {
+func (d *Daemon) named(name string) ([]*vault.Vault, error) {
 	if name == "" {
 		return d.all(), nil
 	}
 	v, err := d.find(name)
-	return []*vault{v}, err
+	return []*vault.Vault{v}, err
 }
 
 // matches tells whether key names k: by name, by a prefix of its id, or by fingerprint.
 func matches(k *control.Key, key string) bool {
-	return k.Name == key || k.Fingerprint == key || len(key) >= minIDPrefix && strings.HasPrefix(k.ID, key)
+	return k.Name == key || k.Fingerprint == key || len(key) >= vault.MinIDPrefix && strings.HasPrefix(k.ID, key)
 }
 
 // pick takes the only match. The heads of one item count as one.
@@ -195,19 +111,17 @@ func pick(found []control.Key, key, vault string) (control.Key, error) {
 }
 
 // resolve finds the one key of an unlocked vault that key names.
-func (d *Daemon) resolve(vaultName, key string) (*vault, *fact, error) {
+func (d *Daemon) resolve(vaultName, key string) (*vault.Vault, *vault.Key, error) {
 	vaults, err := d.named(vaultName)
 	if err != nil {
 		return nil, nil, err
 	}
 	var found []control.Key
-	var owner *vault
+	var owner *vault.Vault
 	var locked error
 	for _, v := range vaults {
-		if _, err := v.current(); err != nil {
-			locked = cmp.Or(locked, err)
-		}
-		for _, k := range v.list() {
+		locked = cmp.Or(locked, v.Locked())
+		for _, k := range v.Keys() {
 			if matches(&k, key) {
 				found, owner = append(found, k), v
 			}
@@ -220,16 +134,6 @@ func (d *Daemon) resolve(vaultName, key string) (*vault, *fact, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	o, err := owner.current()
-	if err != nil {
-		return nil, nil, err
-	}
-	owner.mu.Lock()
-	defer owner.mu.Unlock()
-	for _, f := range o.keys {
-		if f.revision.String() == k.Revision {
-			return owner, f, nil
-		}
-	}
-	return nil, nil, control.NoSuchKey(key, vaultName)
+	of, err := owner.Key(&k)
+	return owner, of, err
 }

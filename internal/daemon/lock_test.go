@@ -1,68 +1,21 @@
 package daemon
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"golang.org/x/crypto/ssh/agent"
 	"golang.org/x/sys/unix"
 
-	"vigil/internal/config"
 	"vigil/internal/control"
-	"vigil/internal/opener"
 )
-
-// TestSlowDown: 0.1 s after the first wrong passphrase, doubling to 10 s, gone
-// after a right one; other failures don't count.
-func TestSlowDown(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		v := newVault(nil, config.Vault{Name: "default"})
-		wrong := openerError("default", &opener.Error{Kind: opener.WrongPassphrase, Message: "wrong"})
-		waits := func() time.Duration {
-			begin := time.Now()
-			if err := v.slowDown(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			return time.Since(begin)
-		}
-		if got := waits(); got != 0 {
-			t.Fatalf("the first attempt waits for %v", got)
-		}
-		for i, want := range []time.Duration{
-			100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond, 800 * time.Millisecond, 1600 * time.Millisecond,
-			3200 * time.Millisecond, 6400 * time.Millisecond, 10 * time.Second, 10 * time.Second,
-		} {
-			v.noteAttempt(wrong)
-			v.noteAttempt(openerError("default", &opener.Error{Kind: opener.Unreachable}))
-			if got := waits(); got != want {
-				t.Fatalf("after %d failures it waits for %v, want %v", i+1, got, want)
-			}
-		}
-		v.noteAttempt(wrong)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if err := v.slowDown(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Fatalf("a waiting attempt outlives its context: %v", err)
-		}
-		v.noteAttempt(nil)
-		if got := waits(); got != 0 {
-			t.Fatalf("after a success it waits for %v", got)
-		}
-		v.noteAttempt(wrong)
-		if got := waits(); got != 100*time.Millisecond {
-			t.Fatalf("after a success and a failure it waits for %v", got)
-		}
-	})
-}
 
 func TestWrongPassphrasesAreCounted(t *testing.T) {
 	dev := newDevice(t)
@@ -108,6 +61,13 @@ func received(t *testing.T, what string, c <-chan error) error {
 	}
 }
 
+// goroutinesIn counts the goroutines that are in a function.
+func goroutinesIn(function string) int {
+	var stacks strings.Builder
+	_ = pprof.Lookup("goroutine").WriteTo(&stacks, 2)
+	return strings.Count(stacks.String(), "vigil/internal/"+function+"(")
+}
+
 // TestLockDuringUnlock: when lock has answered, no process is left that could
 // know a secret, and nothing that was asked for before unlocks the vault again.
 func TestLockDuringUnlock(t *testing.T) {
@@ -133,8 +93,7 @@ func TestLockDuringUnlock(t *testing.T) {
 			first := dev.unlocking()
 			until(t, "keeper and opener", func() bool { k, o := children(t); return len(k) == 1 && len(o) == 1 })
 			second := dev.unlocking()
-			v := dev.d.all()[0]
-			until(t, "the second one to wait", func() bool { v.mu.Lock(); defer v.mu.Unlock(); return len(v.jobs) == 2 })
+			until(t, "the second one to wait", func() bool { return goroutinesIn("turn.(*Turn).wait") == 1 })
 			between(t)
 			dev.lock()
 			wantChildren(t, 0, 0)

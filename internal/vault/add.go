@@ -1,0 +1,181 @@
+package vault
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"vigil/internal/control"
+	"vigil/internal/id"
+	"vigil/internal/keeper"
+	"vigil/internal/opener"
+	"vigil/internal/pubkey"
+	"vigil/internal/vaultfile"
+)
+
+// Add imports a private key file.
+func (v *Vault) Add(ctx context.Context, ask opener.Asker, req *control.AddRequest) (*control.AddReply, error) {
+	meta := vaultfile.Meta{Name: req.Name, Comment: req.Comment, Hosts: req.Hosts, Tags: req.Tags}
+	var err error
+	if meta.Certificate, err = readCertificate(req.Certificate); err != nil {
+		return nil, err
+	}
+	files := []*os.File{req.KeyFile}
+	job := opener.Import{Key: 1}
+	if req.KeyPassphrase != nil {
+		files = append(files, req.KeyPassphrase)
+		job.Passphrase = 2
+	}
+	job.Keeper = opener.File(len(files) + 1)
+	return unlocked(ctx, v, func(ctx context.Context, o *openVault) (*control.AddReply, error) {
+		job.Vault = o.id
+		key, saved, err := v.newKey(ctx, o, ask, meta, files, opener.Request{Import: &job})
+		if err != nil {
+			return nil, err
+		}
+		return &control.AddReply{Saved: saved, Key: key}, nil
+	})
+}
+
+// Generate makes a new key.
+func (v *Vault) Generate(ctx context.Context, ask opener.Asker, req *control.GenerateRequest) (*control.GenerateReply, error) {
+	meta := vaultfile.Meta{Name: req.Name, Comment: req.Comment, Hosts: req.Hosts, Tags: req.Tags}
+	job := opener.Generate{Type: req.Type, Bits: req.Bits, Comment: req.Comment, Keeper: 1}
+	return unlocked(ctx, v, func(ctx context.Context, o *openVault) (*control.GenerateReply, error) {
+		job.Vault = o.id
+		key, saved, err := v.newKey(ctx, o, ask, meta, nil, opener.Request{Generate: &job})
+		if err != nil {
+			return nil, err
+		}
+		return &control.GenerateReply{Saved: saved, Key: key}, nil
+	})
+}
+
+// newKey has an opener hand a key to the keeper, and saves it as a new item.
+func (v *Vault) newKey(ctx context.Context, o *openVault, ask opener.Asker, meta vaultfile.Meta, files []*os.File, req opener.Request) (key control.Key, saved control.Saved, err error) {
+	if err := v.nameIsFree(o, meta.Name, id.Item{}); err != nil {
+		return key, saved, err
+	}
+	session := v.startSession(ctx, o)
+	defer session.end()
+	draft, parsed, err := v.draft(ctx, o, files, req)
+	// Sealing takes it; otherwise it would lie in the keeper until the vault is locked.
+	defer func() { _ = o.keeper.DropDraft(context.WithoutCancel(ctx), draft.Number) }()
+	if err != nil {
+		return key, saved, err
+	}
+	if err := v.complete(o, &meta, draft, parsed); err != nil {
+		return key, saved, err
+	}
+	encoded, err := meta.Encode()
+	if err != nil {
+		return key, saved, err
+	}
+	item := id.NewItem()
+	saved.Pending, err = v.write(ctx, o, change{ask: ask, session: session, seal: func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
+		s, err := o.keeper.SealDraft(ctx, draft.Number, item, encoded)
+		if err != nil {
+			return nil, keeperError(v.name, err)
+		}
+		return []keeper.Sealed{s}, nil
+	}})
+	if err != nil {
+		return key, saved, err
+	}
+	key, err = v.saved(o, item)
+	return key, saved, err
+}
+
+// draft runs the opener's job and returns what the keeper and the opener say of the key.
+func (v *Vault) draft(ctx context.Context, o *openVault, files []*os.File, req opener.Request) (keeper.Draft, *opener.Key, error) {
+	var draft keeper.Draft
+	attach := func(ctx context.Context, end *os.File) (err error) {
+		draft, err = o.keeper.AttachKey(ctx, end)
+		return err
+	}
+	var reply opener.Reply
+	if err := v.between(ctx, attach, files, req, &reply, nil); err != nil {
+		return draft, nil, err
+	}
+	parsed := reply.Import
+	if parsed == nil {
+		parsed = reply.Generate
+	}
+	if parsed == nil || !bytes.Equal(parsed.Public, draft.Public) {
+		return draft, nil, errors.New("the opener and the keeper speak of different keys")
+	}
+	return draft, parsed, nil
+}
+
+// complete fills in what the key file says and the user didn't.
+func (v *Vault) complete(o *openVault, meta *vaultfile.Meta, draft keeper.Draft, parsed *opener.Key) error {
+	meta.Public, meta.Created = draft.Public, uint64(time.Now().Unix())
+	if meta.Comment == "" {
+		meta.Comment = parsed.Comment
+	}
+	if meta.Name == "" {
+		meta.Name = v.freeName(o, nameFrom(meta.Comment, draft.Type))
+	}
+	if len(meta.Certificate) > 0 {
+		if err := certifies(meta.Certificate, draft.Public); err != nil {
+			return err
+		}
+	}
+	for _, k := range o.now().keys {
+		if bytes.Equal(k.meta.Public, meta.Public) {
+			return control.Errorf(control.CodeExists, "`vigilctl show "+k.meta.Name+"` shows it.", "the key is in vault %q already, as %q", v.name, k.meta.Name)
+		}
+	}
+	return nil
+}
+
+// nameFrom makes a name of a comment such as "alice@laptop", or of a type.
+func nameFrom(comment, keyType string) string {
+	if fields := strings.Fields(comment); len(fields) > 0 {
+		return fields[0]
+	}
+	return strings.TrimPrefix(keyType, "ssh-")
+}
+
+// freeName appends a number to a name that is taken.
+func (v *Vault) freeName(o *openVault, name string) string {
+	for n := 1; ; n++ {
+		try := name
+		if n > 1 {
+			try = fmt.Sprintf("%s-%d", name, n)
+		}
+		if v.nameIsFree(o, try, id.Item{}) == nil {
+			return try
+		}
+	}
+}
+
+// nameIsFree refuses a name that another item has.
+func (v *Vault) nameIsFree(o *openVault, name string, of id.Item) error {
+	if name == "" {
+		return nil
+	}
+	if name != pubkey.CleanComment(name) || strings.ContainsAny(name, " \t") {
+		return control.Errorf(control.CodeUsage, "Choose a name without spaces and control characters.", "%q can't be a key's name", pubkey.CleanComment(name))
+	}
+	for _, k := range o.now().keys {
+		if k.meta.Name == name && k.item != of {
+			return control.Errorf(control.CodeExists, "Choose another name with --name.", "vault %q has a key called %q", v.name, name)
+		}
+	}
+	return nil
+}
+
+// saved describes an item that was just saved.
+func (v *Vault) saved(o *openVault, item id.Item) (control.Key, error) {
+	for _, k := range o.now().keys {
+		if k.item == item {
+			return k.describe(v.name), nil
+		}
+	}
+	return control.Key{}, fmt.Errorf("vault %q: the saved key %v isn't listed", v.name, item)
+}

@@ -1,0 +1,192 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"vigil/internal/clock"
+	"vigil/internal/config"
+	"vigil/internal/control"
+	"vigil/internal/durable"
+	"vigil/internal/id"
+	"vigil/internal/keeper"
+	"vigil/internal/opener"
+)
+
+// gitAttributes lets git merge two vault files by taking the lines of both.
+const gitAttributes = "vault.jsonl -text merge=union\n"
+
+// Init makes the vault.
+func (v *Vault) Init(ctx context.Context, ask opener.Asker, req *control.InitRequest) (*control.InitReply, error) {
+	notices, err := inTurn(ctx, v, func(ctx context.Context) ([]string, error) { return v.create(ctx, req, ask) })
+	if err != nil {
+		return nil, err
+	}
+	return &control.InitReply{Saved: control.Saved{Notices: notices}, Vault: v.Status()}, nil
+}
+
+// create makes the vault: its keyring by an opener, then the vault file, then
+// the keyring in the backend, then this device's state. One that was interrupted
+// goes on when its keyring is stored. Before that it starts over and replaces
+// the vault file, which is without items: nothing was ever sealed for it.
+func (v *Vault) create(ctx context.Context, req *control.InitRequest, ask opener.Asker) (notices []string, err error) {
+	begun, err := v.vacant()
+	if err != nil {
+		return nil, err
+	}
+	before, settled := v.configure(req), !begun.IsZero()
+	defer func() {
+		if err != nil && !settled { // nothing was made in these places
+			v.setConfig(before)
+		}
+	}()
+	if !begun.IsZero() {
+		whole, err := v.resume(ctx, req, begun, ask)
+		if err != nil {
+			return nil, err
+		}
+		if whole {
+			return v.notices(), nil
+		}
+	}
+	pair, err := newPair()
+	if err != nil {
+		return nil, err
+	}
+	defer pair.close()
+	c, err := opener.Start(ctx, v.d.Opener, id.Vault{}, req.Passphrase, pair.openers)
+	if err != nil {
+		return nil, openerError(v.name, err)
+	}
+	defer c.Close()
+	place := v.place(id.Vault{}, id.Identity{})
+	asked := clock.Now()
+	keep := v.keepOffline()
+	if !req.Unlock {
+		keep = 0 // the first unlock keeps one
+	}
+	reply, err := c.Do(ctx, opener.Request{Create: &opener.Create{
+		Place: place, Passphrase: 1, KeepOffline: keep,
+		MemoryKiB: int(req.KDF.MemoryMiB) << 10, Time: int(req.KDF.Time), Lanes: int(req.KDF.Parallelism),
+	}}, ask)
+	if err != nil {
+		return nil, openerError(v.name, err)
+	}
+	created := reply.Create
+	if created == nil {
+		return nil, errors.New("create vault: the opener gave no answer")
+	}
+	v.d.Calls.created(created.Calls)
+	if err := v.begin(ctx, created.Vault); err != nil {
+		return nil, err
+	}
+	settled = true
+	if err := v.writeNew(created.Header); err != nil {
+		return nil, err
+	}
+	if !begun.IsZero() {
+		if err := v.d.State.Vault(begun).Forget(ctx); err != nil { // replaced
+			return nil, err
+		}
+	}
+	reply, err = c.Do(ctx, opener.Request{Found: &opener.Found{Place: place, Keyring: created.Keyring}}, ask)
+	if err != nil {
+		return nil, openerError(v.name, err)
+	}
+	if reply.Found != nil {
+		created.Keyring = *reply.Found
+	}
+	if err := v.finish(ctx, created); err != nil {
+		return nil, err
+	}
+	if req.Unlock {
+		if err := v.enter(ctx, c, pair, created, asked); err != nil {
+			return nil, err
+		}
+		v.keepCreated(ctx, created)
+	}
+	return v.notices(), nil
+}
+
+// notices say what to do about a new vault.
+func (v *Vault) notices() (notices []string) {
+	if v.config().Master == config.DefaultMaster {
+		notices = append(notices, "The local master key is in "+v.d.Paths.Device()+": back it up. Without it the vault can't be opened.")
+	}
+	return notices
+}
+
+// enter unlocks the vault that was just made: its opener still has the identity.
+// The master key was asked for its share at a moment or later.
+func (v *Vault) enter(ctx context.Context, c *opener.Client, p *pair, created *opener.Created, asked clock.Instant) error {
+	f, err := v.readFile()
+	if err != nil {
+		return err
+	}
+	k, err := keeper.Start(ctx, keeper.Options{Exe: v.d.Exe, Vault: created.Vault})
+	if err != nil {
+		return keeperError(v.name, err)
+	}
+	defer context.AfterFunc(ctx, k.Close)() // a lock doesn't wait for a keeper that has stopped
+	attach := func(ctx context.Context, end *os.File) error {
+		_, err := k.AttachIdentity(ctx, end)
+		return err
+	}
+	if _, err := v.meet(ctx, c, p, attach, opener.Request{Enter: &opener.Enter{Keeper: 2}}, nil); err != nil {
+		k.Close()
+		return err
+	}
+	o := v.newOpen(k, created.Vault, asked)
+	o.identity = created.Identity
+	if err := v.load(ctx, o, created.Keyring, f); err != nil {
+		k.Close()
+		return err
+	}
+	return v.install(ctx, o)
+}
+
+// configure takes the request's places over into the vault's configuration, and
+// returns the one before.
+func (v *Vault) configure(req *control.InitRequest) (before config.Vault) {
+	before = *v.config()
+	next := before
+	if req.Master != "" {
+		next.Master = req.Master
+	}
+	if req.Backend != "" {
+		next.Backend = req.Backend
+	}
+	v.setConfig(next)
+	return before
+}
+
+// writeNew writes the vault file, and what tells git how to merge it.
+func (v *Vault) writeNew(header []byte) error {
+	dir := filepath.Dir(v.config().Path)
+	if err := durable.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	err := durable.Create(filepath.Join(dir, ".gitattributes"), []byte(gitAttributes), 0o600)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return durable.Replace(v.config().Path, header, durable.Options{Mode: 0o600, Keep: true})
+}
+
+// finish writes down on this device that the vault is whole.
+func (v *Vault) finish(ctx context.Context, created *opener.Created) error {
+	if err := config.WriteVault(ctx, v.d.Paths, v.name, v.config().VaultConfig); err != nil {
+		return err
+	}
+	st := v.d.State.Vault(created.Vault)
+	if err := st.SetBlob(ctx, identityBlob, created.Identity[:]); err != nil {
+		return err
+	}
+	if err := v.d.State.Bind(ctx, v.name, created.Vault); err != nil {
+		return err
+	}
+	return st.DropBlob(ctx, begunBlob)
+}

@@ -1,0 +1,150 @@
+package vault
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"vigil/internal/agentproto"
+	"vigil/internal/control"
+	"vigil/internal/id"
+	"vigil/internal/keeper"
+	"vigil/internal/keyring"
+	"vigil/internal/opener"
+)
+
+// Remove deletes a key's item, with every revision of it.
+func (v *Vault) Remove(ctx context.Context, ask opener.Asker, key *Key, _ *control.RemoveRequest) (*control.RemoveReply, error) {
+	return unlocked(ctx, v, func(ctx context.Context, o *openVault) (*control.RemoveReply, error) {
+		pending, err := v.write(ctx, o, change{ask: ask, remove: []id.Item{key.item}})
+		if err != nil {
+			return nil, err
+		}
+		return &control.RemoveReply{Saved: control.Saved{Pending: pending}, Key: key.describe(v.name)}, nil
+	})
+}
+
+// Edit makes a revision of a key's item with other metadata.
+func (v *Vault) Edit(ctx context.Context, ask opener.Asker, key *Key, req *control.EditRequest) (*control.EditReply, error) {
+	return unlocked(ctx, v, func(ctx context.Context, o *openVault) (*control.EditReply, error) {
+		return v.edit(ctx, o, key, req, ask)
+	})
+}
+
+func (v *Vault) edit(ctx context.Context, o *openVault, k *Key, req *control.EditRequest, ask opener.Asker) (*control.EditReply, error) {
+	k, err := v.keep(o.now(), k, req)
+	if err != nil {
+		return nil, err
+	}
+	meta, err := v.edited(o, k, req)
+	if err != nil {
+		return nil, err
+	}
+	seen := o.now().replaces(k.item, k.revision)
+	pending, err := v.write(ctx, o, change{ask: ask, seal: func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
+		if !slices.Contains(o.now().heads(k.item), k.revision) {
+			return nil, control.Errorf(control.CodeExists, "Look at it, and try again.", "key %q was changed elsewhere meanwhile; nothing was changed here", k.meta.Name)
+		}
+		// Only what was there to see is replaced: an edit made elsewhere
+		// meanwhile stays, as a second head.
+		s, err := o.keeper.SealEdited(ctx, k.revision, k.item, seen, meta)
+		if err != nil {
+			return nil, keeperError(v.name, err)
+		}
+		return []keeper.Sealed{s}, nil
+	}})
+	if err != nil {
+		return nil, err
+	}
+	shown, err := v.saved(o, k.item)
+	return &control.EditReply{Saved: control.Saved{Pending: pending}, Key: shown}, err
+}
+
+// keep resolves which of several heads an edit goes on from. Nothing is decided
+// for the user: without a choice, it's refused.
+func (v *Vault) keep(n *snapshot, k *Key, req *control.EditRequest) (*Key, error) {
+	heads := n.heads(k.item)
+	switch {
+	case len(heads) == 0:
+		return nil, control.NoSuchKey(k.meta.Name, v.name) // removed while this waited for its turn
+	case len(heads) == 1 && req.Keep == "":
+		return n.byRevision[heads[0]], nil
+	}
+	var names []string
+	for _, h := range heads {
+		names = append(names, h.String())
+		if len(req.Keep) >= MinIDPrefix && strings.HasPrefix(h.String(), req.Keep) {
+			return n.byRevision[h], nil
+		}
+	}
+	return nil, control.Errorf(control.CodeAmbiguous, "`vigilctl show` shows them. Choose one with --keep REVISION.",
+		"key %q was edited on two devices and has %d revisions: %s", k.meta.Name, len(heads), strings.Join(names, ", "))
+}
+
+// replaces are the revisions that an edit or a restored revision names as its
+// parents: what is there to see and, of a key that is held for their sake, those
+// whose lines are missing. Else it would stay held when they never come. Of more
+// than a revision can name, kept is one, and the next edit replaces others.
+func (n *snapshot) replaces(item id.Item, kept id.Revision) []id.Revision {
+	list := n.heads(item)
+	if slices.ContainsFunc(list, func(r id.Revision) bool {
+		k := n.byRevision[r]
+		return k.state == keeper.ItemHeld || k.state == keeper.ItemReplaced
+	}) {
+		for _, m := range n.missing {
+			if m.Item == item {
+				list = append(list, m.Revision)
+			}
+		}
+	}
+	if at := slices.Index(list, kept); at > 0 {
+		list[0], list[at] = list[at], list[0]
+	}
+	return list[:min(len(list), keyring.MaxParents)]
+}
+
+// edited applies a request to a key's metadata.
+func (v *Vault) edited(o *openVault, k *Key, req *control.EditRequest) ([]byte, error) {
+	m := k.meta
+	if req.Name != nil {
+		if err := v.nameIsFree(o, *req.Name, k.item); err != nil {
+			return nil, err
+		}
+		m.Name = *req.Name
+	}
+	if req.Comment != nil {
+		m.Comment = *req.Comment
+	}
+	if req.Hosts != nil {
+		m.Hosts = *req.Hosts
+	}
+	if req.Tags != nil {
+		m.Tags = *req.Tags
+	}
+	if req.Confirm != nil {
+		m.Policy.Confirm = *req.Confirm
+	}
+	if req.Destinations != nil {
+		m.Policy.Destinations = nil
+		if len(*req.Destinations) > 0 {
+			m.Policy.Destinations = agentproto.AppendDestinations(nil, constraints(*req.Destinations))
+			if _, err := agentproto.ParseDestinations(m.Policy.Destinations); err != nil {
+				return nil, control.Errorf(control.CodeUsage, "See `vigilctl edit --help`.", "destinations: %v", err)
+			}
+		}
+	}
+	if req.DropCertificate {
+		m.Certificate = nil
+	}
+	if req.Certificate != nil {
+		cert, err := readCertificate(req.Certificate)
+		if err != nil {
+			return nil, err
+		}
+		if err := certifies(cert, m.Public); err != nil {
+			return nil, err
+		}
+		m.Certificate = cert
+	}
+	return m.Encode()
+}

@@ -1,0 +1,84 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"vigil/internal/control"
+	"vigil/internal/guard"
+	"vigil/internal/keeper"
+	"vigil/internal/opener"
+)
+
+// codes says which code a user sees for a kind of opener's error.
+var codes = map[opener.Kind]control.Code{
+	opener.WrongPassphrase: control.CodeWrongPassphrase,
+	opener.KeyPassphrase:   control.CodeKeyPassphrase,
+	opener.BadInput:        control.CodeUsage,
+	opener.Missing:         control.CodeDamaged,
+	opener.Exists:          control.CodeExists,
+	opener.Damaged:         control.CodeDamaged,
+	opener.NotAMember:      control.CodeRevoked,
+	opener.NotAdmitted:     control.CodeRefused,
+	opener.NoSuchIdentity:  control.CodeNotFound,
+	opener.NotOwner:        control.CodeRefused,
+	opener.Revoked:         control.CodeRevoked,
+	opener.Denied:          control.CodeRefused,
+	opener.Unreachable:     control.CodeUnreachable,
+	opener.SignIn:          control.CodeUnreachable,
+	opener.OtherBuild:      control.CodeOtherBuild,
+	opener.Traced:          control.CodeRefused,
+}
+
+// openerError is an opener's failure as the user sees it. It wraps the opener's error.
+func openerError(vault string, err error) error {
+	var e *opener.Error
+	if !errors.As(err, &e) {
+		if errors.Is(err, context.Canceled) {
+			return control.Errorf(control.CodeInterrupted, "", "vault %q: the job was interrupted", vault)
+		}
+		return fmt.Errorf("vault %q: %w", vault, err)
+	}
+	code, ok := codes[e.Kind]
+	if !ok {
+		code = control.CodeFailed
+	}
+	next := e.Next
+	if e.Kind == opener.Missing {
+		next = "Nothing was changed. Put the keyring back from a backup: without it the vault can't be opened."
+	}
+	return &failure{&control.Error{Code: code, Message: e.Message, Next: next}, e}
+}
+
+// keeperError is a keeper's failure as the user sees it.
+func keeperError(vault string, err error) error {
+	c := &control.Error{Code: control.CodeFailed, Message: fmt.Sprintf("vault %q: %v", vault, err)}
+	var traced *guard.TracedError
+	switch {
+	case errors.As(err, &traced):
+		c.Code, c.Next = control.CodeRefused, opener.NextTraced
+	case errors.Is(err, keeper.ErrGone):
+		c.Code, c.Next = control.CodeLocked, "Unlock it again: vigilctl unlock --vault "+vault
+	case errors.Is(err, keeper.ErrDamaged):
+		c.Code, c.Next = control.CodeDamaged, "Nothing was changed. Put back a good copy of the keyring and of the vault file."
+	case errors.Is(err, keeper.ErrRollback):
+		c.Code, c.Next = control.CodeRefused, "Nothing was changed. Somebody put an older or another keyring in place; put the newest one back."
+	case errors.Is(err, keeper.ErrNoIdentity):
+		c.Code, c.Next = control.CodeRevoked, "Ask an owner of the vault to admit this device again."
+	case errors.Is(err, keeper.ErrReader):
+		c.Code, c.Next = control.CodeRefused, "Nothing was changed. An owner can remove this device's identity and admit it again as a member."
+	case errors.Is(err, keeper.ErrFull):
+		c.Next = "Raise the limit on locked memory (ulimit -l, or LimitMEMLOCK= in the systemd unit) and restart vigild."
+	}
+	return &failure{c, err}
+}
+
+// failure is a control error that keeps its cause, for the code that branches on it.
+type failure struct {
+	shown *control.Error
+	cause error
+}
+
+func (f *failure) Error() string   { return f.shown.Error() }
+func (f *failure) Unwrap() []error { return []error{f.shown, f.cause} }

@@ -1,0 +1,72 @@
+package vault
+
+import (
+	"context"
+	"os"
+
+	"vigil/internal/control"
+	"vigil/internal/opener"
+)
+
+// Export writes a key file, after asking for the passphrase again.
+func (v *Vault) Export(ctx context.Context, ask opener.Asker, key *Key, req *control.ExportRequest) (*control.ExportReply, error) {
+	return unlocked(ctx, v, func(ctx context.Context, o *openVault) (*control.ExportReply, error) {
+		if err := v.export(ctx, o, key, req, ask); err != nil {
+			return nil, err
+		}
+		r := &control.ExportReply{Key: key.describe(v.name)}
+		if req.Plaintext {
+			r.Notices = append(r.Notices, "The file isn't protected by a passphrase: whoever reads it has the key.")
+		}
+		return r, nil
+	})
+}
+
+// export has an opener open one item from scratch; the keeper has no part in it.
+func (v *Vault) export(ctx context.Context, o *openVault, k *Key, req *control.ExportRequest, ask opener.Asker) error {
+	line, err := v.line(k)
+	if err != nil {
+		return err
+	}
+	if err := v.slowDown(ctx); err != nil {
+		return err
+	}
+	files := []*os.File{req.Passphrase, req.Output}
+	job := opener.Export{Place: v.place(o.id, o.identity), Passphrase: 1, Output: 2, Line: line}
+	switch {
+	case req.NewPassphrase != nil:
+		files = append(files, req.NewPassphrase)
+		job.NewPassphrase = 3
+	case !req.Plaintext:
+		return control.Errorf(control.CodeUsage, "Give a passphrase for the file, or insist with --plaintext.", "an exported key needs a passphrase")
+	}
+	c, err := opener.Start(ctx, v.d.Opener, o.id, files...)
+	if err != nil {
+		return openerError(v.name, err)
+	}
+	defer c.Close()
+	reply, err := c.Do(ctx, opener.Request{Export: &job}, ask)
+	v.noteAttempt(err)
+	if err != nil {
+		v.d.Refused(control.Refusal{What: "export", Vault: v.name, Key: k.meta.Name, Reason: err.Error(), UID: os.Getuid()})
+		return openerError(v.name, err)
+	}
+	if reply.Export != nil {
+		v.d.Calls.add(reply.Export.Calls)
+	}
+	return nil
+}
+
+// line returns a revision's line of the vault file.
+func (v *Vault) line(k *Key) ([]byte, error) {
+	file, err := v.readFile()
+	if err != nil {
+		return nil, err
+	}
+	for i := range file.Revisions() {
+		if r := &file.Revisions()[i]; r.Revision == k.revision && r.Item == k.item {
+			return r.Line(), nil
+		}
+	}
+	return nil, control.Errorf(control.CodeDamaged, "Put back a good copy of the vault file.", "vault %q has no line of key %q any more", v.name, k.meta.Name)
+}

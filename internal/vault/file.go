@@ -1,0 +1,126 @@
+package vault
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"vigil/internal/control"
+	"vigil/internal/durable"
+	"vigil/internal/id"
+	"vigil/internal/vaultfile"
+)
+
+// readFile reads the vault file and checks that it's the vault this device knows
+// by this name.
+func (v *Vault) readFile() (*vaultfile.File, error) { return v.readFileAfter(&vaultfile.File{}) }
+
+// readFileAfter is readFile for a vault file that is likely to be nearly as it was.
+func (v *Vault) readFileAfter(before *vaultfile.File) (*vaultfile.File, error) {
+	data, err := v.readBytes()
+	if err != nil {
+		return nil, err
+	}
+	return v.parseAfter(before, data)
+}
+
+func (v *Vault) readBytes() ([]byte, error) {
+	data, err := readVaultFile(v.config().Path)
+	if err != nil {
+		return nil, v.readError(err)
+	}
+	return data, nil
+}
+
+// readOpened is readFileAfter for a vault file that was opened, or not, with openErr.
+func (v *Vault) readOpened(before *vaultfile.File, file *os.File, openErr error) (*vaultfile.File, error) {
+	if openErr != nil {
+		return nil, v.readError(openErr)
+	}
+	data, err := durable.Read(file, vaultfile.MaxFile)
+	if err != nil {
+		return nil, v.readError(err)
+	}
+	return v.parseAfter(before, data)
+}
+
+func (v *Vault) parseAfter(before *vaultfile.File, data []byte) (*vaultfile.File, error) {
+	f, err := before.Parse(data, id.Vault{})
+	if err != nil {
+		return nil, fileError(v, err)
+	}
+	return f, v.checkName(f.Vault())
+}
+
+// readHeader reads which vault the file is of, checked like readFile, and whether it
+// has no items.
+func (v *Vault) readHeader() (vaultID id.Vault, empty bool, err error) {
+	head, whole, err := readVaultHeader(v.config().Path)
+	if err != nil {
+		return vaultID, false, v.readError(err)
+	}
+	vaultID, err = vaultfile.ParseHeader(head)
+	if err != nil {
+		return vaultID, false, fileError(v, err)
+	}
+	return vaultID, whole, v.checkName(vaultID)
+}
+
+// checkName checks that this device knows this vault by the name, or none yet.
+func (v *Vault) checkName(vaultID id.Vault) error {
+	names, err := v.d.State.Names()
+	if err != nil {
+		return err
+	}
+	if known, ok := names[v.name]; ok && known != vaultID {
+		return control.Errorf(control.CodeRefused, "Nothing was changed. Put the right file back, or give the other vault another name in the config.",
+			"%s is vault %v, and %q is vault %v on this device", v.config().Path, vaultID, v.name, known)
+	}
+	return nil
+}
+
+func (v *Vault) readError(err error) *control.Error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return control.Errorf(control.CodeNotFound, "Make one: vigilctl up (or vigilctl init).", "vault %q has no file at %s", v.name, v.config().Path)
+	}
+	next := "Nothing was changed. Check the file's owner and permissions."
+	if errors.Is(err, durable.ErrNotAFile) || errors.Is(err, durable.ErrTooLarge) || errors.Is(err, syscall.ELOOP) {
+		next = "Nothing was changed. Put back a good copy of " + v.config().Path + ": earlier ones are in .history/ beside it."
+	}
+	return control.Errorf(control.CodeFailed, next, "read vault %q: %v", v.name, err)
+}
+
+func fileError(v *Vault, err error) *control.Error {
+	next := "Nothing was changed. Put back a good copy of " + v.config().Path + ": earlier ones are in .history/ beside it."
+	if vaultfile.StageOf(err) == vaultfile.StageVersion {
+		next = "Nothing was changed. A newer Vigil wrote it: upgrade."
+	}
+	return control.Errorf(control.CodeDamaged, next, "vault %q can't be read: %v", v.name, err)
+}
+
+// readVaultFile reads a vault file, or a copy of one.
+func readVaultFile(path string) ([]byte, error) { return durable.ReadFile(path, vaultfile.MaxFile) }
+
+// A vault file that may be read may be written: durable.Update reads it, too.
+const _ = uint(durable.MaxFile - vaultfile.MaxFile)
+
+// readVaultHeader reads as much of a vault file as its first line has, and tells
+// whether that is all of it.
+func readVaultHeader(path string) (head []byte, whole bool, err error) {
+	f, err := durable.OpenRegular(path)
+	if err != nil {
+		return nil, false, err
+	}
+	defer f.Close()
+	head, err = io.ReadAll(io.LimitReader(f, maxHeader))
+	if end := bytes.IndexByte(head, '\n'); end >= 0 && end < len(head)-1 {
+		return head[:end+1], false, err
+	}
+	return head, len(head) < maxHeader, err
+}
+
+// maxHeader is more bytes than the first line of a vault file has.
+const maxHeader = 512

@@ -1,0 +1,88 @@
+package vault
+
+import (
+	"bytes"
+	"context"
+	"errors"
+
+	"vigil/internal/backend"
+	"vigil/internal/control"
+	"vigil/internal/id"
+	"vigil/internal/opener"
+	"vigil/internal/state"
+)
+
+// KeyringRestore resolves the refusal of a keyring by this device.
+func (v *Vault) KeyringRestore(ctx context.Context, ask opener.Asker, req *control.KeyringRestoreRequest) (*control.KeyringRestoreReply, error) {
+	if err := v.restoreKeyring(ctx, req, ask); err != nil {
+		return nil, err
+	}
+	if _, err := v.unlock(ctx, req.Passphrase, ask); err != nil {
+		return nil, err
+	}
+	return &control.KeyringRestoreReply{Vault: v.Status()}, nil
+}
+
+// restoreKeyring puts this device's last good keyring back into the backend or,
+// with Accept, forgets that there was a newer one. The vault locks: what follows
+// asks for the passphrase again.
+func (v *Vault) restoreKeyring(ctx context.Context, req *control.KeyringRestoreRequest, ask opener.Asker) error {
+	v.lock()
+	ctx, done, err := v.beginJob(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	f, err := v.readFile()
+	if err != nil {
+		return err
+	}
+	st := v.d.State.Vault(f.Vault())
+	if req.Accept {
+		return st.Reset(ctx, state.Pins{})
+	}
+	kept, err := st.Keyring()
+	if errors.Is(err, state.ErrNone) {
+		return control.Errorf(control.CodeNotFound, "Take the backend's with --accept, if that's what you want.", "this device has kept no keyring of vault %q", v.name)
+	}
+	if err != nil {
+		return err
+	}
+	c, err := opener.Start(ctx, v.d.Opener, f.Vault())
+	if err != nil {
+		return openerError(v.name, err)
+	}
+	defer c.Close()
+	place := v.place(f.Vault(), id.Identity{})
+	for object, data := range map[backend.Object][]byte{backend.Members: kept.Members, backend.Deks: kept.Deks} {
+		if err := v.putBack(ctx, c, place, object, data, ask); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// putBack replaces whatever the backend has of an object.
+func (v *Vault) putBack(ctx context.Context, c *opener.Client, place opener.Place, object backend.Object, data []byte, ask opener.Asker) error {
+	reply, err := c.Do(ctx, opener.Request{Fetch: &opener.Fetch{Place: place}}, ask)
+	var have opener.Fetched
+	switch {
+	case errors.Is(err, &opener.Error{Kind: opener.Missing}):
+	case err != nil:
+		return openerError(v.name, err)
+	case reply.Fetch != nil:
+		have = *reply.Fetch
+	}
+	old, version := have.Members, have.MembersVersion
+	if object == backend.Deks {
+		old, version = have.Deks, have.DeksVersion
+	}
+	if bytes.Equal(old, data) {
+		return nil
+	}
+	if _, err := c.Do(ctx, opener.Request{Put: &opener.Put{Place: place, Object: object, Data: data, Expect: version}}, ask); err != nil {
+		return openerError(v.name, err)
+	}
+	v.d.Log.Info("put this device's keyring back", "vault", v.name, "object", object, "bytes", len(data))
+	return nil
+}

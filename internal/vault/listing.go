@@ -1,0 +1,169 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"vigil/internal/agentproto"
+	"vigil/internal/control"
+	"vigil/internal/keeper"
+	"vigil/internal/sshagent"
+	"vigil/internal/state"
+)
+
+// Keys describes the vault's keys; of a locked one those that this device remembers.
+func (v *Vault) Keys() (keys []control.Key) {
+	v.mu.Lock()
+	o, listed := v.open, v.listed
+	v.mu.Unlock()
+	if o == nil {
+		for i := range listed {
+			keys = append(keys, describeLocked(&listed[i], v.name))
+		}
+		return keys
+	}
+	for _, k := range o.now().keys {
+		keys = append(keys, k.describe(v.name))
+	}
+	return keys
+}
+
+// Key returns the key that Keys describes with a revision, of an unlocked vault. The
+// error is a control.Error of CodeLocked or CodeNotFound.
+func (v *Vault) Key(shown *control.Key) (*Key, error) {
+	o, err := v.current()
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range o.now().keys {
+		if k.revision.String() == shown.Revision {
+			return k, nil
+		}
+	}
+	return nil, control.NoSuchKey(shown.Name, v.name)
+}
+
+// show makes the agent list what is loaded, unless it was locked meanwhile.
+func (v *Vault) show(o *openVault) {
+	v.showing.Lock()
+	defer v.showing.Unlock()
+	if now, err := v.current(); err != nil || now != o {
+		return
+	}
+	loaded := o.now().keys
+	keys := make([]sshagent.VaultKey, 0, len(loaded))
+	for _, k := range loaded {
+		if len(k.meta.Public) == 0 || k.unlisted {
+			continue // damaged: there is nothing to list; or the stricter one is listed
+		}
+		listed := sshagent.VaultKey{
+			ID: k.number, Signer: Signer{o.keeper}, Refusal: k.refusal(),
+			Blob: k.meta.Public, Comment: k.label, To: k.to, Confirm: k.meta.Policy.Confirm,
+		}
+		if listed.Refusal != "" {
+			listed.Signer = nil
+		}
+		if len(k.meta.Certificate) > 0 {
+			listed.Certificate = k.meta.Certificate
+		}
+		keys = append(keys, listed)
+	}
+	v.d.Agent.SetVault(v.name, keys)
+}
+
+// Signer is a keeper as the agent sees it.
+type Signer struct{ Keeper *keeper.Client }
+
+// Sign signs with a key of the keeper, whose errors get the names that sshagent
+// knows. See [sshagent.Signer].
+func (s Signer) Sign(ctx context.Context, key uint64, data []byte, flags uint32, dst []byte) ([]byte, error) {
+	sig, err := s.Keeper.Sign(ctx, key, data, flags, dst)
+	if errors.Is(err, keeper.ErrNoKey) || errors.Is(err, keeper.ErrGone) {
+		return nil, fmt.Errorf("%w: %w", sshagent.ErrNoKey, err)
+	}
+	return sig, err
+}
+
+// ShowLocked makes the agent list the public keys that this device remembers.
+func (v *Vault) ShowLocked() {
+	keys, err := v.remembered()
+	if err != nil && !errors.Is(err, state.ErrNone) {
+		v.d.Log.Warn("public keys of a locked vault can't be listed", "vault", v.name, "err", err)
+	}
+	v.listLocked(keys)
+}
+
+// listLocked makes the agent list public keys that can't sign now, unless the
+// vault was unlocked meanwhile.
+func (v *Vault) listLocked(keys []state.PublicKey) {
+	v.showing.Lock()
+	defer v.showing.Unlock()
+	v.mu.Lock()
+	v.listed = keys
+	unlocked := v.open != nil
+	v.mu.Unlock()
+	if unlocked {
+		return
+	}
+	list := make([]sshagent.VaultKey, 0, len(keys))
+	for _, k := range keys {
+		vk := sshagent.VaultKey{Blob: k.Public, Comment: label(k.Comment, k.Name), Confirm: k.Confirm}
+		if len(k.Destinations) > 0 {
+			to, err := agentproto.ParseDestinations(k.Destinations)
+			if err != nil {
+				continue // a cache that can't be understood shows nothing
+			}
+			vk.To = to
+		}
+		if len(k.Certificate) > 0 {
+			vk.Certificate = k.Certificate
+		}
+		list = append(list, vk)
+	}
+	v.d.Agent.SetVault(v.name, list)
+}
+
+// remembered is what this device remembers of the vault's keys.
+func (v *Vault) remembered() ([]state.PublicKey, error) {
+	if !v.config().PublicCache {
+		return nil, nil
+	}
+	names, err := v.d.State.Names()
+	if err != nil {
+		return nil, err
+	}
+	vaultID, ok := names[v.name]
+	if !ok {
+		return nil, nil
+	}
+	return v.d.State.Vault(vaultID).PublicKeys()
+}
+
+// rememberKeys keeps the public keys to list while locked. They're a cache, so
+// nobody waits for this.
+func (v *Vault) rememberKeys(ctx context.Context, o *openVault) {
+	st := v.d.State.Vault(o.id)
+	var err error
+	if v.config().PublicCache {
+		err = st.SetPublicKeys(ctx, v.publicKeys(o))
+	} else {
+		err = st.DropPublicKeys(ctx)
+	}
+	if err != nil {
+		v.d.Log.Warn("public keys to list while locked can't be kept", "vault", v.name, "err", err)
+	}
+}
+
+// publicKeys is what is listed of an open vault once it's locked.
+func (v *Vault) publicKeys(o *openVault) (keys []state.PublicKey) {
+	if !v.config().PublicCache {
+		return nil
+	}
+	for _, k := range o.now().keys {
+		if len(k.meta.Public) > 0 {
+			keys = append(keys, k.public())
+		}
+	}
+	return keys
+}

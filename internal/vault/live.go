@@ -1,0 +1,284 @@
+package vault
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"vigil/internal/clock"
+	"vigil/internal/control"
+	"vigil/internal/opener"
+	"vigil/internal/refresh"
+	"vigil/internal/vaultfile"
+	"vigil/internal/watch"
+)
+
+// tick is how often an unlocked vault's clocks are compared: timers stop in
+// suspend, and a refresh is due right after it.
+const tick = 15 * time.Second
+
+// clockEvery is how often an open vault notes the time, which bounds what setting
+// the clock back without network gains.
+const clockEvery = 10 * time.Minute
+
+// keysSettle is how long after a change the list for the locked vault is written:
+// once for several changes in a row. A lock writes it at once.
+const keysSettle = time.Second
+
+// never is longer than any vault is open.
+const never = time.Duration(math.MaxInt64)
+
+// live keeps an unlocked vault up to date until ctx ends, with its keeper: it follows the
+// vault file, fetches the keyring from time to time, and proves access to the
+// master key. It's the only goroutine of an open vault that does so unasked.
+func (v *Vault) live(ctx context.Context, o *openVault) {
+	var changes <-chan watch.Change
+	w, err := watch.Watch(ctx, v.config().Path, watch.Options{Match: v.isConflictCopy, Rewrites: true})
+	if err != nil {
+		v.d.Log.Error("vault file can't be watched", "vault", v.name, "err", err)
+	} else {
+		changes = w.Changes()
+	}
+	timer := time.NewTimer(refresh.Next(time.Duration(v.config().Refresh)))
+	defer timer.Stop()
+	clocks := time.NewTicker(tick)
+	defer clocks.Stop()
+	var keysDue <-chan time.Time // nil: the list for the locked vault is as it should be
+	last := clock.Now()
+	noted := last
+	again := time.NewTimer(0) // the file may have changed while it was being unlocked
+	defer again.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			if keysDue != nil || len(o.stale) > 0 {
+				v.rememberKeys(context.WithoutCancel(ctx), o)
+			}
+			for changes != nil { // until the watcher has let go
+				if _, ok := <-changes; !ok {
+					changes = nil
+				}
+			}
+			return
+		case _, ok := <-changes:
+			if !ok {
+				changes = nil
+				continue
+			}
+			again.Reset(v.followFile(ctx, o))
+			continue // the timer goes on: who changes the file all the time puts off no refresh
+		case <-again.C:
+			again.Reset(v.followFile(ctx, o))
+			continue
+		case <-o.stale:
+			if keysDue == nil {
+				keysDue = time.After(keysSettle)
+			}
+			continue
+		case <-keysDue:
+			keysDue = nil
+			v.rememberKeys(context.WithoutCancel(ctx), o) // a lock ends all else
+			continue
+		case <-clocks.C:
+			now := clock.Now()
+			if noted.Since(now) > clockEvery {
+				v.noteClock(ctx, v.d.State.Vault(o.id))
+				noted = now
+			}
+			slept := last.Since(now) > 2*tick
+			if last = now; !slept {
+				continue
+			}
+			v.tidyRefresh(ctx, o)
+		case <-timer.C:
+			v.tidyRefresh(ctx, o)
+		}
+		timer.Reset(refresh.Next(time.Duration(v.config().Refresh)))
+	}
+}
+
+// followFile takes the vault file as it is now. The keyring is fetched before a
+// file is taken that has lines without keys: such a line has replaced the one in
+// use, so until its key is there the vault would be without that item. It returns
+// when to look again if nothing changes.
+func (v *Vault) followFile(ctx context.Context, o *openVault) (again time.Duration) {
+	ctx, done, err := v.beginFirst(ctx)
+	if err != nil {
+		return never
+	}
+	defer done()
+	again, copies := v.takeConflictCopies(ctx, o)
+	fileErr := v.takeFile(ctx, o)
+	if ctx.Err() != nil {
+		return never // locked: whatever failed says nothing of the files
+	}
+	v.noteCopies(copies)
+	v.noteFile(fileErr)
+	return again
+}
+
+// takeFile is what followFile does with the vault file.
+func (v *Vault) takeFile(ctx context.Context, o *openVault) error {
+	data, err := v.readBytes()
+	if err != nil {
+		return err
+	}
+	had := o.now().file
+	changed := !had.Holds(data) // this daemon's own writes are seen by its watcher, too
+	f := had
+	if changed {
+		if f, err = v.parseAfter(had, data); err != nil {
+			return err
+		}
+	}
+	if o.now().waiting > 0 || changed && o.now().wantsKeys(f) {
+		l, err := v.fetch(ctx, o, false, nil)
+		v.settle(ctx, o, l, err)
+	}
+	if !changed || o.now().file != had || ctx.Err() != nil { // loaded by the fetch, or locked
+		return nil
+	}
+	return v.reloadWith(ctx, o, o.now().keyring, f)
+}
+
+// wantsKeys reports whether a vault file has lines whose keys aren't in the keyring
+// that was loaded.
+func (n *snapshot) wantsKeys(f *vaultfile.File) bool {
+	return slices.ContainsFunc(f.Revisions(), func(r vaultfile.Revision) bool {
+		if n.byRevision[r.Revision] != nil {
+			return false
+		}
+		deks, err := n.deks()
+		return err != nil || !deks.Has(r.Item, r.Revision) && !deks.Deleted(r.Item)
+	})
+}
+
+// noteFile says once, not at every look, that the vault file can't be used.
+func (v *Vault) noteFile(err error) {
+	v.mu.Lock()
+	same := fmt.Sprint(v.fileErr) == fmt.Sprint(err)
+	v.fileErr = err
+	v.mu.Unlock()
+	switch {
+	case same:
+	case err != nil:
+		v.d.Log.Error("vault file can't be used: the keys it had before go on serving", "vault", v.name, "err", err)
+		v.d.Refused(control.Refusal{What: "read", Vault: v.name, Reason: err.Error(), Next: control.AsError(err).Next})
+	default:
+		v.d.Log.Info("vault file is good again", "vault", v.name)
+	}
+}
+
+// tidyRefresh is a refresh that nobody waits for.
+func (v *Vault) tidyRefresh(ctx context.Context, o *openVault) {
+	ctx, done, err := v.beginFirst(ctx)
+	if err != nil {
+		return
+	}
+	defer done()
+	l, err := v.fetch(ctx, o, v.checkDue(o), nil)
+	v.settle(ctx, o, l, err)
+	if err == nil {
+		v.tidyRotation(ctx, o)
+	}
+}
+
+// Refresh fetches the keyring, proves access to the master key and reads the
+// vault file again, because vigilctl asks.
+func (v *Vault) Refresh(ctx context.Context, ask opener.Asker) (r control.RefreshResult) {
+	r.Vault = v.name
+	ctx, done, err := v.beginJob(ctx)
+	if err != nil {
+		r.Error = control.AsError(err)
+		return r
+	}
+	defer done()
+	o, err := v.current()
+	if err != nil {
+		r.Error = control.AsError(err)
+		return r
+	}
+	before := o.now()
+	l, err := v.fetch(ctx, o, true, ask)
+	v.settle(ctx, o, l, err)
+	if err == nil {
+		err = v.reload(ctx, o, o.now().keyring)
+	}
+	if err != nil {
+		r.Error = control.AsError(err)
+		return r
+	}
+	now := o.now()
+	r.Epoch, r.Pushed = now.pins.Deks.Epoch, l.pushed
+	more := len(now.keys) - len(before.keys)
+	r.Changed = now.pins != before.pins || more != 0
+	r.Added, r.Removed = max(0, more), max(0, -more)
+	return r
+}
+
+// look is what a look at backend and master key came to.
+type look struct {
+	pushed int
+	proved clock.Instant // when it was asked for a proof that was given; zero: it wasn't given
+}
+
+// fetch catches up with the backend, pushes what waits for it, and with check
+// has the master key decrypt the identity's share once more. What it proves, it
+// proves even if it fails then.
+func (v *Vault) fetch(ctx context.Context, o *openVault, check bool, ask opener.Asker) (l look, err error) {
+	asked := clock.Now()
+	session, err := opener.Start(ctx, v.d.Opener, o.id)
+	if err != nil {
+		return l, openerError(v.name, err)
+	}
+	defer session.Close()
+	if err := v.catchUp(ctx, session, o, ask); err != nil {
+		return l, err
+	}
+	o.noteAccess(func(a *access) { a.refreshed = time.Now() })
+	if check {
+		if err := v.proveAccess(ctx, session, o, ask); err != nil {
+			return l, err
+		}
+		l.proved = asked
+	}
+	if l.pushed, err = v.pushPending(ctx, session, o); err != nil {
+		return l, err
+	}
+	return l, v.collect(ctx, session, o)
+}
+
+// proveAccess makes one KMS call.
+func (v *Vault) proveAccess(ctx context.Context, session *opener.Client, o *openVault, ask opener.Asker) error {
+	block, ok := o.now().members.Unlock(o.identity)
+	if !ok {
+		return fmt.Errorf("check access of vault %q: no unlock block for this identity", v.name)
+	}
+	reply, err := session.Do(ctx, opener.Request{Check: &opener.Check{
+		Place: v.place(o.id, o.identity), Identity: o.identity, Share: block.Share,
+	}}, ask)
+	if err != nil {
+		v.d.Calls.failed()
+		return openerError(v.name, err)
+	}
+	if reply.Check == nil {
+		return fmt.Errorf("check access of vault %q: the opener gave no answer", v.name)
+	}
+	v.d.Calls.add(reply.Check.Calls)
+	if !o.share.holds(block.Share, reply.Check.Digest) {
+		return control.Errorf(control.CodeUnreachable, "See whom the AWS configuration leads to: endpoint_url, AWS_ENDPOINT_URL and the like.",
+			"check access of vault %q: what answered in the master key's place doesn't know this identity's share", v.name)
+	}
+	return nil
+}
+
+// isConflictCopy picks the copies of the vault file that sync tools leave beside
+// it: "vault (conflicted copy).jsonl", "vault.sync-conflict-….jsonl".
+func (v *Vault) isConflictCopy(name string) bool {
+	base := strings.TrimSuffix(fileName(v.config().Path), ".jsonl")
+	return name != fileName(v.config().Path) && strings.HasPrefix(name, base) && strings.HasSuffix(name, ".jsonl") &&
+		strings.Contains(strings.ToLower(name), "conflict")
+}

@@ -1,0 +1,140 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"vigil/internal/control"
+	"vigil/internal/durable"
+	"vigil/internal/opener"
+	"vigil/internal/state"
+	"vigil/internal/vaultfile"
+)
+
+// load gives keyring and vault file to the keeper, and remembers what it accepted.
+func (v *Vault) load(ctx context.Context, o *openVault, fetched opener.Fetched, f *vaultfile.File) error {
+	l, err := v.loadKeeper(ctx, o, fetched, f)
+	if err != nil {
+		return err
+	}
+	return v.takeOver(ctx, o, l)
+}
+
+// loadKeeper is load without the front's part.
+func (v *Vault) loadKeeper(ctx context.Context, o *openVault, fetched opener.Fetched, f *vaultfile.File) (*loadedParts, error) {
+	if err := v.give(ctx, o, f); err != nil {
+		return nil, err
+	}
+	waiting, _, err := v.waiting(o.id, false)
+	if err != nil {
+		return nil, err
+	}
+	l, err := o.keeper.Load(ctx, o.known, fetched.Members, fetched.Deks, waiting)
+	if err != nil {
+		return nil, keeperError(v.name, err)
+	}
+	return &loadedParts{l, fetched, f, waiting}, nil
+}
+
+// takeOver is the front's part.
+func (v *Vault) takeOver(ctx context.Context, o *openVault, l *loadedParts) error {
+	next, changed, err := o.now().next(o.id, l)
+	if err != nil {
+		return err
+	}
+	o.loaded.Store(next)
+	if changed { // kept last: nobody waits for it
+		defer func() {
+			select {
+			case o.stale <- struct{}{}:
+			default:
+			}
+		}()
+	}
+	o.known.Last = nil // from now on the keeper has the last one
+	o.known.Replaced = next.replaced
+	if o.noted == next.pins && slices.Equal(o.replaced, next.replaced) {
+		return nil // the same keyring: only the vault file changed
+	}
+	err = v.remember(ctx, o, next)
+	var disk *durable.WriteError
+	if errors.As(err, &disk) {
+		// A full or failing disk under the device state must keep nobody from
+		// their keys. It's tried again at the next load.
+		v.d.Log.Warn("what this device has seen of the keyring can't be kept", "vault", v.name, "err", err)
+		v.setProblem(control.Errorf(control.CodeFailed, "Make room in "+v.d.Paths.State+".", "vault %q: %v", v.name, err))
+		return nil
+	}
+	return err
+}
+
+// give gives the keeper a vault file: all of it the first time, then what changed,
+// of which the keeper can't tell whose it is.
+func (v *Vault) give(ctx context.Context, o *openVault, f *vaultfile.File) (err error) {
+	if f.Vault() != o.id {
+		return fileError(v, &vaultfile.VaultError{Line: 1, Expected: o.id, Found: f.Vault()})
+	}
+	base := o.given
+	o.given = nil
+	if base == nil {
+		err = o.keeper.GiveFile(ctx, f.EncodeAll())
+	} else if d := base.Delta(f); len(d.Add)+len(d.Drop) > 0 {
+		err = o.keeper.ChangeFile(ctx, d)
+	}
+	if err != nil {
+		return keeperError(v.name, err)
+	}
+	o.given = f
+	return nil
+}
+
+// remember keeps on this device what was accepted: an older keyring is refused
+// from now on, and a revision that was replaced doesn't serve again.
+func (v *Vault) remember(ctx context.Context, o *openVault, s *snapshot) error {
+	st := v.d.State.Vault(o.id)
+	if err := v.d.State.Bind(ctx, v.name, o.id); err != nil {
+		return fmt.Errorf("remember vault %q: %w", v.name, err)
+	}
+	steps := []func() error{
+		func() error { return v.keepKeyring(ctx, o, s.keyring) },
+		func() error { return st.Advance(ctx, state.Pins(s.pins)) },
+		func() error {
+			if slices.Equal(o.replaced, s.replaced) {
+				return nil
+			}
+			return st.SetReplaced(ctx, s.replaced)
+		},
+		func() error {
+			if had, err := v.identityOf(st); err == nil && had == o.identity {
+				return nil
+			}
+			return st.SetBlob(ctx, identityBlob, o.identity[:])
+		},
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return fmt.Errorf("remember vault %q: %w", v.name, err)
+		}
+	}
+	o.noted, o.replaced = s.pins, s.replaced
+	return nil
+}
+
+// keepKeyring keeps a keyring for the time without network, unless that one was
+// kept last.
+func (v *Vault) keepKeyring(ctx context.Context, o *openVault, k opener.Fetched) error {
+	if k.MembersVersion == o.kept.members && k.DeksVersion == o.kept.deks {
+		return nil
+	}
+	err := v.d.State.Vault(o.id).SetKeyring(ctx, state.Keyring{
+		Members: k.Members, Deks: k.Deks, Fetched: time.Now(),
+		MembersVersion: string(k.MembersVersion), DeksVersion: string(k.DeksVersion),
+	})
+	if err == nil {
+		o.kept.members, o.kept.deks = k.MembersVersion, k.DeksVersion
+	}
+	return err
+}

@@ -1,0 +1,140 @@
+package vault
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"vigil/internal/clock"
+	"vigil/internal/control"
+	"vigil/internal/opener"
+)
+
+// install makes an open vault the current one and watches its keeper.
+func (v *Vault) install(ctx context.Context, o *openVault) error {
+	defer context.AfterFunc(ctx, o.keeper.Close)()
+	if err := o.keeper.SetDeadlines(ctx, time.Duration(v.config().Idle), o.access.Load().ends); err != nil {
+		o.keeper.Close()
+		return keeperError(v.name, err)
+	}
+	v.mu.Lock()
+	if ctx.Err() != nil { // locked meanwhile
+		v.mu.Unlock()
+		o.keeper.Close()
+		return control.Errorf(control.CodeLocked, "", "vault %q was locked while it was being unlocked", v.name)
+	}
+	v.open = o
+	if o.noted == o.now().pins { // else load has said what can't be kept
+		v.problem = nil
+	}
+	if o.refused != nil {
+		v.problem = control.AsError(o.refused)
+	}
+	v.mu.Unlock()
+	v.show(o)
+	alive, ended := context.WithCancel(context.WithoutCancel(ctx))
+	v.watch.Go(func() { v.live(alive, o) })
+	v.watch.Go(func() {
+		<-o.keeper.Done()
+		ended() // and with it a refresh under way
+		v.mu.Lock()
+		byItself, problem := v.open == o, v.problem
+		if byItself {
+			v.open = nil
+		}
+		v.mu.Unlock()
+		if byItself {
+			r := v.ended(o, problem)
+			v.d.Log.Warn("vault locked: its keeper ended", "vault", v.name, "why", r.Reason, "err", o.keeper.Exit())
+			v.d.Refused(r)
+			v.listLocked(v.publicKeys(o))
+		}
+	})
+	return nil
+}
+
+// lock ends the keeper, whatever job is under way, and reports whether there was one.
+func (v *Vault) lock() bool {
+	v.mu.Lock()
+	o := v.open
+	v.open = nil
+	for j := range v.jobs {
+		j.stop()
+	}
+	v.mu.Unlock()
+	if o == nil {
+		return false
+	}
+	o.keeper.Close()
+	v.setProblem(nil) // what stood in the way of a refresh; unlocking looks again
+	v.listLocked(v.publicKeys(o))
+	return true
+}
+
+// Lock locks the vault and reports whether it was unlocked. When it returns, the
+// jobs that were under way are over too: their openers and keepers have ended, so
+// no process has a secret of the vault any more. No job may call it.
+func (v *Vault) Lock(ctx context.Context) bool {
+	v.mu.Lock()
+	jobs := slices.Collect(maps.Keys(v.jobs))
+	v.mu.Unlock()
+	locked := v.lock()
+	for _, j := range jobs {
+		select {
+		case <-j.ended:
+		case <-ctx.Done():
+		}
+	}
+	return locked
+}
+
+// Close ends the keeper, at the daemon's end. Wait waits until nothing of the vault
+// runs any more.
+func (v *Vault) Close() {
+	v.mu.Lock()
+	o := v.open
+	v.open = nil
+	v.mu.Unlock()
+	if o != nil {
+		o.keeper.Close()
+	}
+}
+
+// Wait returns when nothing of a vault that was closed runs any more.
+func (v *Vault) Wait() { v.watch.Wait() }
+
+// endReserve is how far apart the keeper's clock and the front's may be at the
+// end of a lease.
+const endReserve = 2 * time.Second
+
+// ended says why a keeper ended that nobody here ended: it keeps its deadlines
+// by itself. problem is what the last try to refresh met, or nil.
+func (v *Vault) ended(o *openVault, problem *control.Error) control.Refusal {
+	r := control.Refusal{What: "keep", Vault: v.name, Next: "Unlock it: vigilctl unlock --vault " + v.name}
+	now, a := clock.Now(), o.access.Load()
+	over, proved := a.ends.Left(now) < endReserve, a.proved.Shown(now)
+	traced := o.keeper.Traced()
+	switch idle := time.Duration(v.config().Idle); {
+	case traced != nil:
+		r.Reason, r.Next = "the vault was locked: "+traced.Error(), opener.NextTraced
+		return r
+	case o.keeper.Exit() != nil:
+		r.Reason = "the process that held the keys ended, so the vault is locked"
+	case over && a.offline:
+		r.Reason = "the time that the vault may be unlocked without network is over, so it is locked"
+	case over:
+		r.Reason = fmt.Sprintf("the lease ended, so the vault is locked: backend and master key didn't both answer since %s",
+			proved.Format(time.DateTime))
+	case idle != 0:
+		r.Reason = fmt.Sprintf("no key was used for %v, so the vault is locked", idle)
+	default:
+		r.Reason = "the process that held the keys ended, so the vault is locked"
+	}
+	if problem != nil && over {
+		r.Reason += " (" + problem.Message + ")"
+		r.Next = problem.Next
+	}
+	return r
+}

@@ -1,0 +1,105 @@
+package vault
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"vigil/internal/control"
+	"vigil/internal/id"
+	"vigil/internal/keyring"
+	"vigil/internal/opener"
+)
+
+// Passphrase changes the passphrase of this device's identity.
+func (v *Vault) Passphrase(ctx context.Context, ask opener.Asker, req *control.PassphraseRequest) (*control.PassphraseReply, error) {
+	return inTurn(ctx, v, func(ctx context.Context) (*control.PassphraseReply, error) { return v.changePassphrase(ctx, req, ask) })
+}
+
+func (v *Vault) changePassphrase(ctx context.Context, req *control.PassphraseRequest, ask opener.Asker) (*control.PassphraseReply, error) {
+	j, err := v.passphraseJob()
+	if err != nil {
+		return nil, err
+	}
+	if err := v.nothingWaits(j); err != nil {
+		return nil, err
+	}
+	job := &opener.Rekey{
+		Place: v.place(j.vault, j.identity), Passphrase: 1, NewPassphrase: 2,
+		MemoryKiB: int(req.KDF.MemoryMiB) << 10, Time: int(req.KDF.Time), Lanes: int(req.KDF.Parallelism),
+	}
+	changed, err := v.rekey(ctx, j, job, ask, []*os.File{req.Passphrase, req.NewPassphrase})
+	if err != nil {
+		return nil, err
+	}
+	// The share is another one: what this device keeps of the old one opens
+	// nothing any more, and is kept again at the next unlock.
+	v.forgetOffline(ctx, j.state)
+	r := &control.PassphraseReply{Vault: v.name, KEK: changed.KEK}
+	r.Notices = append(changeNotices(changed), dueNotice(j.vault, changed)...)
+	_, lockedErr := v.current()
+	wasUnlocked := lockedErr == nil
+	if err := v.takeRekeyed(ctx, j, changed); err != nil {
+		v.d.Log.Warn("vault locked: its keeper can't go on after the change of passphrase", "vault", v.name, "err", err)
+		r.Locked = v.lock()
+		r.Notices = append(r.Notices, "The passphrase is changed, and the vault was locked. Unlock it with the new one.")
+	}
+	r.Locked = r.Locked && wasUnlocked
+	return r, nil
+}
+
+// dueNotice says that the KEK which the old passphrase opens is still in use:
+// only owners make another.
+func dueNotice(vault id.Vault, c *opener.Changed) []string {
+	members, err := keyring.ParseMembers(c.Keyring.Members, vault)
+	if err != nil || !members.RotationDue() {
+		return nil
+	}
+	return []string{"The old passphrase, with an old copy of the keyring, still opens what is added from now on, until an owner's daemon has made a new KEK. It does so by itself."}
+}
+
+// nothingWaits refuses while changes wait for the backend: they are sealed to
+// the keys that this change replaces.
+func (v *Vault) nothingWaits(j passphraseJob) error {
+	list, err := j.state.Pending()
+	if err != nil {
+		return fmt.Errorf("read changes that wait: %w", err)
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	return control.Errorf(control.CodeRefused, "Nothing was changed. Have them pushed first: vigilctl refresh --vault "+v.name+".",
+		"%d changes of vault %q are saved on this device only, and could not be read after a change of passphrase", len(list), v.name)
+}
+
+// rekey runs the job, with the keeper listening where the vault is unlocked.
+func (v *Vault) rekey(ctx context.Context, j passphraseJob, job *opener.Rekey, ask opener.Asker, files []*os.File) (*opener.Changed, error) {
+	if err := v.slowDown(ctx); err != nil {
+		return nil, err
+	}
+	o, lockedErr := v.current()
+	if lockedErr != nil {
+		reply, err := v.runPassphraseJob(ctx, j, "passphrase", opener.Request{Rekey: job}, ask, files...)
+		return reply.Changed, err
+	}
+	job.Keeper = opener.File(len(files) + 1)
+	attach := func(ctx context.Context, end *os.File) error {
+		_, err := o.keeper.AttachIdentity(ctx, end)
+		return err
+	}
+	var reply opener.Reply
+	err := v.between(ctx, attach, files, opener.Request{Seen: &j.seen, Rekey: job}, &reply, ask)
+	if reply.Changed != nil {
+		return reply.Changed, v.judged("passphrase", nil) // whatever became of the handover
+	}
+	return nil, v.judged("passphrase", err)
+}
+
+// takeRekeyed goes on with the new keys, or says that the keeper hasn't got them.
+func (v *Vault) takeRekeyed(ctx context.Context, j passphraseJob, c *opener.Changed) error {
+	if _, err := v.current(); err == nil && !c.HandedOver {
+		v.d.Calls.changed(c.Calls)
+		return fmt.Errorf("the keeper of vault %q was not handed the new keys", v.name)
+	}
+	return v.takeChanged(ctx, j, c)
+}

@@ -1,0 +1,269 @@
+package vault
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"vigil/internal/backend"
+	"vigil/internal/control"
+	"vigil/internal/id"
+	"vigil/internal/keeper"
+	"vigil/internal/keyring"
+	"vigil/internal/opener"
+	"vigil/internal/state"
+)
+
+// kekBlob is the state blob that says since when this device knows the newest KEK.
+const kekBlob = "kek"
+
+// kekSeen is its content. Records have no time, so each device counts for itself.
+type kekSeen struct {
+	KEK   uint64 `json:"kek"`
+	Since int64  `json:"since"` // Unix seconds
+}
+
+// Rotate replaces the KEK, and with it every DEK if asked to.
+func (v *Vault) Rotate(ctx context.Context, ask opener.Asker, req *control.RotateRequest) (*control.RotateReply, error) {
+	return unlocked(ctx, v, func(ctx context.Context, o *openVault) (r *control.RotateReply, err error) {
+		if err := v.rotate(ctx, o, ask); err != nil {
+			return nil, err
+		}
+		r = &control.RotateReply{Vault: v.name, KEK: o.now().pins.Deks.KEK}
+		if req.Deks {
+			r.Renewed, r.Left, r.Pending, err = v.renewDEKs(ctx, o, ask)
+		}
+		return r, err
+	})
+}
+
+// rotation is what the front needs of a keyring to go on with a rotation.
+type rotation struct {
+	members *keyring.Members
+	newest  uint64 // the newest KEK
+	inUse   uint64 // the KEK that deks is written under
+	owner   bool   // it makes and retires KEKs
+	writer  bool   // it may wrap the keys by the newest
+	opens   bool   // it has opened the newest
+}
+
+func (o *openVault) rotation() rotation {
+	n := o.now()
+	me, ok := n.members.Identity(o.identity)
+	return rotation{
+		members: n.members, newest: n.members.KEK(), inUse: n.pins.Deks.KEK, opens: n.opensKEK,
+		owner: ok && me.Role == keyring.Owner, writer: ok && me.Role != keyring.Reader,
+	}
+}
+
+// rotationLeft says what is left of a rotation of an unlocked vault's KEK, and who
+// does it: "" when nothing is.
+func (v *Vault) rotationLeft() string {
+	o, err := v.current()
+	if err != nil {
+		return ""
+	}
+	r := o.rotation()
+	return r.left(v.name)
+}
+
+// unfinished tells whether an earlier rotation, or a change of membership, left
+// steps for this identity to do.
+func (r *rotation) unfinished() bool {
+	return r.inUse < r.newest && r.writer && r.opens || len(r.members.KEKs()) > 1 && r.owner
+}
+
+// left says what is left of a rotation, for whomever, and who does it: "" when
+// nothing is.
+func (r *rotation) left(vault string) string {
+	var what string
+	mayDo := r.owner
+	switch older := len(r.members.KEKs()) - 1; {
+	case r.members.RotationDue():
+		what = fmt.Sprintf("an identity was removed or changed its passphrase, and KEK %d, which it knew, isn't replaced yet", r.newest)
+	case !r.opens:
+		what = fmt.Sprintf("KEK %d was made, and its seal to this device's identity doesn't open: KEK %d stays in use", r.newest, r.inUse)
+	case r.inUse < r.newest:
+		what, mayDo = fmt.Sprintf("KEK %d was made, and the keys are still wrapped by KEK %d", r.newest, r.inUse), r.writer
+	case older > 0:
+		what, mayDo = fmt.Sprintf("the keys are wrapped by KEK %d, and %d older isn't retired yet", r.newest, older), r.owner
+		if older > 1 {
+			what = fmt.Sprintf("the keys are wrapped by KEK %d, and %d older aren't retired yet", r.newest, older)
+		}
+	default:
+		return ""
+	}
+	if mayDo {
+		return what + ": vigilctl rotate --vault " + vault + " finishes it, and so does this daemon after its next refreshes"
+	}
+	return what + ": an owner of the vault finishes it, with vigilctl rotate there, and so does the owner's daemon"
+}
+
+// rotate makes a new KEK, wraps every DEK by it and retires the older ones, each
+// by compare-and-swap. Whatever interrupts it, every device goes on, and the
+// next call finishes it; when another device rotates at the same time, the two
+// do one rotation. The caller has the job turn.
+func (v *Vault) rotate(ctx context.Context, o *openVault, ask opener.Asker) error {
+	session, err := opener.Start(ctx, v.d.Opener, o.id)
+	if err != nil {
+		return openerError(v.name, err)
+	}
+	defer session.Close()
+	if err := v.catchUp(ctx, session, o, ask); err != nil {
+		return err
+	}
+	before := o.rotation()
+	if !before.writer {
+		return keeperError(v.name, keeper.ErrReader)
+	}
+	if before.inUse == before.newest || !before.opens || before.members.RotationDue() {
+		if !before.owner {
+			return control.Errorf(control.CodeRefused, "An owner of the vault can do it.", "this device's identity is no owner of vault %q, and only owners make a new KEK", v.name)
+		}
+		err := v.step(ctx, session, o, keeper.StepNewKEK, func(now rotation) bool { return now.newest == before.newest })
+		if err != nil {
+			return err
+		}
+	}
+	return v.finishRotation(ctx, session, o)
+}
+
+// finishRotation does what is left after the new KEK was made.
+func (v *Vault) finishRotation(ctx context.Context, session *opener.Client, o *openVault) error {
+	if err := v.step(ctx, session, o, keeper.StepRewrap, func(now rotation) bool { return now.writer && now.opens }); err != nil {
+		return err
+	}
+	return v.step(ctx, session, o, keeper.StepRetire, func(now rotation) bool { return now.owner })
+}
+
+// step does one write of a rotation, and does it again on top of what others
+// wrote meanwhile, while it is still called for.
+func (v *Vault) step(ctx context.Context, session *opener.Client, o *openVault, step keeper.RotationStep, due func(rotation) bool) error {
+	return v.compete(ctx, session, o, nil, func() error {
+		if !due(o.rotation()) {
+			return nil
+		}
+		object, err := o.keeper.Rotation(ctx, step)
+		if err != nil {
+			return keeperError(v.name, err)
+		}
+		if object == nil {
+			return nil
+		}
+		next, err := v.putStep(ctx, session, o, step, object)
+		if err != nil {
+			return openerError(v.name, err)
+		}
+		return v.reload(ctx, o, next)
+	})
+}
+
+// putStep stores what a step made and returns the keyring with it.
+func (v *Vault) putStep(ctx context.Context, session *opener.Client, o *openVault, step keeper.RotationStep, data []byte) (next opener.Fetched, err error) {
+	next = o.now().keyring
+	put := &opener.Put{Place: v.place(o.id, o.identity), Object: backend.Members, Data: data, Expect: next.MembersVersion}
+	if step == keeper.StepRewrap {
+		put.Object, put.Expect = backend.Deks, next.DeksVersion
+	}
+	reply, err := session.Do(ctx, opener.Request{Put: put}, nil)
+	switch {
+	case err != nil:
+		return next, err
+	case reply.Put == nil:
+		return next, errors.New("store keyring: the opener gave no answer")
+	case step == keeper.StepRewrap:
+		next.Deks, next.DeksVersion = data, reply.Put.Version
+	default:
+		next.Members, next.MembersVersion = data, reply.Put.Version
+	}
+	return next, nil
+}
+
+// renewDEKs makes a new revision of every item, under a new DEK, in one write.
+// An item with several heads keeps them. left names what can't be read.
+func (v *Vault) renewDEKs(ctx context.Context, o *openVault, ask opener.Asker) (renewed int, left []string, pending bool, err error) {
+	seal := func(ctx context.Context, o *openVault) (list []keeper.Sealed, err error) {
+		left = nil
+		for _, k := range o.now().keys {
+			if k.number == 0 || len(k.meta.Public) == 0 {
+				left = append(left, k.item.String())
+				continue
+			}
+			meta, err := k.meta.Encode()
+			if err != nil {
+				return nil, err
+			}
+			s, err := o.keeper.SealEdited(ctx, k.revision, k.item, []id.Revision{k.revision}, meta)
+			if err != nil {
+				return nil, keeperError(v.name, err)
+			}
+			list = append(list, s)
+		}
+		renewed = len(list)
+		return list, nil
+	}
+	if len(o.now().keys) == 0 {
+		return 0, nil, false, nil
+	}
+	pending, err = v.write(ctx, o, change{ask: ask, seal: seal})
+	return renewed, left, pending, err
+}
+
+// tidyRotation finishes, after a refresh, a rotation that stayed unfinished over
+// two of them (somebody may be in the middle of it), and begins one when the KEK
+// is older than the configuration wants. Nobody waits for it.
+func (v *Vault) tidyRotation(ctx context.Context, o *openVault) {
+	now := o.rotation()
+	waited := v.unfinishedKEK == now.newest
+	v.unfinishedKEK = 0
+	if now.unfinished() {
+		v.unfinishedKEK = now.newest
+	}
+	due := v.rotationDue(ctx, o, now.newest) || now.members.RotationDue()
+	due = due && now.owner
+	if !due && !(now.unfinished() && waited) {
+		return
+	}
+	began := now.inUse
+	if err := v.tidyRotate(ctx, o, due); err != nil {
+		v.d.Log.Warn("KEK can't be rotated; the next refresh tries again", "vault", v.name, "err", err)
+		return
+	}
+	v.d.Log.Info("KEK rotated", "vault", v.name, "from", began, "to", o.now().pins.Deks.KEK)
+}
+
+func (v *Vault) tidyRotate(ctx context.Context, o *openVault, due bool) error {
+	if due {
+		return v.rotate(ctx, o, nil)
+	}
+	session, err := opener.Start(ctx, v.d.Opener, o.id)
+	if err != nil {
+		return openerError(v.name, err)
+	}
+	defer session.Close()
+	return v.finishRotation(ctx, session, o)
+}
+
+// rotationDue tells whether this device has known the newest KEK for as long as
+// a KEK may live.
+func (v *Vault) rotationDue(ctx context.Context, o *openVault, newest uint64) bool {
+	st, now := v.d.State.Vault(o.id), time.Now().Unix()
+	var seen kekSeen
+	blob, err := st.Blob(kekBlob)
+	if err == nil {
+		err = json.Unmarshal(blob, &seen)
+	}
+	if err != nil && !errors.Is(err, state.ErrNone) {
+		v.d.Log.Warn("age of the KEK can't be read; it counts from now", "vault", v.name, "err", err)
+	}
+	if err != nil || seen.KEK != newest {
+		if blob, err = json.Marshal(kekSeen{KEK: newest, Since: now}); err == nil {
+			v.keepBlob(ctx, st, kekBlob, blob)
+		}
+		return false
+	}
+	every := int64(time.Duration(v.config().Rotate) / time.Second)
+	return every > 0 && now-seen.Since >= every
+}

@@ -1,0 +1,178 @@
+package vault
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"vigil/internal/id"
+	"vigil/internal/keeper"
+	"vigil/internal/keyring"
+	"vigil/internal/opener"
+	"vigil/internal/vaultfile"
+)
+
+// snapshot is what a load made usable. Nobody changes it.
+type snapshot struct {
+	keyring opener.Fetched
+	members *keyring.Members // of keyring, verified
+	// deks returns the manifest of keyring, read at the first call.
+	deks func() (*keyring.Deks, error)
+	file *vaultfile.File
+
+	pins     keeper.Pins // of keyring
+	opensKEK bool        // the keeper has opened the newest KEK
+	replaced []id.Revision
+
+	keys       []*Key // those in use, sorted by name
+	byRevision map[id.Revision]*Key
+	missing    []keeper.Missing
+	waiting    int      // lines of the vault file that have no DEK
+	pending    int      // changes that the backend doesn't have
+	damaged    []string // lines of the vault file that can't be read
+}
+
+// loadedParts are what a keeper has loaded and the front hasn't taken over yet.
+type loadedParts struct {
+	*keeper.Loaded
+	keyring opener.Fetched
+	file    *vaultfile.File
+	waiting keyring.Update
+}
+
+// next makes the snapshot that follows s, and reports whether it lists other keys,
+// or in another way. It keeps the keys that are as they were.
+func (s *snapshot) next(vault id.Vault, l *loadedParts) (n *snapshot, changed bool, err error) {
+	n = &snapshot{
+		keyring: l.keyring, file: l.file, pins: l.Pins, opensKEK: l.OpensKEK, replaced: l.Replaced,
+		waiting: l.Waiting, missing: l.Missing, pending: len(l.waiting.Add) + len(l.waiting.Remove),
+	}
+	if n.members = s.members; n.members == nil || !bytes.Equal(s.keyring.Members, l.keyring.Members) {
+		if n.members, err = keyring.ParseMembers(l.keyring.Members, vault); err != nil {
+			return nil, false, fmt.Errorf("read keyring: %w", err)
+		}
+	}
+	n.deks = sync.OnceValues(func() (*keyring.Deks, error) { return keyring.ParseDeks(l.keyring.Deks, vault) })
+	changed = n.takeKeys(s, l)
+	for i := range l.file.Damaged() {
+		n.damaged = append(n.damaged, l.file.Damaged()[i].Error())
+	}
+	return n, changed, nil
+}
+
+// takeKeys fills in the keys, of which old had some already.
+func (n *snapshot) takeKeys(old *snapshot, l *loadedParts) (changed bool) {
+	pending := make(map[id.Revision]bool, len(l.waiting.Add))
+	for i := range l.waiting.Add {
+		pending[l.waiting.Add[i].Revision] = true
+	}
+	n.byRevision = make(map[id.Revision]*Key, len(l.Items))
+	n.keys = make([]*Key, 0, len(l.Items))
+	touched := map[id.Item]bool{} // items whose heads may be others
+	for i := range l.Items {
+		it := &l.Items[i]
+		k := old.byRevision[it.Revision]
+		if k == nil || it.Meta != nil || it.Problem != k.reported {
+			k = newKey(it)
+			touched[it.Item] = true
+		}
+		if k.number != it.Key || k.state != it.State || k.pending != pending[it.Revision] {
+			changed = changed || k.state != it.State
+			other := *k
+			other.number, other.state, other.pending = it.Key, it.State, pending[it.Revision]
+			k = &other
+		}
+		n.byRevision[it.Revision] = k
+	}
+	for _, k := range old.keys {
+		if n.byRevision[k.revision] == nil {
+			touched[k.item] = true
+		}
+	}
+	for _, k := range old.keys { // they are sorted
+		if k = n.byRevision[k.revision]; k != nil && !touched[k.item] {
+			n.keys = append(n.keys, k)
+		}
+	}
+	for i := range l.Items {
+		if !touched[l.Items[i].Item] {
+			continue
+		}
+		k := n.byRevision[l.Items[i].Revision]
+		if k.heads != 0 { // old has it, perhaps
+			other := *k
+			k = &other
+			n.byRevision[k.revision] = k
+		}
+		n.keys = append(n.keys, k)
+	}
+	changed = markLaxer(n.keys, touched) || changed || len(touched) > 0
+	slices.SortFunc(n.keys, func(a, b *Key) int {
+		if c := strings.Compare(a.meta.Name, b.meta.Name); c != 0 {
+			return c
+		}
+		return bytes.Compare(a.revision[:], b.revision[:])
+	})
+	return changed
+}
+
+// markLaxer marks the heads that lack a restriction which another head of their item
+// has, of the items that are named: until somebody chooses, nothing looser than any
+// of them serves. Of more heads than an edit can resolve, none does; nor are they
+// compared, each with every other.
+func markLaxer(keys []*Key, items map[id.Item]bool) (changed bool) {
+	heads := make(map[id.Item][]*Key, len(items))
+	for _, k := range keys {
+		if items[k.item] {
+			heads[k.item] = append(heads[k.item], k)
+		}
+	}
+	for _, of := range heads {
+		strictest := false
+		for _, k := range of {
+			laxer := len(of) > keyring.MaxParents || slices.ContainsFunc(of, func(other *Key) bool {
+				return other != k && other.problem == "" && other.meta.Policy.Tightens(&k.meta.Policy)
+			})
+			changed = changed || laxer != k.laxer
+			k.heads, k.laxer = len(of), laxer
+			strictest = strictest || !laxer
+		}
+		for _, k := range of {
+			k.unlisted = k.laxer && strictest
+		}
+	}
+	return changed
+}
+
+// missingNames are those of the keys of which a newer revision isn't in the vault
+// file, each once.
+func (n *snapshot) missingNames() (names []string) {
+	if len(n.missing) == 0 {
+		return nil
+	}
+	known := make(map[id.Item]string, len(n.keys))
+	for _, k := range n.keys {
+		known[k.item] = cmp.Or(k.meta.Name, known[k.item])
+	}
+	told := make(map[id.Item]bool)
+	for _, m := range n.missing {
+		if !told[m.Item] {
+			told[m.Item] = true
+			names = append(names, cmp.Or(known[m.Item], "item "+m.Item.String()))
+		}
+	}
+	return names
+}
+
+// heads are the revisions of an item that are there to see.
+func (n *snapshot) heads(item id.Item) (heads []id.Revision) {
+	for _, k := range n.keys {
+		if k.item == item {
+			heads = append(heads, k.revision)
+		}
+	}
+	return heads
+}

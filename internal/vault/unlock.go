@@ -1,0 +1,230 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"time"
+
+	"vigil/internal/backend"
+	"vigil/internal/clock"
+	"vigil/internal/control"
+	"vigil/internal/id"
+	"vigil/internal/keeper"
+	"vigil/internal/opener"
+	"vigil/internal/refresh"
+	"vigil/internal/ring"
+	"vigil/internal/state"
+	"vigil/internal/vaultfile"
+)
+
+// identityBlob is the state blob that holds this device's identity in a vault.
+const identityBlob = "identity"
+
+// Unlock opens the vault.
+func (v *Vault) Unlock(ctx context.Context, ask opener.Asker, req *control.UnlockRequest) (*control.UnlockReply, error) {
+	already, err := v.unlock(ctx, req.Passphrase, ask)
+	if err != nil {
+		v.d.Refused(control.Refusal{What: "unlock", Vault: v.name, Reason: err.Error(), UID: os.Getuid()})
+		return nil, err
+	}
+	r := &control.UnlockReply{Vault: v.Status(), AlreadyUnlocked: already}
+	if why, offline := v.unlockedOffline(); offline {
+		r.Notices = append(r.Notices, "Unlocked without network, from what this device keeps: "+why+".")
+	}
+	return r, nil
+}
+
+// unlock starts a keeper and has an opener hand it what the passphrase and the
+// master key open. already reports that there was nothing to do.
+func (v *Vault) unlock(ctx context.Context, passphrase *os.File, ask opener.Asker) (already bool, err error) {
+	ctx, done, err := v.beginJob(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer done()
+	if _, err := v.current(); err == nil {
+		return true, nil
+	}
+	if err := v.slowDown(ctx); err != nil {
+		return false, err
+	}
+	o, err := v.openWith(ctx, passphrase, ask)
+	v.noteAttempt(err)
+	if err != nil {
+		return false, err
+	}
+	return false, v.install(ctx, o)
+}
+
+// openWith does the work of unlock and returns the open vault, its keys loaded.
+func (v *Vault) openWith(ctx context.Context, passphrase *os.File, ask opener.Asker) (*openVault, error) {
+	vaultID, _, err := v.readHeader()
+	if err != nil {
+		return nil, err
+	}
+	st := v.d.State.Vault(vaultID)
+	seen, err := v.seen(st)
+	if err != nil {
+		return nil, err
+	}
+	identity, err := v.identityOf(st)
+	if err != nil {
+		return nil, err
+	}
+	off, err := v.offline(st)
+	if err != nil {
+		v.d.Log.Warn("no unlock without network", "vault", v.name, "err", err)
+	}
+	k, err := keeper.Start(ctx, keeper.Options{Exe: v.d.Exe, Vault: vaultID})
+	if err != nil {
+		return nil, keeperError(v.name, err)
+	}
+	// A lock doesn't wait for a keeper that has stopped.
+	defer context.AfterFunc(ctx, k.Close)()
+	o := v.newOpen(k, vaultID, clock.Now())
+	if o.known, err = known(st, seen); err != nil {
+		k.Close()
+		return nil, err
+	}
+	o.replaced = o.known.Replaced
+	f, unlocked, err := v.openBoth(ctx, o, opener.Request{Seen: &seen, Unlock: &opener.Unlock{
+		Place: v.place(vaultID, identity), Passphrase: 1, Keeper: 2, Offline: off, KeepOffline: v.keepOffline(),
+	}}, passphrase, ask)
+	if err != nil {
+		k.Close()
+		v.deniedAtUnlock(ctx, st, err)
+		return nil, v.movedMaster(st, err)
+	}
+	o.identity = unlocked.Identity
+	v.d.Calls.add(unlocked.Calls)
+	o.share = seenShare{unlocked.Share, unlocked.Digest}
+	if unlocked.Offline {
+		o.noteAccess(func(a *access) {
+			a.offline, a.proved = true, clock.Instant{}
+			a.ends = clock.Earlier(a.ends, clock.Now().After(offlineLease(off)))
+		})
+		if unlocked.Why != nil {
+			o.offlineWhy = unlocked.Why.Message
+		}
+	} else {
+		v.judge(ctx, st, refresh.Proved, "")
+	}
+	if err := v.rememberShare(ctx, st, unlocked); err != nil {
+		v.d.Log.Warn("no share is kept for the time without network", "vault", v.name, "err", err)
+	}
+	if err := v.loadFirst(ctx, o, unlocked, seen.Kept, f); err != nil {
+		k.Close()
+		return nil, err
+	}
+	return o, nil
+}
+
+// loadFirst loads what the opener fetched. A deks that isn't to be used must
+// not keep anybody from what they had: the one that this device has kept takes
+// its place, and what is wrong is shown.
+func (v *Vault) loadFirst(ctx context.Context, o *openVault, unlocked *opener.Unlocked, kept opener.Fetched, f *vaultfile.File) error {
+	err := v.load(ctx, o, unlocked.Keyring, f)
+	if refused := unlocked.Refused; refused != nil && err == nil {
+		o.refused = openerError(v.name, refused)
+	}
+	if err == nil || kept.Deks == nil || !refusedKeyring(err) {
+		return err
+	}
+	last := unlocked.Keyring
+	last.Deks, last.DeksVersion = kept.Deks, kept.DeksVersion
+	// The KEK of the kept one may have been retired meanwhile: then both of them. The
+	// opener has looked that this identity is still in the newer members.
+	if v.load(ctx, o, last, f) != nil && v.load(ctx, o, kept, f) != nil {
+		return err
+	}
+	o.refused = err
+	return nil
+}
+
+// refusedKeyring tells whether err is about what a keyring holds.
+func refusedKeyring(err error) bool {
+	return errors.Is(err, keeper.ErrDamaged) || errors.Is(err, keeper.ErrRollback)
+}
+
+// seen is what this device has accepted of the keyring. A copy that can't be read
+// is left out: the pins hold without it, if not as much.
+func (v *Vault) seen(st *state.Vault) (opener.Seen, error) {
+	pins, err := st.Pins()
+	if err != nil {
+		return opener.Seen{}, err
+	}
+	seen := opener.Seen{Members: pins.Members, Deks: pins.Deks}
+	k, err := st.Keyring()
+	switch {
+	case err == nil:
+		seen.Kept = opener.Fetched{
+			Members: k.Members, MembersVersion: backend.Version(k.MembersVersion),
+			Deks: k.Deks, DeksVersion: backend.Version(k.DeksVersion),
+		}
+	case !errors.Is(err, state.ErrNone):
+		v.d.Log.Warn("the keyring kept on this device can't be read", "vault", v.name, "err", err)
+	}
+	return seen, nil
+}
+
+// known is the same for a keeper.
+func known(st *state.Vault, seen opener.Seen) (keeper.Known, error) {
+	replaced, err := st.Replaced()
+	return keeper.Known{
+		Known:    ring.Known{Pins: ring.Pins{Members: seen.Members, Deks: seen.Deks}, Last: seen.Kept.Deks},
+		Replaced: replaced,
+	}, err
+}
+
+// openBoth opens the identity and, while the opener is at it, gives the keeper
+// the vault file. The first of the two to fail ends the other.
+func (v *Vault) openBoth(ctx context.Context, o *openVault, req opener.Request, passphrase *os.File, ask opener.Asker) (*vaultfile.File, *opener.Unlocked, error) {
+	both, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var given sync.WaitGroup
+	var f *vaultfile.File
+	var fileErr error
+	given.Go(func() {
+		v.noteClock(ctx, v.d.State.Vault(o.id))
+		if f, fileErr = v.readFile(); fileErr == nil {
+			fileErr = v.give(both, o, f)
+		}
+		if fileErr != nil {
+			cancel(fileErr)
+		}
+	})
+	unlocked, err := v.handOver(both, o.keeper, req, passphrase, ask)
+	if err != nil {
+		cancel(err)
+	}
+	given.Wait()
+	if err == nil || fileErr != nil && errors.Is(context.Cause(both), fileErr) {
+		err = fileErr
+	}
+	return f, unlocked, err
+}
+
+func (v *Vault) identityOf(st *state.Vault) (identity id.Identity, err error) {
+	b, err := st.Blob(identityBlob)
+	switch {
+	case errors.Is(err, state.ErrNone):
+		return identity, nil
+	case err != nil:
+		return identity, err
+	case len(b) != len(identity):
+		return identity, errors.New("read this device's identity: wrong length")
+	}
+	return id.Identity(b), nil
+}
+
+// newOpen is an open vault, fresh from master key and backend, which were asked
+// at a moment or later.
+func (v *Vault) newOpen(k *keeper.Client, vaultID id.Vault, asked clock.Instant) *openVault {
+	now := time.Now()
+	o := &openVault{keeper: k, id: vaultID, stale: make(chan struct{}, 1), since: now}
+	o.loaded.Store(&snapshot{})
+	o.access.Store(&access{refreshed: now, proved: asked, ends: asked.After(time.Duration(v.config().Lease))})
+	return o
+}

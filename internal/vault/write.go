@@ -1,0 +1,285 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"vigil/internal/backend"
+	"vigil/internal/control"
+	"vigil/internal/durable"
+	"vigil/internal/id"
+	"vigil/internal/keeper"
+	"vigil/internal/keyring"
+	"vigil/internal/opener"
+	"vigil/internal/vaultfile"
+)
+
+// maxRaces is how often a write starts again after another writer was first.
+const maxRaces = 64
+
+// change is one write: revisions to add and items to remove for good.
+type change struct {
+	// seal makes the new revisions. It runs once, against the newest keyring.
+	seal   func(ctx context.Context, o *openVault) ([]keeper.Sealed, error)
+	remove []id.Item
+	ask    opener.Asker // for an MFA code; nil when nobody waits
+	// session is one that was started before, which write doesn't end; nil: none.
+	session *session
+}
+
+// write makes a change: deks in the backend first, by compare-and-swap, then
+// the vault file, so that a line always has a key. It's durable when it returns
+// nil. While the backend can't be reached the change waits on this device,
+// which pending reports. The caller has the job turn.
+func (v *Vault) write(ctx context.Context, o *openVault, c change) (pending bool, err error) {
+	if c.session == nil {
+		c.session = v.startSession(ctx, o)
+		defer c.session.end()
+	}
+	session, err := c.session.client()
+	if err != nil {
+		return false, openerError(v.name, err)
+	}
+	w := &writing{change: c, update: keyring.Update{Remove: c.remove}}
+	next, err := v.store(ctx, session, o, w)
+	if err != nil && v.mayWait(err) {
+		return true, v.writePending(ctx, o, w)
+	}
+	if err == nil {
+		if err = v.writeFile(ctx, o, next, w.lines); err != nil {
+			return false, err // it is stored, and what was kept ahead of it makes the file whole
+		}
+	}
+	return false, v.behind(ctx, o, w, err)
+}
+
+// store stores the manifest with a change, and returns it.
+func (v *Vault) store(ctx context.Context, session *opener.Client, o *openVault, w *writing) (next storedKeyring, err error) {
+	if err := v.catchUp(ctx, session, o, w.ask); err != nil {
+		return next, err
+	}
+	err = v.compete(ctx, session, o, w.ask, func() (err error) {
+		next, err = v.writeOnce(ctx, session, o, w)
+		return err
+	})
+	return next, err
+}
+
+// compete stores something of the keyring by compare-and-swap: try makes it of the
+// newest keyring, and runs again on top of what another writer stored first.
+func (v *Vault) compete(ctx context.Context, session *opener.Client, o *openVault, ask opener.Asker, try func() error) error {
+	for range maxRaces {
+		err := try()
+		if !errors.Is(err, &opener.Error{Kind: opener.Conflict}) {
+			return err
+		}
+		if err := v.catchUp(ctx, session, o, ask); err != nil {
+			return err
+		}
+	}
+	return control.Errorf(control.CodeUnreachable, "Try again.", "vault %q: other writers were first %d times", v.name, maxRaces)
+}
+
+// writing is a change under way: its revisions are sealed once. They wait, for
+// whichever KEK is the newest when they are stored.
+type writing struct {
+	change
+	update keyring.Update
+	lines  []vaultfile.Revision
+	kept   bool // on this device, ahead of being stored
+}
+
+// sealOnce makes the new revisions.
+func (v *Vault) sealOnce(ctx context.Context, o *openVault, w *writing) (err error) {
+	if w.seal == nil || w.update.Add != nil {
+		return nil
+	}
+	w.lines, w.update.Add, err = sealed(w.seal(ctx, o))
+	return err
+}
+
+// writeOnce tries to store the manifest with the change, and returns it.
+func (v *Vault) writeOnce(ctx context.Context, session *opener.Client, o *openVault, w *writing) (next storedKeyring, err error) {
+	if err := v.sealOnce(ctx, o, w); err != nil {
+		return next, err
+	}
+	if err := v.fits(o.now().file.Size() + vaultfile.New(o.id).Add(w.lines...).Size()); err != nil {
+		return next, err
+	}
+	if err := v.ahead(ctx, o, w); err != nil {
+		return next, err
+	}
+	next, deleted, err := v.pushDeks(ctx, session, o, w.update)
+	if err == nil && len(deleted) > 0 {
+		return next, control.Errorf(control.CodeRefused, "Add it as a new key.", "vault %q: the key was deleted elsewhere meanwhile", v.name)
+	}
+	return next, err
+}
+
+func sealed(list []keeper.Sealed, err error) (lines []vaultfile.Revision, deks []keyring.DEK, _ error) {
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range list {
+		line, err := vaultfile.ParseLine(list[i].Line)
+		if err != nil {
+			return nil, nil, fmt.Errorf("read sealed item: %w", err)
+		}
+		lines, deks = append(lines, line), append(deks, list[i].DEK)
+	}
+	return lines, deks, nil
+}
+
+// catchUp fetches the keyring and, when it's newer, gives it to the keeper. The
+// vault file is opened before, and what is put in its place meanwhile not read: a
+// keyring that was fetched later has the key of each of its lines.
+func (v *Vault) catchUp(ctx context.Context, session *opener.Client, o *openVault, ask opener.Asker) error {
+	had := o.now()
+	before, fileErr := durable.OpenRegular(v.config().Path)
+	if fileErr == nil {
+		defer before.Close()
+	}
+	reply, err := session.Do(ctx, opener.Request{Fetch: &opener.Fetch{
+		Place: v.place(o.id, o.identity), HaveMembers: had.keyring.MembersVersion, HaveDeks: had.keyring.DeksVersion,
+	}}, ask)
+	if err != nil {
+		return openerError(v.name, err)
+	}
+	fetched := reply.Fetch
+	if fetched == nil || fetched.Members == nil && fetched.Deks == nil {
+		return nil
+	}
+	newest := had.keyring
+	if fetched.Members != nil {
+		newest.Members, newest.MembersVersion = fetched.Members, fetched.MembersVersion
+	}
+	if fetched.Deks != nil {
+		newest.Deks, newest.DeksVersion = fetched.Deks, fetched.DeksVersion
+	}
+	f, fileErr := v.readOpened(had.file, before, fileErr)
+	if fileErr != nil {
+		f = had.file // who can break the file mustn't keep news of the keyring away
+	}
+	return errors.Join(v.reloadWith(ctx, o, newest, f), fileErr)
+}
+
+// reload gives a keyring and the vault file as it is now to the keeper, and
+// shows what they hold.
+func (v *Vault) reload(ctx context.Context, o *openVault, keyring opener.Fetched) error {
+	f, err := v.readFileAfter(o.now().file)
+	if err != nil {
+		return err
+	}
+	return v.reloadWith(ctx, o, keyring, f)
+}
+
+func (v *Vault) reloadWith(ctx context.Context, o *openVault, keyring opener.Fetched, f *vaultfile.File) error {
+	err := v.load(ctx, o, keyring, f)
+	v.show(o) // what the keeper has taken in serves, even when this device can't note it down
+	return err
+}
+
+// unansweredError is the end of a write of which nobody said whether it was stored.
+type unansweredError struct{ error }
+
+func (e *unansweredError) Unwrap() error { return e.error }
+
+// storedKeyring is a keyring whose manifest was stored just now, and that manifest.
+type storedKeyring struct {
+	opener.Fetched
+	manifest *keyring.Deks
+}
+
+// pushDeks stores the manifest with the update, and returns it as stored.
+// Additions to items that were removed elsewhere are returned instead of made.
+// The error is an *unansweredError when it may have been stored all the same.
+func (v *Vault) pushDeks(ctx context.Context, session *opener.Client, o *openVault, u keyring.Update) (next storedKeyring, deleted []keyring.DEK, err error) {
+	next.Fetched = o.now().keyring
+	object, deleted, err := o.keeper.Deks(ctx, u, time.Now())
+	if err != nil {
+		return next, nil, keeperError(v.name, err)
+	}
+	var reading sync.WaitGroup // while it is being stored
+	var readErr error
+	reading.Go(func() { next.manifest, readErr = keyring.ParseDeks(object, o.id) })
+	reply, err := session.Do(ctx, opener.Request{Put: &opener.Put{
+		Place: v.place(o.id, o.identity), Object: backend.Deks, Data: object, Expect: next.DeksVersion,
+		DropPrevious: len(u.Remove) > 0,
+	}}, nil)
+	reading.Wait()
+	if err != nil {
+		var e *opener.Error
+		unanswered := !errors.As(err, &e) || e.Kind == opener.Unreachable || e.Kind == opener.SignIn
+		if err = openerError(v.name, err); unanswered {
+			err = &unansweredError{err}
+		}
+		return next, nil, err
+	}
+	if reply.Put == nil {
+		return next, nil, &unansweredError{errors.New("store keyring: the opener gave no answer")}
+	}
+	if readErr != nil {
+		return next, nil, fmt.Errorf("read new keyring: %w", readErr)
+	}
+	next.Deks, next.DeksVersion = object, reply.Put.Version
+	return next, deleted, nil
+}
+
+// writeFile adds lines to the vault file as it is now, and drops what was
+// superseded or deleted. What can't be read stays, byte for byte.
+func (v *Vault) writeFile(ctx context.Context, o *openVault, next storedKeyring, lines []vaultfile.Revision) error {
+	fresh := make(map[id.Revision]bool, len(lines))
+	for i := range lines {
+		fresh[lines[i].Revision] = true
+	}
+	had := o.now()
+	opens := func(r *vaultfile.Revision) bool {
+		k := had.byRevision[r.Revision]
+		return fresh[r.Revision] || k != nil && k.reported == ""
+	}
+	// While the file is flushed, the keeper loads what it will hold, and this
+	// device keeps the keyring (remember does it again should that fail). Nothing
+	// of it is listed before.
+	var meanwhile sync.WaitGroup
+	var ready *loadedParts
+	var loadErr error
+	err := durable.Update(ctx, v.config().Path, durable.Options{Keep: true}, func(old []byte) ([]byte, error) {
+		f, err := had.file.Parse(old, o.id)
+		if err != nil {
+			return nil, fileError(v, err)
+		}
+		file := f.Add(lines...).Prune(next.manifest, opens)
+		if err := v.fits(file.Size()); err != nil {
+			return nil, err
+		}
+		meanwhile.Go(func() { _ = v.keepKeyring(ctx, o, next.Fetched) })
+		meanwhile.Go(func() { ready, loadErr = v.loadKeeper(ctx, o, next.Fetched, file) })
+		return file.EncodeAll(), nil
+	})
+	meanwhile.Wait()
+	if err != nil {
+		// The manifest is stored, and the file may be in place although the write
+		// failed at its last step: what is there serves.
+		if again := v.reload(ctx, o, next.Fetched); again != nil {
+			v.d.Log.Warn("vault can't be read after a failed write", "vault", v.name, "err", again)
+		}
+		return fmt.Errorf("write vault %q: %w", v.name, err)
+	}
+	if loadErr == nil {
+		loadErr = v.takeOver(ctx, o, ready)
+	}
+	v.show(o)
+	return loadErr
+}
+
+// fits refuses a vault file that nobody could read any more, by its size in bytes.
+func (v *Vault) fits(size int) error {
+	if size <= vaultfile.MaxFile {
+		return nil
+	}
+	return control.Errorf(control.CodeRefused, "Remove keys that aren't used, or lines that aren't yours: vigilctl vault stats.",
+		"the file of vault %q would have %d bytes and may have %d", v.name, size, vaultfile.MaxFile)
+}
