@@ -101,6 +101,28 @@ var (
 	ErrSignIn = errors.New("sign in needed")
 )
 
+// MaxRaces is how often Compete starts a change again.
+const MaxRaces = 64
+
+// ErrRaces reports a change that another writer was ahead of MaxRaces times.
+var ErrRaces = fmt.Errorf("other writers were first %d times", MaxRaces)
+
+// Compete makes a change by compare-and-swap: try makes it of what was read last and
+// stores it. When another writer was first (ErrConflict), catchUp reads what that one
+// stored, and try runs again.
+func Compete(try, catchUp func() error) error {
+	for range MaxRaces {
+		err := try()
+		if !errors.Is(err, ErrConflict) {
+			return err
+		}
+		if err := catchUp(); err != nil {
+			return err
+		}
+	}
+	return ErrRaces
+}
+
 // Error is a failed call to a store.
 type Error struct {
 	Kind      error // one of the kinds above, but not ErrSignIn

@@ -427,9 +427,9 @@ func TestPins(t *testing.T) {
 	})
 }
 
-// TestExpelledWhileUnlocked: the keeper sees in the keyring that its identity is
+// TestRemovedWhileUnlocked: the keeper sees in the keyring that its identity is
 // no member any more.
-func TestExpelledWhileUnlocked(t *testing.T) {
+func TestRemovedWhileUnlocked(t *testing.T) {
 	w := newStored(t)
 	c := unlocked(t, w.world, w.member)
 	if _, err := loadObjects(t, c, w.Pins(), w.Objects()); err != nil {

@@ -16,9 +16,9 @@ type Seen struct {
 	Kept Fetched `json:"kept"`
 }
 
-// Enrol makes an identity that isn't a member yet: its private halves leave the
+// RequestIdentity makes an identity that isn't a member yet: its private halves leave the
 // opener only within the request, sealed by passphrase and master key.
-type Enrol struct {
+type RequestIdentity struct {
 	Place      Place  `json:"place"`
 	Passphrase File   `json:"passphrase"`
 	Name       string `json:"name"`
@@ -27,8 +27,8 @@ type Enrol struct {
 	Lanes      int    `json:"lanes"`
 }
 
-// Enrolled is the request to be admitted (keyring.Request).
-type Enrolled struct {
+// RequestedIdentity is the request to be admitted (keyring.Request).
+type RequestedIdentity struct {
 	Identity id.Identity  `json:"identity"`
 	Text     string       `json:"text"`
 	Calls    master.Calls `json:"calls"`
@@ -42,8 +42,8 @@ type Admit struct {
 	Role       keyring.Role `json:"role"`
 }
 
-// Expel shuts identities out and rotates the KEK. The place's identity is an owner.
-type Expel struct {
+// RemoveIdentities removes identities and rotates the KEK. The place's identity is an owner.
+type RemoveIdentities struct {
 	Place      Place         `json:"place"`
 	Passphrase File          `json:"passphrase"`
 	Identities []id.Identity `json:"identities"`

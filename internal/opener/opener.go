@@ -63,12 +63,12 @@ type Request struct {
 	Generate *Generate `json:"generate,omitempty"`
 	Export   *Export   `json:"export,omitempty"`
 
-	Enrol       *Enrol       `json:"enrol,omitempty"`
-	Admit       *Admit       `json:"admit,omitempty"`
-	Expel       *Expel       `json:"expel,omitempty"`
-	Rekey       *Rekey       `json:"rekey,omitempty"`
-	MoveMaster  *MoveMaster  `json:"move_master,omitempty"`
-	MoveBackend *MoveBackend `json:"move_backend,omitempty"`
+	RequestIdentity  *RequestIdentity  `json:"request_identity,omitempty"`
+	Admit            *Admit            `json:"admit,omitempty"`
+	RemoveIdentities *RemoveIdentities `json:"remove_identities,omitempty"`
+	Rekey            *Rekey            `json:"rekey,omitempty"`
+	MoveMaster       *MoveMaster       `json:"move_master,omitempty"`
+	MoveBackend      *MoveBackend      `json:"move_backend,omitempty"`
 }
 
 // VaultID is the vault that the request is about; zero for one that makes it.
@@ -95,20 +95,20 @@ func (r *Request) VaultID() (vault id.Vault) {
 // Reply answers a Request: Error, or the member of the request's name. With Ask
 // it isn't the answer yet: an Answer goes back first.
 type Reply struct {
-	Ask      *Ask       `json:"ask,omitempty"`
-	Error    *Error     `json:"error,omitempty"`
-	Create   *Created   `json:"create,omitempty"`
-	Found    *Fetched   `json:"found,omitempty"`
-	Enter    *Entered   `json:"enter,omitempty"`
-	Unlock   *Unlocked  `json:"unlock,omitempty"`
-	Fetch    *Fetched   `json:"fetch,omitempty"`
-	Check    *Checked   `json:"check,omitempty"`
-	Diagnose *Diagnosis `json:"diagnose,omitempty"`
-	Put      *Stored    `json:"put,omitempty"`
-	Import   *Key       `json:"import,omitempty"`
-	Generate *Key       `json:"generate,omitempty"`
-	Export   *Exported  `json:"export,omitempty"`
-	Enrol    *Enrolled  `json:"enrol,omitempty"`
+	Ask             *Ask               `json:"ask,omitempty"`
+	Error           *Error             `json:"error,omitempty"`
+	Create          *Created           `json:"create,omitempty"`
+	Found           *Fetched           `json:"found,omitempty"`
+	Enter           *Entered           `json:"enter,omitempty"`
+	Unlock          *Unlocked          `json:"unlock,omitempty"`
+	Fetch           *Fetched           `json:"fetch,omitempty"`
+	Check           *Checked           `json:"check,omitempty"`
+	Diagnose        *Diagnosis         `json:"diagnose,omitempty"`
+	Put             *Stored            `json:"put,omitempty"`
+	Import          *Key               `json:"import,omitempty"`
+	Generate        *Key               `json:"generate,omitempty"`
+	Export          *Exported          `json:"export,omitempty"`
+	RequestIdentity *RequestedIdentity `json:"request_identity,omitempty"`
 	// Changed answers every request that changes members, or moves them.
 	Changed *Changed `json:"changed,omitempty"`
 }
@@ -350,8 +350,12 @@ type Error struct {
 // Error returns the message.
 func (e *Error) Error() string { return e.Message }
 
-// Is makes errors.Is(err, &Error{Kind: k}) tell whether err is of kind k.
+// Is makes errors.Is(err, &Error{Kind: k}) tell whether err is of kind k, and
+// errors.Is(err, backend.ErrConflict) whether another writer was first.
 func (e *Error) Is(target error) bool {
+	if target == backend.ErrConflict {
+		return e.Kind == Conflict
+	}
 	t, ok := target.(*Error)
 	return ok && t.Kind == e.Kind && t.Message == ""
 }

@@ -209,7 +209,7 @@ func steps() (list []step) {
 		return w.put(s, 0, "members", func(r *ring.Ring) ([]byte, error) { return r.NewKEK() })
 	})
 	owner("retires KEKs", func(w *walker, s *state) bool { return w.put(s, 0, "members", (*ring.Ring).Retire) })
-	owner("removes the third", (*walker).expel)
+	owner("removes the third", (*walker).removeThird)
 	list = append(list, step{"each is shown its own", func(_ *walker, s *state) bool {
 		was := s.split
 		s.split = true
@@ -314,7 +314,7 @@ func (w *walker) act(s *state, r *ring.Ring, o stored) {
 	var data []byte
 	var err error
 	if _, there := r.Members().Identity(w.third.Identity.ID); there {
-		data, err = r.Expel(w.third.Identity.ID)
+		data, err = r.RemoveIdentities(w.third.Identity.ID)
 	} else {
 		data, err = r.NewKEK()
 	}

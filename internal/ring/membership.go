@@ -144,9 +144,9 @@ func (r *Ring) sealLive(members *keyring.Members, to keyring.Identity) (seals []
 	return seals, nil
 }
 
-// Expel returns members without some identities, and with a new KEK that they
+// RemoveIdentities returns members without some identities, and with a new KEK that they
 // never saw. Rewrap and Retire follow.
-func (r *Ring) Expel(identities ...id.Identity) ([]byte, error) {
+func (r *Ring) RemoveIdentities(identities ...id.Identity) ([]byte, error) {
 	if r.deks == nil {
 		return nil, ErrEmpty
 	}

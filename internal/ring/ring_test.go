@@ -139,7 +139,7 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-func TestExpelledIdentityLosesTheNextKEK(t *testing.T) {
+func TestRemovedIdentityLosesTheNextKEK(t *testing.T) {
 	w := ringtest.New(t)
 	member := ringtest.NewPerson(t, keyring.Member)
 	w.Admit(member)
@@ -147,12 +147,12 @@ func TestExpelledIdentityLosesTheNextKEK(t *testing.T) {
 	other, slab := newRing(t, w, member)
 	load(t, owner, w)
 	load(t, other, w)
-	members, err := owner.Expel(member.Identity.ID)
+	members, err := owner.RemoveIdentities(member.Identity.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := other.Load(members, w.Objects().Deks, ring.Known{}, keyring.Update{}); !errors.Is(err, ring.ErrNotAMember) {
-		t.Fatalf("expelled member: %v", err)
+		t.Fatalf("removed member: %v", err)
 	}
 	if err := owner.Load(members, w.Objects().Deks, ring.Known{}, keyring.Update{}); err != nil {
 		t.Fatal(err)
@@ -174,7 +174,7 @@ func TestRemovalLeavesNoWriteUnderTheOldKEK(t *testing.T) {
 	load(t, r, w)
 	o := w.Objects()
 	var err error
-	if o.Members, err = r.Expel(member.Identity.ID); err != nil {
+	if o.Members, err = r.RemoveIdentities(member.Identity.ID); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.Load(o.Members, o.Deks, ring.Known{}, keyring.Update{}); err != nil {
@@ -360,8 +360,8 @@ func TestChangesThatAMemberMayNotMake(t *testing.T) {
 	if _, err := r.Admit(stranger.Identity, stranger.Block()); keyring.StageOf(err) != keyring.StageAuthorisation {
 		t.Fatalf("a member admitted an owner: %v", err)
 	}
-	if _, err := r.Expel(w.Owner.Identity.ID); keyring.StageOf(err) != keyring.StageAuthorisation {
-		t.Fatalf("a member expelled the owner: %v", err)
+	if _, err := r.RemoveIdentities(w.Owner.Identity.ID); keyring.StageOf(err) != keyring.StageAuthorisation {
+		t.Fatalf("a member removed the owner: %v", err)
 	}
 	if _, err := r.SetUnlock(member.Block()); err != nil {
 		t.Fatalf("a member may change what concerns its own master key: %v", err)

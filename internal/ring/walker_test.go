@@ -235,14 +235,14 @@ func (w *walker) rekey(s *state, i int) bool {
 	return did
 }
 
-// expel removes the third identity. It keeps what it saw last.
-func (w *walker) expel(s *state) bool {
+// removeThird removes the third identity. It keeps what it saw last.
+func (w *walker) removeThird(s *state) bool {
 	before := s.shows[0]
 	did := w.put(s, 0, "members", func(r *ring.Ring) ([]byte, error) {
 		if _, there := r.Members().Identity(w.third.Identity.ID); !there {
 			return nil, nil
 		}
-		return r.Expel(w.third.Identity.ID)
+		return r.RemoveIdentities(w.third.Identity.ID)
 	})
 	if did {
 		s.before = before

@@ -48,29 +48,29 @@ func (v *Vault) requestIdentity(ctx context.Context, req *control.IdentityReques
 	if err != nil {
 		return nil, err
 	}
-	if err := v.mayEnrol(j, req.Replace); err != nil {
+	if err := v.mayRequest(j, req.Replace); err != nil {
 		return nil, err
 	}
 	if err := config.WriteVault(ctx, v.d.Paths, v.name, v.config().VaultConfig); err != nil {
 		return nil, err
 	}
-	job := &opener.Enrol{
+	job := &opener.RequestIdentity{
 		Place: v.place(j.vault, id.Identity{}), Passphrase: 1, Name: name,
 		MemoryKiB: int(req.KDF.MemoryMiB) << 10, Time: int(req.KDF.Time), Lanes: int(req.KDF.Parallelism),
 	}
-	reply, err := v.runPassphraseJob(ctx, j, "identity request", opener.Request{Enrol: job}, ask, req.Passphrase)
+	reply, err := v.runPassphraseJob(ctx, j, "identity request", opener.Request{RequestIdentity: job}, ask, req.Passphrase)
 	if err != nil {
 		return nil, err
 	}
-	if reply.Enrol == nil {
+	if reply.RequestIdentity == nil {
 		return nil, errors.New("request identity: the opener gave no answer")
 	}
-	v.d.Calls.created(reply.Enrol.Calls)
-	return v.requested(ctx, j, reply.Enrol, name)
+	v.d.Calls.created(reply.RequestIdentity.Calls)
+	return v.requested(ctx, j, reply.RequestIdentity, name)
 }
 
-// mayEnrol refuses to make an identity on a device that has one.
-func (v *Vault) mayEnrol(j passphraseJob, replace bool) error {
+// mayRequest refuses to make an identity on a device that has one.
+func (v *Vault) mayRequest(j passphraseJob, replace bool) error {
 	if _, err := v.current(); err == nil {
 		return control.Errorf(control.CodeExists, "Lock it first if you want a new one.", "vault %q is unlocked on this device, as identity %v", v.name, j.identity)
 	}
@@ -88,7 +88,7 @@ func (v *Vault) mayEnrol(j passphraseJob, replace bool) error {
 }
 
 // requested remembers the identity that this device has asked for.
-func (v *Vault) requested(ctx context.Context, j passphraseJob, e *opener.Enrolled, name string) (*control.IdentityRequestReply, error) {
+func (v *Vault) requested(ctx context.Context, j passphraseJob, e *opener.RequestedIdentity, name string) (*control.IdentityRequestReply, error) {
 	request, err := keyring.ParseRequest(e.Text, j.vault)
 	if err != nil {
 		return nil, err
@@ -248,7 +248,7 @@ func (v *Vault) removeIdentities(ctx context.Context, req *control.IdentityRemov
 		return nil, err
 	}
 	r := &control.IdentityRemoveReply{Replace: v.Keys()}
-	job := &opener.Expel{Place: v.place(j.vault, j.identity), Passphrase: 1}
+	job := &opener.RemoveIdentities{Place: v.place(j.vault, j.identity), Passphrase: 1}
 	for _, name := range req.Identities {
 		who, err := v.pickIdentity(members, j, name)
 		if err != nil {
@@ -262,7 +262,7 @@ func (v *Vault) removeIdentities(ctx context.Context, req *control.IdentityRemov
 			job.Identities, r.Identities = append(job.Identities, victim), append(r.Identities, who)
 		}
 	}
-	reply, err := v.runPassphraseJob(ctx, j, "identity remove", opener.Request{Expel: job}, ask, req.Passphrase)
+	reply, err := v.runPassphraseJob(ctx, j, "identity remove", opener.Request{RemoveIdentities: job}, ask, req.Passphrase)
 	if err != nil {
 		return nil, err
 	}

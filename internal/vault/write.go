@@ -17,9 +17,6 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// maxRaces is how often a write starts again after another writer was first.
-const maxRaces = 64
-
 // change is one write: revisions to add and items to remove for good.
 type change struct {
 	// seal makes the new revisions. It runs once, against the newest keyring.
@@ -71,16 +68,11 @@ func (v *Vault) store(ctx context.Context, session *opener.Client, o *openVault,
 // compete stores something of the keyring by compare-and-swap: try makes it of the
 // newest keyring, and runs again on top of what another writer stored first.
 func (v *Vault) compete(ctx context.Context, session *opener.Client, o *openVault, ask opener.Asker, try func() error) error {
-	for range maxRaces {
-		err := try()
-		if !errors.Is(err, &opener.Error{Kind: opener.Conflict}) {
-			return err
-		}
-		if err := v.catchUp(ctx, session, o, ask); err != nil {
-			return err
-		}
+	err := backend.Compete(try, func() error { return v.catchUp(ctx, session, o, ask) })
+	if errors.Is(err, backend.ErrRaces) {
+		return control.Errorf(control.CodeUnreachable, "Try again.", "vault %q: %v", v.name, err)
 	}
-	return control.Errorf(control.CodeUnreachable, "Try again.", "vault %q: other writers were first %d times", v.name, maxRaces)
+	return err
 }
 
 // writing is a change under way: its revisions are sealed once. They wait, for

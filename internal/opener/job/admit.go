@@ -16,9 +16,9 @@ import (
 	"vigil/internal/ring"
 )
 
-// enrol makes the key pairs and the unlock block of an identity that asks to be
+// requestIdentity makes the key pairs and the unlock block of an identity that asks to be
 // admitted. It needs no keyring, and stores nothing but a local master's key.
-func (j *job) enrol(ctx context.Context, req *opener.Enrol) (*opener.Enrolled, error) {
+func (j *job) requestIdentity(ctx context.Context, req *opener.RequestIdentity) (*opener.RequestedIdentity, error) {
 	key, err := j.masterKey(ctx, req.Place)
 	if err != nil {
 		return nil, err
@@ -52,7 +52,7 @@ func (j *job) enrol(ctx context.Context, req *opener.Enrol) (*opener.Enrolled, e
 	if err != nil {
 		return nil, err
 	}
-	return &opener.Enrolled{Identity: halves.Identity(), Text: text, Calls: key.Calls()}, nil
+	return &opener.RequestedIdentity{Identity: halves.Identity(), Text: text, Calls: key.Calls()}, nil
 }
 
 // admit lets an identity in: its records, and every live KEK sealed to it, in
@@ -94,9 +94,9 @@ func (j *job) admit(ctx context.Context, req *opener.Admit) (*opener.Changed, er
 	return c, nil
 }
 
-// expel shuts identities out, makes a KEK that they never saw, and wraps every
-// DEK by it.
-func (j *job) expel(ctx context.Context, req *opener.Expel) (*opener.Changed, error) {
+// removeIdentities removes identities, makes a KEK that they never saw, and wraps
+// every DEK by it.
+func (j *job) removeIdentities(ctx context.Context, req *opener.RemoveIdentities) (*opener.Changed, error) {
 	s, err := j.begin(ctx, req.Place, req.Passphrase, req.Identities...)
 	if err != nil {
 		return nil, err
@@ -107,7 +107,7 @@ func (j *job) expel(ctx context.Context, req *opener.Expel) (*opener.Changed, er
 	}
 	if slices.Contains(req.Identities, s.identity) {
 		return nil, &opener.Error{
-			Kind: opener.BadInput, Message: "an identity can't shut itself out",
+			Kind: opener.BadInput, Message: "an identity can't remove itself",
 			Next: "Nothing was changed. Another owner can remove this one.",
 		}
 	}
@@ -130,7 +130,7 @@ func (j *job) expel(ctx context.Context, req *opener.Expel) (*opener.Changed, er
 			}
 		}
 		if len(there) > 0 {
-			return r.Expel(there...)
+			return r.RemoveIdentities(there...)
 		}
 		already = true
 		if r.Members().RotationDue() { // a writer that left it at the removal

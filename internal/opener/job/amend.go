@@ -14,9 +14,6 @@ import (
 	"vigil/internal/ring"
 )
 
-// maxRaces is how often a change starts again after another writer was first.
-const maxRaces = 64
-
 // session is one change of the keyring by an identity whose passphrase was
 // given again: the opened identity, and where the keyring is.
 type session struct {
@@ -173,7 +170,7 @@ func (s *session) put(ctx context.Context, object backend.Object, data []byte) e
 // writer was first, again on top of that. A change that makes nothing has nothing
 // to do, unless members stand in for what the store has: they take its place.
 func (s *session) amend(ctx context.Context, object backend.Object, change func(*ring.Ring) ([]byte, error)) error {
-	for range maxRaces {
+	return backend.Compete(func() error {
 		data, err := change(s.ring)
 		if err == nil && data == nil && object == backend.Members && s.refusedMembers != nil {
 			data = s.keyring.Members
@@ -181,22 +178,11 @@ func (s *session) amend(ctx context.Context, object backend.Object, change func(
 		if err != nil || data == nil {
 			return err
 		}
-		err = s.put(ctx, object, data)
-		if err == nil {
-			return s.load(s.keyring)
-		}
-		if !errors.Is(err, backend.ErrConflict) {
+		if err := s.put(ctx, object, data); err != nil {
 			return err
 		}
-		if err := s.catchUp(ctx); err != nil {
-			return err
-		}
-	}
-	return errRaces()
-}
-
-func errRaces() error {
-	return &opener.Error{Kind: opener.Unreachable, Message: fmt.Sprintf("other writers were first %d times", maxRaces), Next: "Try again."}
+		return s.load(s.keyring)
+	}, func() error { return s.catchUp(ctx) })
 }
 
 // finishRotation does the steps of a rotation that follow the new KEK (see

@@ -64,6 +64,7 @@ var kinds = []struct {
 	{envelope.ErrWrongKey, opener.Damaged, "Nothing was changed. Put back a good copy of the keyring and the vault file."},
 	{envelope.ErrDamaged, opener.Damaged, "Nothing was changed. Put back a good copy of the keyring and the vault file."},
 	{envelope.ErrHalves, opener.Damaged, "Nothing was changed. Put back a good copy of the keyring."},
+	{backend.ErrRaces, opener.Unreachable, "Try again."},
 	{ipc.ErrMismatch, opener.OtherBuild, "Restart the daemon: vigilctl down, then vigilctl up."},
 }
 

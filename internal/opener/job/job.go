@@ -135,8 +135,8 @@ func (j *job) do(ctx context.Context, req *opener.Request, reply *opener.Reply) 
 		reply.Generate, err = j.generate(req.Generate)
 	case req.Export != nil:
 		reply.Export, err = j.export(ctx, req.Export)
-	case req.Enrol != nil:
-		reply.Enrol, err = j.enrol(ctx, req.Enrol)
+	case req.RequestIdentity != nil:
+		reply.RequestIdentity, err = j.requestIdentity(ctx, req.RequestIdentity)
 	default:
 		reply.Changed, err = j.changeMembers(ctx, req)
 	}
@@ -148,8 +148,8 @@ func (j *job) changeMembers(ctx context.Context, req *opener.Request) (*opener.C
 	switch {
 	case req.Admit != nil:
 		return j.admit(ctx, req.Admit)
-	case req.Expel != nil:
-		return j.expel(ctx, req.Expel)
+	case req.RemoveIdentities != nil:
+		return j.removeIdentities(ctx, req.RemoveIdentities)
 	case req.Rekey != nil:
 		return j.rekey(ctx, req.Rekey)
 	case req.MoveMaster != nil:

@@ -151,21 +151,25 @@ func (j *job) moveBackend(ctx context.Context, req *opener.MoveBackend) (*opener
 	if s.refusedDeks != nil {
 		return nil, s.refusedDeks
 	}
-	for range maxRaces {
+	err = backend.Compete(func() error {
 		before := s.keyring
 		there, err := s.copyTo(ctx, to)
 		if err != nil {
-			return nil, fmt.Errorf("copy the keyring to the new place: %w", err)
+			return fmt.Errorf("copy the keyring to the new place: %w", err)
 		}
-		if err := s.catchUp(ctx); err != nil { // did anybody write to the old place meanwhile?
-			return nil, err
+		if err := s.catchUp(ctx); err != nil {
+			return err
 		}
-		if s.keyring.MembersVersion == before.MembersVersion && s.keyring.DeksVersion == before.DeksVersion {
-			s.keyring = there
-			return s.changed(nil), nil
+		if s.keyring.MembersVersion != before.MembersVersion || s.keyring.DeksVersion != before.DeksVersion {
+			return backend.ErrConflict // somebody wrote to the old place meanwhile
 		}
+		s.keyring = there
+		return nil
+	}, func() error { return nil })
+	if err != nil {
+		return nil, err
 	}
-	return nil, errRaces()
+	return s.changed(nil), nil
 }
 
 // adopt goes on with the keyring of another place if that is this one, as far as
@@ -194,7 +198,7 @@ func (s *session) copyTo(ctx context.Context, to backend.Store) (there opener.Fe
 		return there, err
 	}
 	if !bytes.Equal(again.Members, there.Members) || !bytes.Equal(again.Deks, there.Deks) {
-		return there, &opener.Error{Kind: opener.Conflict, Message: "what the new place gives back isn't what was written there", Next: "Nothing was changed. Find out who else writes to the new place."}
+		return there, &opener.Error{Kind: opener.Misconfigured, Message: "what the new place gives back isn't what was written there", Next: "Nothing was changed. Find out who else writes to the new place."}
 	}
 	return again, nil
 }

@@ -89,27 +89,24 @@ func or(n, otherwise int) int {
 // replaceKeys stores members with the new keys and goes on with fresh, a ring of
 // theirs: the old one can make this change, and not read it.
 func (s *session) replaceKeys(ctx context.Context, next *rekeyed, fresh *ring.Ring) error {
-	for range maxRaces {
+	return backend.Compete(func() error {
 		data, err := s.ring.Rekey(next.halves, next.block)
 		if err != nil {
 			return err
 		}
 		err = s.put(ctx, backend.Members, data)
-		if err == nil {
-			s.ring.Close()
-			s.ring = fresh
-			return s.load(s.keyring)
+		if errors.Is(err, backend.ErrConflict) {
+			return err
 		}
-		if !errors.Is(err, backend.ErrConflict) {
+		if err != nil {
 			e := sorted(err)
 			e.Next = "Unlock with the new passphrase, and with the old one if that is refused: the answer of the backend was lost. Nothing else was changed."
 			return e
 		}
-		if err := s.catchUp(ctx); err != nil {
-			return err
-		}
-	}
-	return errRaces()
+		s.ring.Close()
+		s.ring = fresh
+		return s.load(s.keyring)
+	}, func() error { return s.catchUp(ctx) })
 }
 
 // handOverIdentity gives the identity's new private halves to the keeper.
