@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"vigil/internal/fault"
 )
 
 // slack is what lies in a socket's buffers when its reader has gone.
@@ -120,7 +122,7 @@ func TestATrickleEnds(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	err := ask(t, server.URL)
-	wantClass(t, err, Unreachable)
+	wantKind(t, err, fault.ErrUnreachable)
 	if !strings.Contains(err.Error(), "longer than") {
 		t.Errorf("%v doesn't say why", err)
 	}
@@ -153,7 +155,7 @@ func TestEndlessHeadersEnd(t *testing.T) {
 			}()
 		}
 	}()
-	wantClass(t, ask(t, "http://"+l.Addr().String()), Unreachable)
+	wantKind(t, ask(t, "http://"+l.Addr().String()), fault.ErrUnreachable)
 	if n := sent.Load(); n > maxAttempts*(maxHeaders+slack) {
 		t.Errorf("%d bytes were read", n)
 	}

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"vigil/internal/fault"
+
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/smithy-go"
 
@@ -70,11 +72,11 @@ func load(t *testing.T, o Options) *Account {
 	return a
 }
 
-func wantClass(t *testing.T, err error, class Class) {
+func wantKind(t *testing.T, err, kind error) {
 	t.Helper()
 	var f *Fault
-	if !errors.As(err, &f) || f.Class != class {
-		t.Fatalf("%v (%+v), want class %d", err, f, class)
+	if !errors.As(err, &f) || f.Kind != kind {
+		t.Fatalf("%v (%+v), want kind %v", err, f, kind)
 	}
 	if f.Next == "" {
 		t.Errorf("%v doesn't say what to do", err)
@@ -90,7 +92,7 @@ func TestMFASession(t *testing.T) {
 
 	// In the background, with nothing kept: sign in needed, and no request.
 	_, err := load(t, Options{Profile: "work", Sessions: kept}).SignIn(t.Context())
-	wantClass(t, err, SignIn)
+	wantKind(t, err, fault.ErrSignIn)
 	if !errors.Is(err, errNoMFA) || len(cloud.Exchanges()) != 0 {
 		t.Fatalf("%v after %d requests, want none and an error that asks for the code", err, len(cloud.Exchanges()))
 	}
@@ -160,7 +162,7 @@ func TestWrongMFACode(t *testing.T) {
 	_, sts := setup(t, mfaProfile)
 	sts.AddRole("vigil", "arn:aws:iam::111122223333:mfa/alice", time.Hour)
 	_, err := load(t, Options{Profile: "work", MFA: func(context.Context) (string, error) { return "000000", nil }}).SignIn(t.Context())
-	wantClass(t, err, SignIn)
+	wantKind(t, err, fault.ErrSignIn)
 }
 
 func TestRoleWithoutMFA(t *testing.T) {
@@ -182,32 +184,32 @@ func TestRoleWithoutMFA(t *testing.T) {
 func TestRoleThatIsNotOurs(t *testing.T) {
 	setup(t, strings.Replace(mfaProfile, "mfa_serial", "# ", 1))
 	_, err := load(t, Options{Profile: "work"}).SignIn(t.Context())
-	wantClass(t, err, Denied)
+	wantKind(t, err, fault.ErrDenied)
 }
 
 func TestNobodyIsSignedIn(t *testing.T) {
 	setup(t, "")
 	_, err := load(t, Options{}).SignIn(t.Context())
-	wantClass(t, err, SignIn)
+	wantKind(t, err, fault.ErrSignIn)
 }
 
 func TestExpiredSSO(t *testing.T) {
 	setup(t, "\n[profile work]\nsso_session = corp\nsso_account_id = 111122223333\nsso_role_name = dev\n\n[sso-session corp]\nsso_start_url = https://corp.awsapps.com/start\nsso_region = eu-central-1\n")
 	t.Setenv("HOME", t.TempDir()) // where the SDK looks for the SSO token
 	_, err := load(t, Options{Profile: "work"}).SignIn(t.Context())
-	wantClass(t, err, SignIn)
+	wantKind(t, err, fault.ErrSignIn)
 }
 
 func TestFailingCredentialProcess(t *testing.T) {
 	setup(t, "\n[profile work]\ncredential_process = /bin/false\n")
 	_, err := load(t, Options{Profile: "work"}).SignIn(t.Context())
-	wantClass(t, err, SignIn)
+	wantKind(t, err, fault.ErrSignIn)
 }
 
 func TestUnknownProfile(t *testing.T) {
 	setup(t, "")
 	_, err := Load(t.Context(), Options{Profile: "wrok"})
-	wantClass(t, err, Misconfigured)
+	wantKind(t, err, fault.ErrMisconfigured)
 	var missing config.SharedConfigProfileNotExistError
 	if !errors.As(err, &missing) {
 		t.Errorf("the cause %v is lost", err)
@@ -220,7 +222,7 @@ func TestStoppedNetwork(t *testing.T) {
 	t.Setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1") // nobody listens there
 	t.Setenv("AWS_MAX_ATTEMPTS", "1")
 	_, err := load(t, Options{Profile: "work"}).SignIn(t.Context())
-	wantClass(t, err, Unreachable)
+	wantKind(t, err, fault.ErrUnreachable)
 }
 
 func TestEndpoints(t *testing.T) {
@@ -270,8 +272,8 @@ func TestBackoffGrowsAndEnds(t *testing.T) {
 
 func TestSortShortensWhatAServiceSays(t *testing.T) {
 	f := Sort(&smithy.GenericAPIError{Code: "Odd", Message: strings.Repeat("ä", 1000)})
-	if f.Class != Refused || len(f.Error()) > 2*maxMessage {
-		t.Errorf("class %d, %d bytes", f.Class, len(f.Error()))
+	if f.Kind != nil || len(f.Error()) > 2*maxMessage {
+		t.Errorf("kind %v, %d bytes", f.Kind, len(f.Error()))
 	}
 	if Sort(nil) != nil {
 		t.Error("Sort(nil) is a fault")

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"net/url"
 
+	"vigil/internal/fault"
+
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
@@ -56,7 +58,7 @@ func onlyEncrypted(stack *middleware.Stack) error {
 		}
 		if u := request.URL; u.Scheme != "https" && !isLocal(u.Hostname(), true) {
 			return out, middleware.Metadata{}, &Fault{
-				Class: Misconfigured, Err: fmt.Errorf("refused to send a request in clear to %s", u.Host),
+				Kind: fault.ErrMisconfigured, Err: fmt.Errorf("refused to send a request in clear to %s", u.Host),
 				Next: "use an https endpoint; see AWS_ENDPOINT_URL and endpoint_url in your AWS configuration",
 			}
 		}

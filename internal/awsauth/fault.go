@@ -15,28 +15,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
-)
 
-// Class says what a failed request to AWS means to its caller.
-type Class int
-
-// The classes of failure.
-const (
-	// Unreachable: no answer, or one that says to come again.
-	Unreachable Class = iota + 1
-	// SignIn: there are no valid credentials, and a person can get some.
-	SignIn
-	// Denied: the credentials are known and not allowed to, or not accepted.
-	Denied
-	// Misconfigured: the request, the configuration or the clock is wrong.
-	Misconfigured
-	// Refused: the service refused for a reason of its own; see Code.
-	Refused
+	"vigil/internal/fault"
 )
 
 // Fault is a failed request to AWS, sorted.
 type Fault struct {
-	Class     Class
+	// Kind is a kind of package fault; nil: the service refused for a reason of its
+	// own, see Code.
+	Kind      error
 	Code      string // the service's name of the error; may be empty
 	Message   string // the service's words; may be empty
 	Status    int    // HTTP status; 0 without an answer
@@ -67,6 +54,17 @@ func (f *Fault) Error() string {
 // Unwrap returns the cause.
 func (f *Fault) Unwrap() error { return f.Err }
 
+// Of returns it as the failure of op on something: a master key, a keyring store.
+// accessKeyID stands for the caller where the service doesn't name one; it is no
+// secret.
+func (f *Fault) Of(name, op, accessKeyID string) *fault.Error {
+	e := &fault.Error{Kind: f.Kind, Of: name, Op: op, Code: f.Code, RequestID: f.RequestID, Caller: f.Caller, Next: f.Next, Err: f}
+	if e.Caller == "" && accessKeyID != "" {
+		e.Caller = "access key " + accessKeyID
+	}
+	return e
+}
+
 // What a person does about it.
 const (
 	nextSignIn = "sign in to AWS again (for example with aws sso login, or vigilctl refresh for an MFA code)"
@@ -80,37 +78,37 @@ const (
 
 // byCode sorts the errors that every AWS service may answer.
 var byCode = map[string]struct {
-	class Class
-	next  string
+	kind error
+	next string
 }{
-	"ExpiredToken":                {SignIn, nextSignIn},
-	"ExpiredTokenException":       {SignIn, nextSignIn},
-	"TokenRefreshRequired":        {SignIn, nextSignIn},
-	"UnauthorizedException":       {SignIn, nextSignIn}, // SSO's GetRoleCredentials
-	"InvalidGrantException":       {SignIn, nextSignIn}, // SSO's CreateToken
-	"AccessDenied":                {Denied, nextAccess},
-	"AccessDeniedException":       {Denied, nextAccess},
-	"ForbiddenException":          {Denied, nextAccess},
-	"AllAccessDisabled":           {Denied, nextAccess},
-	"AccountProblem":              {Denied, nextAccess},
-	"OptInRequired":               {Denied, nextAccess},
-	"InvalidClientTokenId":        {Denied, nextKeys},
-	"UnrecognizedClientException": {Denied, nextKeys},
-	"InvalidAccessKeyId":          {Denied, nextKeys},
-	"RequestTimeTooSkewed":        {Misconfigured, nextClock},
-	"RequestExpired":              {Misconfigured, nextClock},
-	"RequestInTheFuture":          {Misconfigured, nextClock},
-	"SignatureDoesNotMatch":       {Misconfigured, nextKeys},
-	"InvalidSignatureException":   {Misconfigured, nextKeys},
-	"IncompleteSignature":         {Misconfigured, nextKeys},
-	"MissingAuthenticationToken":  {Misconfigured, nextKeys},
-	"Throttling":                  {Unreachable, nextLater},
-	"ThrottlingException":         {Unreachable, nextLater},
-	"ThrottledException":          {Unreachable, nextLater},
-	"TooManyRequestsException":    {Unreachable, nextLater},
-	"RequestLimitExceeded":        {Unreachable, nextLater},
-	"SlowDown":                    {Unreachable, nextLater},
-	"RequestTimeout":              {Unreachable, nextLater},
+	"ExpiredToken":                {fault.ErrSignIn, nextSignIn},
+	"ExpiredTokenException":       {fault.ErrSignIn, nextSignIn},
+	"TokenRefreshRequired":        {fault.ErrSignIn, nextSignIn},
+	"UnauthorizedException":       {fault.ErrSignIn, nextSignIn}, // SSO's GetRoleCredentials
+	"InvalidGrantException":       {fault.ErrSignIn, nextSignIn}, // SSO's CreateToken
+	"AccessDenied":                {fault.ErrDenied, nextAccess},
+	"AccessDeniedException":       {fault.ErrDenied, nextAccess},
+	"ForbiddenException":          {fault.ErrDenied, nextAccess},
+	"AllAccessDisabled":           {fault.ErrDenied, nextAccess},
+	"AccountProblem":              {fault.ErrDenied, nextAccess},
+	"OptInRequired":               {fault.ErrDenied, nextAccess},
+	"InvalidClientTokenId":        {fault.ErrDenied, nextKeys},
+	"UnrecognizedClientException": {fault.ErrDenied, nextKeys},
+	"InvalidAccessKeyId":          {fault.ErrDenied, nextKeys},
+	"RequestTimeTooSkewed":        {fault.ErrMisconfigured, nextClock},
+	"RequestExpired":              {fault.ErrMisconfigured, nextClock},
+	"RequestInTheFuture":          {fault.ErrMisconfigured, nextClock},
+	"SignatureDoesNotMatch":       {fault.ErrMisconfigured, nextKeys},
+	"InvalidSignatureException":   {fault.ErrMisconfigured, nextKeys},
+	"IncompleteSignature":         {fault.ErrMisconfigured, nextKeys},
+	"MissingAuthenticationToken":  {fault.ErrMisconfigured, nextKeys},
+	"Throttling":                  {fault.ErrUnreachable, nextLater},
+	"ThrottlingException":         {fault.ErrUnreachable, nextLater},
+	"ThrottledException":          {fault.ErrUnreachable, nextLater},
+	"TooManyRequestsException":    {fault.ErrUnreachable, nextLater},
+	"RequestLimitExceeded":        {fault.ErrUnreachable, nextLater},
+	"SlowDown":                    {fault.ErrUnreachable, nextLater},
+	"RequestTimeout":              {fault.ErrUnreachable, nextLater},
 }
 
 // Sort sorts the error of a request. It returns nil for nil.
@@ -118,9 +116,9 @@ func Sort(err error) *Fault {
 	if err == nil {
 		return nil
 	}
-	var fault *Fault
-	if errors.As(err, &fault) {
-		return fault
+	var known *Fault
+	if errors.As(err, &known) {
+		return known
 	}
 	f := &Fault{Err: err}
 	var answer *awshttp.ResponseError
@@ -142,17 +140,17 @@ func (f *Fault) sortAPI() {
 	known, ok := byCode[f.Code]
 	switch {
 	case strings.Contains(f.Message, "MultiFactorAuthentication failed"):
-		f.Class, f.Next = SignIn, "try again with a fresh MFA code"
+		f.Kind, f.Next = fault.ErrSignIn, "try again with a fresh MFA code"
 	case strings.Contains(f.Message, "Signature expired"), strings.Contains(f.Message, "Signature not yet current"):
-		f.Class, f.Next = Misconfigured, nextClock
+		f.Kind, f.Next = fault.ErrMisconfigured, nextClock
 	case ok:
-		f.Class, f.Next = known.class, known.next
+		f.Kind, f.Next = known.kind, known.next
 	case f.Status >= http.StatusInternalServerError:
-		f.Class, f.Next = Unreachable, nextLater
+		f.Kind, f.Next = fault.ErrUnreachable, nextLater
 	case f.Status == http.StatusForbidden:
-		f.Class, f.Next = Denied, nextAccess
+		f.Kind, f.Next = fault.ErrDenied, nextAccess
 	default:
-		f.Class = Refused
+		f.Kind = nil
 	}
 }
 
@@ -169,17 +167,17 @@ func (f *Fault) sortTransport() {
 	var answer answerError
 	switch {
 	case errors.As(f.Err, &answer): // whatever its status says
-		f.Err, f.Class, f.Next = answer, Unreachable, nextFake
+		f.Err, f.Kind, f.Next = answer, fault.ErrUnreachable, nextFake
 	case errors.Is(f.Err, context.Canceled), errors.Is(f.Err, context.DeadlineExceeded), errors.As(f.Err, &cancel):
-		f.Class, f.Next = Unreachable, nextLater
+		f.Kind, f.Next = fault.ErrUnreachable, nextLater
 	case f.Status == http.StatusForbidden || f.Status == http.StatusUnauthorized:
-		f.Class, f.Next = Denied, nextAccess
+		f.Kind, f.Next = fault.ErrDenied, nextAccess
 	case errors.As(f.Err, &network), errors.As(f.Err, &request), errors.As(f.Err, &sending), errors.Is(f.Err, io.ErrUnexpectedEOF):
-		f.Class, f.Next = Unreachable, "check the network, and that the region is spelled right"
+		f.Kind, f.Next = fault.ErrUnreachable, "check the network, and that the region is spelled right"
 	case errors.As(f.Err, &decoding), f.Status >= http.StatusInternalServerError:
-		f.Class, f.Next = Unreachable, nextFake
+		f.Kind, f.Next = fault.ErrUnreachable, nextFake
 	default:
-		f.Class, f.Next = Misconfigured, nextConfig
+		f.Kind, f.Next = fault.ErrMisconfigured, nextConfig
 	}
 }
 
@@ -189,20 +187,20 @@ func sortSignIn(err error) *Fault {
 	f := Sort(err)
 	switch {
 	case errors.Is(err, errNoMFA):
-		f.Class, f.Next = SignIn, "run vigilctl refresh at a terminal and type the MFA code"
-	case f.Code == "" && f.Class == Misconfigured && !isConfig(err):
-		f.Class, f.Next = SignIn, nextSignIn
+		f.Kind, f.Next = fault.ErrSignIn, "run vigilctl refresh at a terminal and type the MFA code"
+	case f.Code == "" && f.Kind == fault.ErrMisconfigured && !isConfig(err):
+		f.Kind, f.Next = fault.ErrSignIn, nextSignIn
 	}
 	return f
 }
 
 // sortConfig sorts the error of reading the AWS configuration.
 func sortConfig(err error) *Fault {
-	var fault *Fault
-	if errors.As(err, &fault) {
-		return fault
+	var f *Fault
+	if errors.As(err, &f) {
+		return f
 	}
-	return &Fault{Class: Misconfigured, Err: err, Next: nextConfig}
+	return &Fault{Kind: fault.ErrMisconfigured, Err: err, Next: nextConfig}
 }
 
 func isConfig(err error) bool {

@@ -5,13 +5,15 @@ import (
 	"slices"
 	"testing"
 
+	"vigil/internal/fault"
+
 	"vigil/internal/backend"
 	"vigil/internal/opener"
 )
 
 func TestCompete(t *testing.T) {
 	failed := errors.New("failed")
-	conflicts := func(n int) []error { return slices.Repeat([]error{backend.ErrConflict}, n) }
+	conflicts := func(n int) []error { return slices.Repeat([]error{fault.ErrConflict}, n) }
 	for _, tt := range []struct {
 		name       string
 		tries      []error
@@ -22,7 +24,7 @@ func TestCompete(t *testing.T) {
 		{"first", []error{nil}, nil, nil, 0},
 		{"behind two others", append(conflicts(2), nil), nil, nil, 2},
 		{"behind another, as an opener says", []error{&opener.Error{Kind: opener.Conflict, Message: "late"}, nil}, nil, nil, 1},
-		{"another error", []error{backend.ErrConflict, failed}, nil, failed, 1},
+		{"another error", []error{fault.ErrConflict, failed}, nil, failed, 1},
 		{"what others stored can't be read", conflicts(1), failed, failed, 1},
 		{"always behind", conflicts(backend.MaxRaces), nil, backend.ErrRaces, backend.MaxRaces},
 	} {

@@ -18,6 +18,9 @@ import (
 	"fmt"
 )
 
+// Name is what a person calls it, in a fault.Error.
+const Name = "master key"
+
 // ShareSize is the size in bytes of the share that a master key generates.
 const ShareSize = 32
 
@@ -85,7 +88,7 @@ func (c Context) Validate() error {
 //
 // dst is always ShareSize bytes of the caller's guarded memory; the caller
 // wipes it, and gets it back wiped when the call fails. Every error that is not
-// misuse is an *Error.
+// misuse is a *fault.Error.
 type Key interface {
 	// Generate makes a new share, puts it into dst and returns it wrapped.
 	Generate(ctx context.Context, dst []byte, c Context) (wrapped []byte, err error)
@@ -93,7 +96,7 @@ type Key interface {
 	Decrypt(ctx context.Context, dst, wrapped []byte, c Context) error
 	// Rewrap moves a share to the master key that to names, without its
 	// plaintext leaving the master key. Between different kinds of master key
-	// that is impossible, and ErrMisconfigured says so: the identity then
+	// that is impossible, and fault.ErrMisconfigured says so: the identity then
 	// needs a new share and its passphrase.
 	Rewrap(ctx context.Context, wrapped []byte, c Context, to URI) ([]byte, error)
 	// Check asks whether the key is there and usable, and describes it.
@@ -115,62 +118,4 @@ type Description struct {
 type Calls struct {
 	Operations uint64 `json:"operations"`
 	Attempts   uint64 `json:"attempts"`
-}
-
-// Kinds of failure. A caller branches on them with errors.Is.
-var (
-	// ErrRevoked: the key is disabled or pending deletion. Clear and final
-	// until an administrator acts: lock at once and wipe the offline share.
-	ErrRevoked = errors.New("master key revoked")
-	// ErrDenied: the service refused this caller. Lock at once; wipe the
-	// offline share when it repeats under the same Error.Caller.
-	ErrDenied = errors.New("access to the master key denied")
-	// ErrUnreachable: no answer, or a temporary one. Go on until the lease ends.
-	ErrUnreachable = errors.New("master key unreachable")
-	// ErrMisconfigured: an answer that says the request was wrong: another
-	// key, region or context, a damaged wrapped share, a clock far off.
-	ErrMisconfigured = errors.New("master key misconfigured")
-	// ErrSignIn marks an ErrUnreachable that a person ends by signing in: an
-	// expired SSO session, an MFA code that nobody was there to type.
-	ErrSignIn = errors.New("sign in needed")
-)
-
-// Error is a failed call to a master key.
-type Error struct {
-	Kind      error  // ErrRevoked, ErrDenied, ErrUnreachable or ErrMisconfigured
-	SignIn    bool   // the kind is ErrUnreachable because nobody is signed in
-	Op        string // what was asked for: "GenerateDataKey", "Decrypt", …
-	Code      string // the service's own name of the error, empty if there is none
-	RequestID string // the service's id of the request, empty if it never answered
-	Caller    string // the identity that was refused, where the service named it
-	Next      string // what to do about it, one sentence for a person
-	Err       error  // the cause
-}
-
-// Error says what failed, why, and under which request id. It leaves Next to
-// the caller, which shows it apart.
-func (e *Error) Error() string {
-	s := e.Op + ": " + e.Kind.Error()
-	if e.SignIn {
-		s = e.Op + ": " + ErrSignIn.Error()
-	}
-	if e.Err != nil {
-		s += ": " + e.Err.Error()
-	}
-	if e.RequestID != "" {
-		s += " (request id " + e.RequestID + ")"
-	}
-	return s
-}
-
-// Unwrap returns the kind and the cause, so that errors.Is finds both.
-func (e *Error) Unwrap() []error {
-	errs := []error{e.Kind}
-	if e.SignIn {
-		errs = append(errs, ErrSignIn)
-	}
-	if e.Err != nil {
-		errs = append(errs, e.Err)
-	}
-	return errs
 }

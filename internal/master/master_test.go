@@ -1,7 +1,6 @@
 package master
 
 import (
-	"errors"
 	"maps"
 	"testing"
 )
@@ -28,21 +27,5 @@ func TestContext(t *testing.T) {
 		if bad.Validate() == nil {
 			t.Errorf("%s: Validate accepted it", name)
 		}
-	}
-}
-
-func TestErrorIsItsKindAndItsCause(t *testing.T) {
-	cause := errors.New("token expired")
-	var err error = &Error{Kind: ErrUnreachable, SignIn: true, Op: "Decrypt", RequestID: "r-1", Err: cause}
-	for _, target := range []error{ErrUnreachable, ErrSignIn, cause} {
-		if !errors.Is(err, target) {
-			t.Errorf("errors.Is(%v, %v) = false", err, target)
-		}
-	}
-	if errors.Is(err, ErrRevoked) {
-		t.Error("an unreachable key counts as revoked")
-	}
-	if got, want := err.Error(), "Decrypt: sign in needed: token expired (request id r-1)"; got != want {
-		t.Errorf("Error() = %q, want %q", got, want)
 	}
 }

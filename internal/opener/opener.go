@@ -15,6 +15,8 @@ package opener
 import (
 	"errors"
 
+	"vigil/internal/fault"
+
 	"vigil/internal/backend"
 	"vigil/internal/id"
 	"vigil/internal/ipc"
@@ -351,9 +353,9 @@ type Error struct {
 func (e *Error) Error() string { return e.Message }
 
 // Is makes errors.Is(err, &Error{Kind: k}) tell whether err is of kind k, and
-// errors.Is(err, backend.ErrConflict) whether another writer was first.
+// errors.Is(err, fault.ErrConflict) whether another writer was first.
 func (e *Error) Is(target error) bool {
-	if target == backend.ErrConflict {
+	if target == fault.ErrConflict {
 		return e.Kind == Conflict
 	}
 	t, ok := target.(*Error)

@@ -23,6 +23,8 @@ import (
 	"syscall"
 	"time"
 
+	"vigil/internal/fault"
+
 	"vigil/internal/backend"
 	"vigil/internal/durable"
 )
@@ -62,7 +64,7 @@ func (s *Store) Get(ctx context.Context, object backend.Object, have backend.Ver
 	}
 	version := versionOf(data)
 	if version == have {
-		return nil, "", failure("get", object, backend.ErrNotModified)
+		return nil, "", failure("get", object, fault.ErrNotModified)
 	}
 	return data, version, nil
 }
@@ -76,7 +78,7 @@ func (s *Store) Put(ctx context.Context, object backend.Object, data []byte, exp
 		return "", fmt.Errorf("put %s: refused to store an empty object", object)
 	}
 	if len(data) > backend.MaxObject {
-		return "", failure("put", object, backend.ErrTooLarge)
+		return "", failure("put", object, fault.ErrTooLarge)
 	}
 	if err := durable.MkdirAll(s.dir, 0o700); err != nil {
 		return "", failure("put", object, err)
@@ -99,12 +101,12 @@ func (s *Store) swap(object backend.Object, data []byte, expect backend.Version)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if expect != "" {
-			return "", backend.ErrConflict
+			return "", fault.ErrConflict
 		}
 	case err != nil:
 		return "", err
 	case versionOf(current) != expect:
-		return "", backend.ErrConflict
+		return "", fault.ErrConflict
 	case bytes.Equal(current, data):
 		return expect, nil
 	}
@@ -192,7 +194,7 @@ func (s *Store) lock(ctx context.Context) (*durable.Lock, error) {
 func read(path string) ([]byte, error) {
 	data, err := durable.ReadFile(path, backend.MaxObject)
 	if errors.Is(err, durable.ErrTooLarge) {
-		return nil, backend.ErrTooLarge
+		return nil, fault.ErrTooLarge
 	}
 	return data, err
 }
@@ -204,8 +206,8 @@ func versionOf(data []byte) backend.Version {
 
 // failure sorts an error of the file system or of this package.
 func failure(op string, object backend.Object, err error) error {
-	e := &backend.Error{Op: op, Object: object}
-	for _, kind := range []error{backend.ErrNotModified, backend.ErrConflict, backend.ErrTooLarge} {
+	e := &fault.Error{Of: backend.Name, Op: op + " " + string(object)}
+	for _, kind := range []error{fault.ErrNotModified, fault.ErrConflict, fault.ErrTooLarge} {
 		if errors.Is(err, kind) {
 			e.Kind = kind
 			return e
@@ -213,20 +215,20 @@ func failure(op string, object backend.Object, err error) error {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		e.Kind, e.Err = backend.ErrNotFound, err
+		e.Kind, e.Err = fault.ErrNotFound, err
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
-		e.Kind, e.Err = backend.ErrDenied, err
+		e.Kind, e.Err = fault.ErrDenied, err
 		e.Next = "make the keyring's directory writable for your user"
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		e.Kind, e.Err = backend.ErrUnreachable, err
+		e.Kind, e.Err = fault.ErrUnreachable, err
 		e.Next = "free some space on the disk of the keyring's directory and try again; nothing was changed"
 	case errors.Is(err, durable.ErrLocked), errors.Is(err, context.DeadlineExceeded):
-		e.Kind, e.Err = backend.ErrUnreachable, fmt.Errorf("wait for the keyring's lock: %w", err)
+		e.Kind, e.Err = fault.ErrUnreachable, fmt.Errorf("wait for the keyring's lock: %w", err)
 		e.Next = "another process holds the keyring's lock; see which with lsof, and try again"
 	case errors.Is(err, context.Canceled), errors.Is(err, syscall.EIO), errors.Is(err, syscall.ESTALE):
-		e.Kind, e.Err = backend.ErrUnreachable, err
+		e.Kind, e.Err = fault.ErrUnreachable, err
 	default:
-		e.Kind, e.Err = backend.ErrMisconfigured, err
+		e.Kind, e.Err = fault.ErrMisconfigured, err
 	}
 	return e
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"vigil/internal/fault"
+
 	"vigil/internal/backend"
 	"vigil/internal/durable"
 	"vigil/internal/testing/backendtest"
@@ -103,11 +105,11 @@ func TestWhatIsNoRegularFileIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, o := range []backend.Object{backend.Members, backend.Deks} {
-		if _, _, err := s.Get(t.Context(), o, ""); !errors.Is(err, backend.ErrMisconfigured) {
-			t.Errorf("Get(%s) = %v, want %v", o, err, backend.ErrMisconfigured)
+		if _, _, err := s.Get(t.Context(), o, ""); !errors.Is(err, fault.ErrMisconfigured) {
+			t.Errorf("Get(%s) = %v, want %v", o, err, fault.ErrMisconfigured)
 		}
-		if _, err := s.Put(t.Context(), o, []byte("x"), ""); !errors.Is(err, backend.ErrMisconfigured) {
-			t.Errorf("Put(%s) = %v, want %v", o, err, backend.ErrMisconfigured)
+		if _, err := s.Put(t.Context(), o, []byte("x"), ""); !errors.Is(err, fault.ErrMisconfigured) {
+			t.Errorf("Put(%s) = %v, want %v", o, err, fault.ErrMisconfigured)
 		}
 	}
 }
@@ -121,8 +123,8 @@ func TestTooLargeToRead(t *testing.T) {
 	if err := os.Truncate(path, backend.MaxObject+1); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.Get(t.Context(), backend.Deks, ""); !errors.Is(err, backend.ErrTooLarge) {
-		t.Errorf("Get = %v, want %v", err, backend.ErrTooLarge)
+	if _, _, err := s.Get(t.Context(), backend.Deks, ""); !errors.Is(err, fault.ErrTooLarge) {
+		t.Errorf("Get = %v, want %v", err, fault.ErrTooLarge)
 	}
 }
 
@@ -136,9 +138,9 @@ func TestWriterWaitsForTheLock(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	_, err = s.Put(ctx, backend.Deks, []byte("two"), v)
-	var e *backend.Error
-	if !errors.As(err, &e) || e.Kind != backend.ErrUnreachable || e.Next == "" {
-		t.Fatalf("Put against a held lock = %v, want %v that says what to do", err, backend.ErrUnreachable)
+	var e *fault.Error
+	if !errors.As(err, &e) || e.Kind != fault.ErrUnreachable || e.Next == "" {
+		t.Fatalf("Put against a held lock = %v, want %v that says what to do", err, fault.ErrUnreachable)
 	}
 	if _, _, err := s.Get(t.Context(), backend.Deks, ""); err != nil {
 		t.Errorf("a reader was held up by the writers' lock: %v", err)
@@ -168,15 +170,15 @@ func TestFailuresAreSorted(t *testing.T) {
 		kind error
 		next bool
 	}{
-		"not there":    {&fs.PathError{Err: syscall.ENOENT}, backend.ErrNotFound, false},
-		"no right":     {&fs.PathError{Err: syscall.EACCES}, backend.ErrDenied, true},
-		"read-only":    {&fs.PathError{Err: syscall.EROFS}, backend.ErrDenied, true},
-		"disk full":    {&fs.PathError{Err: syscall.ENOSPC}, backend.ErrUnreachable, true},
-		"over quota":   {&fs.PathError{Err: syscall.EDQUOT}, backend.ErrUnreachable, true},
-		"broken disk":  {&fs.PathError{Err: syscall.EIO}, backend.ErrUnreachable, false},
-		"a wrong path": {&fs.PathError{Err: syscall.ENOTDIR}, backend.ErrMisconfigured, false},
+		"not there":    {&fs.PathError{Err: syscall.ENOENT}, fault.ErrNotFound, false},
+		"no right":     {&fs.PathError{Err: syscall.EACCES}, fault.ErrDenied, true},
+		"read-only":    {&fs.PathError{Err: syscall.EROFS}, fault.ErrDenied, true},
+		"disk full":    {&fs.PathError{Err: syscall.ENOSPC}, fault.ErrUnreachable, true},
+		"over quota":   {&fs.PathError{Err: syscall.EDQUOT}, fault.ErrUnreachable, true},
+		"broken disk":  {&fs.PathError{Err: syscall.EIO}, fault.ErrUnreachable, false},
+		"a wrong path": {&fs.PathError{Err: syscall.ENOTDIR}, fault.ErrMisconfigured, false},
 	} {
-		var e *backend.Error
+		var e *fault.Error
 		if err := failure("put", backend.Deks, tc.err); !errors.As(err, &e) || e.Kind != tc.kind || (e.Next != "") != tc.next {
 			t.Errorf("%s: %v, next step %q; want %v, next step: %v", name, err, e.Next, tc.kind, tc.next)
 		}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 
+	"vigil/internal/fault"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -39,7 +41,7 @@ func (s *Store) Retention(ctx context.Context) (backend.Retention, error) {
 		}
 		return err
 	})
-	var e *backend.Error
+	var e *fault.Error
 	switch {
 	case errors.As(err, &e) && e.Code == "NoSuchLifecycleConfiguration":
 		return r, nil
@@ -82,10 +84,10 @@ func (s *Store) covered(rule types.LifecycleRule) bool {
 
 // unknown turns a refusal to tell into a Retention that says so.
 func unknown(err error, what string) (backend.Retention, error) {
-	if errors.Is(err, backend.ErrDenied) {
+	if errors.Is(err, fault.ErrDenied) {
 		return backend.Retention{Unknown: "this caller may not see " + what}, nil
 	}
-	var e *backend.Error
+	var e *fault.Error
 	if errors.As(err, &e) && (e.Code == "NotImplemented" || e.Code == "MethodNotAllowed") {
 		return backend.Retention{Unknown: "the store doesn't tell " + what}, nil
 	}

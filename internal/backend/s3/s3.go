@@ -19,6 +19,8 @@ import (
 	"strings"
 	"time"
 
+	"vigil/internal/fault"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/middleware"
@@ -50,7 +52,7 @@ var _ backend.Store = (*Store)(nil)
 
 // Open reads the AWS configuration for the bucket that uri names. It makes no
 // request. The URI's profile, region and imds take precedence over those of o.
-// An error is a *backend.Error.
+// An error is a *fault.Error.
 func Open(ctx context.Context, uri backend.URI, o awsauth.Options) (*Store, error) {
 	const op = "open"
 	if uri.Scheme != backend.SchemeS3 || uri.Bucket == "" {
@@ -101,7 +103,7 @@ func (s *Store) do(ctx context.Context, op string, object backend.Object, call f
 	defer cancel()
 	if err := call(ctx); err != nil {
 		err = sorted(op, object, err, credentials.AccessKeyID)
-		if errors.Is(err, backend.ErrSignIn) {
+		if errors.Is(err, fault.ErrSignIn) {
 			s.account.Refused()
 		}
 		return err
@@ -130,14 +132,14 @@ func (s *Store) get(ctx context.Context, op string, object backend.Object, have 
 		}
 		defer out.Body.Close()
 		if aws.ToInt64(out.ContentLength) > backend.MaxObject {
-			return backend.ErrTooLarge
+			return fault.ErrTooLarge
 		}
 		data, err = io.ReadAll(io.LimitReader(out.Body, backend.MaxObject+1))
 		if err != nil {
 			return fmt.Errorf("read answer: %w", &cutShort{err})
 		}
 		if len(data) > backend.MaxObject {
-			return backend.ErrTooLarge
+			return fault.ErrTooLarge
 		}
 		version = backend.Version(aws.ToString(out.ETag))
 		return checkETag(version)
@@ -162,7 +164,7 @@ func (s *Store) Put(ctx context.Context, object backend.Object, data []byte, exp
 
 func (s *Store) put(ctx context.Context, op string, object backend.Object, data []byte, expect backend.Version) (backend.Version, error) {
 	if len(data) > backend.MaxObject {
-		return "", &backend.Error{Kind: backend.ErrTooLarge, Op: op, Object: object}
+		return "", &fault.Error{Of: backend.Name, Kind: fault.ErrTooLarge, Op: about(op, object)}
 	}
 	in := &awss3.PutObjectInput{
 		Bucket: &s.uri.Bucket, Key: aws.String(s.uri.Key(object)), Body: bytes.NewReader(data),
@@ -185,7 +187,7 @@ func (s *Store) put(ctx context.Context, op string, object backend.Object, data 
 	})
 	// An attempt whose answer got lost may have been carried out: then the
 	// writer that was first was this one.
-	if attempts > 1 && errors.Is(err, backend.ErrConflict) {
+	if attempts > 1 && errors.Is(err, fault.ErrConflict) {
 		if stored, v, getErr := s.get(ctx, op, object, ""); getErr == nil && bytes.Equal(stored, data) {
 			return v, nil
 		}
@@ -223,7 +225,7 @@ func checkETag(v backend.Version) error {
 func (s *Store) Probe(ctx context.Context) error {
 	const op = "probe"
 	version, err := s.put(ctx, op, probe, []byte("vigil 0\n"), "")
-	if errors.Is(err, backend.ErrConflict) {
+	if errors.Is(err, fault.ErrConflict) {
 		_, version, err = s.get(ctx, op, probe, "")
 	}
 	if err != nil {
@@ -233,13 +235,13 @@ func (s *Store) Probe(ctx context.Context) error {
 	if version, err = s.put(ctx, op, probe, content, version); err != nil {
 		return err
 	}
-	if _, _, err := s.get(ctx, op, probe, version); !errors.Is(err, backend.ErrNotModified) {
+	if _, _, err := s.get(ctx, op, probe, version); !errors.Is(err, fault.ErrNotModified) {
 		return ignores(op, "If-None-Match on GET", err)
 	}
-	if _, err := s.put(ctx, op, probe, content, ""); !errors.Is(err, backend.ErrConflict) {
+	if _, err := s.put(ctx, op, probe, content, ""); !errors.Is(err, fault.ErrConflict) {
 		return ignores(op, "If-None-Match on PUT", err)
 	}
-	if _, err := s.put(ctx, op, probe, content, `"00000000000000000000000000000000"`); !errors.Is(err, backend.ErrConflict) {
+	if _, err := s.put(ctx, op, probe, content, `"00000000000000000000000000000000"`); !errors.Is(err, fault.ErrConflict) {
 		return ignores(op, "If-Match on PUT", err)
 	}
 	return nil
@@ -262,44 +264,41 @@ type cutShort struct{ err error }
 func (c *cutShort) Error() string { return c.err.Error() }
 func (c *cutShort) Unwrap() error { return c.err }
 
-// sorted makes a *backend.Error of what a request ended with.
+// sorted makes a *fault.Error of what a request ended with.
 func sorted(op string, object backend.Object, err error, accessKeyID string) error {
-	var e *backend.Error
+	what := about(op, object)
+	var e *fault.Error
 	if errors.As(err, &e) {
-		e.Op, e.Object = op, object
+		e.Op = what
 		return e
 	}
-	if errors.Is(err, backend.ErrTooLarge) {
-		return &backend.Error{Kind: backend.ErrTooLarge, Op: op, Object: object}
+	if errors.Is(err, fault.ErrTooLarge) {
+		return &fault.Error{Kind: fault.ErrTooLarge, Of: backend.Name, Op: what}
 	}
 	var cut *cutShort
 	if errors.As(err, &cut) {
-		return &backend.Error{Kind: backend.ErrUnreachable, Op: op, Object: object, Err: err, Next: "nothing to do: it is tried again"}
+		return &fault.Error{Kind: fault.ErrUnreachable, Of: backend.Name, Op: what, Err: err, Next: "nothing to do: it is tried again"}
 	}
 	f := awsauth.Sort(err)
-	e = &backend.Error{Op: op, Object: object, Code: f.Code, RequestID: f.RequestID, Caller: f.Caller, Next: f.Next, Err: f}
+	e = f.Of(backend.Name, what, accessKeyID)
 	switch {
 	case f.Status == http.StatusNotModified:
-		e.Kind, e.Err, e.Next = backend.ErrNotModified, nil, ""
+		e.Kind, e.Err, e.Next = fault.ErrNotModified, nil, ""
 	case f.Status == http.StatusPreconditionFailed, f.Status == http.StatusConflict, op != "get" && f.Code == "NoSuchKey":
-		e.Kind, e.Next = backend.ErrConflict, ""
+		e.Kind, e.Next = fault.ErrConflict, ""
 	case f.Code == "NoSuchKey":
-		e.Kind, e.Next = backend.ErrNotFound, ""
-	case f.Class == awsauth.Unreachable:
-		e.Kind = backend.ErrUnreachable
-	case f.Class == awsauth.SignIn:
-		e.Kind, e.SignIn = backend.ErrUnreachable, true
-	case f.Class == awsauth.Denied:
-		e.Kind, e.Next = backend.ErrDenied, nextDenied
-	case f.Class == awsauth.Refused:
-		e.Kind, e.Next = backend.ErrMisconfigured, nextFor(f.Code)
-	default:
-		e.Kind = backend.ErrMisconfigured
-	}
-	if e.Caller == "" && accessKeyID != "" {
-		e.Caller = "access key " + accessKeyID
+		e.Kind, e.Next = fault.ErrNotFound, ""
+	case f.Kind == fault.ErrDenied:
+		e.Next = nextDenied
+	case f.Kind == nil:
+		e.Kind, e.Next = fault.ErrMisconfigured, nextFor(f.Code)
 	}
 	return e
+}
+
+// about is what a request asks for.
+func about(op string, object backend.Object) string {
+	return strings.TrimSpace(op + " " + string(object))
 }
 
 const nextDenied = "ask whoever runs the bucket for s3:GetObject, s3:PutObject and s3:ListBucket on it, or check the AWS profile; " +
@@ -318,5 +317,5 @@ func nextFor(code string) string {
 }
 
 func misconfigured(op string, object backend.Object, err error, next string) error {
-	return &backend.Error{Kind: backend.ErrMisconfigured, Op: op, Object: object, Err: err, Next: next}
+	return &fault.Error{Of: backend.Name, Kind: fault.ErrMisconfigured, Op: about(op, object), Err: err, Next: next}
 }

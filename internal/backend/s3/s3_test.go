@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"vigil/internal/fault"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
@@ -74,8 +76,8 @@ func TestUnchangedCostsOneSmallRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Forget()
-	if _, _, err := s.Get(t.Context(), backend.Deks, v); !errors.Is(err, backend.ErrNotModified) {
-		t.Fatalf("Get: %v, want %v", err, backend.ErrNotModified)
+	if _, _, err := s.Get(t.Context(), backend.Deks, v); !errors.Is(err, fault.ErrNotModified) {
+		t.Fatalf("Get: %v, want %v", err, fault.ErrNotModified)
 	}
 	if e := c.Exchanges(); len(e) != 1 || e[0].Status != http.StatusNotModified || len(e[0].Answer) != 0 {
 		t.Errorf("%d requests, want one answered with 304 and no body", len(e))
@@ -126,8 +128,8 @@ func TestLostAnswerToALoser(t *testing.T) {
 		}
 		return awsfake.Fault{}
 	})
-	if _, err := s.Put(t.Context(), backend.Deks, []byte("mine"), ""); !errors.Is(err, backend.ErrConflict) {
-		t.Errorf("Put: %v, want %v", err, backend.ErrConflict)
+	if _, err := s.Put(t.Context(), backend.Deks, []byte("mine"), ""); !errors.Is(err, fault.ErrConflict) {
+		t.Errorf("Put: %v, want %v", err, fault.ErrConflict)
 	}
 	if got := c.s3.Object(c.uri.Key(backend.Deks)); string(got) != "theirs" {
 		t.Errorf("the object is %q", got)
@@ -139,37 +141,36 @@ func TestSorted(t *testing.T) {
 		return func(c cloud) { c.SetFault(func(awsfake.Call) awsfake.Fault { return f }) }
 	}
 	for name, tc := range map[string]struct {
-		spoil  func(cloud)
-		kind   error
-		signIn bool
-		code   string
+		spoil func(cloud)
+		kind  error
+		code  string
 	}{
 		"no permission": {func(c cloud) {
 			c.caller.SetPolicies(`{"Statement":[{"Effect":"Deny","Action":"s3:*","Resource":"*"}]}`)
-		}, backend.ErrDenied, false, "AccessDenied"},
-		"access key removed": {func(c cloud) { c.Remove(c.caller) }, backend.ErrDenied, false, "InvalidAccessKeyId"},
-		"session over":       {func(c cloud) { c.caller.Expires = time.Unix(1, 0) }, backend.ErrUnreachable, true, "ExpiredToken"},
-		"wrong secret key":   {func(c cloud) { c.caller.SecretAccessKey = "another" }, backend.ErrMisconfigured, false, "SignatureDoesNotMatch"},
-		"no bucket":          {always(awsfake.Fault{Status: 404, Code: "NoSuchBucket", Message: "no"}), backend.ErrMisconfigured, false, "NoSuchBucket"},
-		"another region":     {always(awsfake.Fault{Status: 301, Code: "PermanentRedirect", Message: "no"}), backend.ErrMisconfigured, false, "PermanentRedirect"},
-		"slow down":          {always(awsfake.Fault{Status: 503, Code: "SlowDown", Message: "no"}), backend.ErrUnreachable, false, "SlowDown"},
-		"clock far off":      {always(awsfake.Fault{Status: 403, Code: "RequestTimeTooSkewed", Message: "no"}), backend.ErrMisconfigured, false, "RequestTimeTooSkewed"},
-		"internal error":     {always(awsfake.Fault{Status: 500, Code: "InternalError"}), backend.ErrUnreachable, false, "InternalError"},
-		"no answer":          {always(awsfake.Fault{Drop: true}), backend.ErrUnreachable, false, ""},
-		"two at once":        {always(awsfake.Fault{Status: 409, Code: "ConditionalRequestConflict", Message: "no"}), backend.ErrConflict, false, "ConditionalRequestConflict"},
+		}, fault.ErrDenied, "AccessDenied"},
+		"access key removed": {func(c cloud) { c.Remove(c.caller) }, fault.ErrDenied, "InvalidAccessKeyId"},
+		"session over":       {func(c cloud) { c.caller.Expires = time.Unix(1, 0) }, fault.ErrSignIn, "ExpiredToken"},
+		"wrong secret key":   {func(c cloud) { c.caller.SecretAccessKey = "another" }, fault.ErrMisconfigured, "SignatureDoesNotMatch"},
+		"no bucket":          {always(awsfake.Fault{Status: 404, Code: "NoSuchBucket", Message: "no"}), fault.ErrMisconfigured, "NoSuchBucket"},
+		"another region":     {always(awsfake.Fault{Status: 301, Code: "PermanentRedirect", Message: "no"}), fault.ErrMisconfigured, "PermanentRedirect"},
+		"slow down":          {always(awsfake.Fault{Status: 503, Code: "SlowDown", Message: "no"}), fault.ErrUnreachable, "SlowDown"},
+		"clock far off":      {always(awsfake.Fault{Status: 403, Code: "RequestTimeTooSkewed", Message: "no"}), fault.ErrMisconfigured, "RequestTimeTooSkewed"},
+		"internal error":     {always(awsfake.Fault{Status: 500, Code: "InternalError"}), fault.ErrUnreachable, "InternalError"},
+		"no answer":          {always(awsfake.Fault{Drop: true}), fault.ErrUnreachable, ""},
+		"two at once":        {always(awsfake.Fault{Status: 409, Code: "ConditionalRequestConflict", Message: "no"}), fault.ErrConflict, "ConditionalRequestConflict"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCloud(t)
 			tc.spoil(c)
 			_, err := once(open(t, c.uri)).Put(t.Context(), backend.Deks, []byte("x"), "")
-			var e *backend.Error
+			var e *fault.Error
 			if !errors.As(err, &e) {
-				t.Fatalf("Put: %v, want a *backend.Error", err)
+				t.Fatalf("Put: %v, want a *fault.Error", err)
 			}
-			if e.Kind != tc.kind || e.SignIn != tc.signIn || e.Code != tc.code {
-				t.Errorf("Put: %v (code %q); want %v, sign in: %v, code %q", err, e.Code, tc.kind, tc.signIn, tc.code)
+			if e.Kind != tc.kind || e.Code != tc.code {
+				t.Errorf("Put: %v (code %q); want %v, code %q", err, e.Code, tc.kind, tc.code)
 			}
-			if (e.RequestID == "") != (tc.code == "") || (e.Next == "") != (tc.kind == backend.ErrConflict) {
+			if (e.RequestID == "") != (tc.code == "") || (e.Next == "") != (tc.kind == fault.ErrConflict) {
 				t.Errorf("request id %q, next step %q: one is missing or too much", e.RequestID, e.Next)
 			}
 		})
@@ -182,9 +183,9 @@ func TestWithoutListBucket(t *testing.T) {
 	c := newCloud(t)
 	c.caller.SetPolicies(`{"Statement":[{"Effect":"Allow","Action":["s3:GetObject","s3:PutObject"],"Resource":"*"}]}`)
 	_, _, err := open(t, c.uri).Get(t.Context(), backend.Deks, "")
-	var e *backend.Error
-	if !errors.As(err, &e) || e.Kind != backend.ErrDenied || !strings.Contains(e.Next, "s3:ListBucket") {
-		t.Errorf("Get: %v, want %v that mentions s3:ListBucket", err, backend.ErrDenied)
+	var e *fault.Error
+	if !errors.As(err, &e) || e.Kind != fault.ErrDenied || !strings.Contains(e.Next, "s3:ListBucket") {
+		t.Errorf("Get: %v, want %v that mentions s3:ListBucket", err, fault.ErrDenied)
 	}
 }
 
@@ -192,9 +193,9 @@ func TestProbeFindsAStoreWithoutCompareAndSwap(t *testing.T) {
 	c := newCloud(t)
 	c.s3.IgnoreConditions = true
 	err := open(t, c.uri).Probe(t.Context())
-	var e *backend.Error
-	if !errors.As(err, &e) || e.Kind != backend.ErrMisconfigured || e.Next == "" {
-		t.Errorf("Probe: %v, want %v that says what to do", err, backend.ErrMisconfigured)
+	var e *fault.Error
+	if !errors.As(err, &e) || e.Kind != fault.ErrMisconfigured || e.Next == "" {
+		t.Errorf("Probe: %v, want %v that says what to do", err, fault.ErrMisconfigured)
 	}
 }
 
@@ -238,22 +239,22 @@ func TestAnswersThatNoS3Gives(t *testing.T) {
 		answer func(http.ResponseWriter)
 		kind   error
 	}{
-		"no ETag":   {func(w http.ResponseWriter) { _, _ = w.Write([]byte("x")) }, backend.ErrMisconfigured},
-		"weak ETag": {func(w http.ResponseWriter) { w.Header().Set("ETag", `W/"1"`); _, _ = w.Write([]byte("x")) }, backend.ErrMisconfigured},
+		"no ETag":   {func(w http.ResponseWriter) { _, _ = w.Write([]byte("x")) }, fault.ErrMisconfigured},
+		"weak ETag": {func(w http.ResponseWriter) { w.Header().Set("ETag", `W/"1"`); _, _ = w.Write([]byte("x")) }, fault.ErrMisconfigured},
 		"cut short": {func(w http.ResponseWriter) {
 			w.Header().Set("ETag", `"1"`)
 			w.Header().Set("Content-Length", "100")
 			_, _ = w.Write([]byte("x"))
-		}, backend.ErrUnreachable},
+		}, fault.ErrUnreachable},
 		"beyond the limit": {func(w http.ResponseWriter) {
 			w.Header().Set("ETag", `"1"`)
 			w.Header().Set("Content-Length", "99999999999")
 			_, _ = w.Write([]byte("x"))
-		}, backend.ErrTooLarge},
+		}, fault.ErrTooLarge},
 		"a login page": {func(w http.ResponseWriter) {
 			w.WriteHeader(http.StatusBadRequest)
 			_, _ = w.Write([]byte("<html>hello</html>"))
-		}, backend.ErrMisconfigured},
+		}, fault.ErrMisconfigured},
 	} {
 		t.Run(name, func(t *testing.T) {
 			awsfake.New().AddUser("alice").Setenv(t)
@@ -275,8 +276,8 @@ func TestOpenRefuses(t *testing.T) {
 		"http over the network": {Scheme: backend.SchemeS3, Bucket: bucket, Endpoint: "http://minio.example"},
 		"unknown profile":       {Scheme: backend.SchemeS3, Bucket: bucket, Profile: "nobody"},
 	} {
-		if _, err := Open(t.Context(), uri, awsauth.Options{}); !errors.Is(err, backend.ErrMisconfigured) {
-			t.Errorf("%s: %v, want %v", name, err, backend.ErrMisconfigured)
+		if _, err := Open(t.Context(), uri, awsauth.Options{}); !errors.Is(err, fault.ErrMisconfigured) {
+			t.Errorf("%s: %v, want %v", name, err, fault.ErrMisconfigured)
 		}
 	}
 }

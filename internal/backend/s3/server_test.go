@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"vigil/internal/fault"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -80,7 +82,7 @@ func makeBucket(t *testing.T, uri backend.URI) {
 		if err == nil {
 			return
 		}
-		if f := awsauth.Sort(err); f.Class != awsauth.Unreachable || ctx.Err() != nil {
+		if f := awsauth.Sort(err); f.Kind != fault.ErrUnreachable || ctx.Err() != nil {
 			t.Fatal(err) // it is up and refuses, or it doesn't come up
 		}
 	}

@@ -20,6 +20,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"vigil/internal/fault"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
@@ -48,7 +50,7 @@ var _ master.Key = (*Key)(nil)
 
 // Open reads the AWS configuration for the key that uri names. It makes no
 // request. The URI's profile, region and imds take precedence over those of o.
-// An error is a *master.Error.
+// An error is a *fault.Error.
 func Open(ctx context.Context, uri master.URI, o awsauth.Options) (*Key, error) {
 	const op = "open"
 	if uri.Scheme != master.SchemeAWSKMS || uri.KeyID == "" {
@@ -121,7 +123,7 @@ func (k *Key) do(ctx context.Context, op string, call func(context.Context) erro
 	k.operations.Add(1)
 	if err := call(ctx); err != nil {
 		err = sorted(op, err, credentials.AccessKeyID)
-		if errors.Is(err, master.ErrSignIn) {
+		if errors.Is(err, fault.ErrSignIn) {
 			k.account.Refused()
 		}
 		return err
@@ -259,9 +261,9 @@ func checkMetadata(op string, meta *types.KeyMetadata) error {
 	case types.KeyStateEnabled:
 		return nil
 	case types.KeyStateDisabled, types.KeyStatePendingDeletion, types.KeyStatePendingReplicaDeletion:
-		return &master.Error{Kind: master.ErrRevoked, Op: op, Err: fmt.Errorf("the key's state is %s", meta.KeyState), Next: nextRevoked}
+		return &fault.Error{Of: master.Name, Kind: fault.ErrRevoked, Op: op, Err: fmt.Errorf("the key's state is %s", meta.KeyState), Next: nextRevoked}
 	case types.KeyStateUnavailable, types.KeyStateCreating, types.KeyStateUpdating:
-		return &master.Error{Kind: master.ErrUnreachable, Op: op, Err: fmt.Errorf("the key's state is %s", meta.KeyState), Next: nextLater}
+		return &fault.Error{Of: master.Name, Kind: fault.ErrUnreachable, Op: op, Err: fmt.Errorf("the key's state is %s", meta.KeyState), Next: nextLater}
 	}
 	return misconfigured(op, fmt.Errorf("the key's state is %s", meta.KeyState), "import the key's material, or use another key")
 }
@@ -270,8 +272,9 @@ func checkMetadata(op string, meta *types.KeyMetadata) error {
 func take(dst, plaintext []byte) error {
 	defer guard.Wipe(plaintext)
 	if len(plaintext) != len(dst) {
-		return &master.Error{
-			Kind: master.ErrMisconfigured, Err: fmt.Errorf("share of %d bytes, want %d", len(plaintext), len(dst)), Next: nextFake,
+		return &fault.Error{
+			Of:   master.Name,
+			Kind: fault.ErrMisconfigured, Err: fmt.Errorf("share of %d bytes, want %d", len(plaintext), len(dst)), Next: nextFake,
 		}
 	}
 	copy(dst, plaintext)

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"vigil/internal/fault"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
@@ -152,8 +154,8 @@ func TestRewrapToAnotherKey(t *testing.T) {
 	if err := c.open(t, to).Decrypt(t.Context(), got, again, mastertest.Alice); err != nil || string(got) != string(share) {
 		t.Errorf("Decrypt with the new key: %v, share came back: %v", err, string(got) == string(share))
 	}
-	if err := from.Decrypt(t.Context(), got, again, mastertest.Alice); !errors.Is(err, master.ErrMisconfigured) {
-		t.Errorf("Decrypt with the old key: %v, want %v", err, master.ErrMisconfigured)
+	if err := from.Decrypt(t.Context(), got, again, mastertest.Alice); !errors.Is(err, fault.ErrMisconfigured) {
+		t.Errorf("Decrypt with the old key: %v, want %v", err, fault.ErrMisconfigured)
 	}
 	for _, e := range c.Exchanges() {
 		if e.Action == "kms:ReEncryptFrom" && strings.Contains(string(e.Answer), "Plaintext") {
@@ -162,8 +164,8 @@ func TestRewrapToAnotherKey(t *testing.T) {
 	}
 	other := c.uri(to)
 	other.Region = "us-east-1"
-	if _, err := from.Rewrap(t.Context(), wrapped, mastertest.Alice, other); !errors.Is(err, master.ErrMisconfigured) {
-		t.Errorf("Rewrap to another region: %v, want %v", err, master.ErrMisconfigured)
+	if _, err := from.Rewrap(t.Context(), wrapped, mastertest.Alice, other); !errors.Is(err, fault.ErrMisconfigured) {
+		t.Errorf("Rewrap to another region: %v, want %v", err, fault.ErrMisconfigured)
 	}
 }
 
@@ -173,32 +175,31 @@ func TestSorted(t *testing.T) {
 		return func(c cloud) { c.SetFault(func(awsfake.Call) awsfake.Fault { return f }) }
 	}
 	for name, tc := range map[string]struct {
-		spoil  func(cloud)
-		kind   error
-		signIn bool
-		code   string // empty: the service didn't answer
+		spoil func(cloud)
+		kind  error
+		code  string // empty: the service didn't answer
 	}{
-		"disabled":           {func(c cloud) { c.kms.SetState(c.key, kmsfake.Disabled) }, master.ErrRevoked, false, "DisabledException"},
-		"pending deletion":   {func(c cloud) { c.kms.SetState(c.key, kmsfake.PendingDeletion) }, master.ErrRevoked, false, "KMSInvalidStateException"},
-		"unavailable":        {func(c cloud) { c.kms.SetState(c.key, kmsfake.Unavailable) }, master.ErrUnreachable, false, "KMSInvalidStateException"},
-		"material deleted":   {func(c cloud) { c.kms.SetState(c.key, kmsfake.PendingImport) }, master.ErrDenied, false, "KMSInvalidStateException"},
-		"deleted":            {func(c cloud) { c.kms.Delete(c.key) }, master.ErrMisconfigured, false, "NotFoundException"},
-		"no permission":      {func(c cloud) { c.caller.SetPolicies(denyAll) }, master.ErrDenied, false, "AccessDeniedException"},
-		"access key removed": {func(c cloud) { c.Remove(c.caller) }, master.ErrDenied, false, "UnrecognizedClientException"},
-		"session over":       {func(c cloud) { c.caller.Expires = time.Unix(1, 0) }, master.ErrUnreachable, true, "ExpiredTokenException"},
+		"disabled":           {func(c cloud) { c.kms.SetState(c.key, kmsfake.Disabled) }, fault.ErrRevoked, "DisabledException"},
+		"pending deletion":   {func(c cloud) { c.kms.SetState(c.key, kmsfake.PendingDeletion) }, fault.ErrRevoked, "KMSInvalidStateException"},
+		"unavailable":        {func(c cloud) { c.kms.SetState(c.key, kmsfake.Unavailable) }, fault.ErrUnreachable, "KMSInvalidStateException"},
+		"material deleted":   {func(c cloud) { c.kms.SetState(c.key, kmsfake.PendingImport) }, fault.ErrDenied, "KMSInvalidStateException"},
+		"deleted":            {func(c cloud) { c.kms.Delete(c.key) }, fault.ErrMisconfigured, "NotFoundException"},
+		"no permission":      {func(c cloud) { c.caller.SetPolicies(denyAll) }, fault.ErrDenied, "AccessDeniedException"},
+		"access key removed": {func(c cloud) { c.Remove(c.caller) }, fault.ErrDenied, "UnrecognizedClientException"},
+		"session over":       {func(c cloud) { c.caller.Expires = time.Unix(1, 0) }, fault.ErrSignIn, "ExpiredTokenException"},
 		"throttled": {
-			always(awsfake.Fault{Status: 400, Code: "ThrottlingException", Message: "Rate exceeded"}), master.ErrUnreachable, false, "ThrottlingException",
+			always(awsfake.Fault{Status: 400, Code: "ThrottlingException", Message: "Rate exceeded"}), fault.ErrUnreachable, "ThrottlingException",
 		},
-		"internal error": {always(awsfake.Fault{Status: 500, Code: "KMSInternalException"}), master.ErrUnreachable, false, "KMSInternalException"},
-		"bad gateway":    {always(awsfake.Fault{Status: 502, Code: "BadGateway"}), master.ErrUnreachable, false, "BadGateway"},
-		"no answer":      {always(awsfake.Fault{Drop: true}), master.ErrUnreachable, false, ""},
+		"internal error": {always(awsfake.Fault{Status: 500, Code: "KMSInternalException"}), fault.ErrUnreachable, "KMSInternalException"},
+		"bad gateway":    {always(awsfake.Fault{Status: 502, Code: "BadGateway"}), fault.ErrUnreachable, "BadGateway"},
+		"no answer":      {always(awsfake.Fault{Drop: true}), fault.ErrUnreachable, ""},
 		"clock far off": {
 			always(awsfake.Fault{Status: 400, Code: "InvalidSignatureException", Message: "Signature expired: 20200101T000000Z is now earlier than 20260101T000000Z"}),
-			master.ErrMisconfigured, false, "InvalidSignatureException",
+			fault.ErrMisconfigured, "InvalidSignatureException",
 		},
-		"wrong secret key": {func(c cloud) { c.caller.SecretAccessKey = "another" }, master.ErrMisconfigured, false, "InvalidSignatureException"},
+		"wrong secret key": {func(c cloud) { c.caller.SecretAccessKey = "another" }, fault.ErrMisconfigured, "InvalidSignatureException"},
 		"a code of tomorrow": {
-			always(awsfake.Fault{Status: 400, Code: "QuantumException", Message: "no"}), master.ErrMisconfigured, false, "QuantumException",
+			always(awsfake.Fault{Status: 400, Code: "QuantumException", Message: "no"}), fault.ErrMisconfigured, "QuantumException",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -210,12 +211,12 @@ func TestSorted(t *testing.T) {
 			}
 			tc.spoil(c)
 			err = k.Decrypt(t.Context(), mastertest.Share(t), wrapped, mastertest.Alice)
-			var e *master.Error
+			var e *fault.Error
 			if !errors.As(err, &e) {
-				t.Fatalf("Decrypt: %v, want a *master.Error", err)
+				t.Fatalf("Decrypt: %v, want a *fault.Error", err)
 			}
-			if e.Kind != tc.kind || e.SignIn != tc.signIn || e.Code != tc.code {
-				t.Errorf("Decrypt: %v (code %q); want %v, sign in: %v, code %q", err, e.Code, tc.kind, tc.signIn, tc.code)
+			if e.Kind != tc.kind || e.Code != tc.code {
+				t.Errorf("Decrypt: %v (code %q); want %v, code %q", err, e.Code, tc.kind, tc.code)
 			}
 			if e.Op != "Decrypt" || e.Next == "" || (e.RequestID == "") != (tc.code == "") {
 				t.Errorf("operation %q, next step %q, request id %q: one is missing or too much", e.Op, e.Next, e.RequestID)
@@ -224,7 +225,7 @@ func TestSorted(t *testing.T) {
 			if last := exchanges[len(exchanges)-1]; e.RequestID != "" && e.RequestID != last.RequestID {
 				t.Errorf("request id %q, want the last one, %q", e.RequestID, last.RequestID)
 			}
-			if (e.Kind == master.ErrDenied) && e.Caller == "" {
+			if (e.Kind == fault.ErrDenied) && e.Caller == "" {
 				t.Error("a denied call doesn't say who was denied")
 			}
 		})
@@ -236,7 +237,7 @@ const denyAll = `{"Statement":[{"Effect":"Deny","Action":"kms:*","Resource":"*"}
 func TestDeniedNamesTheCaller(t *testing.T) {
 	c := newCloud(t, denyAll)
 	_, err := c.open(t, c.key).Generate(t.Context(), mastertest.Share(t), mastertest.Alice)
-	var e *master.Error
+	var e *fault.Error
 	if !errors.As(err, &e) || e.Caller != c.caller.ARN {
 		t.Errorf("caller %q of %v, want %q", e.Caller, err, c.caller.ARN)
 	}
@@ -277,8 +278,8 @@ func TestSlowAnswerEndsWithTheContext(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	_, err := c.open(t, c.key).Generate(ctx, mastertest.Share(t), mastertest.Alice)
-	if !errors.Is(err, master.ErrUnreachable) || !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("Generate: %v, want %v by the deadline", err, master.ErrUnreachable)
+	if !errors.Is(err, fault.ErrUnreachable) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Generate: %v, want %v by the deadline", err, fault.ErrUnreachable)
 	}
 }
 
@@ -287,17 +288,17 @@ func TestCheckRefuses(t *testing.T) {
 		spoil func(cloud) (key string)
 		kind  error
 	}{
-		"disabled":         {func(c cloud) string { c.kms.SetState(c.key, kmsfake.Disabled); return c.key }, master.ErrRevoked},
-		"pending deletion": {func(c cloud) string { c.kms.SetState(c.key, kmsfake.PendingDeletion); return c.key }, master.ErrRevoked},
-		"pending import":   {func(c cloud) string { c.kms.SetState(c.key, kmsfake.PendingImport); return c.key }, master.ErrMisconfigured},
-		"unavailable":      {func(c cloud) string { c.kms.SetState(c.key, kmsfake.Unavailable); return c.key }, master.ErrUnreachable},
-		"a signing key":    {func(c cloud) string { return c.kms.CreateSigningKey() }, master.ErrMisconfigured},
-		"no such alias":    {func(cloud) string { return "alias/vigl" }, master.ErrMisconfigured},
+		"disabled":         {func(c cloud) string { c.kms.SetState(c.key, kmsfake.Disabled); return c.key }, fault.ErrRevoked},
+		"pending deletion": {func(c cloud) string { c.kms.SetState(c.key, kmsfake.PendingDeletion); return c.key }, fault.ErrRevoked},
+		"pending import":   {func(c cloud) string { c.kms.SetState(c.key, kmsfake.PendingImport); return c.key }, fault.ErrMisconfigured},
+		"unavailable":      {func(c cloud) string { c.kms.SetState(c.key, kmsfake.Unavailable); return c.key }, fault.ErrUnreachable},
+		"a signing key":    {func(c cloud) string { return c.kms.CreateSigningKey() }, fault.ErrMisconfigured},
+		"no such alias":    {func(cloud) string { return "alias/vigl" }, fault.ErrMisconfigured},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCloud(t)
 			_, err := c.open(t, tc.spoil(c)).Check(t.Context())
-			var e *master.Error
+			var e *fault.Error
 			if !errors.As(err, &e) || e.Kind != tc.kind || e.Next == "" {
 				t.Errorf("Check: %v, want %v that says what to do", err, tc.kind)
 			}
@@ -312,12 +313,12 @@ func TestAnswersThatNoKMSGives(t *testing.T) {
 		body   string
 		kind   error
 	}{
-		"a short share":    {200, `{"CiphertextBlob":"AAAA","KeyId":"k","Plaintext":"AAAA"}`, master.ErrMisconfigured},
-		"a long share":     {200, fmt.Sprintf(`{"CiphertextBlob":"AAAA","KeyId":"k","Plaintext":"%s"}`, strings.Repeat("A", 64)), master.ErrMisconfigured},
-		"no share":         {200, `{"CiphertextBlob":"AAAA","KeyId":"k"}`, master.ErrMisconfigured},
-		"no ciphertext":    {200, `{"KeyId":"k","Plaintext":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}`, master.ErrMisconfigured},
-		"a login page":     {200, `<html>Welcome to our hotel</html>`, master.ErrUnreachable},
-		"a login redirect": {403, `<html>Please log in</html>`, master.ErrDenied},
+		"a short share":    {200, `{"CiphertextBlob":"AAAA","KeyId":"k","Plaintext":"AAAA"}`, fault.ErrMisconfigured},
+		"a long share":     {200, fmt.Sprintf(`{"CiphertextBlob":"AAAA","KeyId":"k","Plaintext":"%s"}`, strings.Repeat("A", 64)), fault.ErrMisconfigured},
+		"no share":         {200, `{"CiphertextBlob":"AAAA","KeyId":"k"}`, fault.ErrMisconfigured},
+		"no ciphertext":    {200, `{"KeyId":"k","Plaintext":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}`, fault.ErrMisconfigured},
+		"a login page":     {200, `<html>Welcome to our hotel</html>`, fault.ErrUnreachable},
+		"a login redirect": {403, `<html>Please log in</html>`, fault.ErrDenied},
 	} {
 		t.Run(name, func(t *testing.T) {
 			awsfake.New().AddUser("alice").Setenv(t)
@@ -350,14 +351,14 @@ func TestOpenRefuses(t *testing.T) {
 		"http over the network": {Scheme: master.SchemeAWSKMS, KeyID: "k", Endpoint: "http://kms.example"},
 		"unknown profile":       {Scheme: master.SchemeAWSKMS, KeyID: "k", Profile: "nobody"},
 	} {
-		if _, err := Open(t.Context(), uri, awsauth.Options{}); !errors.Is(err, master.ErrMisconfigured) {
-			t.Errorf("%s: %v, want %v", name, err, master.ErrMisconfigured)
+		if _, err := Open(t.Context(), uri, awsauth.Options{}); !errors.Is(err, fault.ErrMisconfigured) {
+			t.Errorf("%s: %v, want %v", name, err, fault.ErrMisconfigured)
 		}
 	}
 	t.Setenv("AWS_REGION", "")
 	t.Setenv("AWS_DEFAULT_REGION", "")
-	if _, err := Open(t.Context(), master.URI{Scheme: master.SchemeAWSKMS, KeyID: "k"}, awsauth.Options{}); !errors.Is(err, master.ErrMisconfigured) {
-		t.Errorf("no region: %v, want %v", err, master.ErrMisconfigured)
+	if _, err := Open(t.Context(), master.URI{Scheme: master.SchemeAWSKMS, KeyID: "k"}, awsauth.Options{}); !errors.Is(err, fault.ErrMisconfigured) {
+		t.Errorf("no region: %v, want %v", err, fault.ErrMisconfigured)
 	}
 }
 
@@ -371,7 +372,7 @@ func TestNothingLeavesInClear(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = k.Generate(t.Context(), mastertest.Share(t), mastertest.Alice)
-	if !errors.Is(err, master.ErrMisconfigured) || !strings.Contains(err.Error(), "in clear") {
+	if !errors.Is(err, fault.ErrMisconfigured) || !strings.Contains(err.Error(), "in clear") {
 		t.Errorf("Generate: %v, want a refusal to send in clear", err)
 	}
 	var network *url.Error

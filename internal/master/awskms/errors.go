@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 
+	"vigil/internal/fault"
+
 	"vigil/internal/awsauth"
 	"vigil/internal/master"
 )
@@ -28,44 +30,32 @@ var byCode = map[string]struct {
 	kind error
 	next string
 }{
-	"DisabledException":             {master.ErrRevoked, nextRevoked},
-	"KeyUnavailableException":       {master.ErrUnreachable, nextLater},
-	"KMSInternalException":          {master.ErrUnreachable, nextLater},
-	"DependencyTimeoutException":    {master.ErrUnreachable, nextLater},
-	"LimitExceededException":        {master.ErrUnreachable, nextLater},
-	"NotFoundException":             {master.ErrMisconfigured, nextKey},
-	"InvalidArnException":           {master.ErrMisconfigured, nextKey},
-	"InvalidKeyUsageException":      {master.ErrMisconfigured, nextKind},
-	"UnsupportedOperationException": {master.ErrMisconfigured, nextKind},
-	"IncorrectKeyException":         {master.ErrMisconfigured, nextOther},
-	"InvalidCiphertextException":    {master.ErrMisconfigured, nextDamaged},
-	"InvalidGrantTokenException":    {master.ErrDenied, nextDenied},
+	"DisabledException":             {fault.ErrRevoked, nextRevoked},
+	"KeyUnavailableException":       {fault.ErrUnreachable, nextLater},
+	"KMSInternalException":          {fault.ErrUnreachable, nextLater},
+	"DependencyTimeoutException":    {fault.ErrUnreachable, nextLater},
+	"LimitExceededException":        {fault.ErrUnreachable, nextLater},
+	"NotFoundException":             {fault.ErrMisconfigured, nextKey},
+	"InvalidArnException":           {fault.ErrMisconfigured, nextKey},
+	"InvalidKeyUsageException":      {fault.ErrMisconfigured, nextKind},
+	"UnsupportedOperationException": {fault.ErrMisconfigured, nextKind},
+	"IncorrectKeyException":         {fault.ErrMisconfigured, nextOther},
+	"InvalidCiphertextException":    {fault.ErrMisconfigured, nextDamaged},
+	"InvalidGrantTokenException":    {fault.ErrDenied, nextDenied},
 }
 
-// sorted makes a *master.Error of what a request ended with. accessKeyID stands
+// sorted makes a *fault.Error of what a request ended with. accessKeyID stands
 // for the caller where KMS doesn't name one; it is no secret.
 func sorted(op string, err error, accessKeyID string) error {
-	var e *master.Error
+	var e *fault.Error
 	if errors.As(err, &e) {
 		e.Op = op
 		return e
 	}
 	f := awsauth.Sort(err)
-	e = &master.Error{Op: op, Code: f.Code, RequestID: f.RequestID, Caller: f.Caller, Next: f.Next, Err: f}
-	switch f.Class {
-	case awsauth.Unreachable:
-		e.Kind = master.ErrUnreachable
-	case awsauth.SignIn:
-		e.Kind, e.SignIn = master.ErrUnreachable, true
-	case awsauth.Denied:
-		e.Kind = master.ErrDenied
-	case awsauth.Refused:
+	e = f.Of(master.Name, op, accessKeyID)
+	if f.Kind == nil {
 		e.Next, e.Kind = refused(f)
-	default:
-		e.Kind = master.ErrMisconfigured
-	}
-	if e.Caller == "" && accessKeyID != "" {
-		e.Caller = "access key " + accessKeyID
 	}
 	return e
 }
@@ -76,20 +66,20 @@ func refused(f *awsauth.Fault) (next string, kind error) {
 		return known.next, known.kind
 	}
 	if f.Code != "KMSInvalidStateException" {
-		return nextKey, master.ErrMisconfigured
+		return nextKey, fault.ErrMisconfigured
 	}
 	// The error names the state in words alone: "arn:… is pending deletion."
 	switch {
 	case strings.Contains(f.Message, "pending deletion"), strings.Contains(f.Message, "pending replica deletion"):
-		return nextRevoked, master.ErrRevoked
+		return nextRevoked, fault.ErrRevoked
 	case strings.Contains(f.Message, "unavailable"), strings.Contains(f.Message, "creating"), strings.Contains(f.Message, "updating"):
-		return nextLater, master.ErrUnreachable
+		return nextLater, fault.ErrUnreachable
 	}
 	// A state this version doesn't know counts as a refusal, but not as a
 	// clear one.
-	return nextDenied, master.ErrDenied
+	return nextDenied, fault.ErrDenied
 }
 
 func misconfigured(op string, err error, next string) error {
-	return &master.Error{Kind: master.ErrMisconfigured, Op: op, Err: err, Next: next}
+	return &fault.Error{Of: master.Name, Kind: fault.ErrMisconfigured, Op: op, Err: err, Next: next}
 }

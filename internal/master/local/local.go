@@ -21,6 +21,8 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"vigil/internal/fault"
+
 	"vigil/internal/durable"
 	"vigil/internal/envelope"
 	"vigil/internal/guard"
@@ -107,8 +109,9 @@ func (k *Key) Decrypt(ctx context.Context, dst, wrapped []byte, c master.Context
 	}
 	err := k.use(op, func(key []byte) error {
 		if err := envelope.Open(dst, key, sealContext(c), wrapped); err != nil {
-			return &master.Error{
-				Kind: master.ErrMisconfigured, Op: op, Err: err,
+			return &fault.Error{
+				Of:   master.Name,
+				Kind: fault.ErrMisconfigured, Op: op, Err: err,
 				Next: "the share was wrapped by another device key, or is damaged; restore " + k.Path() + " from the backup of this device",
 			}
 		}
@@ -125,8 +128,9 @@ func (k *Key) Decrypt(ctx context.Context, dst, wrapped []byte, c master.Context
 func (k *Key) Rewrap(ctx context.Context, wrapped []byte, c master.Context, to master.URI) ([]byte, error) {
 	const op = "rewrap share"
 	if to.Scheme != master.SchemeLocal {
-		return nil, &master.Error{
-			Kind: master.ErrMisconfigured, Op: op,
+		return nil, &fault.Error{
+			Of:   master.Name,
+			Kind: fault.ErrMisconfigured, Op: op,
 			Err:  fmt.Errorf("a share can't move from a device key to %s", to.Scheme),
 			Next: "give the identity's passphrase, so that it gets a new share there",
 		}
@@ -220,7 +224,7 @@ func (k *Key) read(dst []byte) error {
 
 // failure says what is wrong with the device key's file and what to do.
 func (k *Key) failure(op string, err error) error {
-	e := &master.Error{Kind: master.ErrMisconfigured, Op: op, Err: fmt.Errorf("device key %s: %w", k.Path(), err)}
+	e := &fault.Error{Of: master.Name, Kind: fault.ErrMisconfigured, Op: op, Err: fmt.Errorf("device key %s: %w", k.Path(), err)}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		e.Err = fmt.Errorf("device key: %w", err) // a PathError names the file
@@ -232,7 +236,7 @@ func (k *Key) failure(op string, err error) error {
 	case errors.Is(err, errSize), errors.Is(err, durable.ErrNotAFile), errors.Is(err, syscall.ELOOP):
 		e.Next = "restore the device key from the backup of this device"
 	default:
-		e.Kind = master.ErrUnreachable // a disk that fails may work again
+		e.Kind = fault.ErrUnreachable // a disk that fails may work again
 		e.Next = "look after the disk and the permissions of " + k.dir
 	}
 	return e

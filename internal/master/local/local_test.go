@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 
+	"vigil/internal/fault"
+
 	"vigil/internal/guard"
 	"vigil/internal/master"
 	"vigil/internal/testing/mastertest"
@@ -131,12 +133,12 @@ func TestRefusals(t *testing.T) {
 			k := newKey(t)
 			spoil(t, k)
 			_, err := k.Check(t.Context())
-			var e *master.Error
-			if !errors.As(err, &e) || e.Kind != master.ErrMisconfigured || e.Next == "" {
-				t.Errorf("Check: %v, want %v that says what to do", err, master.ErrMisconfigured)
+			var e *fault.Error
+			if !errors.As(err, &e) || e.Kind != fault.ErrMisconfigured || e.Next == "" {
+				t.Errorf("Check: %v, want %v that says what to do", err, fault.ErrMisconfigured)
 			}
-			if _, err := k.Generate(t.Context(), mastertest.Share(t), mastertest.Alice); !errors.Is(err, master.ErrMisconfigured) {
-				t.Errorf("Generate: %v, want %v", err, master.ErrMisconfigured)
+			if _, err := k.Generate(t.Context(), mastertest.Share(t), mastertest.Alice); !errors.Is(err, fault.ErrMisconfigured) {
+				t.Errorf("Generate: %v, want %v", err, fault.ErrMisconfigured)
 			}
 		})
 	}

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"math"
 
+	"vigil/internal/fault"
+
 	"vigil/internal/backend"
 	"vigil/internal/backend/file"
 	"vigil/internal/envelope"
@@ -108,7 +110,7 @@ func (j *job) found(ctx context.Context, req *opener.Found) (*opener.Fetched, er
 func vacant(ctx context.Context, s backend.Store) error {
 	_, _, err := s.Get(ctx, backend.Members, "")
 	switch {
-	case errors.Is(err, backend.ErrNotFound):
+	case errors.Is(err, fault.ErrNotFound):
 		return nil
 	case err == nil:
 		return &opener.Error{
@@ -215,7 +217,7 @@ func newKDF(req *opener.Create) (keyring.KDF, error) {
 // storeNew stores deks first: a reader that finds members finds both.
 func storeNew(ctx context.Context, s backend.Store, f *opener.Fetched) error {
 	var err error
-	if f.DeksVersion, err = s.Put(ctx, backend.Deks, f.Deks, ""); errors.Is(err, backend.ErrConflict) {
+	if f.DeksVersion, err = s.Put(ctx, backend.Deks, f.Deks, ""); errors.Is(err, fault.ErrConflict) {
 		// Left by a creation that was interrupted before members: without members
 		// nothing can ever have been wrapped under it.
 		f.DeksVersion, err = replaceOrphan(ctx, s, f.Deks)

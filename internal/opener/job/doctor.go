@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"vigil/internal/fault"
+
 	"vigil/internal/backend"
 	"vigil/internal/checkup"
 	"vigil/internal/device"
@@ -69,7 +71,7 @@ func (j *job) examineBackend(ctx context.Context, req *opener.Diagnose) (backend
 	keyringCheck, members := examineKeyring(ctx, store, req)
 	checks := []checkup.Check{keyringCheck}
 	switch err := store.Probe(ctx); {
-	case errors.Is(err, backend.ErrDenied) && members != nil:
+	case errors.Is(err, fault.ErrDenied) && members != nil:
 		checks = append(checks, checkup.Warning("backend", sorted(err).Next, "%s can be read, but not written: %v", req.Place.Backend, err))
 	case err != nil:
 		checks = append(checks, failed("backend", err))
@@ -118,7 +120,7 @@ func examineRetention(ctx context.Context, store backend.Store) checkup.Check {
 
 func describeKey(ctx context.Context, key master.Key) checkup.Check {
 	d, err := key.Check(ctx)
-	if errors.Is(err, master.ErrDenied) {
+	if errors.Is(err, fault.ErrDenied) {
 		// Unlocking needs no kms:DescribeKey; the next line says whether it works.
 		return checkup.Warning("master key", sorted(err).Next, "it can't be described: %v", err)
 	}

@@ -3,13 +3,14 @@ package job
 import (
 	"errors"
 
+	"vigil/internal/fault"
+
 	"vigil/internal/backend"
 	"vigil/internal/envelope"
 	"vigil/internal/guard"
 	"vigil/internal/ipc"
 	"vigil/internal/keyfile"
 	"vigil/internal/keyring"
-	"vigil/internal/master"
 	"vigil/internal/opener"
 	"vigil/internal/passphrase"
 )
@@ -17,17 +18,14 @@ import (
 // sorted gives an error the kind the front branches on, and says what to do next.
 func sorted(err error) *opener.Error {
 	var e *opener.Error
-	var m *master.Error
-	var b *backend.Error
+	var f *fault.Error
 	var limit *guard.LockLimitError
 	var traced *guard.TracedError
 	switch {
 	case errors.As(err, &e):
 		return e
-	case errors.As(err, &m):
-		return &opener.Error{Kind: masterKind(m), Message: err.Error(), Next: m.Next, RequestID: m.RequestID, Caller: m.Caller}
-	case errors.As(err, &b):
-		return backendError(b, err)
+	case errors.As(err, &f):
+		return &opener.Error{Kind: faultKind(f.Kind), Message: err.Error(), Next: f.Next, RequestID: f.RequestID, Caller: f.Caller}
 	case errors.As(err, &traced):
 		return &opener.Error{Kind: opener.Traced, Message: err.Error(), Next: opener.NextTraced}
 	case errors.As(err, &limit):
@@ -68,34 +66,21 @@ var kinds = []struct {
 	{ipc.ErrMismatch, opener.OtherBuild, "Restart the daemon: vigilctl down, then vigilctl up."},
 }
 
-func masterKind(m *master.Error) opener.Kind {
-	switch {
-	case m.SignIn:
+// faultKind is the kind of a failed call to a master key or a backend.
+func faultKind(kind error) opener.Kind {
+	switch kind {
+	case fault.ErrSignIn:
 		return opener.SignIn
-	case m.Kind == master.ErrRevoked:
+	case fault.ErrRevoked:
 		return opener.Revoked
-	case m.Kind == master.ErrDenied:
+	case fault.ErrDenied:
 		return opener.Denied
-	case m.Kind == master.ErrUnreachable:
+	case fault.ErrUnreachable:
 		return opener.Unreachable
+	case fault.ErrNotFound:
+		return opener.Missing
+	case fault.ErrConflict:
+		return opener.Conflict
 	}
 	return opener.Misconfigured
-}
-
-func backendError(b *backend.Error, err error) *opener.Error {
-	e := &opener.Error{Kind: opener.Misconfigured, Message: err.Error(), Next: b.Next, RequestID: b.RequestID, Caller: b.Caller}
-	switch b.Kind {
-	case backend.ErrNotFound:
-		e.Kind = opener.Missing
-	case backend.ErrConflict:
-		e.Kind = opener.Conflict
-	case backend.ErrDenied:
-		e.Kind = opener.Denied
-	case backend.ErrUnreachable:
-		e.Kind = opener.Unreachable
-		if b.SignIn {
-			e.Kind = opener.SignIn
-		}
-	}
-	return e
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"vigil/internal/fault"
+
 	"vigil/internal/backend"
 	"vigil/internal/backend/file"
 	"vigil/internal/envelope"
@@ -257,7 +259,7 @@ func (h *home) item(encoding, public []byte) []byte {
 func (h *home) replace(o backend.Object, data []byte) {
 	h.t.Helper()
 	_, version, err := h.store.Get(h.t.Context(), o, "")
-	if err != nil && !errors.Is(err, backend.ErrNotFound) {
+	if err != nil && !errors.Is(err, fault.ErrNotFound) {
 		h.t.Fatal(err)
 	}
 	if _, err := h.store.Put(h.t.Context(), o, data, version); err != nil {

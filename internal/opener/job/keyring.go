@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"vigil/internal/fault"
+
 	"vigil/internal/backend"
 	"vigil/internal/backend/file"
 	"vigil/internal/opener"
@@ -25,7 +27,7 @@ func (j *job) fetch(ctx context.Context, req *opener.Fetch) (*opener.Fetched, er
 // getNewer returns no data when the object is at the version have.
 func getNewer(ctx context.Context, s backend.Store, o backend.Object, have backend.Version) ([]byte, backend.Version, error) {
 	data, version, err := s.Get(ctx, o, have)
-	if errors.Is(err, backend.ErrNotModified) {
+	if errors.Is(err, fault.ErrNotModified) {
 		return nil, have, nil
 	}
 	return data, version, err

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 
+	"vigil/internal/fault"
+
 	"vigil/internal/backend"
 	"vigil/internal/envelope"
 	"vigil/internal/keyring"
@@ -82,7 +84,7 @@ func (j *job) newBlock(ctx context.Context, req *opener.MoveMaster, s *session, 
 	block.Master = uri.Scheme
 	block.Share, err = from.Rewrap(ctx, old.Share, shareContext(req.Place.Vault, s.identity), uri)
 	s.made.ReEncrypt += from.Calls().Operations
-	if err == nil || !errors.Is(err, master.ErrMisconfigured) {
+	if err == nil || !errors.Is(err, fault.ErrMisconfigured) {
 		return block, false, err
 	}
 	// Between kinds of master key, or between regions, no share can move.
@@ -161,7 +163,7 @@ func (j *job) moveBackend(ctx context.Context, req *opener.MoveBackend) (*opener
 			return err
 		}
 		if s.keyring.MembersVersion != before.MembersVersion || s.keyring.DeksVersion != before.DeksVersion {
-			return backend.ErrConflict // somebody wrote to the old place meanwhile
+			return fault.ErrConflict // somebody wrote to the old place meanwhile
 		}
 		s.keyring = there
 		return nil
@@ -206,7 +208,7 @@ func (s *session) copyTo(ctx context.Context, to backend.Store) (there opener.Fe
 func (s *session) copyObject(ctx context.Context, to backend.Store, object backend.Object, data []byte) (backend.Version, error) {
 	found, version, err := to.Get(ctx, object, "")
 	switch {
-	case errors.Is(err, backend.ErrNotFound):
+	case errors.Is(err, fault.ErrNotFound):
 		return to.Put(ctx, object, data, "")
 	case err != nil:
 		return "", err

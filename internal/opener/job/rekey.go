@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"vigil/internal/fault"
+
 	"vigil/internal/backend"
 	"vigil/internal/envelope"
 	"vigil/internal/guard"
@@ -95,7 +97,7 @@ func (s *session) replaceKeys(ctx context.Context, next *rekeyed, fresh *ring.Ri
 			return err
 		}
 		err = s.put(ctx, backend.Members, data)
-		if errors.Is(err, backend.ErrConflict) {
+		if errors.Is(err, fault.ErrConflict) {
 			return err
 		}
 		if err != nil {

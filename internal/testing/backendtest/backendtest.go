@@ -7,8 +7,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
+
+	"vigil/internal/fault"
 
 	"vigil/internal/backend"
 )
@@ -78,28 +81,28 @@ func wantGet(t *testing.T, s backend.Store, o backend.Object, want string, versi
 	}
 }
 
-// wantErr checks that err is of kind, and that it is an *Error that says what
+// wantErr checks that err is of kind, and that it is a *fault.Error that says what
 // was done to what.
 func wantErr(t *testing.T, err, kind error, object backend.Object) {
 	t.Helper()
 	if !errors.Is(err, kind) {
 		t.Fatalf("error %v, want %v", err, kind)
 	}
-	var e *backend.Error
+	var e *fault.Error
 	if !errors.As(err, &e) {
-		t.Fatalf("error %v is a %T, want a *backend.Error", err, err)
+		t.Fatalf("error %v is a %T, want a *fault.Error", err, err)
 	}
-	if e.Op == "" || e.Object != object {
-		t.Errorf("error has operation %q and object %q, want object %q", e.Op, e.Object, object)
+	if op, found := strings.CutSuffix(e.Op, string(object)); !found || op == "" {
+		t.Errorf("error is of operation %q, want one on %q", e.Op, object)
 	}
 }
 
 func getOfNothing(t *testing.T, s backend.Store) {
 	for _, o := range []backend.Object{backend.Members, backend.Deks} {
 		_, _, err := s.Get(t.Context(), o, "")
-		wantErr(t, err, backend.ErrNotFound, o)
+		wantErr(t, err, fault.ErrNotFound, o)
 		_, _, err = s.Get(t.Context(), o, "some-version")
-		wantErr(t, err, backend.ErrNotFound, o)
+		wantErr(t, err, fault.ErrNotFound, o)
 	}
 }
 
@@ -117,7 +120,7 @@ func putGetPut(t *testing.T, s backend.Store) {
 func getOfWhatTheCallerHas(t *testing.T, s backend.Store) {
 	v1 := put(t, s, backend.Members, "one", "")
 	data, _, err := s.Get(t.Context(), backend.Members, v1)
-	wantErr(t, err, backend.ErrNotModified, backend.Members)
+	wantErr(t, err, fault.ErrNotModified, backend.Members)
 	if data != nil {
 		t.Errorf("Get returned data with ErrNotModified")
 	}
@@ -131,23 +134,23 @@ func getOfWhatTheCallerHas(t *testing.T, s backend.Store) {
 func createOverAnObject(t *testing.T, s backend.Store) {
 	v := put(t, s, backend.Members, "one", "")
 	_, err := s.Put(t.Context(), backend.Members, []byte("other"), "")
-	wantErr(t, err, backend.ErrConflict, backend.Members)
+	wantErr(t, err, fault.ErrConflict, backend.Members)
 	wantGet(t, s, backend.Members, "one", v)
 }
 
 func replaceOfNothing(t *testing.T, s backend.Store) {
 	v := put(t, s, backend.Members, "one", "")
 	_, err := s.Put(t.Context(), backend.Deks, []byte("one"), v)
-	wantErr(t, err, backend.ErrConflict, backend.Deks)
+	wantErr(t, err, fault.ErrConflict, backend.Deks)
 	_, _, err = s.Get(t.Context(), backend.Deks, "")
-	wantErr(t, err, backend.ErrNotFound, backend.Deks)
+	wantErr(t, err, fault.ErrNotFound, backend.Deks)
 }
 
 func replaceOfAnOldVersion(t *testing.T, s backend.Store) {
 	v1 := put(t, s, backend.Deks, "one", "")
 	v2 := put(t, s, backend.Deks, "two", v1)
 	_, err := s.Put(t.Context(), backend.Deks, []byte("three"), v1)
-	wantErr(t, err, backend.ErrConflict, backend.Deks)
+	wantErr(t, err, fault.ErrConflict, backend.Deks)
 	wantGet(t, s, backend.Deks, "two", v2)
 }
 
@@ -174,12 +177,12 @@ func bytesComeBackUnchanged(t *testing.T, s backend.Store) {
 
 func limits(t *testing.T, s backend.Store) {
 	_, err := s.Put(t.Context(), backend.Deks, make([]byte, backend.MaxObject+1), "")
-	wantErr(t, err, backend.ErrTooLarge, backend.Deks)
+	wantErr(t, err, fault.ErrTooLarge, backend.Deks)
 	if _, err := s.Put(t.Context(), backend.Deks, nil, ""); err == nil {
 		t.Error("an empty object was stored")
 	}
 	_, _, err = s.Get(t.Context(), backend.Deks, "")
-	wantErr(t, err, backend.ErrNotFound, backend.Deks)
+	wantErr(t, err, fault.ErrNotFound, backend.Deks)
 }
 
 func unknownObject(t *testing.T, s backend.Store) {
@@ -187,7 +190,7 @@ func unknownObject(t *testing.T, s backend.Store) {
 		if _, err := s.Put(t.Context(), o, []byte("x"), ""); err == nil {
 			t.Errorf("Put(%q) stored it", o)
 		}
-		if _, _, err := s.Get(t.Context(), o, ""); err == nil || errors.Is(err, backend.ErrNotFound) {
+		if _, _, err := s.Get(t.Context(), o, ""); err == nil || errors.Is(err, fault.ErrNotFound) {
 			t.Errorf("Get(%q) = %v, want a refusal", o, err)
 		}
 	}
@@ -198,9 +201,9 @@ func cancelled(t *testing.T, s backend.Store) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, _, err := s.Get(ctx, backend.Deks, "")
-	wantErr(t, err, backend.ErrUnreachable, backend.Deks)
+	wantErr(t, err, fault.ErrUnreachable, backend.Deks)
 	_, err = s.Put(ctx, backend.Deks, []byte("two"), v)
-	wantErr(t, err, backend.ErrUnreachable, backend.Deks)
+	wantErr(t, err, fault.ErrUnreachable, backend.Deks)
 	wantGet(t, s, backend.Deks, "one", v)
 }
 
@@ -218,7 +221,7 @@ func probe(t *testing.T, s backend.Store) {
 	}
 	for _, o := range []backend.Object{backend.Members, backend.Deks} {
 		_, _, err := s.Get(t.Context(), o, "")
-		wantErr(t, err, backend.ErrNotFound, o)
+		wantErr(t, err, fault.ErrNotFound, o)
 	}
 }
 
@@ -245,7 +248,7 @@ func race(t *testing.T, s backend.Store, expect backend.Version) (winner int, ve
 		case err == nil:
 			winner = i
 		default:
-			wantErr(t, err, backend.ErrConflict, backend.Deks)
+			wantErr(t, err, fault.ErrConflict, backend.Deks)
 		}
 	}
 	if winner < 0 {
@@ -300,7 +303,7 @@ func appendLine(ctx context.Context, s backend.Store, line string) error {
 		if err != nil {
 			return err
 		}
-		if _, err = s.Put(ctx, backend.Deks, append(data, line...), v); !errors.Is(err, backend.ErrConflict) {
+		if _, err = s.Put(ctx, backend.Deks, append(data, line...), v); !errors.Is(err, fault.ErrConflict) {
 			return err
 		}
 	}

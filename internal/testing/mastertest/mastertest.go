@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 
+	"vigil/internal/fault"
+
 	"vigil/internal/guard"
 	"vigil/internal/master"
 )
@@ -103,9 +105,9 @@ func wantRefusal(t *testing.T, k master.Key, wrapped []byte, c master.Context, k
 	if !errors.Is(err, kind) {
 		t.Fatalf("Decrypt: %v, want %v", err, kind)
 	}
-	var e *master.Error
+	var e *fault.Error
 	if !errors.As(err, &e) {
-		t.Fatalf("Decrypt: %v is a %T, want a *master.Error", err, err)
+		t.Fatalf("Decrypt: %v is a %T, want a *fault.Error", err, err)
 	}
 	if e.Op == "" || e.Next == "" {
 		t.Errorf("the error names operation %q and next step %q, want both", e.Op, e.Next)
@@ -153,13 +155,13 @@ func anotherContext(t *testing.T, k Keys) {
 	identity.Identity[15] ^= 1
 	purpose.Purpose = master.PurposeUnattended
 	for name, c := range map[string]master.Context{"vault": vault, "identity": identity, "purpose": purpose} {
-		t.Run(name, func(t *testing.T) { wantRefusal(t, k.Key, wrapped, c, master.ErrMisconfigured) })
+		t.Run(name, func(t *testing.T) { wantRefusal(t, k.Key, wrapped, c, fault.ErrMisconfigured) })
 	}
 }
 
 func anotherKey(t *testing.T, k Keys) {
 	_, wrapped := generate(t, k.Key)
-	wantRefusal(t, k.Other, wrapped, Alice, master.ErrMisconfigured)
+	wantRefusal(t, k.Other, wrapped, Alice, fault.ErrMisconfigured)
 }
 
 func damaged(t *testing.T, k Keys) {
@@ -178,7 +180,7 @@ func damaged(t *testing.T, k Keys) {
 		"lengthened":     append(bytes.Clone(wrapped), 0),
 		"beyond a limit": make([]byte, master.MaxWrapped+1),
 	} {
-		t.Run(name, func(t *testing.T) { wantRefusal(t, k.Key, b, Alice, master.ErrMisconfigured) })
+		t.Run(name, func(t *testing.T) { wantRefusal(t, k.Key, b, Alice, fault.ErrMisconfigured) })
 	}
 }
 
@@ -228,23 +230,23 @@ func rewrap(t *testing.T, k Keys) {
 	}
 	other := Alice
 	other.Identity[0] ^= 1
-	wantRefusal(t, k.Key, again, other, master.ErrMisconfigured)
+	wantRefusal(t, k.Key, again, other, fault.ErrMisconfigured)
 }
 
 func rewrapDamaged(t *testing.T, k Keys) {
 	_, wrapped := generate(t, k.Key)
 	wrapped[len(wrapped)/2] ^= 1
-	if _, err := k.Key.Rewrap(t.Context(), wrapped, Alice, k.Self); !errors.Is(err, master.ErrMisconfigured) {
-		t.Errorf("Rewrap: %v, want %v", err, master.ErrMisconfigured)
+	if _, err := k.Key.Rewrap(t.Context(), wrapped, Alice, k.Self); !errors.Is(err, fault.ErrMisconfigured) {
+		t.Errorf("Rewrap: %v, want %v", err, fault.ErrMisconfigured)
 	}
 }
 
 func rewrapElsewhere(t *testing.T, k Keys) {
 	_, wrapped := generate(t, k.Key)
 	_, err := k.Key.Rewrap(t.Context(), wrapped, Alice, k.Elsewhere)
-	var e *master.Error
-	if !errors.As(err, &e) || e.Kind != master.ErrMisconfigured || e.Next == "" {
-		t.Errorf("Rewrap: %v, want %v that says what to do", err, master.ErrMisconfigured)
+	var e *fault.Error
+	if !errors.As(err, &e) || e.Kind != fault.ErrMisconfigured || e.Next == "" {
+		t.Errorf("Rewrap: %v, want %v that says what to do", err, fault.ErrMisconfigured)
 	}
 }
 
