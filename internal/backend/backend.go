@@ -88,6 +88,15 @@ func (r Retention) Forever() bool {
 	return r.Versioned && r.Generations == 0 && r.Days == 0 && r.Unknown == ""
 }
 
+// Keyring is both objects of a keyring, and a store's versions of them. An object that
+// wasn't asked for, or that hasn't changed, is nil.
+type Keyring struct {
+	Members        []byte  `json:"-"`
+	MembersVersion Version `json:"members_version"`
+	Deks           []byte  `json:"-"`
+	DeksVersion    Version `json:"deks_version"`
+}
+
 // MaxRaces is how often Compete starts a change again.
 const MaxRaces = 64
 

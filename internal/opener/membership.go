@@ -1,6 +1,7 @@
 package opener
 
 import (
+	"vigil/internal/backend"
 	"vigil/internal/id"
 	"vigil/internal/keyring"
 	"vigil/internal/master"
@@ -13,7 +14,7 @@ type Seen struct {
 	Deks    keyring.DeksPin    `json:"deks"`
 	// Kept is the keyring as it was accepted last, or empty. It stands in where
 	// what the backend has is refused, so that a job can put that right.
-	Kept Fetched `json:"kept"`
+	Kept backend.Keyring `json:"kept"`
 }
 
 // RequestIdentity makes an identity that isn't a member yet: its private halves leave the
@@ -85,9 +86,9 @@ type KMSCalls struct {
 
 // Changed is the keyring after a change of membership.
 type Changed struct {
-	Keyring Fetched  `json:"keyring"`
-	KEK     uint64   `json:"kek"`
-	Calls   KMSCalls `json:"calls"`
+	Keyring backend.Keyring `json:"keyring"`
+	KEK     uint64          `json:"kek"`
+	Calls   KMSCalls        `json:"calls"`
 	// Unfinished says why a rotation that belongs to the change isn't done yet;
 	// the change itself is.
 	Unfinished *Error `json:"unfinished,omitempty"`

@@ -20,14 +20,14 @@ type carrier interface {
 	objects() []*[]byte
 }
 
-func (f *Fetched) objects() []*[]byte { return []*[]byte{&f.Members, &f.Deks} }
+func objectsOf(k *backend.Keyring) []*[]byte { return []*[]byte{&k.Members, &k.Deks} }
 
 func (r *Request) objects() (list []*[]byte) {
 	if r.Seen != nil {
-		list = append(list, r.Seen.Kept.objects()...)
+		list = append(list, objectsOf(&r.Seen.Kept)...)
 	}
 	if r.Found != nil {
-		list = append(list, r.Found.Keyring.objects()...)
+		list = append(list, objectsOf(&r.Found.Keyring)...)
 	}
 	if r.Put != nil {
 		list = append(list, &r.Put.Data)
@@ -37,18 +37,18 @@ func (r *Request) objects() (list []*[]byte) {
 
 func (r *Reply) objects() (list []*[]byte) {
 	if r.Create != nil {
-		list = append(list, r.Create.Keyring.objects()...)
+		list = append(list, objectsOf(&r.Create.Keyring)...)
 	}
-	for _, f := range []*Fetched{r.Found, r.Fetch} {
+	for _, f := range []*backend.Keyring{r.Found, r.Fetch} {
 		if f != nil {
-			list = append(list, f.objects()...)
+			list = append(list, objectsOf(f)...)
 		}
 	}
 	if r.Unlock != nil {
-		list = append(list, r.Unlock.Keyring.objects()...)
+		list = append(list, objectsOf(&r.Unlock.Keyring)...)
 	}
 	if r.Changed != nil {
-		list = append(list, r.Changed.Keyring.objects()...)
+		list = append(list, objectsOf(&r.Changed.Keyring)...)
 	}
 	return list
 }

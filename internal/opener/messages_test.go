@@ -18,7 +18,7 @@ func TestMessagesReadBackAsWritten(t *testing.T) {
 	for _, m := range []any{
 		&opener.Answer{Text: "t"},
 		&opener.Request{Interactive: true, Unlock: &opener.Unlock{Place: opener.Place{Name: "n", Vault: id.Vault{2}}, Passphrase: 1, Keeper: 2}},
-		&opener.Reply{Fetch: &opener.Fetched{Members: bytes.Repeat([]byte{0, 255}, 100_000), MembersVersion: "1"}},
+		&opener.Reply{Fetch: &backend.Keyring{Members: bytes.Repeat([]byte{0, 255}, 100_000), MembersVersion: "1"}},
 		&opener.Reply{Error: &opener.Error{Kind: opener.Revoked, Message: "gone", Next: "ask", RequestID: "r"}},
 		&opener.Request{Put: &opener.Put{Object: backend.Deks, Data: []byte{}, Expect: "v"}},
 	} {
@@ -66,7 +66,7 @@ func TestErrorKinds(t *testing.T) {
 
 func FuzzReadMessage(f *testing.F) {
 	for _, m := range []any{
-		&opener.Reply{Fetch: &opener.Fetched{Members: []byte("m"), DeksVersion: "1"}},
+		&opener.Reply{Fetch: &backend.Keyring{Members: []byte("m"), DeksVersion: "1"}},
 		&opener.Reply{Error: &opener.Error{Kind: opener.Damaged, Message: "m"}},
 		&opener.Request{Unlock: &opener.Unlock{Passphrase: 1, Keeper: 2}},
 		&opener.Request{Put: &opener.Put{Data: []byte("d")}},

@@ -100,10 +100,10 @@ type Reply struct {
 	Ask             *Ask               `json:"ask,omitempty"`
 	Error           *Error             `json:"error,omitempty"`
 	Create          *Created           `json:"create,omitempty"`
-	Found           *Fetched           `json:"found,omitempty"`
+	Found           *backend.Keyring   `json:"found,omitempty"`
 	Enter           *Entered           `json:"enter,omitempty"`
 	Unlock          *Unlocked          `json:"unlock,omitempty"`
-	Fetch           *Fetched           `json:"fetch,omitempty"`
+	Fetch           *backend.Keyring   `json:"fetch,omitempty"`
 	Check           *Checked           `json:"check,omitempty"`
 	Diagnose        *Diagnosis         `json:"diagnose,omitempty"`
 	Put             *Stored            `json:"put,omitempty"`
@@ -129,19 +129,19 @@ type Create struct {
 
 // Created is a new vault.
 type Created struct {
-	Vault    id.Vault    `json:"vault"`
-	Identity id.Identity `json:"identity"`
-	Header   []byte      `json:"header"` // the vault file's first line
-	Keyring  Fetched     `json:"keyring"`
-	Keep     *KeptShare  `json:"keep,omitempty"` // as in Unlocked
+	Vault    id.Vault        `json:"vault"`
+	Identity id.Identity     `json:"identity"`
+	Header   []byte          `json:"header"` // the vault file's first line
+	Keyring  backend.Keyring `json:"keyring"`
+	Keep     *KeptShare      `json:"keep,omitempty"` // as in Unlocked
 	// Calls are those to the key management service.
 	Calls master.Calls `json:"calls"`
 }
 
 // Found stores the keyring of a new vault, if its place is vacant.
 type Found struct {
-	Place   Place   `json:"place"`
-	Keyring Fetched `json:"keyring"`
+	Place   Place           `json:"place"`
+	Keyring backend.Keyring `json:"keyring"`
 }
 
 // Enter hands the identity of a vault that this opener has just made to a keeper.
@@ -195,9 +195,9 @@ type KeptShare struct {
 // Unlocked says which identity the keeper now has, and gives the keyring it was
 // found in.
 type Unlocked struct {
-	Identity id.Identity  `json:"identity"`
-	Keyring  Fetched      `json:"keyring"`
-	Calls    master.Calls `json:"calls"`
+	Identity id.Identity     `json:"identity"`
+	Keyring  backend.Keyring `json:"keyring"`
+	Calls    master.Calls    `json:"calls"`
 	// Offline says that the kept share or the kept keyring was used, and Why.
 	Offline bool   `json:"offline"`
 	Why     *Error `json:"why,omitempty"`
@@ -235,14 +235,6 @@ type Fetch struct {
 	Place       Place           `json:"place"`
 	HaveMembers backend.Version `json:"have_members"`
 	HaveDeks    backend.Version `json:"have_deks"`
-}
-
-// Fetched holds both objects; an object the front has already is nil.
-type Fetched struct {
-	Members        []byte          `json:"-"`
-	MembersVersion backend.Version `json:"members_version"`
-	Deks           []byte          `json:"-"`
-	DeksVersion    backend.Version `json:"deks_version"`
 }
 
 // Put replaces an object if it's still at the expected version.

@@ -9,27 +9,21 @@ import (
 	"strings"
 	"time"
 
+	"vigil/internal/backend"
+
 	"vigil/internal/durable"
 	"vigil/internal/id"
 	"vigil/internal/keyring"
 )
 
-// Keyring is the last good pair of keyring objects, as the backend stores
-// them, with the backend's versions of them.
-type Keyring struct {
-	Members, Deks               []byte
-	MembersVersion, DeksVersion string
-	Fetched                     time.Time // when the backend last confirmed them
-}
-
 // keptKeyring is the body of keyring.json. The objects lie beside it as they
 // are, in files called by their hash: they're megabytes, and members seldom changes.
 type keptKeyring struct {
-	Members        id.Hash   `json:"members"`
-	Deks           id.Hash   `json:"deks"`
-	MembersVersion string    `json:"members_version"`
-	DeksVersion    string    `json:"deks_version"`
-	Fetched        time.Time `json:"fetched"`
+	Members        id.Hash         `json:"members"`
+	Deks           id.Hash         `json:"deks"`
+	MembersVersion backend.Version `json:"members_version"`
+	DeksVersion    backend.Version `json:"deks_version"`
+	Fetched        time.Time       `json:"fetched"`
 }
 
 // Names of an object's file: a prefix, and its SHA-256.
@@ -39,18 +33,20 @@ const (
 )
 
 // Keyring returns what SetKeyring kept; ErrNone when nothing was.
-func (v *Vault) Keyring() (Keyring, error) {
+func (v *Vault) Keyring() (k backend.Keyring, fetched time.Time, err error) {
 	var kept keptKeyring
 	if err := read(v.file("keyring.json"), "keyring", &kept); err != nil {
-		return Keyring{}, err
+		return k, fetched, err
 	}
-	k := Keyring{MembersVersion: kept.MembersVersion, DeksVersion: kept.DeksVersion, Fetched: kept.Fetched}
-	var err error
-	if k.Members, err = v.object(membersPrefix, kept.Members); err != nil {
-		return Keyring{}, err
+	members, err := v.object(membersPrefix, kept.Members)
+	if err != nil {
+		return k, fetched, err
 	}
-	k.Deks, err = v.object(deksPrefix, kept.Deks)
-	return k, err
+	deks, err := v.object(deksPrefix, kept.Deks)
+	if err != nil {
+		return k, fetched, err
+	}
+	return backend.Keyring{Members: members, MembersVersion: kept.MembersVersion, Deks: deks, DeksVersion: kept.DeksVersion}, kept.Fetched, nil
 }
 
 func (v *Vault) object(prefix string, sum id.Hash) ([]byte, error) {
@@ -65,14 +61,14 @@ func (v *Vault) object(prefix string, sum id.Hash) ([]byte, error) {
 	return data, nil
 }
 
-// SetKeyring keeps k. The caller has verified it, and calls Advance after
-// this: a crash in between leaves a good keyring newer than the pins. The
+// SetKeyring keeps k, the last good keyring, which the backend confirmed last when
+// it was fetched. The caller has verified it, and calls Advance after this: a crash in between leaves a good keyring newer than the pins. The
 // objects are on the disk before what names them.
-func (v *Vault) SetKeyring(ctx context.Context, k Keyring) error {
+func (v *Vault) SetKeyring(ctx context.Context, k backend.Keyring, fetched time.Time) error {
 	return v.locked(ctx, func() error {
 		kept := keptKeyring{
 			Members: id.HashOf(k.Members), Deks: id.HashOf(k.Deks),
-			MembersVersion: k.MembersVersion, DeksVersion: k.DeksVersion, Fetched: k.Fetched,
+			MembersVersion: k.MembersVersion, DeksVersion: k.DeksVersion, Fetched: fetched,
 		}
 		for _, o := range []struct {
 			name string

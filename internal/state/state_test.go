@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"vigil/internal/backend"
+
 	"vigil/internal/id"
 	"vigil/internal/keyring"
 	"vigil/internal/paths"
@@ -142,7 +144,7 @@ func TestWhatIsKeptComesBack(t *testing.T) {
 	s, dir := open(t)
 	v := s.Vault(vaultA)
 	ctx := t.Context()
-	_, err1 := v.Keyring()
+	_, _, err1 := v.Keyring()
 	_, err2 := v.PublicKeys()
 	_, err3 := v.Blob("offline")
 	for _, err := range []error{err1, err2, err3} {
@@ -150,22 +152,22 @@ func TestWhatIsKeptComesBack(t *testing.T) {
 			t.Errorf("at first: %v", err)
 		}
 	}
-	k := state.Keyring{
+	k := backend.Keyring{
 		Members: []byte("a\nb\n"), Deks: bytes.Repeat([]byte{0xff}, 1000), MembersVersion: `"e\"1"`, DeksVersion: "e2",
-		Fetched: time.Unix(1_800_000_000, 5).UTC(),
 	}
+	fetched := time.Unix(1_800_000_000, 5).UTC()
 	keys := []state.PublicKey{
 		{Item: id.Item{1}, Revision: id.Revision{2}, Name: "z", Comment: "ü\n\u2028", Public: []byte{0, 1}, Certificate: []byte{2}},
 		{Item: id.Item{3}, Revision: id.Revision{4}, Name: "a", Public: []byte{5}},
 	}
-	ok(t, v.SetKeyring(ctx, k))
+	ok(t, v.SetKeyring(ctx, k, fetched))
 	ok(t, v.SetPublicKeys(ctx, keys))
 	ok(t, v.SetBlob(ctx, "offline", []byte("sealed")))
 
 	again, err := state.Open(dir)
 	ok(t, err)
 	v = again.Vault(vaultA)
-	if got, err := v.Keyring(); err != nil || !reflect.DeepEqual(got, k) {
+	if got, at, err := v.Keyring(); err != nil || !reflect.DeepEqual(got, k) || !at.Equal(fetched) {
 		t.Errorf("keyring %v, %v", got, err)
 	}
 	if got, err := v.PublicKeys(); err != nil || !reflect.DeepEqual(got, keys) {
@@ -174,7 +176,7 @@ func TestWhatIsKeptComesBack(t *testing.T) {
 	if got, err := v.Blob("offline"); err != nil || string(got) != "sealed" {
 		t.Errorf("blob %q, %v", got, err)
 	}
-	if _, err := again.Vault(vaultB).Keyring(); !errors.Is(err, state.ErrNone) {
+	if _, _, err := again.Vault(vaultB).Keyring(); !errors.Is(err, state.ErrNone) {
 		t.Errorf("another vault's keyring: %v", err)
 	}
 	for range 2 {
@@ -309,7 +311,7 @@ func TestDamage(t *testing.T) {
 			func(s *state.Store) error { return s.Vault(vaultA).Advance(t.Context(), pins(9, 9, 9, 9)) },
 		},
 		"keyring.json": {
-			func(s *state.Store) error { _, err := s.Vault(vaultA).Keyring(); return err }, nil,
+			func(s *state.Store) error { _, _, err := s.Vault(vaultA).Keyring(); return err }, nil,
 		},
 		"public.json": {
 			func(s *state.Store) error { _, err := s.Vault(vaultA).PublicKeys(); return err }, nil,
@@ -332,7 +334,7 @@ func TestDamage(t *testing.T) {
 				v := s.Vault(vaultA)
 				ok(t, s.Bind(t.Context(), "work", vaultA))
 				ok(t, v.Advance(t.Context(), pins(1, 1, 1, 1)))
-				ok(t, v.SetKeyring(t.Context(), state.Keyring{Members: []byte("m")}))
+				ok(t, v.SetKeyring(t.Context(), backend.Keyring{Members: []byte("m")}, time.Now()))
 				ok(t, v.SetPublicKeys(t.Context(), []state.PublicKey{{Name: "n"}}))
 				ok(t, v.AddPending(t.Context(), revision(1)))
 				ok(t, v.AddPending(t.Context(), revision(2)))

@@ -77,7 +77,7 @@ func (v *Vault) mayRequest(j passphraseJob, replace bool) error {
 	if j.identity.IsZero() || replace {
 		return nil
 	}
-	_, err := j.state.Keyring()
+	_, _, err := j.state.Keyring()
 	if errors.Is(err, state.ErrNone) {
 		return nil // it was asked for before, and never admitted
 	}
@@ -202,7 +202,7 @@ func (v *Vault) lastMembers(j passphraseJob) (members *keyring.Members, asOf tim
 	if o, err := v.current(); err == nil {
 		return o.now().members, o.access.Load().refreshed, nil
 	}
-	k, err := j.state.Keyring()
+	k, asOf, err := j.state.Keyring()
 	if errors.Is(err, state.ErrNone) {
 		return nil, asOf, control.Errorf(control.CodeLocked, "Unlock it: vigilctl unlock --vault "+v.name, "this device has never seen the keyring of vault %q", v.name)
 	}
@@ -210,7 +210,7 @@ func (v *Vault) lastMembers(j passphraseJob) (members *keyring.Members, asOf tim
 		return nil, asOf, err
 	}
 	members, err = keyring.ParseMembers(k.Members, j.vault)
-	return members, k.Fetched, err
+	return members, asOf, err
 }
 
 func (v *Vault) identities(members *keyring.Members, j passphraseJob) (list []control.Identity) {

@@ -41,7 +41,7 @@ func (v *Vault) restoreKeyring(ctx context.Context, req *control.KeyringRestoreR
 	if req.Accept {
 		return st.Reset(ctx, state.Pins{})
 	}
-	kept, err := st.Keyring()
+	kept, _, err := st.Keyring()
 	if errors.Is(err, state.ErrNone) {
 		return control.Errorf(control.CodeNotFound, "Take the backend's with --accept, if that's what you want.", "this device has kept no keyring of vault %q", v.name)
 	}
@@ -65,7 +65,7 @@ func (v *Vault) restoreKeyring(ctx context.Context, req *control.KeyringRestoreR
 // putBack replaces whatever the backend has of an object.
 func (v *Vault) putBack(ctx context.Context, c *opener.Client, place opener.Place, object backend.Object, data []byte, ask opener.Asker) error {
 	reply, err := c.Do(ctx, opener.Request{Fetch: &opener.Fetch{Place: place}}, ask)
-	var have opener.Fetched
+	var have backend.Keyring
 	switch {
 	case errors.Is(err, &opener.Error{Kind: opener.Missing}):
 	case err != nil:

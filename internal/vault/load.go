@@ -7,15 +7,16 @@ import (
 	"slices"
 	"time"
 
+	"vigil/internal/backend"
+
 	"vigil/internal/control"
 	"vigil/internal/durable"
-	"vigil/internal/opener"
 	"vigil/internal/state"
 	"vigil/internal/vaultfile"
 )
 
 // load gives keyring and vault file to the keeper, and remembers what it accepted.
-func (v *Vault) load(ctx context.Context, o *openVault, fetched opener.Fetched, f *vaultfile.File) error {
+func (v *Vault) load(ctx context.Context, o *openVault, fetched backend.Keyring, f *vaultfile.File) error {
 	l, err := v.loadKeeper(ctx, o, fetched, f)
 	if err != nil {
 		return err
@@ -24,7 +25,7 @@ func (v *Vault) load(ctx context.Context, o *openVault, fetched opener.Fetched, 
 }
 
 // loadKeeper is load without the front's part.
-func (v *Vault) loadKeeper(ctx context.Context, o *openVault, fetched opener.Fetched, f *vaultfile.File) (*loadedParts, error) {
+func (v *Vault) loadKeeper(ctx context.Context, o *openVault, fetched backend.Keyring, f *vaultfile.File) (*loadedParts, error) {
 	if err := v.give(ctx, o, f); err != nil {
 		return nil, err
 	}
@@ -125,14 +126,11 @@ func (v *Vault) remember(ctx context.Context, o *openVault, s *snapshot) error {
 
 // keepKeyring keeps a keyring for the time without network, unless that one was
 // kept last.
-func (v *Vault) keepKeyring(ctx context.Context, o *openVault, k opener.Fetched) error {
+func (v *Vault) keepKeyring(ctx context.Context, o *openVault, k backend.Keyring) error {
 	if k.MembersVersion == o.kept.members && k.DeksVersion == o.kept.deks {
 		return nil
 	}
-	err := v.d.State.Vault(o.id).SetKeyring(ctx, state.Keyring{
-		Members: k.Members, Deks: k.Deks, Fetched: time.Now(),
-		MembersVersion: string(k.MembersVersion), DeksVersion: string(k.DeksVersion),
-	})
+	err := v.d.State.Vault(o.id).SetKeyring(ctx, k, time.Now())
 	if err == nil {
 		o.kept.members, o.kept.deks = k.MembersVersion, k.DeksVersion
 	}

@@ -91,10 +91,7 @@ func (v *Vault) takeChanged(ctx context.Context, j passphraseJob, c *opener.Chan
 	if err != nil {
 		return err
 	}
-	err = j.state.SetKeyring(ctx, state.Keyring{
-		Members: c.Keyring.Members, Deks: c.Keyring.Deks, Fetched: time.Now(),
-		MembersVersion: string(c.Keyring.MembersVersion), DeksVersion: string(c.Keyring.DeksVersion),
-	})
+	err = j.state.SetKeyring(ctx, c.Keyring, time.Now())
 	if err != nil {
 		return err
 	}

@@ -170,7 +170,7 @@ func (v *Vault) pushOnce(ctx context.Context, session *opener.Client, o *openVau
 	if err := v.dropPushed(ctx, o, w, deleted); err != nil {
 		return 0, err
 	}
-	return len(w.Add) + len(w.Remove) - len(deleted), v.reload(ctx, o, next.Fetched)
+	return len(w.Add) + len(w.Remove) - len(deleted), v.reload(ctx, o, next.Keyring)
 }
 
 // stored are the lines of what was stored.

@@ -161,7 +161,7 @@ func (v *Vault) step(ctx context.Context, session *opener.Client, o *openVault, 
 }
 
 // putStep stores what a step made and returns the keyring with it.
-func (v *Vault) putStep(ctx context.Context, session *opener.Client, o *openVault, step keeper.RotationStep, data []byte) (next opener.Fetched, err error) {
+func (v *Vault) putStep(ctx context.Context, session *opener.Client, o *openVault, step keeper.RotationStep, data []byte) (next backend.Keyring, err error) {
 	next = o.now().keyring
 	put := &opener.Put{Place: v.place(o.id, o.identity), Object: backend.Members, Data: data, Expect: next.MembersVersion}
 	if step == keeper.StepRewrap {

@@ -4,11 +4,12 @@ import (
 	"strings"
 	"testing"
 
+	"vigil/internal/backend"
+
 	"vigil/internal/config"
 	"vigil/internal/id"
 	"vigil/internal/keeper"
 	"vigil/internal/keyring"
-	"vigil/internal/opener"
 	"vigil/internal/testing/ringtest"
 )
 
@@ -18,7 +19,7 @@ func taken(t *testing.T, w *ringtest.World, items ...keeper.Item) *snapshot {
 	o := w.Objects()
 	n, _, err := new(snapshot).next(w.Vault(), &loadedParts{
 		Loaded:  &keeper.Loaded{Pins: w.Pins(), OpensKEK: true, Items: items},
-		keyring: opener.Fetched{Members: o.Members, Deks: o.Deks}, file: w.File,
+		keyring: backend.Keyring{Members: o.Members, Deks: o.Deks}, file: w.File,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -8,16 +8,17 @@ import (
 	"strings"
 	"sync"
 
+	"vigil/internal/backend"
+
 	"vigil/internal/id"
 	"vigil/internal/keeper"
 	"vigil/internal/keyring"
-	"vigil/internal/opener"
 	"vigil/internal/vaultfile"
 )
 
 // snapshot is what a load made usable. Nobody changes it.
 type snapshot struct {
-	keyring opener.Fetched
+	keyring backend.Keyring
 	members *keyring.Members // of keyring, verified
 	// deks returns the manifest of keyring, read at the first call.
 	deks func() (*keyring.Deks, error)
@@ -38,7 +39,7 @@ type snapshot struct {
 // loadedParts are what a keeper has loaded and the front hasn't taken over yet.
 type loadedParts struct {
 	*keeper.Loaded
-	keyring opener.Fetched
+	keyring backend.Keyring
 	file    *vaultfile.File
 	waiting keyring.Update
 }

@@ -124,7 +124,7 @@ func (v *Vault) openWith(ctx context.Context, passphrase *os.File, ask opener.As
 // loadFirst loads what the opener fetched. A deks that isn't to be used must
 // not keep anybody from what they had: the one that this device has kept takes
 // its place, and what is wrong is shown.
-func (v *Vault) loadFirst(ctx context.Context, o *openVault, unlocked *opener.Unlocked, kept opener.Fetched, f *vaultfile.File) error {
+func (v *Vault) loadFirst(ctx context.Context, o *openVault, unlocked *opener.Unlocked, kept backend.Keyring, f *vaultfile.File) error {
 	err := v.load(ctx, o, unlocked.Keyring, f)
 	if refused := unlocked.Refused; refused != nil && err == nil {
 		o.refused = openerError(v.name, refused)
@@ -156,14 +156,7 @@ func (v *Vault) seen(st *state.Vault) (opener.Seen, error) {
 		return opener.Seen{}, err
 	}
 	seen := opener.Seen{Members: pins.Members, Deks: pins.Deks}
-	k, err := st.Keyring()
-	switch {
-	case err == nil:
-		seen.Kept = opener.Fetched{
-			Members: k.Members, MembersVersion: backend.Version(k.MembersVersion),
-			Deks: k.Deks, DeksVersion: backend.Version(k.DeksVersion),
-		}
-	case !errors.Is(err, state.ErrNone):
+	if seen.Kept, _, err = st.Keyring(); err != nil && !errors.Is(err, state.ErrNone) {
 		v.d.Log.Warn("the keyring kept on this device can't be read", "vault", v.name, "err", err)
 	}
 	return seen, nil

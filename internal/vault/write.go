@@ -160,7 +160,7 @@ func (v *Vault) catchUp(ctx context.Context, session *opener.Client, o *openVaul
 
 // reload gives a keyring and the vault file as it is now to the keeper, and
 // shows what they hold.
-func (v *Vault) reload(ctx context.Context, o *openVault, keyring opener.Fetched) error {
+func (v *Vault) reload(ctx context.Context, o *openVault, keyring backend.Keyring) error {
 	f, err := v.readFileAfter(o.now().file)
 	if err != nil {
 		return err
@@ -168,7 +168,7 @@ func (v *Vault) reload(ctx context.Context, o *openVault, keyring opener.Fetched
 	return v.reloadWith(ctx, o, keyring, f)
 }
 
-func (v *Vault) reloadWith(ctx context.Context, o *openVault, keyring opener.Fetched, f *vaultfile.File) error {
+func (v *Vault) reloadWith(ctx context.Context, o *openVault, keyring backend.Keyring, f *vaultfile.File) error {
 	err := v.load(ctx, o, keyring, f)
 	v.show(o) // what the keeper has taken in serves, even when this device can't note it down
 	return err
@@ -181,7 +181,7 @@ func (e *unansweredError) Unwrap() error { return e.error }
 
 // storedKeyring is a keyring whose manifest was stored just now, and that manifest.
 type storedKeyring struct {
-	opener.Fetched
+	backend.Keyring
 	manifest *keyring.Deks
 }
 
@@ -189,7 +189,7 @@ type storedKeyring struct {
 // Additions to items that were removed elsewhere are returned instead of made.
 // The error is an *unansweredError when it may have been stored all the same.
 func (v *Vault) pushDeks(ctx context.Context, session *opener.Client, o *openVault, u keyring.Update) (next storedKeyring, deleted []keyring.DEK, err error) {
-	next.Fetched = o.now().keyring
+	next.Keyring = o.now().keyring
 	object, deleted, err := o.keeper.Deks(ctx, u, time.Now())
 	if err != nil {
 		return next, nil, keeperError(v.name, err)
@@ -247,15 +247,15 @@ func (v *Vault) writeFile(ctx context.Context, o *openVault, next storedKeyring,
 		if err := v.fits(file.Size()); err != nil {
 			return nil, err
 		}
-		meanwhile.Go(func() { _ = v.keepKeyring(ctx, o, next.Fetched) })
-		meanwhile.Go(func() { ready, loadErr = v.loadKeeper(ctx, o, next.Fetched, file) })
+		meanwhile.Go(func() { _ = v.keepKeyring(ctx, o, next.Keyring) })
+		meanwhile.Go(func() { ready, loadErr = v.loadKeeper(ctx, o, next.Keyring, file) })
 		return file.EncodeAll(), nil
 	})
 	meanwhile.Wait()
 	if err != nil {
 		// The manifest is stored, and the file may be in place although the write
 		// failed at its last step: what is there serves.
-		if again := v.reload(ctx, o, next.Fetched); again != nil {
+		if again := v.reload(ctx, o, next.Keyring); again != nil {
 			v.d.Log.Warn("vault can't be read after a failed write", "vault", v.name, "err", again)
 		}
 		return fmt.Errorf("write vault %q: %w", v.name, err)

@@ -55,7 +55,7 @@ func (j *job) begin(ctx context.Context, p opener.Place, pass opener.File, remov
 // load takes a keyring as the store has it. A deks that is refused must not
 // keep an owner from removing who wrote it: the one that this device accepted
 // last counts in its place, and what is made of it replaces the other.
-func (s *session) load(there opener.Fetched) error {
+func (s *session) load(there backend.Keyring) error {
 	err := s.ring.Load(there.Members, there.Deks, s.known, keyring.Update{})
 	if err != nil && s.known.Last != nil && aboutDeks(err) && s.mayReplace(there, err) && s.goesOn(there) {
 		s.refusedDeks = err
@@ -74,7 +74,7 @@ func (s *session) load(there opener.Fetched) error {
 // goesOn tells whether the chain can go on from the last good deks. A removal, or a
 // change of keys, that this device hasn't seen names the one that was good: from an
 // earlier one, what others saved since would be gone.
-func (s *session) goesOn(there opener.Fetched) bool {
+func (s *session) goesOn(there backend.Keyring) bool {
 	members, err := keyring.ParseMembers(there.Members, s.ring.Vault())
 	if err != nil {
 		return false
@@ -95,7 +95,7 @@ func (s *session) goesOn(there opener.Fetched) bool {
 // mayReplace tells whether a refused deks can be nobody's: by its stage, as it is
 // written by who is removed, or as it's no identity's. A fork of somebody else's
 // may hold what they saved.
-func (s *session) mayReplace(there opener.Fetched, err error) bool {
+func (s *session) mayReplace(there backend.Keyring, err error) bool {
 	if replaceable(err) {
 		return true
 	}

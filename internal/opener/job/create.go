@@ -68,7 +68,7 @@ func (j *job) create(ctx context.Context, req *opener.Create) (*opener.Created, 
 	}
 	j.made = &identity{vault: members.Vault(), id: halves.Identity(), seeds: seeds}
 	created := &opener.Created{Vault: members.Vault(), Identity: halves.Identity(), Header: vaultfile.Header(members.Vault()), Calls: key.Calls()}
-	created.Keyring, created.Keep = opener.Fetched{Members: members.Encode(), Deks: deks}, j.kept
+	created.Keyring, created.Keep = backend.Keyring{Members: members.Encode(), Deks: deks}, j.kept
 	return created, nil
 }
 
@@ -98,7 +98,7 @@ func (j *job) enter(req *opener.Enter) (*opener.Entered, error) {
 }
 
 // found stores the keyring of a new vault.
-func (j *job) found(ctx context.Context, req *opener.Found) (*opener.Fetched, error) {
+func (j *job) found(ctx context.Context, req *opener.Found) (*backend.Keyring, error) {
 	s, err := j.store(ctx, req.Place)
 	if err != nil {
 		return nil, err
@@ -215,7 +215,7 @@ func newKDF(req *opener.Create) (keyring.KDF, error) {
 }
 
 // storeNew stores deks first: a reader that finds members finds both.
-func storeNew(ctx context.Context, s backend.Store, f *opener.Fetched) error {
+func storeNew(ctx context.Context, s backend.Store, f *backend.Keyring) error {
 	var err error
 	if f.DeksVersion, err = s.Put(ctx, backend.Deks, f.Deks, ""); errors.Is(err, fault.ErrConflict) {
 		// Left by a creation that was interrupted before members: without members

@@ -12,7 +12,7 @@ import (
 )
 
 // fetch reads what the front hasn't got yet.
-func (j *job) fetch(ctx context.Context, req *opener.Fetch) (*opener.Fetched, error) {
+func (j *job) fetch(ctx context.Context, req *opener.Fetch) (*backend.Keyring, error) {
 	s, err := j.store(ctx, req.Place)
 	if err != nil {
 		return nil, err

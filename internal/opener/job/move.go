@@ -187,7 +187,7 @@ func (s *session) adopt(ctx context.Context, to backend.Store) bool {
 
 // copyTo puts both objects to a place that is vacant or has earlier ones of the
 // same keyring, deks first: a reader that finds members finds both.
-func (s *session) copyTo(ctx context.Context, to backend.Store) (there opener.Fetched, err error) {
+func (s *session) copyTo(ctx context.Context, to backend.Store) (there backend.Keyring, err error) {
 	there = s.keyring
 	if there.DeksVersion, err = s.copyObject(ctx, to, backend.Deks, s.keyring.Deks); err != nil {
 		return there, err

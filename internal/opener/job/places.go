@@ -62,7 +62,7 @@ func shareContext(vault id.Vault, identity id.Identity) master.Context {
 }
 
 // fetchAll reads both objects, whatever their versions.
-func fetchAll(ctx context.Context, s backend.Store) (opener.Fetched, error) {
+func fetchAll(ctx context.Context, s backend.Store) (backend.Keyring, error) {
 	return fetchNewer(ctx, s, "", "")
 }
 
@@ -73,7 +73,7 @@ const maxFetches = 8
 // fetchNewer reads the objects that are not at the versions the front has. The
 // two belong together: a rotation between the two reads would leave a deks under
 // a KEK that the members read before don't have, so members are looked at again.
-func fetchNewer(ctx context.Context, s backend.Store, members, deks backend.Version) (f opener.Fetched, err error) {
+func fetchNewer(ctx context.Context, s backend.Store, members, deks backend.Version) (f backend.Keyring, err error) {
 	f.MembersVersion, f.DeksVersion = members, deks
 	for range maxFetches {
 		if _, err := fetchInto(ctx, s, backend.Members, &f.Members, &f.MembersVersion); err != nil {

@@ -44,7 +44,7 @@ func (j *job) unlock(ctx context.Context, req *opener.Unlock) (*opener.Unlocked,
 type opened struct {
 	identity id.Identity
 	calls    master.Calls
-	keyring  opener.Fetched
+	keyring  backend.Keyring
 	// members and deks are the versions that the store has.
 	members, deks backend.Version
 	// refusedMembers is why the kept keyring stands in for the store's.
@@ -123,10 +123,10 @@ func (j *job) acceptMembers(object []byte, vault id.Vault) (*keyring.Members, er
 
 // fetchOrKept reads the keyring from the backend, or takes the kept one when that
 // can't be reached.
-func (j *job) fetchOrKept(ctx context.Context, o *opened, p opener.Place, off *opener.Offline) (opener.Fetched, error) {
+func (j *job) fetchOrKept(ctx context.Context, o *opened, p opener.Place, off *opener.Offline) (backend.Keyring, error) {
 	s, err := j.store(ctx, p)
 	if err != nil {
-		return opener.Fetched{}, err
+		return backend.Keyring{}, err
 	}
 	f, err := fetchAll(ctx, s)
 	if err != nil && off != nil && len(j.seen.Kept.Members) > 0 && unreachable(err) {

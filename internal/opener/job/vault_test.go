@@ -265,7 +265,7 @@ func TestAKeeperThatRefusesTheIdentity(t *testing.T) {
 func TestFetchAndPut(t *testing.T) {
 	h := newHome(t)
 	c := h.founded()
-	fetch := func(members, deks backend.Version) *opener.Fetched {
+	fetch := func(members, deks backend.Version) *backend.Keyring {
 		t.Helper()
 		r, err := h.ask(opener.Request{Fetch: &opener.Fetch{Place: h.place, HaveMembers: members, HaveDeks: deks}})
 		if err != nil {
