@@ -141,7 +141,7 @@ func (v *Vault) finishRotation(ctx context.Context, session *opener.Client, o *o
 // step does one write of a rotation, and does it again on top of what others
 // wrote meanwhile, while it is still called for.
 func (v *Vault) step(ctx context.Context, session *opener.Client, o *openVault, step keeper.RotationStep, due func(rotation) bool) error {
-	return v.compete(ctx, session, o, nil, func() error {
+	return v.compete(ctx, session, o, nil, "Try again: it goes on where it stopped.", func() error {
 		if !due(o.rotation()) {
 			return nil
 		}

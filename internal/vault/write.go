@@ -58,7 +58,7 @@ func (v *Vault) store(ctx context.Context, session *opener.Client, o *openVault,
 	if err := v.catchUp(ctx, session, o, w.ask); err != nil {
 		return next, err
 	}
-	err = v.compete(ctx, session, o, w.ask, func() (err error) {
+	err = v.compete(ctx, session, o, w.ask, "Try again. Nothing was changed.", func() (err error) {
 		next, err = v.writeOnce(ctx, session, o, w)
 		return err
 	})
@@ -66,11 +66,12 @@ func (v *Vault) store(ctx context.Context, session *opener.Client, o *openVault,
 }
 
 // compete stores something of the keyring by compare-and-swap: try makes it of the
-// newest keyring, and runs again on top of what another writer stored first.
-func (v *Vault) compete(ctx context.Context, session *opener.Client, o *openVault, ask opener.Asker, try func() error) error {
+// newest keyring, and runs again on top of what another writer stored first. next says
+// what to do when another always was.
+func (v *Vault) compete(ctx context.Context, session *opener.Client, o *openVault, ask opener.Asker, next string, try func() error) error {
 	err := backend.Compete(try, func() error { return v.catchUp(ctx, session, o, ask) })
 	if errors.Is(err, backend.ErrRaces) {
-		return control.Errorf(control.CodeUnreachable, "Try again.", "vault %q: %v", v.name, err)
+		return control.Errorf(control.CodeUnreachable, next, "vault %q: %v", v.name, err)
 	}
 	return err
 }
