@@ -155,10 +155,6 @@ func (a *app) answer(ctx context.Context, ask control.Ask) (control.Answer, erro
 		return control.Answer{}, control.Errorf(control.CodeRefused, "Run it on a terminal.", "there is nobody to ask: %s", ask.Message)
 	}
 	defer t.close()
-	if ask.Kind == control.AskConfirm {
-		yes, err := t.confirm(ctx, ask.Message)
-		return control.Answer{Yes: yes}, err
-	}
 	text, err := t.readLine(ctx, ask.Message+": ")
 	return control.Answer{Text: text}, err
 }

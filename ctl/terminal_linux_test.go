@@ -158,12 +158,8 @@ func TestUpFirstRunOnATerminal(t *testing.T) {
 func TestTheDaemonsQuestionsAreAskedOnTheTerminal(t *testing.T) {
 	b, p := newBench(t).withPTY()
 	a := &app{tty: b.tty}
-	wait := p.answer("Costlier than before. Go on? [y/N] ", "y", "MFA code: ", " 123456 ")
-	yes, err := a.answer(t.Context(), control.Ask{Kind: control.AskConfirm, Message: "Costlier than before. Go on?"})
-	if err != nil || !yes.Yes {
-		t.Errorf("%+v, %v", yes, err)
-	}
-	text, err := a.answer(t.Context(), control.Ask{Kind: control.AskText, Message: "MFA code"})
+	wait := p.answer("MFA code: ", " 123456 ")
+	text, err := a.answer(t.Context(), control.Ask{Message: "MFA code"})
 	if err != nil || text.Text != "123456" {
 		t.Errorf("%+v, %v", text, err)
 	}

@@ -291,7 +291,7 @@ func TestStopHoldsTheConnectionUntilTheProcessEnds(t *testing.T) {
 
 func TestAsk(t *testing.T) {
 	h := &fake{status: func(ctx context.Context, c *Call) (*StatusReply, error) {
-		a, err := c.Ask(ctx, Ask{AskText, "code?"})
+		a, err := c.Ask(ctx, Ask{"code?"})
 		if err != nil {
 			return nil, err
 		}

@@ -363,24 +363,13 @@ type RefreshResult struct {
 	Notices []string `json:"notices,omitempty"`
 }
 
-// AskKind is what an Ask wants to know.
-type AskKind string
-
-// The kinds of question.
-const (
-	AskConfirm AskKind = "confirm" // yes or no
-	AskText    AskKind = "text"    // a line that is no secret, such as an MFA code
-)
-
 // Ask is a question of the daemon's to the person at vigilctl, sent before a
-// reply: a KDF dearer than before, an MFA code.
+// reply. The answer is a line that is no secret, such as an MFA code.
 type Ask struct {
-	Kind    AskKind `json:"kind"`
-	Message string  `json:"message"`
+	Message string `json:"message"`
 }
 
 // Answer answers an Ask.
 type Answer struct {
-	Yes  bool   `json:"yes,omitempty"`
-	Text string `json:"text,omitempty"`
+	Text string `json:"text"`
 }

@@ -158,7 +158,7 @@ func (h *handler) History(_ context.Context, _ *control.Call, req *control.Histo
 // asker asks the person at vigilctl on an opener's behalf.
 func asker(call *control.Call) opener.Asker {
 	return func(ctx context.Context, message string) (string, error) {
-		answer, err := call.Ask(ctx, control.Ask{Kind: control.AskText, Message: message})
+		answer, err := call.Ask(ctx, control.Ask{Message: message})
 		return answer.Text, err
 	}
 }

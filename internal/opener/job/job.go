@@ -8,12 +8,12 @@
 package job
 
 import (
+	"vigil/internal/turn"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -44,8 +44,8 @@ type job struct {
 	// given are passphrases that a job uses more than once; nil: none is kept.
 	given map[opener.File]*guard.Buffer
 
-	interactive bool       // a person waits for the request under way
-	asking      sync.Mutex // one question at a time
+	interactive bool      // a person waits for the request under way
+	asking      turn.Turn // one question at a time
 }
 
 // Run answers the front's requests until it closes the connection, and returns
@@ -167,9 +167,11 @@ func (j *job) known() ring.Known {
 
 // ask asks the person who waits for the job. While it waits for the answer
 // nothing else reads from the front: the request is still being answered.
-func (j *job) ask(message string) (string, error) {
-	j.asking.Lock()
-	defer j.asking.Unlock()
+func (j *job) ask(ctx context.Context, message string) (string, error) {
+	if err := j.asking.Take(ctx); err != nil {
+		return "", err
+	}
+	defer j.asking.Give()
 	if err := opener.WriteMessage(j.front, &opener.Reply{Ask: &opener.Ask{Message: message}}); err != nil {
 		return "", err
 	}

@@ -48,7 +48,7 @@ func (j *job) masterKey(ctx context.Context, p opener.Place) (master.Key, error)
 func (j *job) signIn(p opener.Place) awsauth.Options {
 	o := awsauth.Options{Sessions: &sessions{job: j, dir: p.SessionDir, device: j.device(p)}}
 	if j.interactive {
-		o.MFA = func(context.Context) (string, error) { return j.ask("MFA code of your AWS account") }
+		o.MFA = func(ctx context.Context) (string, error) { return j.ask(ctx, "MFA code of your AWS account") }
 	}
 	return o
 }
