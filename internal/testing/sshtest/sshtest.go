@@ -145,6 +145,9 @@ func innerEnvironment(world string, a account) []string {
 		}
 		env = append(env, setting)
 	}
+	if RaceEnabled { // or each binary sleeps for a second at its end
+		env = append(env, "GORACE=atexit_sleep_ms=0")
+	}
 	return append(env,
 		worldVariable+"="+world,
 		"HOME="+filepath.Join(world, "home"),
