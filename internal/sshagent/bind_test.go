@@ -116,8 +116,8 @@ func TestSessionBind(t *testing.T) {
 	l.bound(a.bind("2", true)) // nor is another session with the host
 	l.notBound(b.bind("1", true), "another host key")
 	l.bound(b.bind("3", false))
-	l.notBound(b.bind("4", false), "bound for logging in already")
-	l.notBound(b.bind("4", true), "bound for logging in already")
+	l.notBound(b.bind("4", false), "already bound for logging in")
+	l.notBound(b.bind("4", true), "already bound for logging in")
 
 	future := agentproto.SessionBind{HostKey: wire.AppendString(nil, "ssh-future"), SessionID: []byte("1"), Signature: []byte("x")}
 	w.link().notBound(future, "unknown key type")
