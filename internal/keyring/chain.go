@@ -115,7 +115,7 @@ func (c *chain) mayAppend(by *identityState, r *Record) *stageError {
 		}
 	default:
 		if by.Role != Owner {
-			return refuse(StageAuthorisation, "%v is no owner and may not append this %s", by.ID, r.Kind)
+			return refuse(StageAuthorisation, "%v is not an owner and may not append this %s", by.ID, r.Kind)
 		}
 	}
 	switch {
@@ -124,7 +124,7 @@ func (c *chain) mayAppend(by *identityState, r *Record) *stageError {
 	case by.own >= MaxOwnRecords:
 		return refuse(StageAuthorisation, "%v has appended %d records, which is all it may", by.ID, by.own)
 	case c.next >= MaxRecords-OwnerRecords || c.size > MaxObject-OwnerBytes:
-		return refuse(StageAuthorisation, "what room is left is the owners'")
+		return refuse(StageAuthorisation, "the remaining room is reserved for owners")
 	}
 	return nil
 }
