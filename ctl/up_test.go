@@ -13,7 +13,7 @@ import (
 	"vigil/internal/control"
 )
 
-// tree lists what lies under a folder, with modes and contents.
+// tree lists the files below a folder, with modes and contents.
 func tree(t *testing.T, dir string) []string {
 	t.Helper()
 	var all []string
@@ -171,8 +171,8 @@ func TestUpImports(t *testing.T) {
 	})
 }
 
-// TestUpResumes interrupts the first run where each of its steps fails, and
-// lets the next one end it.
+// TestUpResumes interrupts the first run at each of its steps, and lets the next run
+// finish it.
 func TestUpResumes(t *testing.T) {
 	for op, request := range map[string]any{
 		"init": &control.InitRequest{}, "add": &control.AddRequest{}, "list": &control.ListRequest{}, "generate": &control.GenerateRequest{},

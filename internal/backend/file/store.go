@@ -203,7 +203,7 @@ func versionOf(data []byte) backend.Version {
 	return backend.Version(hex.EncodeToString(sum[:]))
 }
 
-// failure returns a *backend.Error for an error of the file system or this package.
+// failure returns a *fault.Error for an error of the file system or this package.
 func failure(op string, object backend.Object, err error) error {
 	e := &fault.Error{Of: backend.Name, Op: op + " " + string(object)}
 	for _, kind := range []error{fault.ErrNotModified, fault.ErrConflict, fault.ErrTooLarge} {
