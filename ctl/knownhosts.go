@@ -67,8 +67,7 @@ func (a *app) knownHosts(files []string) ([]knownHost, error) {
 	return hosts, nil
 }
 
-// parseKnownHost reads one line. ok is false for lines that ssh skips and for
-// revoked keys.
+// parseKnownHost reads one line. ok is false for revoked keys and lines ssh skips.
 func parseKnownHost(line string) (h knownHost, ok bool) {
 	fields := strings.Fields(line)
 	if len(fields) > 0 && fields[0] == "@cert-authority" {
@@ -133,9 +132,8 @@ func matchPattern(pattern, text string) bool {
 	return strings.Trim(pattern[p:], "*") == ""
 }
 
-// parseDestinations reads constraints in the syntax of ssh-add -h, "[user@]host"
-// or "host>[user@]host", and looks up the hosts' keys. One empty value removes all
-// constraints.
+// parseDestinations reads constraints in the syntax of ssh-add -h, "[user@]host" or
+// "host>[user@]host", and looks up the hosts' keys. A single "" removes all.
 func parseDestinations(specs []string, hosts []knownHost) ([]control.Destination, error) {
 	destinations := []control.Destination{}
 	for _, spec := range specs {

@@ -114,9 +114,8 @@ func duplicate(fd int, name string) (*os.File, error) {
 	return os.NewFile(uintptr(dup), name), nil
 }
 
-// withPassphrase calls use with the source's passphrase: once if it comes from a
-// flag; otherwise it asks, up to passphraseTries times while use fails with the code
-// wrong.
+// withPassphrase calls use with the source's passphrase: once if it is from a flag;
+// otherwise it asks, up to passphraseTries times while use fails with code wrong.
 func (a *app) withPassphrase(ctx context.Context, s *source, prompt string, wrong control.Code, use func(*os.File) error) error {
 	if s.given() {
 		f, err := s.open(a)

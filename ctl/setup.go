@@ -180,8 +180,7 @@ func (u *up) generateFirst(ctx context.Context, v *control.VaultStatus) error {
 	return nil
 }
 
-// namePlaintext names the plaintext private keys in ~/.ssh, which any program can
-// read.
+// namePlaintext names the plaintext private keys in ~/.ssh.
 func (u *up) namePlaintext(first bool) {
 	for _, f := range u.sshKeys() {
 		if f.plaintext {

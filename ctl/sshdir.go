@@ -58,8 +58,7 @@ func findKeyFiles(dir string) []keyFile {
 	return found
 }
 
-// inspectKeyFile reports whether a file is a private key, and whether it has no
-// passphrase.
+// inspectKeyFile reports whether a file is a private key, and is unencrypted.
 func inspectKeyFile(path string) (plaintext, ok bool) {
 	f, err := durable.OpenRegular(path)
 	if err != nil {

@@ -20,8 +20,7 @@ import (
 // terminal's own limit is 4096 on Linux and 1024 on macOS.
 const maxLine = 4096
 
-// terminal is the controlling terminal, to ask the user on. Standard streams may
-// be redirected.
+// terminal is the controlling terminal. Standard streams may be redirected.
 type terminal struct {
 	f  *os.File
 	fd int
@@ -72,8 +71,7 @@ func (t *terminal) readSecret(ctx context.Context, prompt string) (*secret, erro
 	return s, nil
 }
 
-// newSecret asks for a new passphrase until the same one is typed twice, up to
-// passphraseTries times. The caller wipes it.
+// newSecret asks for a new passphrase until it is typed twice. The caller wipes it.
 func (t *terminal) newSecret(ctx context.Context, prompt string) (*secret, error) {
 	for range passphraseTries {
 		first, err := t.readSecret(ctx, prompt)

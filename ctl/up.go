@@ -192,8 +192,7 @@ func (u *up) create(ctx context.Context, v *control.VaultStatus) (*control.Vault
 	return &reply.Vault, nil
 }
 
-// markFile returns the path of the file that exists until the first run for a vault
-// has ended.
+// markFile returns the path of the file that exists during a vault's first run.
 func (u *up) markFile(vault string) string {
 	return filepath.Join(u.paths.State, "setup-"+vault)
 }

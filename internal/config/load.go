@@ -264,8 +264,7 @@ func (v *VaultConfig) complete(p paths.Paths, f *file, prefix ...string) error {
 	return nil
 }
 
-// distinct refuses two vaults with the same file: each would overwrite the other's
-// items.
+// distinct refuses two vaults with the same file: each would overwrite the other.
 func (c *Config) distinct(p paths.Paths, user *file) error {
 	owner := make(map[string]string)
 	for _, v := range c.Vaults {

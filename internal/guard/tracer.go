@@ -25,9 +25,8 @@ func (e *TracedError) Error() string {
 	return fmt.Sprintf("process %d is traced by process %d (%q)", e.PID, e.Tracer, e.Program)
 }
 
-// traceable is "yes" in binaries that tests trace. It is set at link time only
-// (-ldflags -X), by package sshtest: a setting that a user can change would defeat
-// the check.
+// traceable is "yes" in binaries that tests trace. Package sshtest sets it at link time
+// (-ldflags -X): a setting that a user can change would defeat the check.
 var traceable string
 
 // Traceable reports whether this build lets itself be traced.

@@ -96,8 +96,7 @@ func readIdentity(r *wire.Reader) (*Key, error) {
 	}
 }
 
-// checkPublic returns why a key is not supported, judging by its public half, or
-// nil.
+// checkPublic returns why a key with this public half is not supported, or nil.
 func checkPublic(blob []byte) error {
 	typ := pubkey.Type(blob)
 	if typ == "" {

@@ -23,8 +23,7 @@ func Limit(h slog.Handler) slog.Handler {
 	return limited{h, &buckets{of: map[string]*bucket{}}}
 }
 
-// limited is a handler with a limit, which it shares with the handlers derived from
-// it.
+// limited is a handler with a limit, shared by the handlers derived from it.
 type limited struct {
 	slog.Handler
 	b *buckets

@@ -10,8 +10,7 @@ import (
 	"vigil/internal/agentproto"
 )
 
-// Binding is an SSH session that a connection was bound to, with a verified
-// signature.
+// Binding is an SSH session that a connection was bound to, already verified.
 type Binding struct {
 	Host       Key // the host's key or certificate
 	SessionID  []byte

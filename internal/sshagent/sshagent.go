@@ -124,8 +124,7 @@ type Keeper interface {
 	Unlock(ctx context.Context, body *guard.Buffer) error
 }
 
-// Added holds the public facts that a Keeper found in the message that added a
-// key.
+// Added holds the public facts that a Keeper found in a message that adds a key.
 type Added struct {
 	Key         uint64 // handle
 	Blob        []byte // public key, or certificate when the message had one

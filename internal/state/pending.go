@@ -31,14 +31,12 @@ type Pending struct {
 	Parents  []id.Revision `json:"parents,omitempty"`
 	Remove   bool          `json:"remove,omitempty"`
 	Tightens bool          `json:"tightens,omitempty"`
-	// Wrapped is the DEK wrapped by the identity's own key, which also
-	// authenticates the fields above.
+	// Wrapped is the DEK wrapped by the identity's own key, bound to the above.
 	Wrapped []byte `json:"wrapped,omitempty"`
 	// Line is the revision's line of the vault file, without line feed.
 	Line  []byte    `json:"line,omitempty"`
 	Added time.Time `json:"added"`
-	// Ahead is set while the write is under way, and stays set only if the write
-	// was interrupted.
+	// Ahead is set during the write, and stays set if that is interrupted.
 	Ahead bool `json:"ahead,omitempty"`
 	// DeletedElsewhere is set once the change has met a tombstone of its item.
 	DeletedElsewhere bool `json:"deleted_elsewhere,omitempty"`
