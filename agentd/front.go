@@ -52,9 +52,9 @@ func parse(args []string, out io.Writer) (o options, err error) {
 	return o, nil
 }
 
-// coresForFront is one in how many cores the front uses at once. It passes
-// messages on and leaves the work to keepers; with more, a waiting message wakes
-// threads that find nothing to do, which costs a fifth of the signatures.
+// coresForFront is the divisor of the number of CPUs that the front uses. The
+// front only passes messages on to keepers; on more CPUs, each message wakes idle
+// threads, which costs a fifth of the signatures per second.
 const coresForFront = 2
 
 // front runs the daemon: harden, flags, paths, config, sockets, serve. It
@@ -124,8 +124,8 @@ func serve(ctx context.Context, environ []string, o options, hardening guard.Har
 	return d.Run(ctx, agent, control, func() { ready(o.readyFD) })
 }
 
-// listen opens both sockets, or takes those that a service manager passed: by
-// the names "agent" and "control", or one socket alone as the agent's.
+// listen opens both sockets, or uses those that a service manager passed: named
+// "agent" and "control", or a single one for the agent.
 func listen(environ []string, place paths.Paths) (agent, control *unixsock.Listener, err error) {
 	passed, err := unixsock.Activated(environ, os.Getpid())
 	if err != nil {
@@ -154,8 +154,8 @@ func listen(environ []string, place paths.Paths) (agent, control *unixsock.Liste
 	return agent, control, nil
 }
 
-// onUSR1 drops the keys that ssh-add added at each SIGUSR1, as ssh-agent does
-// since OpenSSH 10.0. The function it returns ends that.
+// onUSR1 removes the keys that ssh-add added at each SIGUSR1, as ssh-agent does
+// since OpenSSH 10.0, until the function it returns is called.
 func onUSR1(ctx context.Context, d *daemon.Daemon) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	signals := make(chan os.Signal, 1)
@@ -178,8 +178,8 @@ func onUSR1(ctx context.Context, d *daemon.Daemon) (stop func()) {
 	}
 }
 
-// binaries returns what starts a keeper, and the path of vigil-opener beside
-// this program.
+// binaries returns the path that starts a keeper, and the path of vigil-opener,
+// which is in this program's folder.
 func binaries() (self, opener string, err error) {
 	exe, err := os.Executable()
 	if err != nil {
@@ -190,12 +190,12 @@ func binaries() (self, opener string, err error) {
 	}
 	self = exe
 	if runtime.GOOS == "linux" {
-		self = "/proc/self/exe" // what runs, even after an upgrade on disk
+		self = "/proc/self/exe" // the running program, even after an upgrade on disk
 	}
 	return self, filepath.Join(filepath.Dir(exe), "vigil-opener"), nil
 }
 
-// ready tells whoever started the daemon that it can be used.
+// ready tells the process that started the daemon that it is serving.
 func ready(fd int) {
 	if fd < 0 {
 		return

@@ -1,6 +1,6 @@
-// Command vigild is the SSH agent: the front that listens, and, when it starts
-// itself again in that role, a keeper that holds keys. Called as ssh-agent it
-// takes that program's command line.
+// Command vigild is the SSH agent: the front that listens, or, when the front
+// starts it in that role, a keeper that holds keys. Called as ssh-agent it takes
+// that program's command line.
 package main
 
 import (
@@ -21,7 +21,7 @@ func main() {
 	os.Exit(front(os.Args, os.Environ(), os.Stderr))
 }
 
-// sshAgent runs as ssh-agent would, and returns the exit status.
+// sshAgent runs as ssh-agent, and returns the exit status.
 func sshAgent() int {
 	self, _, err := binaries()
 	if err != nil {

@@ -22,8 +22,8 @@ func (a *app) addCommand() *cobra.Command {
 		Use:   "add FILE [--name NAME] [flags]",
 		Short: "Import a private key file into a vault",
 		Long: `Import a private key into an unlocked vault: an OpenSSH key, PEM (PKCS#1, SEC1,
-PKCS#8), or a PuTTY .ppk of version 2 or 3, with a passphrase or without. FILE
-stays as it is; "-" is standard input.
+PKCS#8), or a PuTTY .ppk of version 2 or 3, with or without a passphrase. FILE
+is not changed; "-" is standard input.
 
 To add a key for this session only, use ssh-add.`,
 		Example: `  vigilctl add ~/.ssh/id_ed25519 --name laptop
@@ -61,8 +61,8 @@ To add a key for this session only, use ssh-add.`,
 	return cmd
 }
 
-// addKey imports the key file at path, asking for its passphrase when it has
-// one that no flag gives.
+// addKey imports the key file at path. It asks for the file's passphrase if the
+// file has one and no flag gives it.
 func (a *app) addKey(ctx context.Context, path string, req control.AddRequest, pass *source) (*control.AddReply, error) {
 	var reply *control.AddReply
 	add := func(passphrase *os.File) error {
@@ -82,7 +82,7 @@ func (a *app) addKey(ctx context.Context, path string, req control.AddRequest, p
 	if codeOf(err) != control.CodeKeyPassphrase {
 		return reply, err
 	}
-	if path == "-" { // it has been read, and can't be read again
+	if path == "-" { // standard input can't be read again
 		return nil, control.Errorf(control.CodeKeyPassphrase, "Give --key-passphrase-file FILE.", "the key on standard input has a passphrase")
 	}
 	prompt := fmt.Sprintf("Passphrase of %s: ", path)
@@ -93,7 +93,7 @@ func (a *app) addKey(ctx context.Context, path string, req control.AddRequest, p
 	return reply, err
 }
 
-// openKeyFile opens a private key file, unread.
+// openKeyFile opens a private key file without reading it.
 func (a *app) openKeyFile(path string) (*os.File, error) {
 	f, err := a.openFile(path)
 	if err != nil {
@@ -102,7 +102,7 @@ func (a *app) openKeyFile(path string) (*os.File, error) {
 	return f, nil
 }
 
-// hasTerminal reports whether somebody can be asked.
+// hasTerminal reports whether there is a terminal to ask on.
 func (a *app) hasTerminal() bool {
 	t, err := a.openTerminal()
 	if err != nil {

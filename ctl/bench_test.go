@@ -15,7 +15,7 @@ import (
 	"vigil/internal/unixsock"
 )
 
-// bench is a home of its own in which a test runs vigilctl.
+// bench is a temporary home in which a test runs vigilctl.
 type bench struct {
 	*testing.T
 	home    string
@@ -115,7 +115,7 @@ func (b *bench) ok(args ...string) result {
 	return r
 }
 
-// fails runs vigilctl and fails the test unless it exits with status and says text.
+// fails runs vigilctl and fails the test unless it exits with status and prints text.
 func (b *bench) fails(status int, text string, args ...string) result {
 	b.Helper()
 	r := b.run(args...)

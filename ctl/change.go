@@ -10,7 +10,7 @@ import (
 	"vigil/internal/control"
 )
 
-// newVaultPassphrase is where a new passphrase of the vault comes from.
+// newVaultPassphrase is the source of a vault's new passphrase.
 func newVaultPassphrase() *source {
 	return &source{name: "new-passphrase", what: "the new passphrase", fd: -1}
 }
@@ -20,11 +20,11 @@ func (a *app) passphraseCommand() *cobra.Command {
 	old, next := vaultPassphrase(), newVaultPassphrase()
 	cmd := &cobra.Command{
 		Use:   "passphrase [--vault NAME] [flags]",
-		Short: "Change your passphrase of a vault",
-		Long: `Change the passphrase of this device's identity. It gets a new share from the master
-key and new key pairs, and the vault a new KEK: an old copy of the keyring with the
-old passphrase opens nothing that is written from now on. Other devices and people
-keep their own passphrases.`,
+		Short: "Change your passphrase for a vault",
+		Long: `Change the passphrase of this device's identity. The identity gets new key pairs and
+a new share wrapped by the master key, and the vault a new KEK: an old copy of the
+keyring with the old passphrase opens nothing that is written from now on. Other
+devices and people keep their own passphrases.`,
 		Example: `  vigilctl passphrase
   vigilctl passphrase --vault work --kdf-memory 1024`,
 		Args: cobra.NoArgs,
@@ -74,8 +74,8 @@ func (a *app) masterCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "master COMMAND",
 		Short: "Move to another master key",
-		Long: `Move this device's identity to another master key: the key above all others, which
-never leaves where it is.`,
+		Long: `Move this device's identity to another master key: the root of the key hierarchy,
+which never leaves the file or KMS that holds it.`,
 		Example: `  vigilctl master set 'awskms:///alias/vigil?region=eu-central-1'`,
 	}
 	return a.under(cmd, a.masterSetCommand())
@@ -88,11 +88,12 @@ func (a *app) masterSetCommand() *cobra.Command {
 		Use:   "set URL [--vault NAME]",
 		Short: "Move this device's identity to another master key",
 		Long: `Move this device's identity to another master key: "local", a file on this device, or
-"awskms:///KEY?region=REGION". From one key of AWS KMS to another the share moves
-inside KMS; otherwise the identity gets a new one. It is opened with the new master
-key before the old one is let go, and can be run again when it was interrupted.
+"awskms:///KEY?region=REGION". Between two AWS KMS keys, KMS itself re-encrypts the
+share; otherwise the identity gets a new one. The command checks that the new master
+key opens the identity before it drops the old one. If interrupted, run it again.
 
-It asks for your passphrase, unlocked or not. Other identities move by themselves.`,
+It asks for your passphrase even if the vault is unlocked. Each identity moves on its
+own device.`,
 		Example: `  vigilctl master set 'awskms:///alias/vigil?region=eu-central-1'`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -110,8 +111,8 @@ It asks for your passphrase, unlocked or not. Other identities move by themselve
 func (a *app) backendCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "backend COMMAND",
-		Short: "Move to another place of the wrapped keys",
-		Long: `Move the keyring, that is the list of who may open a vault and the wrapped keys of its
+		Short: "Move the wrapped keys to another place",
+		Long: `Move the keyring, which lists who may open a vault and holds the wrapped keys of its
 items, to another place.`,
 		Example: `  vigilctl backend set s3://bucket/vigil`,
 	}
@@ -126,11 +127,10 @@ func (a *app) backendSetCommand() *cobra.Command {
 		Short: "Move the wrapped keys of a vault to another place",
 		Long: `Copy the wrapped keys to another place: "file", a folder on this device,
 "file:///FOLDER", or "s3://BUCKET/PREFIX". The copy is read back and verified before
-the configuration names it, the old place is left as it is, and an interrupted move
-can be run again. Where another device has moved the vault there already, this one
-follows.
+the configuration names it. The old place is not changed. If interrupted, run the
+command again. If another device has already moved the vault there, this one follows.
 
-It asks for your passphrase, unlocked or not.`,
+It asks for your passphrase even if the vault is unlocked.`,
 		Example: `  vigilctl backend set s3://bucket/vigil`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

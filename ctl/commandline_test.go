@@ -16,7 +16,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// TestHelp holds every command's help text: it is read more than any document.
+// TestHelp checks every command's help text against its golden file.
 func TestHelp(t *testing.T) {
 	b := newBench(t)
 	var visit func(*cobra.Command)
@@ -52,7 +52,7 @@ func TestHelp(t *testing.T) {
 }
 
 func TestUsageErrorsExitWith2BeforeAnythingHappens(t *testing.T) {
-	b := newBench(t) // no daemon: whoever gets as far as that exits with 5
+	b := newBench(t) // no daemon: a command that tries to connect exits with 5
 	for _, args := range []string{
 		"nonsense",
 		"lisst",
@@ -139,7 +139,7 @@ func TestErrorsAsJSON(t *testing.T) {
 	}{
 		"the daemon's":  {"list --json", map[string]string{"code": "locked", "message": "vault <x> is locked", "next": "Unlock it."}},
 		"of usage":      {"list --nonsense --json", map[string]string{"code": "usage", "message": "unknown flag: --nonsense", "next": "`vigilctl list --help` shows how."}},
-		"without next":  {"why --limit -1 --json", map[string]string{"code": "usage", "message": "--limit is below 0"}},
+		"without next":  {"why --limit -1 --json", map[string]string{"code": "usage", "message": "--limit is negative"}},
 		"flag in front": {"--json list", map[string]string{"code": "locked", "message": "vault <x> is locked", "next": "Unlock it."}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -155,7 +155,7 @@ func TestErrorsAsJSON(t *testing.T) {
 	}
 }
 
-// TestEveryCommandPrintsJSON also holds that stderr is silent then.
+// TestEveryCommandPrintsJSON also checks that nothing is written to stderr.
 func TestEveryCommandPrintsJSON(t *testing.T) {
 	b := newBench(t).withDaemon()
 	pass := b.file("pass", "correct horse\n")

@@ -7,7 +7,7 @@ import (
 func (a *app) completionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "completion bash|zsh|fish",
-		Short: "Print a script that completes vigilctl's command lines",
+		Short: "Print a shell completion script",
 		Long:  `Print a script that makes a shell complete commands, flags and the names of keys.`,
 		Example: `  vigilctl completion bash > ~/.local/share/bash-completion/completions/vigilctl
   vigilctl completion fish > ~/.config/fish/completions/vigilctl.fish`,

@@ -20,12 +20,12 @@ import (
 )
 
 const (
-	// readyTimeout is how long vigild may take until it serves. It takes 50 ms;
-	// this is for a machine that is busy with something else.
+	// readyTimeout is how long vigild may take to start. It usually takes 50 ms;
+	// this allows for a busy machine.
 	readyTimeout = 20 * time.Second
-	// logTail is how much of the log is read to say why it didn't start, in bytes.
+	// logTail is how much of the log is shown if vigild doesn't start, in bytes.
 	logTail = 4096
-	// readyDescriptor is the pipe's descriptor in vigild.
+	// readyDescriptor is the number of the ready pipe's descriptor in vigild.
 	readyDescriptor = 3
 )
 
@@ -41,7 +41,7 @@ func besideExecutable() (string, error) {
 	return filepath.Join(filepath.Dir(self), "vigild"), nil
 }
 
-// checkProgram refuses a program that somebody else could have put there.
+// checkProgram refuses a program that another user could have put there.
 func checkProgram(path string) error {
 	info, err := os.Lstat(path)
 	switch {
@@ -50,7 +50,7 @@ func checkProgram(path string) error {
 	case err != nil:
 		return control.Errorf(control.CodeFailed, "", "look at vigild: %v", err)
 	case !info.Mode().IsRegular():
-		return control.Errorf(control.CodeRefused, "Put the program itself there.", "%s is no regular file", path)
+		return control.Errorf(control.CodeRefused, "Put the program itself there.", "%s is not a regular file", path)
 	case info.Mode().Perm()&0o022 != 0:
 		return control.Errorf(control.CodeRefused, fmt.Sprintf("`chmod go-w %s`", path), "%s can be changed by other users", path)
 	}
@@ -60,8 +60,8 @@ func checkProgram(path string) error {
 	return nil
 }
 
-// ensureDaemon starts the daemon when none runs, for a command with which
-// somebody may begin; pass is the passphrase that it takes.
+// ensureDaemon starts the daemon if none is running. It first checks that pass, the
+// passphrase that the command needs, can be read.
 func (a *app) ensureDaemon(ctx context.Context, pass *source) error {
 	c, err := a.dial(ctx)
 	if err == nil {
@@ -79,7 +79,7 @@ func (a *app) ensureDaemon(ctx context.Context, pass *source) error {
 
 // startDaemon starts vigild in the background and returns once it serves.
 func (a *app) startDaemon(ctx context.Context) error {
-	if err := guard.UntracedSelf(); err != nil { // who traces this program would trace that one
+	if err := guard.UntracedSelf(); err != nil { // a tracer of vigilctl could trace vigild
 		return control.Errorf(control.CodeRefused, "Run it without that program. Nothing was started.", "%v", err)
 	}
 	program, err := a.vigild()
@@ -107,7 +107,7 @@ func (a *app) startDaemon(ctx context.Context) error {
 	}
 	defer ready.Close()
 	if err := awaitReady(ctx, ready); err != nil {
-		_ = cmd.Process.Kill() // it serves nobody, and holds nothing yet
+		_ = cmd.Process.Kill() // it has no clients and no keys yet
 		_ = cmd.Wait()
 		if asError(err).Code == control.CodeInterrupted {
 			return err
@@ -117,15 +117,15 @@ func (a *app) startDaemon(ctx context.Context) error {
 	return cmd.Process.Release()
 }
 
-// launch starts the program in a session of its own and returns the read end of
-// the pipe on which it says that it serves.
+// launch starts the program in a new session and returns the read end of its
+// ready pipe, which the caller closes.
 func (a *app) launch(program string, log *os.File) (*exec.Cmd, *os.File, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, nil, err
 	}
 	defer w.Close()
-	unixsock.CloseOnExec() // what vigilctl itself was given isn't for the daemon
+	unixsock.CloseOnExec() // the daemon must not inherit vigilctl's descriptors
 	cmd := exec.Command(program, "--ready-fd", fmt.Sprint(readyDescriptor), "--log-file", log.Name())
 	cmd.Env = a.environ
 	cmd.Dir = "/"
@@ -139,9 +139,9 @@ func (a *app) launch(program string, log *os.File) (*exec.Cmd, *os.File, error) 
 	return cmd, r, nil
 }
 
-// awaitReady waits for the byte that vigild writes when it serves.
+// awaitReady waits for the byte that vigild writes once it serves.
 func awaitReady(ctx context.Context, ready *os.File) error {
-	_ = ready.SetReadDeadline(time.Now().Add(readyTimeout)) // before what may set an earlier one
+	_ = ready.SetReadDeadline(time.Now().Add(readyTimeout)) // first, because ctx may already have ended
 	defer context.AfterFunc(ctx, func() { _ = ready.SetReadDeadline(time.Unix(1, 0)) })()
 	_, err := io.ReadFull(ready, make([]byte, 1))
 	switch {
@@ -150,13 +150,13 @@ func awaitReady(ctx context.Context, ready *os.File) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("it doesn't serve after %s", readyTimeout)
+		return fmt.Errorf("it isn't ready after %s", readyTimeout)
 	default:
-		return errors.New("it ended before it served")
+		return errors.New("it ended before it was ready")
 	}
 }
 
-// startFailed says why vigild didn't start, unless another one serves by now.
+// startFailed returns why vigild didn't start, or nil if another one serves by now.
 func (a *app) startFailed(ctx context.Context, cause error, said string) error {
 	if c, err := a.dial(ctx); err == nil {
 		c.Close()

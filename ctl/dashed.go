@@ -11,15 +11,15 @@ import (
 )
 
 var (
-	// dashedID is an id, or the beginning of one, that looks like a flag. Vigil makes
-	// none, but ids are of who makes them; behind two dashes it's taken whole only.
+	// dashedID is an id that looks like a flag, or its beginning. Vigil makes no such
+	// id, but others may. With two dashes, only a complete id counts.
 	dashedID = regexp.MustCompile(`^-(?:[A-Za-z0-9_][A-Za-z0-9_-]{2,20}|-[A-Za-z0-9_-]{20})$`)
-	// idArgument is what arguments are called that can be an id.
+	// idArgument matches the names of arguments that can be an id.
 	idArgument = regexp.MustCompile(`\b(?:KEY|IDENTITY)\b`)
 )
 
-// markIDs puts ids that look like flags behind "--", with all other arguments that
-// are no flags in their order, if the command takes an id.
+// markIDs moves ids that look like flags after "--", along with all other arguments
+// that aren't flags, in order, if the command takes an id.
 func markIDs(root *cobra.Command, args []string) []string {
 	cmd, rest, err := root.Find(args)
 	if err != nil || !idArgument.MatchString(cmd.Use) {
@@ -55,7 +55,7 @@ func markIDs(root *cobra.Command, args []string) []string {
 	return slices.Concat(strings.Fields(cmd.CommandPath())[1:], flags, []string{"--"}, arguments)
 }
 
-// flagError is what a command line is told that has a flag which can't be one.
+// flagError returns the error for a command line with a wrong flag.
 func flagError(cmd *cobra.Command, err error) error {
 	next := "`" + cmd.CommandPath() + " --help` shows how."
 	if idArgument.MatchString(cmd.Use) {

@@ -18,16 +18,16 @@ func (a *app) doctorCommand() *cobra.Command {
 	var vault string
 	cmd := &cobra.Command{
 		Use:   "doctor [--vault NAME]",
-		Short: "Check everything, and say what to do",
-		Long: `Check the configuration, the modes of files and programs, sockets, who else claims
-SSH_AUTH_SOCK, the kernel, and through the daemon: the lock limit, each vault's file,
-lease, offline share and clock, whether its backend answers and keeps
-compare-and-swap, what it keeps of old keyrings, and the master key.
+		Short: "Check the installation and suggest fixes",
+		Long: `Check the configuration, the modes of files and programs, sockets, other agents that
+set SSH_AUTH_SOCK, the kernel, and through the daemon: the memory lock limit, each
+vault's file, lease, offline share and clock, whether its backend answers and supports
+compare-and-swap, which old keyrings it keeps, and the master key.
 
-Each line says what was looked at, how it is, and what to do about it. The exit
-status is 0 when nothing fails; warnings don't count. Without a daemon it checks what
-can be seen without one. For a master key in a KMS it makes one DescribeKey and one
-Decrypt a vault; the backend gets an object of its own, "probe".`,
+Each line shows what was checked, the result, and what to do about it. The exit
+status is 0 if no check fails; warnings don't count. Without a daemon, the checks that
+need one are left out. For a master key in a KMS, each vault costs one DescribeKey and
+one Decrypt; in the backend, the check writes an object named "probe".`,
 		Example: `  vigilctl doctor
   vigilctl doctor --json | jq -r '.checks[] | select(.result != "ok") | .next'`,
 		Args: cobra.NoArgs,
@@ -49,7 +49,7 @@ Decrypt a vault; the backend gets an object of its own, "probe".`,
 	return cmd
 }
 
-// errFailedCheck ends doctor with status 1. What failed has been printed.
+// errFailedCheck ends doctor with status 1. The failed checks have been printed.
 var errFailedCheck = control.Errorf(control.CodeFailed, "", "a check failed")
 
 // examine does the checks of this process, then the daemon's.
@@ -74,8 +74,7 @@ func (a *app) examine(ctx context.Context, vault string) (*control.DoctorReply, 
 	return reply, nil
 }
 
-// printChecks writes a line for each check, and what to do under those that
-// aren't ok.
+// printChecks writes a line for each check, followed by what to do if it isn't ok.
 func printChecks(w io.Writer, checks []checkup.Check) {
 	wide := 0
 	for _, c := range checks {

@@ -12,15 +12,15 @@ import (
 	"vigil/internal/control"
 )
 
-// stopTimeout is how long the daemon may take to end: it locks first.
+// stopTimeout is how long the daemon may take to lock everything and end.
 const stopTimeout = 15 * time.Second
 
 func (a *app) downCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "down",
 		Short: "Lock everything and stop the daemon",
-		Long: `Lock everything and stop the daemon. It has ended when the command returns. When
-none runs there is nothing to do, and that is no error.`,
+		Long: `Lock everything and stop the daemon. It has ended when the command returns. If no
+daemon is running, the command does nothing and succeeds.`,
 		Example: `  vigilctl down`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -43,7 +43,7 @@ none runs there is nothing to do, and that is no error.`,
 	}
 }
 
-// stop stops the daemon, of whatever build, and waits until it has gone.
+// stop stops the daemon, whatever its build, and waits until it has ended.
 func (a *app) stop(ctx context.Context) (*control.StopReply, error) {
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()

@@ -24,15 +24,15 @@ func (a *app) editCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "edit KEY [flags]",
 		Short: "Change a key's name, comment, hosts, tags or policy",
-		Long: `Change what an unlocked vault says of a key; what no flag names stays. An empty
-value clears: --comment '', --host '', --tag ''.
+		Long: `Change a key's settings in an unlocked vault; settings without a flag stay. An empty
+value clears one: --comment '', --host '', --tag ''.
 
 --destination restricts the key as ssh-add -h does: "[user@]host" from here, or
-"host>[user@]host" for a hop behind a forwarded agent. Hosts are looked up in
-the known_hosts files, and must be there.
+"host>[user@]host" for a hop through a forwarded agent. The hosts must be in the
+known_hosts files.
 
 A key that was edited on two devices has two revisions, and both work; --keep
-resolves it.`,
+resolves the conflict.`,
 		Example: `  vigilctl edit laptop --name work-laptop --confirm
   vigilctl edit laptop --destination git@example.org --destination 'example.org>backup.lan'`,
 		Args:              cobra.ExactArgs(1),
@@ -66,7 +66,7 @@ resolves it.`,
 	return cmd
 }
 
-// fillEdit puts into req what the flags that were given say.
+// fillEdit fills req from the flags that were given.
 func (a *app) fillEdit(cmd *cobra.Command, req *control.EditRequest, f *editFlags) error {
 	changed := cmd.Flags().Changed
 	if changed("name") {

@@ -10,7 +10,7 @@ import (
 	"vigil/internal/control"
 )
 
-// socketVariable is where ssh looks for its agent (ssh(1)).
+// socketVariable is the variable that names the agent's socket (ssh(1)).
 const socketVariable = "SSH_AUTH_SOCK"
 
 func (a *app) envCommand() *cobra.Command {
@@ -19,7 +19,7 @@ func (a *app) envCommand() *cobra.Command {
 		Use:   "env [--shell sh|fish|csh]",
 		Short: "Print the line that makes a shell use this agent",
 		Long: `Print the line that sets SSH_AUTH_SOCK. The socket's path never changes, so the
-line can stand in a shell's start-up file; the daemon needn't run.`,
+line can go into a shell's start-up file; the daemon needn't be running.`,
 		Example: `  eval "$(vigilctl env)"
   vigilctl env --shell fish | source`,
 		Args: cobra.NoArgs,
@@ -44,7 +44,7 @@ func (a *app) exports() map[string]string {
 	return map[string]string{socketVariable: a.paths.AgentSocket()}
 }
 
-// shell is the syntax that the user's shell reads, by ssh-agent's own rule.
+// shell returns the syntax of the user's shell, by ssh-agent's own rule.
 func (a *app) shell() string {
 	if strings.HasSuffix(filepath.Base(a.env("SHELL")), "csh") {
 		return "csh"
@@ -52,14 +52,14 @@ func (a *app) shell() string {
 	return "sh"
 }
 
-// exportLine sets SSH_AUTH_SOCK in the syntax of a shell.
+// exportLine returns a line that sets SSH_AUTH_SOCK in the syntax of a shell.
 func exportLine(shell, socket string) (string, error) {
 	if strings.ContainsAny(socket, "\n\r\x00") {
 		return "", control.Errorf(control.CodeFailed, "Set XDG_RUNTIME_DIR to a folder without line ends in its name.", "the agent socket's path has a line end")
 	}
 	switch shell {
 	case "sh", "bash", "zsh", "ksh", "dash":
-		// One word and no assignment before it, so that fish reads it too.
+		// One command without a separate assignment, so that fish accepts it too.
 		return "export " + socketVariable + "=" + quoteSh(socket) + ";", nil
 	case "fish":
 		escaped := strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(socket)

@@ -13,7 +13,7 @@ import (
 	"vigil/internal/control"
 )
 
-// exportFlags are the flags of `export` beside its request's.
+// exportFlags are the flags of `export` that aren't part of its request.
 type exportFlags struct {
 	output string
 	force  bool
@@ -29,11 +29,11 @@ func (a *app) exportCommand() *cobra.Command {
 		Use:   "export KEY --output FILE [flags]",
 		Short: "Write a key to an OpenSSH private key file",
 		Long: `Write a key to an OpenSSH private key file with a passphrase of its own. It asks for
-the vault's passphrase again, unlocked or not. FILE may be "-", standard output; a
-file that is there is not replaced without --force.
+the vault's passphrase even if the vault is unlocked. FILE may be "-", standard
+output; an existing file is not replaced without --force.
 
-Whoever has the file and its passphrase has the key: lock and revocation don't
-reach it any more.`,
+Whoever has the file and its passphrase has the key: locking the vault or removing
+an identity has no effect on it.`,
 		Example: `  vigilctl export laptop --output laptop.key
   vigilctl export ci --output - --no-passphrase --passphrase-file vault.pass | ssh-add -`,
 		Args:              cobra.ExactArgs(1),
@@ -66,7 +66,7 @@ reach it any more.`,
 	return cmd
 }
 
-// checkExport refuses, before anything is asked, what can't go together.
+// checkExport refuses flags that can't be combined, before it asks anything.
 func (a *app) checkExport(req *control.ExportRequest, f *exportFlags) error {
 	switch {
 	case f.output == "-" && a.json:
@@ -128,10 +128,11 @@ type output struct {
 	file        *os.File
 	path, temp  string
 	replace     bool
-	passThrough bool // a descriptor that was open already: standard output
+	passThrough bool // standard output, which was already open
 }
 
-// createOutput opens what is written to path.
+// createOutput returns the output for path: a temporary file beside it, or
+// standard output for "-".
 func (a *app) createOutput(path string, replace bool) (*output, error) {
 	if path == "-" {
 		stdout, ok := a.stdout.(*os.File)
@@ -147,7 +148,7 @@ func (a *app) createOutput(path string, replace bool) (*output, error) {
 	return &output{file: f, path: path, temp: f.Name(), replace: replace}, nil
 }
 
-// commit puts the file, which is on the disk then, under its name.
+// commit syncs the file and gives it its name.
 func (o *output) commit() error {
 	if o.passThrough {
 		return nil
@@ -173,7 +174,7 @@ func (o *output) commit() error {
 	return nil
 }
 
-// abandon removes what wasn't committed.
+// abandon removes a file that wasn't committed.
 func (o *output) abandon() {
 	if !o.passThrough {
 		_ = o.file.Close()

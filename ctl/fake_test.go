@@ -54,7 +54,7 @@ func newFakeDaemon(p paths.Paths) *fakeDaemon {
 }
 
 // serve records a request and answers it: with the failure that is set for its
-// operation, or by do, which has the daemon to itself.
+// operation, or by do, which runs under the daemon's lock.
 func serve[R any](d *fakeDaemon, req any, do func() (*R, error)) (*R, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -78,7 +78,7 @@ func (d *fakeDaemon) is() control.VaultState {
 	return d.state
 }
 
-// failWith makes requests of a type fail; nil lets them be.
+// failWith makes requests of a type fail with err, or succeed if it is nil.
 func (d *fakeDaemon) failWith(request any, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -178,7 +178,7 @@ func (d *fakeDaemon) Unlock(_ context.Context, _ *control.Call, r *control.Unloc
 	})
 }
 
-// Add takes files of the form "fake key NAME" or "fake key NAME PASSPHRASE".
+// Add accepts files of the form "fake key NAME" or "fake key NAME PASSPHRASE".
 func (d *fakeDaemon) Add(_ context.Context, _ *control.Call, r *control.AddRequest) (*control.AddReply, error) {
 	return serve(d, r, func() (*control.AddReply, error) {
 		words := strings.Fields(d.read("key_file", r.KeyFile))
@@ -268,7 +268,7 @@ func (d *fakeDaemon) Refresh(_ context.Context, _ *control.Call, r *control.Refr
 	})
 }
 
-// vaultOnDisk is what outlives a fake daemon, where the real one keeps its vault.
+// vaultOnDisk is the state that a fake daemon keeps in a file in place of the vault.
 type vaultOnDisk struct {
 	Passphrase string
 	Keys       []control.Key

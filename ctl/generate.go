@@ -15,8 +15,8 @@ func (a *app) generateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "generate NAME [--type TYPE] [flags]",
 		Short: "Make a new key in a vault",
-		Long: `Make a new key in an unlocked vault. Its private half never lies on a disk in
-clear. Types: ed25519, ecdsa (256, 384 or 521 bits), rsa (2048 to 8192 bits),
+		Long: `Make a new key in an unlocked vault. The private key is never written to disk in
+plaintext. Types: ed25519, ecdsa (256, 384 or 521 bits), rsa (2048 to 8192 bits),
 mldsa44-ed25519 (post-quantum, for OpenSSH 10.4 and later).`,
 		Example: `  vigilctl generate laptop
   vigilctl generate old-router --type rsa --bits 3072 --host router.lan`,
@@ -43,7 +43,7 @@ mldsa44-ed25519 (post-quantum, for OpenSSH 10.4 and later).`,
 	return cmd
 }
 
-// defaultComment is user@host, as ssh-keygen has it, or what of it is known.
+// defaultComment returns user@host, as ssh-keygen does, or the part that is known.
 func defaultComment() string {
 	name := "vigil"
 	if u, err := user.Current(); err == nil && u.Username != "" {

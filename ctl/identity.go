@@ -14,27 +14,27 @@ import (
 	"vigil/internal/durable"
 )
 
-// maxRequest is the longest request of an identity that is read, in bytes.
+// maxRequest is the longest admission request that is read, in bytes.
 const maxRequest = 64 << 10
 
 func (a *app) identityCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "identity COMMAND",
-		Short: "Say who may open a vault: people, and devices",
-		Long: `An identity is one person on one device, with a passphrase of its own. A second
-laptop and a colleague get in the same way:
+		Short: "Manage who may open a vault: people and devices",
+		Long: `An identity is one person on one device, with its own passphrase. A second laptop
+and a colleague are admitted in the same way:
 
   1. on the new device, with the vault file there: vigilctl identity request
-  2. its text goes to an owner of the vault, by mail or chat
-  3. there: vigilctl identity admit FILE, once the words agree with those that the
-     new device shows; tell each other by another way than the text came
+  2. send the text that it prints to an owner of the vault, by mail or chat
+  3. on the owner's device: vigilctl identity admit FILE, if the words match those
+     that the new device shows; compare them over another channel than the text
   4. on the new device: vigilctl unlock`,
 		Example: `  vigilctl identity list`,
 	}
 	return a.under(cmd, a.identityRequestCommand(), a.identityAdmitCommand(), a.identityListCommand(), a.identityRemoveCommand())
 }
 
-// under adds commands to a command of theirs, which by itself only shows help.
+// under adds commands to parent, which by itself only shows help.
 func (a *app) under(parent *cobra.Command, commands ...*cobra.Command) *cobra.Command {
 	parent.Args = knownCommand
 	parent.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
@@ -45,7 +45,8 @@ func (a *app) under(parent *cobra.Command, commands ...*cobra.Command) *cobra.Co
 	return parent
 }
 
-// kdfFlags are what a guess at a passphrase costs, and what it does without them.
+// kdfFlags adds the flags that set Argon2id's parameters; memory, time and lanes
+// describe their defaults.
 func kdfFlags(cmd *cobra.Command, kdf *control.KDF, memory, time, lanes string) {
 	fs := cmd.Flags()
 	fs.Uint32Var(&kdf.MemoryMiB, "kdf-memory", 0, "Argon2id's memory, `N` MiB (0: "+memory+")")
@@ -62,21 +63,21 @@ func (a *app) identityRequestCommand() *cobra.Command {
 	pass.what = "this device's new passphrase"
 	cmd := &cobra.Command{
 		Use:   "request [--vault NAME] [--master URL] [--backend URL] [--output FILE] [flags]",
-		Short: "Ask to be let into a vault, on a new device",
-		Long: `Make an identity for this device and print a request to admit it. The vault file has
-to be there first, under the vault's name; --master and --backend say where the
+		Short: "Request admission to a vault, on a new device",
+		Long: `Make an identity for this device and print a request to admit it. The vault file must
+already be on the device, under the vault's name; --master and --backend say where the
 master key and the wrapped keys are, as on the other devices. The daemon is started
-if none runs.
+if none is running.
 
-The request holds public keys, and the private ones sealed by your passphrase and
-the master key. It is no secret, but nobody must change it on its way: the words
-say whether somebody did.`,
+The request holds public keys, and private keys encrypted with your passphrase and
+the master key. It is not secret, but it must not be altered in transit: comparing
+the words detects that.`,
 		Example: `  vigilctl identity request --master 'awskms:///alias/vigil?region=eu-central-1' --backend s3://bucket/vigil
   vigilctl identity request --output request.txt --name 'alice on the desktop'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if req.Name == "" {
-				req.Name, _ = os.Hostname() // only a proposal
+				req.Name, _ = os.Hostname() // only a suggestion
 			}
 			if err := a.ensureDaemon(cmd.Context(), pass); err != nil {
 				return err
@@ -91,7 +92,7 @@ say whether somebody did.`,
 					return err
 				}
 			}
-			a.say("Give this text to an owner of the vault, and the words by another way:\n\n  %s\n", reply.Words)
+			a.say("Send this text to an owner of the vault, and the words over another channel:\n\n  %s\n", reply.Words)
 			return a.print(reply, func(w io.Writer) {
 				if output == "" {
 					_, _ = io.WriteString(w, reply.Text)
@@ -128,7 +129,7 @@ func (a *app) identityRequest(ctx context.Context, req control.IdentityRequestRe
 	return call(ctx, a, &req)
 }
 
-// writePublic writes a file that isn't there yet.
+// writePublic writes a new file. It never replaces one.
 func (a *app) writePublic(path, text string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
@@ -146,13 +147,13 @@ func (a *app) identityAdmitCommand() *cobra.Command {
 	pass := vaultPassphrase()
 	cmd := &cobra.Command{
 		Use:   "admit FILE [--role reader|member|owner] [--words WORDS] [--vault NAME]",
-		Short: "Let an identity into a vault",
-		Long: `Let in the identity whose request FILE holds ("-": standard input). It asks whether the
-words agree with those that the other device shows, and for your passphrase, unlocked
-or not; you have to be an owner of the vault.
+		Short: "Admit an identity to a vault",
+		Long: `Admit the identity whose request is in FILE ("-": standard input). It asks whether the
+words match those that the other device shows, and for your passphrase even if the
+vault is unlocked; you must be an owner of the vault.
 
-A reader can use every key of the vault and changes nothing. A member can change them,
-too. An owner can also let others in and shut them out.`,
+A reader can use every key of the vault but change nothing. A member can change keys
+too. An owner can also admit and remove identities.`,
 		Example: `  vigilctl identity admit request.txt
   vigilctl identity admit request.txt --role owner --name desktop`,
 		Args: cobra.ExactArgs(1),
@@ -212,7 +213,7 @@ func (a *app) identityAdmit(ctx context.Context, req control.IdentityAdmitReques
 	return callWithPassphrase(ctx, a, pass, prompt, &req, &req.Passphrase)
 }
 
-// compareWords asks a person whether it's the request that the other device made.
+// compareWords asks the user whether the other device shows the request's words.
 func (a *app) compareWords(ctx context.Context, read *control.IdentityReadReply, role string) error {
 	t, err := a.openTerminal()
 	if err != nil {
@@ -227,7 +228,7 @@ func (a *app) compareWords(ctx context.Context, read *control.IdentityReadReply,
 	t.say("  its words are:\n\n    %s\n", read.Words)
 	yes, err := t.confirm(ctx, "Does the other device show the same words?")
 	if err == nil && !yes {
-		err = control.Errorf(control.CodeInterrupted, "Somebody may have put another request in its place.", "nothing was changed")
+		err = control.Errorf(control.CodeInterrupted, "Someone may have replaced the request.", "nothing was changed")
 	}
 	return err
 }
@@ -237,9 +238,9 @@ func (a *app) identityListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list [--vault NAME]",
 		Short: "List who may open a vault",
-		Long: `List the identities of a vault, in the order in which they came. Names are this
-device's own; the vault holds ids only. A locked vault's list is as old as the last
-time this device fetched it.`,
+		Long: `List the identities of a vault, in the order in which they were admitted. Names are
+this device's own; the vault holds ids only. The list of a locked vault is the one
+that this device fetched last.`,
 		Example: `  vigilctl identity list --vault team`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -254,7 +255,7 @@ time this device fetched it.`,
 	return cmd
 }
 
-// identityLine is one identity for people.
+// identityLine returns one identity as a line for people.
 func identityLine(i control.Identity) string {
 	notes := []string{i.Role, fmt.Sprintf("record %d", i.Record)}
 	if i.Role == "" {
@@ -285,14 +286,14 @@ func (a *app) identityRemoveCommand() *cobra.Command {
 	pass := vaultPassphrase()
 	cmd := &cobra.Command{
 		Use:   "remove IDENTITY... [--yes] [--vault NAME]",
-		Short: "Shut identities out of a vault",
-		Long: `Shut out identities, each named by its id, the beginning of its id or this device's
-name for it, and rotate the KEK, so that they can read nothing that is written from now
-on, and write nothing. It asks for your passphrase, unlocked or not; you have to be an
-owner of the vault.
+		Short: "Remove identities from a vault",
+		Long: `Remove identities, each named by its id, the beginning of its id or this device's
+name for it, and rotate the KEK. From then on they can neither write to the vault nor
+read what others write. It asks for your passphrase even if the vault is unlocked; you
+must be an owner of the vault.
 
-What they could read until now they may have kept. The keys that are printed should be
-replaced on the servers that trust them.`,
+They may have kept what they could read until now. Replace the keys that are printed
+on the servers that trust them.`,
 		Example: `  vigilctl identity remove desktop`,
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -318,7 +319,7 @@ func (a *app) confirmIdentities(ctx context.Context, who []string) error {
 		return control.Errorf(control.CodeUsage, "Give --yes to remove without being asked.", "there is no terminal to ask whether to remove %q", names)
 	}
 	defer t.close()
-	yes, err := t.confirm(ctx, fmt.Sprintf("Shut out %s for good?", names))
+	yes, err := t.confirm(ctx, fmt.Sprintf("Permanently remove %s?", names))
 	if err == nil && !yes {
 		err = control.Errorf(control.CodeInterrupted, "", "nothing was changed")
 	}

@@ -16,8 +16,8 @@ func (a *app) initCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init [--vault NAME] [--master URL] [--backend URL] [flags]",
 		Short: "Make a vault",
-		Long: `Make a new, empty vault with a passphrase of its own. It never replaces one that is
-there. The daemon is started if none runs.
+		Long: `Make a new, empty vault with its own passphrase. It never replaces an existing one.
+The daemon is started if none is running.
 
 --master says where the master key is: "local", a file on this device, or
 "awskms:///KEY?region=REGION". --backend says where the wrapped keys are kept:
@@ -51,9 +51,9 @@ The flags --kdf-… set what a guess at the passphrase costs (Argon2id).`,
 	return cmd
 }
 
-// initVault makes a vault, unless there is one, with a passphrase from pass.
+// initVault makes a vault with a passphrase from source, unless the vault exists.
 func (a *app) initVault(ctx context.Context, req control.InitRequest, source *source) (*control.InitReply, error) {
-	// Ask nobody for a passphrase that is then of no use.
+	// Don't ask for a passphrase in vain.
 	v, err := a.vaultStatus(ctx, req.Vault)
 	if err != nil {
 		return nil, err
@@ -79,7 +79,7 @@ func (a *app) initVault(ctx context.Context, req control.InitRequest, source *so
 	return reply, a.unlockNew(ctx, reply, pass)
 }
 
-// unlockNew unlocks a vault that was to be left unlocked, and wasn't.
+// unlockNew unlocks a new vault that should be unlocked but isn't.
 func (a *app) unlockNew(ctx context.Context, made *control.InitReply, pass *newPassphrase) error {
 	f, err := pass.open(a)
 	if err != nil {

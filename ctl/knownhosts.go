@@ -16,7 +16,7 @@ import (
 	"vigil/internal/pubkey"
 )
 
-// maxKnownHostsLine is the longest line of known_hosts that is looked at, in bytes.
+// maxKnownHostsLine is the longest line of known_hosts that is read, in bytes.
 const maxKnownHostsLine = 256 << 10
 
 // maxKnownHosts is the largest known_hosts file that is read, in bytes: a million hosts.
@@ -29,7 +29,7 @@ type knownHost struct {
 }
 
 // knownHosts reads the known_hosts files, by default those that ssh-add -h
-// reads. Of the default ones those that are missing are left out.
+// reads. It skips default files that don't exist.
 func (a *app) knownHosts(files []string) ([]knownHost, error) {
 	optional := len(files) == 0
 	if optional {
@@ -67,7 +67,7 @@ func (a *app) knownHosts(files []string) ([]knownHost, error) {
 	return hosts, nil
 }
 
-// parseKnownHost reads one line. Lines that ssh skips, and revoked keys, aren't ok.
+// parseKnownHost reads one line. ok is false for revoked keys and lines ssh skips.
 func parseKnownHost(line string) (h knownHost, ok bool) {
 	fields := strings.Fields(line)
 	if len(fields) > 0 && fields[0] == "@cert-authority" {
@@ -112,7 +112,7 @@ func (h knownHost) matches(host string) bool {
 }
 
 // matchPattern matches text against a pattern with * and ?, as OpenSSH's
-// match_pattern, in time that grows with the product of their lengths.
+// match_pattern does, in time proportional to the product of their lengths.
 func matchPattern(pattern, text string) bool {
 	p, t, star, mark := 0, 0, -1, 0
 	for t < len(text) {
@@ -132,8 +132,8 @@ func matchPattern(pattern, text string) bool {
 	return strings.Trim(pattern[p:], "*") == ""
 }
 
-// parseDestinations reads constraints in the syntax of ssh-add -h, "[user@]host"
-// or "host>[user@]host", and looks the hosts' keys up. One empty value lifts all.
+// parseDestinations reads constraints in the syntax of ssh-add -h, "[user@]host" or
+// "host>[user@]host", and looks up the hosts' keys. A single "" removes all.
 func parseDestinations(specs []string, hosts []knownHost) ([]control.Destination, error) {
 	destinations := []control.Destination{}
 	for _, spec := range specs {

@@ -14,7 +14,7 @@ func (a *app) lockCommand() *cobra.Command {
 	var req control.LockRequest
 	cmd := &cobra.Command{
 		Use:   "lock [--vault NAME]",
-		Short: "Lock: end the processes that hold keys",
+		Short: "Lock the vaults and drop all added keys",
 		Long: `Lock every vault and drop every key added by ssh-add. The processes that held the
 keys have ended when it returns. With --vault, only that vault is locked.`,
 		Example: `  vigilctl lock

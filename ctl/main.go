@@ -26,7 +26,7 @@ import (
 func main() { os.Exit(start()) }
 
 func start() int {
-	// SIGQUIT too: by default it prints the stack, and passphrases are on it.
+	// SIGQUIT too: by default it dumps the stack, which may hold passphrases.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	defer stop()
 	if _, err := guard.Harden(); err != nil {
@@ -39,7 +39,7 @@ func start() int {
 	return a.run(ctx, os.Args[1:])
 }
 
-// app is one run of vigilctl: its streams, its environment and what all
+// app is one run of vigilctl: its streams, its environment and the state that all
 // commands share.
 type app struct {
 	stdin          *os.File
@@ -49,13 +49,13 @@ type app struct {
 	vigild         func() (string, error) // finds the daemon's program
 	paths          paths.Paths
 	json           bool
-	running        bool // the command line was good: errors are no longer of usage
+	running        bool // the command line was valid: later errors aren't usage errors
 }
 
 // run runs one command line and returns the exit status.
 func (a *app) run(ctx context.Context, args []string) int {
 	root := a.root()
-	a.json = slices.Contains(args, "--json") // also when the rest can't be parsed
+	a.json = slices.Contains(args, "--json") // even if the rest can't be parsed
 	root.SetArgs(markIDs(root, args))
 	command, err := root.ExecuteContextC(ctx)
 	if err == nil {
@@ -69,8 +69,8 @@ func (a *app) run(ctx context.Context, args []string) int {
 	return e.Code.ExitStatus()
 }
 
-// asError is control.AsError, and says "interrupted" of a context that ended.
-// err isn't nil.
+// asError is like control.AsError, but reports a canceled context as interrupted.
+// err must not be nil.
 func asError(err error) *control.Error {
 	e := control.AsError(err)
 	if e.Code == control.CodeFailed && errors.Is(err, context.Canceled) {
@@ -79,7 +79,7 @@ func asError(err error) *control.Error {
 	return e
 }
 
-// report writes an error to stderr, as a person reads it or as JSON.
+// report writes an error to stderr, as text or as JSON.
 func (a *app) report(e *control.Error) {
 	if a.json {
 		body := struct {
@@ -109,7 +109,7 @@ func writeJSON(w io.Writer, v any) error {
 	return err
 }
 
-// env returns a variable's value, the last one counting.
+// env returns a variable's value, the last one if it is set more than once.
 func (a *app) env(name string) string {
 	for _, kv := range slices.Backward(a.environ) {
 		if n, v, ok := strings.Cut(kv, "="); ok && n == name {
@@ -119,7 +119,8 @@ func (a *app) env(name string) string {
 	return ""
 }
 
-// dial connects to the daemon; questions of its go to the terminal.
+// dial connects to the daemon, whose questions are asked on the terminal. The
+// caller closes the client.
 func (a *app) dial(ctx context.Context) (*control.Client, error) {
 	c, err := control.Dial(ctx, a.paths.ControlSocket())
 	if err != nil {
@@ -139,7 +140,7 @@ func call[R any](ctx context.Context, a *app, req control.Request[R]) (*R, error
 	return control.Do(ctx, c, req)
 }
 
-// send is call for a command that has nothing to do but to print the reply.
+// send is like call, and prints the reply.
 func send[R any](ctx context.Context, a *app, req control.Request[R], human func(io.Writer, *R)) error {
 	reply, err := call(ctx, a, req)
 	if err != nil {
@@ -148,7 +149,7 @@ func send[R any](ctx context.Context, a *app, req control.Request[R], human func
 	return a.print(reply, func(w io.Writer) { human(w, reply) })
 }
 
-// answer asks the person at the terminal what the daemon wants to know.
+// answer asks the user the daemon's question on the terminal.
 func (a *app) answer(ctx context.Context, ask control.Ask) (control.Answer, error) {
 	t, err := a.openTerminal()
 	if err != nil {
@@ -159,7 +160,7 @@ func (a *app) answer(ctx context.Context, ask control.Ask) (control.Answer, erro
 	return control.Answer{Text: text}, err
 }
 
-// codeOf is the code of err, or "" for nil.
+// codeOf returns the code of err, or "" for nil.
 func codeOf(err error) control.Code {
 	if err == nil {
 		return ""

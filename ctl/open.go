@@ -8,12 +8,12 @@ import (
 	"vigil/internal/durable"
 )
 
-// descriptorPath is what shells call a pipe that they have open: <(command).
+// descriptorPath matches the path that shells pass for <(command).
 var descriptorPath = regexp.MustCompile(`^/(?:dev|proc/self)/fd/([0-9]{1,5})$`)
 
-// openFile opens a file that a command line names, or one that was found. A pipe or
-// a device in its place would keep the command from ending, however it got there:
-// these are taken as standard input or as an open descriptor only.
+// openFile opens a file named on the command line, or one that was found. It
+// accepts pipes and devices, on which the command could block forever, only as
+// standard input or as an open descriptor.
 func (a *app) openFile(path string) (*os.File, error) {
 	if path == "-" || path == "/dev/stdin" {
 		return duplicate(int(a.stdin.Fd()), "standard input")

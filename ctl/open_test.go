@@ -12,8 +12,8 @@ import (
 	"vigil/internal/durable"
 )
 
-// TestPipesAreTakenWhenTheyAreOpen: <(command) and standard input are; a named pipe,
-// which would keep the command from ending, isn't.
+// TestPipesAreTakenWhenTheyAreOpen: <(command) and standard input are accepted; a
+// named pipe, on which the command could block, isn't.
 func TestPipesAreTakenWhenTheyAreOpen(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"vigil/internal/printable"
 )
 
-// print writes a reply to stdout: as JSON, or as human writes it. It fails when
-// stdout can't take it. Where a change was saved, it says so on stderr first.
+// print writes a reply to stdout: as JSON, or as human writes it. If the reply is
+// about a change, it first reports on stderr where that was saved.
 func (a *app) print(reply any, human func(w io.Writer)) error {
 	if c, ok := reply.(interface{ Outcome() control.Saved }); ok {
 		a.saved(c.Outcome())
@@ -32,18 +32,18 @@ func (a *app) print(reply any, human func(w io.Writer)) error {
 	return nil
 }
 
-// say writes a line for people to stderr; with --json, where stderr carries
-// nothing but an error, it says nothing.
+// say writes a line for people to stderr. With --json it writes nothing, because
+// stderr is then for errors only.
 func (a *app) say(format string, args ...any) {
 	if !a.json {
 		printf(a.stderr, format+"\n", args...)
 	}
 }
 
-// saved says where a change was saved, and what else there is to know of it.
+// saved reports where a change was saved, with the daemon's notes about it.
 func (a *app) saved(s control.Saved) {
 	if s.Pending {
-		a.say("Saved on this device only: the backend can't be reached. It is pushed when it can.")
+		a.say("Saved on this device only: the backend can't be reached. The change is pushed once it can.")
 	}
 	a.notices(s.Notices)
 }
@@ -54,9 +54,9 @@ func (a *app) notices(notices []string) {
 	}
 }
 
-// printf writes for people, and is the only way to. Each text among args may be of
-// somebody else's choosing: it becomes one line of characters that print, so that it
-// neither commands a terminal nor passes for a line of Vigil's.
+// printf writes text for people; nothing else does. Strings in args may be
+// untrusted: printf makes each a single line of printable characters, so that it
+// can't send control sequences to a terminal or pass for a line of Vigil's own.
 func printf(w io.Writer, format string, args ...any) {
 	for i, arg := range args {
 		switch v := arg.(type) {
@@ -73,7 +73,7 @@ func printf(w io.Writer, format string, args ...any) {
 	fmt.Fprintf(w, format, args...)
 }
 
-// printKeyLine prints one key, and what is wrong with it.
+// printKeyLine prints one key, and its problem if it has one.
 func printKeyLine(w io.Writer, indent string, k control.Key) {
 	printf(w, "%s%s\n", indent, keyLine(k))
 	if k.Problem != "" {
@@ -81,7 +81,7 @@ func printKeyLine(w io.Writer, indent string, k control.Key) {
 	}
 }
 
-// keyLine is one key as ssh-add -l shows it, with its name, vault and state.
+// keyLine returns a key as ssh-add -l shows it, with its name, vault and state.
 func keyLine(k control.Key) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d %s %s (%s)", k.Bits, k.Fingerprint, keyLabel(k), typeName(k))
@@ -108,7 +108,7 @@ func keyLine(k control.Key) string {
 	return b.String()
 }
 
-// keyLabel is a key's name, with its comment when that says more.
+// keyLabel returns a key's name, with its comment if that adds something.
 func keyLabel(k control.Key) string {
 	switch {
 	case k.Name == "":
@@ -119,11 +119,11 @@ func keyLabel(k control.Key) string {
 	return k.Name + " " + k.Comment
 }
 
-// typeName is a key type as ssh-add -l names it.
+// typeName returns a key's type as ssh-add -l names it.
 func typeName(k control.Key) string {
 	name, certificate := strings.CutSuffix(k.Type, "-cert-v01@openssh.com")
 	if !certificate {
-		name, certificate = strings.CutSuffix(k.Type, "-cert") // registered names end so
+		name, certificate = strings.CutSuffix(k.Type, "-cert") // registered names end like this
 	}
 	short, known := map[string]string{
 		"ssh-ed25519":                     "ED25519",

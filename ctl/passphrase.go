@@ -14,17 +14,17 @@ import (
 	"vigil/internal/control"
 )
 
-// passphraseTries is how often a person may type a wrong passphrase.
+// passphraseTries is how many times a user may try to type a passphrase.
 const passphraseTries = 3
 
-// source says where one of a command's passphrases comes from: a descriptor or
+// source is where one of a command's passphrases comes from: a descriptor or
 // a file, which are passed on unread, or else the terminal.
 type source struct {
 	name string // of its flags: "passphrase" or "key-passphrase"
-	what string // of what, in messages
+	what string // what it is the passphrase of, in messages
 	fd   descriptor
 	file string
-	// once allows one try only, as something else that is used up goes with it.
+	// once allows one try only, because another input can't be read again.
 	once bool
 }
 
@@ -35,10 +35,10 @@ func (s *source) flags(cmd *cobra.Command) {
 	cmd.MarkFlagsMutuallyExclusive(s.name+"-fd", s.name+"-file")
 }
 
-// descriptor is the value of a --…-fd flag; -1 is none.
+// descriptor is the value of a --…-fd flag; -1 means none.
 type descriptor int
 
-// Type names the value in error messages.
+// Type returns the placeholder for the value in help.
 func (d *descriptor) Type() string { return "N" }
 
 func (d *descriptor) String() string {
@@ -74,7 +74,7 @@ func (s *source) stdin(a *app) bool {
 	return s.file == "-" || s.fd >= 0 && int(s.fd) == int(a.stdin.Fd())
 }
 
-// open returns the file that the flags name, unread. The caller closes it.
+// open opens the file that the flags name, without reading it. The caller closes it.
 func (s *source) open(a *app) (*os.File, error) {
 	switch {
 	case s.file == "-":
@@ -98,7 +98,7 @@ func (s *source) open(a *app) (*os.File, error) {
 	return f, nil
 }
 
-// duplicate returns a file on a copy of fd that programs started later don't inherit.
+// duplicate returns a file on a close-on-exec copy of fd. The caller closes it.
 func duplicate(fd int, name string) (*os.File, error) {
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 	if err != nil {
@@ -114,9 +114,8 @@ func duplicate(fd int, name string) (*os.File, error) {
 	return os.NewFile(uintptr(dup), name), nil
 }
 
-// withPassphrase calls use with the source's passphrase: once when it comes from
-// a flag, and again, at most passphraseTries times, while a typed one is wrong.
-// wrong is the code that says so.
+// withPassphrase calls use with the source's passphrase: once if it is from a flag;
+// otherwise it asks, up to passphraseTries times while use fails with code wrong.
 func (a *app) withPassphrase(ctx context.Context, s *source, prompt string, wrong control.Code, use func(*os.File) error) error {
 	if s.given() {
 		f, err := s.open(a)
@@ -144,10 +143,10 @@ func (a *app) withPassphrase(ctx context.Context, s *source, prompt string, wron
 	}
 }
 
-// untraced looks, before a person types a passphrase, whether a tracer could see
-// it here or in the daemon. What the daemon's socket says of the other end is
-// right from the second connection on, where a service manager has made it; the
-// connection that takes the passphrase is looked at again.
+// untraced checks, before a person types a passphrase, that no tracer could see it
+// here or in the daemon. If a service manager made the daemon's socket, the peer's
+// identity is only right from the second connection on, so the connection that takes
+// the passphrase is checked again.
 func (a *app) untraced(ctx context.Context) error {
 	c, err := a.dial(ctx)
 	if err != nil {
@@ -157,11 +156,11 @@ func (a *app) untraced(ctx context.Context) error {
 	return c.Untraced()
 }
 
-// yourPassphrase asks for the passphrase of this device's identity.
+// yourPassphrase is the prompt for the passphrase of this device's identity.
 const yourPassphrase = "Your passphrase of the vault: "
 
-// callWithPassphrase is call for a request that takes the passphrase of a vault,
-// which goes into its field into.
+// callWithPassphrase is call for a request that takes a vault's passphrase in the
+// request's field into.
 func callWithPassphrase[R any](ctx context.Context, a *app, pass *source, prompt string, req control.Request[R], into **os.File) (reply *R, err error) {
 	err = a.withPassphrase(ctx, pass, prompt, control.CodeWrongPassphrase, func(f *os.File) (err error) {
 		*into = f
@@ -171,7 +170,7 @@ func callWithPassphrase[R any](ctx context.Context, a *app, pass *source, prompt
 	return reply, err
 }
 
-// sendWithPassphrase is send for such a request.
+// sendWithPassphrase is like callWithPassphrase, and prints the reply.
 func sendWithPassphrase[R any](ctx context.Context, a *app, pass *source, prompt string, req control.Request[R], into **os.File, human func(io.Writer, *R)) error {
 	reply, err := callWithPassphrase(ctx, a, pass, prompt, req, into)
 	if err != nil {
@@ -180,7 +179,7 @@ func sendWithPassphrase[R any](ctx context.Context, a *app, pass *source, prompt
 	return a.print(reply, func(w io.Writer) { human(w, reply) })
 }
 
-// withSecret asks once and calls use with the answer in a pipe.
+// withSecret asks once and calls use with a pipe that holds the answer.
 func (t *terminal) withSecret(ctx context.Context, prompt string, use func(*os.File) error) error {
 	pass, err := t.readSecret(ctx, prompt)
 	if err != nil {
@@ -200,11 +199,11 @@ func noTerminal(s *source) error {
 		"there is no terminal to ask for %s", s.what)
 }
 
-// newPassphrase is a passphrase that is being set: from a source's flags, or
-// typed twice alike. Whoever holds it calls wipe.
+// newPassphrase is a new passphrase, from a source's flags or typed twice. Its
+// owner calls wipe.
 type newPassphrase struct {
 	source *source
-	typed  *secret // nil when a flag is given
+	typed  *secret // nil if a flag is given
 }
 
 // askNew asks for a new passphrase unless the source's flags give one.
@@ -224,8 +223,8 @@ func (a *app) askNew(ctx context.Context, s *source, prompt string) (*newPassphr
 	return &newPassphrase{s, typed}, err
 }
 
-// open returns a file to read it from, which the caller closes. It can be opened
-// again, unless it comes from a pipe, whose reader has used it up.
+// open returns a file to read the passphrase from, which the caller closes. It can
+// be called again unless the source is a pipe, which can be read only once.
 func (p *newPassphrase) open(a *app) (*os.File, error) {
 	if p.source.given() {
 		return p.source.open(a)

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pty is a terminal whose person is the test.
+// pty is a terminal at which the test types.
 type pty struct {
 	*testing.T
 	path   string
@@ -111,7 +111,7 @@ func (p *pty) echoes() bool {
 	return mode.Lflag&unix.ECHO != 0
 }
 
-// answer plays prompts and answers beside a run of vigilctl.
+// answer waits for prompts and types answers, concurrently with a run of vigilctl.
 func (p *pty) answer(script ...string) (wait func()) {
 	var wg sync.WaitGroup
 	wg.Go(func() {

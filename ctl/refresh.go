@@ -15,8 +15,8 @@ func (a *app) refreshCommand() *cobra.Command {
 		Use:   "refresh [--vault NAME]",
 		Short: "Fetch the keyring now and check that access still holds",
 		Long: `Fetch the keyring from the backend, check with the KMS that this identity still
-has access, and push what waits on this device. The daemon does it by itself every
-few minutes.`,
+has access, and push pending changes of this device. The daemon does this every few
+minutes.`,
 		Example: `  vigilctl refresh --vault work`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -43,8 +43,8 @@ few minutes.`,
 	return cmd
 }
 
-// refreshFailure is the exit of a refresh: the first failure. That a vault is
-// locked is one only when no vault is open.
+// refreshFailure returns the first failure of a refresh. A locked vault is a failure
+// only if no vault is unlocked.
 func refreshFailure(results []control.RefreshResult) *control.Error {
 	var failed *control.Error
 	open := false

@@ -15,9 +15,9 @@ func (a *app) rmCommand() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "rm KEY [--yes] [--vault NAME]",
-		Short: "Remove a key from its vault for good",
-		Long: `Remove a key from its unlocked vault. The keys to its ciphertext are destroyed, so
-that no copy of the vault file, in backups or in git, can be opened to get it back.
+		Short: "Permanently remove a key from its vault",
+		Long: `Remove a key from its unlocked vault. The keys that encrypt it are destroyed, so that
+it can't be recovered from any copy of the vault file, such as a backup or git.
 Servers that trust the key go on trusting it: remove it there too.`,
 		Example: `  vigilctl rm old-laptop
   vigilctl rm SHA256:q1x4… --yes`,
@@ -38,7 +38,7 @@ Servers that trust the key go on trusting it: remove it there too.`,
 	return cmd
 }
 
-// confirmRemoval shows which key is meant, asks, and pins the request to it.
+// confirmRemoval shows the key, asks, and pins the request to that key.
 func (a *app) confirmRemoval(cmd *cobra.Command, req *control.RemoveRequest) error {
 	shown, err := call(cmd.Context(), a, &control.ShowRequest{Vault: req.Vault, Key: req.Key})
 	if err != nil {
@@ -50,7 +50,7 @@ func (a *app) confirmRemoval(cmd *cobra.Command, req *control.RemoveRequest) err
 	}
 	defer t.close()
 	t.say("%s", keyLine(shown.Key))
-	yes, err := t.confirm(cmd.Context(), "Remove this key for good?")
+	yes, err := t.confirm(cmd.Context(), "Permanently remove this key?")
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ standard input).
 Exit status: 0 done, 1 failed, 2 usage, 3 locked, 4 wrong passphrase, 5 no
 daemon, 6 backend or KMS unreachable, 7 refused or revoked.`
 
-// Groups of commands in the help.
+// Command groups in the help.
 const (
 	groupDaily = "daily"
 	groupKeys  = "keys"
@@ -31,7 +31,7 @@ const (
 	groupAbout = "about"
 )
 
-// root is the command tree.
+// root returns the command tree.
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "vigilctl",
@@ -82,8 +82,8 @@ func (a *app) root() *cobra.Command {
 	return root
 }
 
-// ready makes a command tell its own errors from those of its flags, and refuse
-// a --vault that no vault can be called before anything is sent.
+// ready makes a command distinguish its own errors from those of its flags, and
+// refuse an invalid --vault before it sends anything.
 func (a *app) ready(c *cobra.Command) {
 	c.DisableFlagsInUseLine = true
 	run := c.RunE
@@ -98,7 +98,7 @@ func (a *app) ready(c *cobra.Command) {
 	}
 }
 
-// knownCommand refuses what is no command, with the nearest ones.
+// knownCommand refuses an unknown command, and suggests the nearest ones.
 func knownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -114,7 +114,7 @@ func vaultFlag(cmd *cobra.Command, vault *string, without string) {
 	cmd.Flags().StringVar(vault, "vault", "", "`NAME` of the vault (without it: "+without+")")
 }
 
-// checkVault refuses names that no vault can have.
+// checkVault refuses an invalid vault name.
 func checkVault(name string) error {
 	if name == "" {
 		return nil

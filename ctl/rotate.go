@@ -13,13 +13,13 @@ func (a *app) rotateCommand() *cobra.Command {
 	var req control.RotateRequest
 	cmd := &cobra.Command{
 		Use:   "rotate [--deks] [--vault NAME]",
-		Short: "Replace the key above all keys of a vault",
-		Long: `Make a new KEK for an unlocked vault, wrap the key of every item by it, and retire
-the older ones. Nobody's passphrase is needed, no item is decrypted, and signing
-goes on. What an interrupted rotation left, the next one finishes. The daemon of an
-owner does it by itself every 90 days ("rotate" in the configuration).
+		Short: "Rotate a vault's key-encryption key (KEK)",
+		Long: `Make a new KEK for an unlocked vault, rewrap the key of every item with it, and retire
+the older KEKs. This needs no passphrase, decrypts no item and doesn't interrupt
+signing. The next rotation finishes one that was interrupted. An owner's daemon rotates
+the KEK every 90 days ("rotate" in the configuration).
 
---deks re-encrypts every item under a new key of its own, too.`,
+--deks also re-encrypts every item under a new key.`,
 		Example: `  vigilctl rotate
   vigilctl rotate --deks --vault work`,
 		Args: cobra.NoArgs,

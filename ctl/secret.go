@@ -8,12 +8,12 @@ import (
 )
 
 // maxPassphrase is the longest passphrase that can be typed, in bytes. It fits
-// into a pipe (PIPE_BUF is 4096 on Linux and 512 at least elsewhere), so that it
+// into a pipe (PIPE_BUF is 4096 on Linux and at least 512 elsewhere), so that it
 // can be written before anyone reads.
 const maxPassphrase = 512
 
-// secret is a passphrase that a person typed. Whoever holds it calls wipe. It
-// prints as [redacted].
+// secret is a passphrase that a person typed. Its owner calls wipe. It prints as
+// [redacted].
 type secret struct {
 	guard.Redacted
 	b []byte
@@ -25,8 +25,8 @@ func (s *secret) wipe() {
 	}
 }
 
-// pipe returns the read end of a pipe that holds the secret and then ends. The
-// caller closes it. A pipe's memory belongs to the kernel and isn't swapped.
+// pipe returns the read end of a pipe that holds the secret, with its write end
+// closed. The caller closes it. A pipe's memory is the kernel's and isn't swapped.
 func (s *secret) pipe() (*os.File, error) {
 	r, w, err := os.Pipe()
 	if err != nil {

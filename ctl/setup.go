@@ -15,9 +15,9 @@ import (
 // firstKeyName is the name of the key that a first run makes.
 const firstKeyName = "id_ed25519"
 
-// keys gives a vault its first keys: imports what the person or --import chose,
-// and makes one when the vault has none then. It does nothing after the first
-// run, unless --import names files. It returns the first failed import's error.
+// keys gives a vault its first keys: it imports those that the user or --import
+// chose, and makes one if the vault still has none. After the first run it does
+// nothing unless --import names files. It returns the first failed import's error.
 func (u *up) keys(ctx context.Context, v *control.VaultStatus) error {
 	first := u.marked(v.Name)
 	if !first && len(u.imports) == 0 {
@@ -44,7 +44,7 @@ func (u *up) keys(ctx context.Context, v *control.VaultStatus) error {
 	return u.importFailure()
 }
 
-// choose says which key files to import.
+// choose returns the key files to import.
 func (u *up) choose(ctx context.Context, first bool) ([]string, error) {
 	switch {
 	case len(u.imports) == 1 && u.imports[0] == "none":
@@ -101,7 +101,7 @@ func pick(line string, found []keyFile) ([]keyFile, error) {
 	for _, word := range strings.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == ',' }) {
 		i, err := strconv.Atoi(word)
 		if err != nil || i < 1 || i > len(found) {
-			return nil, fmt.Errorf("%s is none of 1 to %d", strconv.Quote(word), len(found))
+			return nil, fmt.Errorf("%s is not a number from 1 to %d", strconv.Quote(word), len(found))
 		}
 		chosen = append(chosen, found[i-1])
 	}
@@ -116,7 +116,7 @@ func pathsOf(files []keyFile) []string {
 	return paths
 }
 
-// sshKeys are the private key files in ~/.ssh.
+// sshKeys returns the private key files in ~/.ssh.
 func (u *up) sshKeys() []keyFile {
 	if u.paths.Home == "" {
 		return nil
@@ -124,8 +124,8 @@ func (u *up) sshKeys() []keyFile {
 	return findKeyFiles(filepath.Join(u.paths.Home, ".ssh"))
 }
 
-// importKey imports one key file. What keeps one file from being imported
-// doesn't keep the others; an interruption or a lost daemon does.
+// importKey imports one key file. It returns an error only if the others can't be
+// imported either: for an interruption or a lost daemon.
 func (u *up) importKey(ctx context.Context, vault, path string) error {
 	reply, err := u.addKey(ctx, path, control.AddRequest{Vault: vault, Name: filepath.Base(path)}, keyPassphrase())
 	if err == nil {
@@ -138,7 +138,7 @@ func (u *up) importKey(ctx context.Context, vault, path string) error {
 	switch e.Code {
 	case control.CodeInterrupted, control.CodeNoDaemon, control.CodeLocked:
 		return e
-	case control.CodeExists: // an earlier run, that was interrupted, got as far
+	case control.CodeExists: // imported by an earlier run that was interrupted
 		u.say("%s: %s", path, e.Message)
 		return nil
 	}
@@ -147,7 +147,7 @@ func (u *up) importKey(ctx context.Context, vault, path string) error {
 	return nil
 }
 
-// importFailure is the exit of a run that imported less than was asked for.
+// importFailure returns the first error of a run in which an import failed.
 func (u *up) importFailure() error {
 	if len(u.result.Failed) == 0 {
 		return nil
@@ -157,7 +157,7 @@ func (u *up) importFailure() error {
 		"%s not imported; the first is %s: %s", checkup.Count(len(u.result.Failed), "key"), f.Path, f.Error.Message)
 }
 
-// generateFirst makes a key when the vault has none.
+// generateFirst makes a key if the vault has none.
 func (u *up) generateFirst(ctx context.Context, v *control.VaultStatus) error {
 	list, err := call(ctx, u.app, &control.ListRequest{Vault: v.Name})
 	if err != nil || len(list.Keys) > 0 {
@@ -175,12 +175,12 @@ func (u *up) generateFirst(ctx context.Context, v *control.VaultStatus) error {
 	}
 	u.saved(reply.Saved)
 	u.say("made %s", keyLine(reply.Key))
-	u.say("Its line for a server's authorized_keys:\n%s", authorizedKey(reply.Key))
+	u.say("The line for a server's authorized_keys:\n%s", authorizedKey(reply.Key))
 	u.result.Generated = &reply.Key
 	return nil
 }
 
-// namePlaintext names the keys that lie in ~/.ssh for any program to read.
+// namePlaintext names the plaintext private keys in ~/.ssh.
 func (u *up) namePlaintext(first bool) {
 	for _, f := range u.sshKeys() {
 		if f.plaintext {
@@ -190,8 +190,8 @@ func (u *up) namePlaintext(first bool) {
 	if !first || len(u.result.Plaintext) == 0 {
 		return
 	}
-	u.say("These private keys still lie on the disk without a passphrase. Vigil leaves them alone;\n" +
-		"remove them once you have logged in with the vault's, or give them one (ssh-keygen -p -f FILE):")
+	u.say("These private keys are still on disk without a passphrase. Vigil doesn't change them. Remove\n" +
+		"them once you have logged in with the vault's, or set a passphrase (ssh-keygen -p -f FILE):")
 	for _, path := range u.result.Plaintext {
 		u.say("  %s", path)
 	}

@@ -21,9 +21,9 @@ func (a *app) showCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show KEY [--public] [--vault NAME]",
 		Short: "Show a key's authorized_keys line, fingerprints and settings",
-		Long: `Show what a vault says of a key: its authorized_keys line first, then its
-fingerprints and settings. KEY is a name, the beginning of an id, or a SHA256
-fingerprint. The vault may be locked.`,
+		Long: `Show a key of a vault: its authorized_keys line first, then its fingerprints and
+settings. KEY is a name, the beginning of an id, or a SHA256 fingerprint. The vault
+may be locked.`,
 		Example: `  vigilctl show laptop
   vigilctl show laptop --public | ssh host 'cat >> .ssh/authorized_keys'`,
 		Args:              cobra.ExactArgs(1),
@@ -49,7 +49,7 @@ fingerprint. The vault may be locked.`,
 	return cmd
 }
 
-// authorizedKey is a key's line for authorized_keys, and for a .pub file.
+// authorizedKey returns a key's line for authorized_keys or a .pub file.
 func authorizedKey(k control.Key) string {
 	comment := k.Comment
 	if comment == "" {
@@ -92,7 +92,7 @@ func printKey(w io.Writer, k control.Key) {
 	}
 }
 
-// md5Of is the fingerprint that older servers' logs show, or "".
+// md5Of returns the MD5 fingerprint, which older servers log, or "".
 func md5Of(k control.Key) string {
 	_, encoded, _ := strings.Cut(k.PublicKey, " ")
 	blob, err := base64.StdEncoding.DecodeString(encoded)

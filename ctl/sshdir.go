@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// maxSSHFiles is how many files of ~/.ssh are looked at.
+	// maxSSHFiles is how many files of ~/.ssh are inspected.
 	maxSSHFiles = 1000
 	// maxKeyFile is the largest file that is taken for a private key, in bytes.
 	maxKeyFile = 64 << 10
@@ -22,20 +22,20 @@ const (
 	// next to see "Proc-Type", but no byte of a key.
 	peekPEM = len("-----BEGIN RSA PRIVATE KEY-----\r\nProc")
 	// peekOpenSSH is enough to see an OpenSSH file's cipher name (PROTOCOL.key),
-	// with which it begins; keys come much later.
+	// which is at its start; keys come much later.
 	peekOpenSSH = 110
 	// peekPPK is enough of a PuTTY file to see its second line, "Encryption".
 	peekPPK = 120
 )
 
-// keyFile is a private key file that lies in ~/.ssh.
+// keyFile is a private key file in ~/.ssh.
 type keyFile struct {
 	path      string
 	plaintext bool // it has no passphrase
 }
 
-// findKeyFiles looks for private key files in a folder. It reads no more of them
-// than shows what they are, and changes nothing.
+// findKeyFiles returns the private key files in a folder. It reads only the start
+// of each file, and changes nothing.
 func findKeyFiles(dir string) []keyFile {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -58,7 +58,7 @@ func findKeyFiles(dir string) []keyFile {
 	return found
 }
 
-// inspectKeyFile reports whether a file is a private key, and without a passphrase.
+// inspectKeyFile reports whether a file is a private key, and is unencrypted.
 func inspectKeyFile(path string) (plaintext, ok bool) {
 	f, err := durable.OpenRegular(path)
 	if err != nil {

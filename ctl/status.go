@@ -16,7 +16,7 @@ func (a *app) statusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Show the daemon, its vaults and its processes",
 		Long: `Show the daemon, whether its vaults are unlocked, where its sockets are, how its
-processes are shut off from others, and how often a KMS was called.`,
+processes are sandboxed, and how many calls were made to a KMS.`,
 		Example: `  vigilctl status
   vigilctl status --json | jq -r '.vaults[] | .name + " " + .state'`,
 		Args: cobra.NoArgs,
@@ -96,7 +96,7 @@ func printVault(w io.Writer, v control.VaultStatus) {
 	}
 }
 
-// missing says which keys the vault file lacks the newest revision of.
+// missing returns the keys of which the vault file lacks the newest revision.
 func missing(v control.VaultStatus) string {
 	if len(v.Missing) == 0 {
 		return ""
@@ -104,8 +104,8 @@ func missing(v control.VaultStatus) string {
 	return "the newest revision of " + strings.Join(v.Missing, ", ") + " is not in the file: vigilctl doctor says what to do"
 }
 
-// leaseUntil says how long the vault stays unlocked, and since when nothing has
-// proved that it may.
+// leaseUntil returns how long the vault stays unlocked, and since when access
+// could not be checked.
 func leaseUntil(v control.VaultStatus) string {
 	switch {
 	case v.LeaseEnds == nil:
@@ -116,8 +116,8 @@ func leaseUntil(v control.VaultStatus) string {
 	return until(v.LeaseEnds) + ", last proof by the master key " + stamp(*v.LastProof)
 }
 
-// offlineUntil says how long the vault can be unlocked without network, and
-// where the key to that is.
+// offlineUntil returns how long the vault can be unlocked without network, and
+// where the key for that is.
 func offlineUntil(v control.VaultStatus) string {
 	if v.OfflineUntil == nil || v.DeviceKey == "" {
 		return until(v.OfflineUntil)

@@ -20,22 +20,22 @@ import (
 // terminal's own limit is 4096 on Linux and 1024 on macOS.
 const maxLine = 4096
 
-// terminal asks the person in front of it. Standard streams may lead elsewhere.
+// terminal is the controlling terminal. Standard streams may be redirected.
 type terminal struct {
 	f  *os.File
 	fd int
 }
 
-// openTerminal opens the controlling terminal. It fails when there is none.
+// openTerminal opens the controlling terminal. It fails if there is none.
 func (a *app) openTerminal() (*terminal, error) {
-	// Not os.OpenFile: that would make it non-blocking, for everybody who has it open.
+	// Not os.OpenFile, which would make it non-blocking for all its users.
 	fd, err := unix.Open(a.tty, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", a.tty, err)
 	}
 	if !isTerminal(fd) {
 		_ = unix.Close(fd)
-		return nil, fmt.Errorf("%s is no terminal", a.tty)
+		return nil, fmt.Errorf("%s is not a terminal", a.tty)
 	}
 	return &terminal{os.NewFile(uintptr(fd), a.tty), fd}, nil
 }
@@ -50,7 +50,7 @@ func isTerminal(fd int) bool {
 	return err == nil
 }
 
-// readSecret asks for a passphrase without an echo. The caller wipes it.
+// readSecret asks for a passphrase with the echo off. The caller wipes it.
 func (t *terminal) readSecret(ctx context.Context, prompt string) (*secret, error) {
 	restore, err := t.hide(prompt)
 	if err != nil {
@@ -71,7 +71,7 @@ func (t *terminal) readSecret(ctx context.Context, prompt string) (*secret, erro
 	return s, nil
 }
 
-// newSecret asks for a new passphrase until it is typed twice alike.
+// newSecret asks for a new passphrase until it is typed twice. The caller wipes it.
 func (t *terminal) newSecret(ctx context.Context, prompt string) (*secret, error) {
 	for range passphraseTries {
 		first, err := t.readSecret(ctx, prompt)
@@ -93,7 +93,7 @@ func (t *terminal) newSecret(ctx context.Context, prompt string) (*secret, error
 			return first, nil
 		}
 		first.wipe()
-		t.say("The two differ.")
+		t.say("The passphrases differ.")
 	}
 	return nil, control.Errorf(control.CodeFailed, "Start again. Nothing was changed.", "no passphrase was set")
 }
@@ -105,15 +105,15 @@ func (t *terminal) readLine(ctx context.Context, prompt string) (string, error) 
 	return strings.TrimSpace(string(b[:n])), err
 }
 
-// confirm asks a question whose answer is no unless it is yes.
+// confirm asks a yes-or-no question. Anything but yes is no.
 func (t *terminal) confirm(ctx context.Context, question string) (bool, error) {
 	line, err := t.readLine(ctx, question+" [y/N] ")
 	line = strings.ToLower(line)
 	return line == "y" || line == "yes", err
 }
 
-// hide turns the echo off until the returned function is called, and again when
-// the program goes on after being suspended.
+// hide turns the echo off until the returned function is called, and again after
+// the program was suspended and resumed.
 func (t *terminal) hide(prompt string) (restore func(), err error) {
 	before, err := unix.IoctlGetTermios(t.fd, getTermios)
 	if err != nil {
@@ -148,8 +148,8 @@ func (t *terminal) hide(prompt string) (restore func(), err error) {
 	}, nil
 }
 
-// read shows the prompt and reads one line into b without its line end. The end
-// of ctx interrupts it, and so does the terminal's end of file.
+// read shows the prompt and reads one line into b, without its line end. The end
+// of ctx and the terminal's end of file interrupt it.
 func (t *terminal) read(ctx context.Context, prompt string, b []byte) (int, error) {
 	printf(t.f, "%s", prompt)
 	for n := 0; n < len(b); {
@@ -194,7 +194,7 @@ func (t *terminal) wait(ctx context.Context) error {
 		}
 	}()
 	for {
-		var set unix.FdSet // select, as macOS's poll doesn't take /dev/tty
+		var set unix.FdSet // select, because macOS's poll doesn't support /dev/tty
 		set.Set(t.fd)
 		set.Set(wake[0])
 		_, err := unix.Select(max(t.fd, wake[0])+1, &set, nil, nil, nil)

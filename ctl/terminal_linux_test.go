@@ -44,7 +44,7 @@ func TestANewPassphraseIsTypedTwiceAlike(t *testing.T) {
 	if got := b.seen("passphrase"); got != "pass wörd" {
 		t.Errorf("the daemon read %q", got)
 	}
-	for _, want := range []string{"protects nothing", "The two differ"} {
+	for _, want := range []string{"protects nothing", "The passphrases differ"} {
 		if !strings.Contains(p.shown(), want) {
 			t.Errorf("the terminal doesn't show %q", want)
 		}
@@ -91,7 +91,7 @@ func TestAPassphraseThatIsTooLong(t *testing.T) {
 func TestRemovalIsConfirmed(t *testing.T) {
 	b, p := newBench(t).withDaemon().withPTY()
 	b.ok("generate", "laptop")
-	const question = "Remove this key for good? [y/N] "
+	const question = "Permanently remove this key? [y/N] "
 	wait := p.answer(question, "n", question, "", question, "yes")
 	b.fails(1, "nothing was removed", "rm", "laptop")
 	b.fails(1, "nothing was removed", "rm", "laptop")
@@ -134,7 +134,7 @@ func TestUpFirstRunOnATerminal(t *testing.T) {
 	wait := p.answer(
 		"New passphrase for vault default: ", "p", "The same again: ", "p",
 		"id_c (without a passphrase)\r\nImport which? all, none (a new key is made), or numbers [all]: ", "4",
-		"none of 1 to 3\r\nImport which? all, none (a new key is made), or numbers [all]: ", "1, 3",
+		"from 1 to 3\r\nImport which? all, none (a new key is made), or numbers [all]: ", "1, 3",
 	)
 	r := b.ok("up")
 	wait()

@@ -17,8 +17,8 @@ func (a *app) unlockCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "unlock [--vault NAME] [--passphrase-file FILE]",
 		Short: "Unlock a vault",
-		Long: `Unlock a vault with its passphrase, which is asked for on the terminal or comes
-from a file or descriptor. One that is unlocked already stays so, and asks nothing.`,
+		Long: `Unlock a vault with its passphrase, which is asked for on the terminal or read from
+a file or descriptor. If the vault is already unlocked, the command does nothing.`,
 		Example: `  vigilctl unlock
   pass show vigil | vigilctl unlock --vault work --passphrase-file -`,
 		Args: cobra.NoArgs,
@@ -39,7 +39,8 @@ from a file or descriptor. One that is unlocked already stays so, and asks nothi
 	return cmd
 }
 
-// unlock unlocks a vault unless it is unlocked, or can't be.
+// unlock unlocks a vault unless it is already unlocked. It fails for a missing or
+// damaged one.
 func (a *app) unlock(ctx context.Context, v *control.VaultStatus, pass *source) (*control.UnlockReply, error) {
 	switch v.State {
 	case control.VaultUnlocked:
@@ -65,12 +66,12 @@ func printUnlocked(w io.Writer, reply *control.UnlockReply) {
 	printf(w, "vault %s %s, %s\n", reply.Vault.Name, how, checkup.Count(reply.Vault.Keys, "key"))
 }
 
-// defaultVault is the name of the vault that is made when none is named and none
-// is configured, config.DefaultVault; ctl doesn't link what config links.
+// defaultVault is the name of the vault if none is named or configured. It equals
+// config.DefaultVault, whose package ctl doesn't link.
 const defaultVault = "default"
 
-// vaultStatus returns the state of the vault called name, or of the default
-// one. A vault that the daemon doesn't know is missing.
+// vaultStatus returns the state of the vault called name, or of the default one.
+// The state of a vault that the daemon doesn't know is missing.
 func (a *app) vaultStatus(ctx context.Context, name string) (*control.VaultStatus, error) {
 	st, err := call(ctx, a, &control.StatusRequest{})
 	if err != nil {

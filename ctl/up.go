@@ -22,15 +22,15 @@ func (a *app) upCommand() *cobra.Command {
 		Short: "Set up on the first run; start the daemon and unlock",
 		Long: `Make Vigil ready to use. The first run makes a vault, asks for its passphrase
 twice, and offers to import the keys found in ~/.ssh, or makes an Ed25519 key. Later
-runs start the daemon and unlock; when both are done already, nothing is asked.
-A daemon of another build is restarted, which locks.
+runs start the daemon and unlock the vault, unless both are done already. A daemon of
+another build is restarted, which locks the vaults.
 
-Standard output carries the line that sets SSH_AUTH_SOCK and nothing else, so that
-eval "$(vigilctl up)" works. Nothing in ~/.ssh is ever changed. Interrupted, the next
-run goes on where this one ended.
+Only the line that sets SSH_AUTH_SOCK goes to standard output, so that
+eval "$(vigilctl up)" works. Nothing in ~/.ssh is ever changed. If interrupted, run it
+again to continue.
 
-Without a terminal, give --passphrase-file; then no key is imported unless --import
-says so, and one is made.`,
+Without a terminal, give --passphrase-file. Then a key is made, and none is imported
+unless --import says so.`,
 		Example: `  eval "$(vigilctl up)"
   vigilctl up --passphrase-file vault.pass --import ~/.ssh/id_ed25519`,
 		Args: cobra.NoArgs,
@@ -82,9 +82,9 @@ func (u *up) run(ctx context.Context) error {
 	}
 	failed := u.keys(ctx, v)
 	if codeOf(failed) == control.CodeInterrupted {
-		return failed // the next run goes on here
+		return failed // the next run continues from here
 	}
-	// The vault is open, whatever became of the keys: the shell gets its line.
+	// The vault is unlocked even if imports failed, so print the shell's line.
 	if err := u.finish(ctx, v); err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (u *up) check() error {
 	for _, what := range u.imports {
 		if what == "all" || what == "none" {
 			if len(u.imports) > 1 {
-				return control.Errorf(control.CodeUsage, "", "--import %s goes with no other --import", what)
+				return control.Errorf(control.CodeUsage, "", "--import %s can't be combined with another --import", what)
 			}
 			continue
 		}
@@ -107,7 +107,7 @@ func (u *up) check() error {
 	return nil
 }
 
-// daemon makes a daemon of this build run and returns the vault's status.
+// daemon ensures that a daemon of this build runs, and returns the vault's status.
 func (u *up) daemon(ctx context.Context) (*control.VaultStatus, error) {
 	c, err := u.dial(ctx)
 	var e *control.Error
@@ -124,12 +124,12 @@ func (u *up) daemon(ctx context.Context) (*control.VaultStatus, error) {
 	case !errors.As(err, &e) || e.Code != control.CodeNoDaemon:
 		return nil, err
 	}
-	// From here on the vault will be locked: see first that it can be unlocked.
+	// A restart locks the vault, so check first that it can be unlocked.
 	if err := u.canAsk(u.pass); err != nil {
 		return nil, err
 	}
 	if c != nil {
-		u.say("vigild is of another build: it is restarted, which locks it.")
+		u.say("Restarting vigild, which is of another build. This locks the vaults.")
 		if _, err := u.stop(ctx); err != nil && codeOf(err) != control.CodeNoDaemon {
 			return nil, err
 		}
@@ -141,7 +141,7 @@ func (u *up) daemon(ctx context.Context) (*control.VaultStatus, error) {
 	return u.vaultStatus(ctx, u.vault)
 }
 
-// canAsk reports whether a passphrase can be had.
+// canAsk returns an error if there is no way to get a passphrase.
 func (a *app) canAsk(pass *source) error {
 	if pass.given() {
 		f, err := pass.open(a)
@@ -156,7 +156,7 @@ func (a *app) canAsk(pass *source) error {
 	return nil
 }
 
-// open makes the vault when it is missing, and unlocks it when it is locked.
+// open makes the vault if it is missing, and unlocks it if it is locked.
 func (u *up) open(ctx context.Context, v *control.VaultStatus) (*control.VaultStatus, error) {
 	if v.State == control.VaultUnlocked {
 		return v, nil
@@ -175,8 +175,8 @@ func (u *up) open(ctx context.Context, v *control.VaultStatus) (*control.VaultSt
 	return &reply.Vault, nil
 }
 
-// create makes the vault. The mark is written first, so that a run that was
-// interrupted later, and left a vault without keys, is known.
+// create makes the vault. It writes the mark first, so that the next run notices if
+// this one is interrupted before the vault has keys.
 func (u *up) create(ctx context.Context, v *control.VaultStatus) (*control.VaultStatus, error) {
 	u.say("Vigil keeps your SSH keys in an encrypted vault. This makes one, at\n  %s", v.Path)
 	if err := u.mark(v.Name); err != nil {
@@ -188,11 +188,11 @@ func (u *up) create(ctx context.Context, v *control.VaultStatus) (*control.Vault
 	}
 	u.result.Created = true
 	u.saved(reply.Saved)
-	u.say("Vault %s is made. Nobody can open it without its passphrase: keep that somewhere safe.", reply.Vault.Name)
+	u.say("Made vault %s. Nobody can open it without its passphrase: keep that somewhere safe.", reply.Vault.Name)
 	return &reply.Vault, nil
 }
 
-// markFile says that the first run for a vault hasn't ended.
+// markFile returns the path of the file that exists during a vault's first run.
 func (u *up) markFile(vault string) string {
 	return filepath.Join(u.paths.State, "setup-"+vault)
 }
@@ -246,8 +246,8 @@ func (u *up) finish(ctx context.Context, v *control.VaultStatus) error {
 	return u.print(u.result, func(w io.Writer) { _, _ = io.WriteString(w, line+"\n") })
 }
 
-// offPath returns the folder of Vigil's programs when a shell wouldn't find
-// vigilctl by its name, as after a build, and else "".
+// offPath returns the folder of Vigil's programs if vigilctl is not on the PATH, as
+// after a build, or "".
 func (u *up) offPath() string {
 	for _, dir := range filepath.SplitList(u.env("PATH")) {
 		if info, err := os.Stat(filepath.Join(dir, "vigilctl")); err == nil && info.Mode().IsRegular() {

@@ -13,7 +13,7 @@ import (
 	"vigil/internal/control"
 )
 
-// tree lists what lies under a folder, with modes and contents.
+// tree lists the files below a folder, with modes and contents.
 func tree(t *testing.T, dir string) []string {
 	t.Helper()
 	var all []string
@@ -171,8 +171,8 @@ func TestUpImports(t *testing.T) {
 	})
 }
 
-// TestUpResumes interrupts the first run where each of its steps fails, and
-// lets the next one end it.
+// TestUpResumes interrupts the first run at each of its steps, and lets the next run
+// finish it.
 func TestUpResumes(t *testing.T) {
 	for op, request := range map[string]any{
 		"init": &control.InitRequest{}, "add": &control.AddRequest{}, "list": &control.ListRequest{}, "generate": &control.GenerateRequest{},
@@ -224,7 +224,7 @@ func TestUpRestartsADaemonOfAnotherBuild(t *testing.T) {
 	b.fails(2, "no terminal", "up") // it would lock: nothing is stopped
 	b.fails(5, "which is not the build of this vigilctl", "list")
 	r := b.ok("up", "--passphrase-file", pass)
-	if !strings.Contains(r.errors, "which locks it") {
+	if !strings.Contains(r.errors, "This locks the vaults") {
 		t.Errorf("it says %q", r.errors)
 	}
 	b.ok("list")
@@ -237,7 +237,7 @@ func TestUpSaysWhyTheDaemonDoesNotStart(t *testing.T) {
 	b.fails(5, "config.toml line 3: no such key", "up", "--passphrase-file", pass)
 	for name, path := range map[string]string{
 		"there is no vigild beside vigilctl": filepath.Join(b.home, "none"),
-		"is no regular file":                 b.home,
+		"is not a regular file":              b.home,
 		"can be changed by other users":      b.file("writable", ""),
 	} {
 		if name[0] == 'c' {

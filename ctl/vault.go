@@ -19,9 +19,9 @@ func (a *app) vaultCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "vault COMMAND",
 		Short: "Check, merge and restore the vault file",
-		Long: `The vault file holds ciphertext only, and may be synced by any means. Vigil takes in
-what comes, also from the copies that sync tools leave beside it, and keeps earlier
-contents in .history/. These commands are for when something went wrong.`,
+		Long: `The vault file holds ciphertext only, and may be synced by any means. Vigil merges
+incoming changes, including the conflict copies that sync tools leave beside the file,
+and keeps earlier contents in .history/. Use these commands if something went wrong.`,
 		Example: `  vigilctl vault verify
   vigilctl vault history`,
 	}
@@ -34,8 +34,8 @@ func (a *app) vaultVerify() *cobra.Command {
 		Use:   "verify [--vault NAME]",
 		Short: "Check every layer and every item",
 		Long: `Check an unlocked vault: the signed chain of members, the manifest and its MAC, every
-line of the vault file, and that each item's metadata and private key open and
-belong together. It needs no network. Exit status 1 when anything is wrong.`,
+line of the vault file, and that each item's metadata and private key can be decrypted
+and match. It needs no network. The exit status is 1 if anything is wrong.`,
 		Example: `  vigilctl vault verify`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -75,8 +75,8 @@ func (a *app) vaultStats() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stats [--vault NAME]",
 		Short: "Count what the vault holds",
-		Long: `Count what an unlocked vault holds, what waits for its key or its line, and the sizes
-of its file and its keyring. All of it is checked as "vigilctl vault verify" does.`,
+		Long: `Count the items of an unlocked vault, those that wait for their key or their line, and
+the sizes of its file and its keyring. It makes all checks of "vigilctl vault verify".`,
 		Example: `  vigilctl vault stats --json`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -113,9 +113,9 @@ func (a *app) vaultHistory() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "history [KEY] [--vault NAME]",
 		Short: "List the earlier contents of the vault file",
-		Long: `List the contents that the vault file had before, kept in .history/ beside it: the 10
-newest, then one a day for 30 days. With KEY, also the revisions of that key and
-which of them "vigilctl vault restore" can bring back.`,
+		Long: `List the earlier contents of the vault file, kept in .history/ beside it: the 10
+newest, then one a day for 30 days. With KEY, also list the revisions of that key and
+which of them "vigilctl vault restore" can restore.`,
 		Example:           `  vigilctl vault history laptop`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: a.completeKey,
@@ -154,10 +154,10 @@ func (a *app) vaultRestore() *cobra.Command {
 	var req control.RestoreRequest
 	cmd := &cobra.Command{
 		Use:   "restore KEY --revision REVISION [--vault NAME]",
-		Short: "Bring a superseded revision of a key back, as a new one",
-		Long: `Bring a superseded revision of a key back, as a new one that replaces what is there.
-"vigilctl vault history KEY" lists them. A removed key can't come back: its keys to
-the ciphertext are destroyed.`,
+		Short: "Restore a superseded revision of a key",
+		Long: `Restore a superseded revision of a key, as a new revision that replaces the current
+one. "vigilctl vault history KEY" lists the revisions. A removed key can't be restored:
+the keys that encrypt it are destroyed.`,
 		Example:           `  vigilctl vault restore laptop --revision Y3gjZoUd`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeKey,
@@ -176,9 +176,10 @@ func (a *app) vaultResolve() *cobra.Command {
 	var req control.EditRequest
 	cmd := &cobra.Command{
 		Use:   "resolve KEY --keep REVISION [--vault NAME]",
-		Short: "Settle a key that was edited on two devices",
-		Long: `Settle a key that was edited on two devices: one of its revisions stays, the others
-are superseded and can be restored for 30 days. "vigilctl show KEY" shows them.`,
+		Short: "Resolve a conflict after a key was edited on two devices",
+		Long: `Resolve a conflict after a key was edited on two devices: one of its revisions stays,
+the others are superseded and can be restored for 30 days. "vigilctl show KEY" lists
+them.`,
 		Example:           `  vigilctl vault resolve laptop --keep Y3gjZoUd`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeKey,
@@ -199,7 +200,7 @@ func (a *app) vaultMerge() *cobra.Command {
 		Use:   "merge FILE FILE... [--output FILE]",
 		Short: "Merge vault files: every line of each",
 		Long: `Merge files of one vault into one that has every line of each, sorted. It needs no
-daemon and no passphrase. Without --output it goes to standard output.
+daemon and no passphrase. Without --output, the result goes to standard output.
 
 As a git merge driver, for repositories where "merge=union" isn't enough:
   git config merge.vigil.driver "vigilctl vault merge-driver %O %A %B"
@@ -229,10 +230,10 @@ As a git merge driver, for repositories where "merge=union" isn't enough:
 func (a *app) vaultMergeDriver() *cobra.Command {
 	return &cobra.Command{
 		Use:   "merge-driver BASE OURS THEIRS",
-		Short: "Merge as git asks a merge driver to: into OURS",
+		Short: "Merge THEIRS into OURS, as a git merge driver",
 		Long: `Merge the vault files OURS and THEIRS into OURS: every line of each. A file with a
-line that can't be read is refused. The .gitattributes beside a vault file has git
-merge by union, which does the same for good files and needs no driver.`,
+line that can't be read is refused. The .gitattributes beside a vault file makes git
+merge by union, which does the same for undamaged files and needs no driver.`,
 		Example: `  git config merge.vigil.driver 'vigilctl vault merge-driver %O %A %B'`,
 		Hidden:  true,
 		Args:    cobra.ExactArgs(3),
@@ -246,8 +247,8 @@ merge by union, which does the same for good files and needs no driver.`,
 	}
 }
 
-// mergeFiles returns the union of vault files. One with lines that can't be
-// read is refused: merged, they would seem to be good.
+// mergeFiles returns the union of vault files. It refuses a file with lines that
+// can't be read: a merge would hide the damage.
 func (a *app) mergeFiles(paths []string) ([]byte, error) {
 	var merged *vaultfile.File
 	for _, path := range paths {
@@ -282,10 +283,10 @@ func (a *app) readVaultFile(path string) ([]byte, error) {
 func (a *app) keyringCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "keyring COMMAND",
-		Short: "Settle a keyring that was rolled back",
-		Long: `A device refuses a keyring that is older than what it has seen, or that took another
-turn: somebody may have put a copy back to undo a removal. Whether it was meant is
-for a person to say.`,
+		Short: "Recover from a keyring that was rolled back",
+		Long: `A device refuses a keyring that is older than, or a fork of, the one it has seen:
+someone may have put back a copy to undo a removal. Only you can tell whether that
+was intended.`,
 		Example: `  vigilctl keyring restore`,
 	}
 	return a.under(cmd, a.keyringRestore())
@@ -297,10 +298,11 @@ func (a *app) keyringRestore() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore [--accept] [--vault NAME] [--passphrase-file FILE]",
 		Short: "Put this device's last good keyring back into the backend",
-		Long: `Settle a keyring in the backend that this device refuses, because it is older than, or
-another than, what it has seen. Without --accept this device's last good keyring is
-put back there. With --accept the backend's is taken as it is: keys that it lacks
-can't be opened any more, and people it still lists get in again.
+		Long: `Replace a keyring in the backend that this device refuses, because it is older than,
+or a fork of, the one it has seen. Without --accept, this device's last good keyring is
+put back into the backend. With --accept, the backend's keyring is accepted as it is:
+keys that it lacks can no longer be opened, and identities that it still lists have
+access again.
 
 It locks the vault and asks for the passphrase again.`,
 		Example: `  vigilctl keyring restore`,

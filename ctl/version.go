@@ -13,14 +13,14 @@ import (
 type versions struct {
 	Version string                `json:"version"`
 	Build   string                `json:"build"`
-	Daemon  *control.VersionReply `json:"daemon,omitempty"` // absent when none runs
+	Daemon  *control.VersionReply `json:"daemon,omitempty"` // absent if none is running
 }
 
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
 		Short:   "Show the version of vigilctl and of the running daemon",
-		Long:    `Show version and build of vigilctl, and of the daemon when one runs.`,
+		Long:    `Show version and build of vigilctl, and of the daemon if one is running.`,
 		Example: `  vigilctl version --json`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -14,14 +14,14 @@ func (a *app) whyCommand() *cobra.Command {
 	var req control.WhyRequest
 	cmd := &cobra.Command{
 		Use:   "why [--limit N]",
-		Short: "Say why something was refused",
-		Long: `Show the newest refusals first: what was refused, for which key, to which program,
-and why. ssh itself only says "agent refused operation".`,
+		Short: "Show why something was refused",
+		Long: `Show refusals, newest first: what was refused, for which key, to which program, and
+why. ssh itself only says "agent refused operation".`,
 		Example: `  vigilctl why --limit 1`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if req.Limit < 0 {
-				return control.Errorf(control.CodeUsage, "", "--limit is below 0")
+				return control.Errorf(control.CodeUsage, "", "--limit is negative")
 			}
 			reply, err := call(cmd.Context(), a, &req)
 			if err != nil {

@@ -1,6 +1,6 @@
 // Command vigil-opener does one job for vigild and ends: unlock, import, export,
-// and everything that talks to the backend and the key management service. It is
-// started by vigild only; see package vigil/internal/opener/job.
+// and everything that talks to the backend or the key management service. Only
+// vigild starts it; see package vigil/internal/opener/job.
 package main
 
 import (
@@ -22,7 +22,7 @@ func main() {
 	os.Exit(job.Run(context.Background()))
 }
 
-// connected tells whether vigild is at the other end of the descriptor it promised.
+// connected reports whether opener.FrontFD is a stream socket, as vigild passes it.
 func connected() bool {
 	kind, err := unix.GetsockoptInt(opener.FrontFD, unix.SOL_SOCKET, unix.SO_TYPE)
 	return err == nil && kind == unix.SOCK_STREAM

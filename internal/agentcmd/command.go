@@ -11,21 +11,21 @@ type Action int
 
 const (
 	Start   Action = iota // an agent
-	Kill                  // -k: end the one that SSH_AGENT_PID names
-	Clean                 // -u: remove sockets of agents that are gone
+	Kill                  // -k: end the agent that SSH_AGENT_PID names
+	Clean                 // -u: remove sockets of agents that have ended
 	Version               // -V
 )
 
-// Ground is where an agent runs.
+// Ground is whether an agent runs in the background or the foreground.
 type Ground int
 
 const (
 	Background Ground = iota
 	Foreground        // -D
-	Debug             // -d: in the foreground, and says what happens
+	Debug             // -d: in the foreground, and logs requests
 )
 
-// Command is a command line that was understood.
+// Command is a parsed command line.
 type Command struct {
 	Action Action
 	Ground Ground
@@ -35,19 +35,19 @@ type Command struct {
 	Folder    string        // -A, as given; empty: user:.ssh/agent
 	Temporary bool          // -T: in a new folder below TMPDIR
 	KeepStale bool          // -U: don't clean up first
-	AnyHost   bool          // -u -u: whichever host made them
-	Lifetime  time.Duration // -t: of keys added without one; 0: for ever
+	AnyHost   bool          // -u -u: sockets of any host
+	Lifetime  time.Duration // -t: of keys added without one; 0: unlimited
 
-	// NoEffect are the options that were taken and mean nothing here.
+	// NoEffect are options that were accepted but have no effect here.
 	NoEffect []string
-	// Argv is the command that the agent lives for; nil: there is none.
+	// Argv is the command whose end ends the agent, or nil.
 	Argv []string
 }
 
-// Error says why a command line is refused.
+// Error reports why a command line is refused.
 type Error struct {
-	Text  string // may be empty for one that the synopsis explains
-	Usage bool   // whether the synopsis belongs after it
+	Text  string // may be empty if the synopsis suffices
+	Usage bool   // whether the synopsis follows it
 }
 
 func (e *Error) Error() string {
@@ -57,7 +57,7 @@ func (e *Error) Error() string {
 	return e.Text
 }
 
-// Status is ssh-agent's exit status for the error.
+// Status returns ssh-agent's exit status for the error.
 func (e *Error) Status() int {
 	if e.Usage {
 		return statusUsage
@@ -65,7 +65,7 @@ func (e *Error) Status() int {
 	return statusFailure
 }
 
-// synopsis is what a wrong command line is answered with.
+// synopsis is printed for a wrong command line.
 const synopsis = `usage: ssh-agent [-c | -s] [-d | -D] [-U] [-T | -A folder | -a socket]
                  [-E hash] [-O option] [-P providers] [-t lifetime]
        ssh-agent [-U] [-T | -A folder | -a socket] [-E hash] [-O option]
@@ -75,16 +75,16 @@ const synopsis = `usage: ssh-agent [-c | -s] [-d | -D] [-U] [-T | -A folder | -a
        ssh-agent -V
 `
 
-// withArgument are the options that take one; plain are those that don't.
+// withArgument are the options that take an argument; plain are those that don't.
 const (
 	withArgument = "AEOPat"
 	plain        = "cDdksTuUV"
 )
 
 // Parse reads the arguments after the program's name. Options end at the first
-// argument that is none, or at "--", and what follows is a command. shell is
-// the user's, from SHELL: it decides between -c and -s where neither is given.
-// Errors are of type *Error.
+// argument that isn't an option, or at "--", and a command follows. shell is the
+// value of SHELL: it decides between -c and -s if neither is given. Errors are
+// *Error.
 func Parse(args []string, shell string) (*Command, error) {
 	p := parser{seen: make(map[byte]bool)}
 	rest, err := p.options(args)
@@ -116,15 +116,15 @@ func Parse(args []string, shell string) (*Command, error) {
 	return c, nil
 }
 
-// parser is a command line half read.
+// parser is a partly read command line.
 type parser struct {
 	c       Command
 	seen    map[byte]bool
 	websafe bool // -O websafe-allow was given
 }
 
-// options reads options up to the first argument that is none, as POSIX's
-// getopt does, and returns what follows. It stops at -V.
+// options reads options up to the first argument that isn't one, as POSIX's getopt
+// does, and returns the rest. It stops at -V.
 func (p *parser) options(args []string) (rest []string, err error) {
 	for len(args) > 0 {
 		word := args[0]
@@ -165,8 +165,8 @@ func (p *parser) options(args []string) (rest []string, err error) {
 	return nil, nil
 }
 
-// exclusive are groups of options of which a command line has one at most.
-// OpenSSH 10.5 let -T win over -a; 10.6 refuses them together.
+// exclusive are groups of mutually exclusive options. In OpenSSH 10.5, -T took
+// precedence over -a; 10.6 refuses them together.
 var exclusive = []string{"cs", "TAa"}
 
 func (p *parser) flag(option byte) error {
@@ -238,8 +238,8 @@ func (p *parser) value(option byte, value string) error {
 	return nil
 }
 
-// setting is -O. Its settings are about keys on tokens only, which this agent
-// doesn't take: it can do as each says, and none changes what it does.
+// setting handles -O. Its settings concern keys on tokens, which this agent doesn't
+// accept, so they have no effect.
 func (p *parser) setting(value string) error {
 	switch {
 	case value == "no-restrict-websafe", value == "allow-remote-pkcs11":
@@ -255,8 +255,8 @@ func (p *parser) setting(value string) error {
 	return nil
 }
 
-// checkHash takes the names of OpenSSH's digests. Only questions before a use
-// of a key and the log have fingerprints in them, and they are always SHA256.
+// checkHash accepts the names of OpenSSH's digests. They have no effect: the
+// fingerprints in questions and in the log are always SHA256.
 func checkHash(name string) error {
 	for _, known := range []string{"MD5", "SHA1", "SHA256", "SHA384", "SHA512"} {
 		if strings.EqualFold(name, known) {

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// find returns a variable of an environment in the form of os.Environ, the
-// first of that name, as getenv(3) does, and whether it's there.
+// find returns the first variable of a name in an environment in the form of
+// os.Environ, as getenv(3) does, and whether it is set.
 func find(environ []string, name string) (value string, ok bool) {
 	for _, setting := range environ {
 		if value, ok := strings.CutPrefix(setting, name+"="); ok {
@@ -16,13 +16,13 @@ func find(environ []string, name string) (value string, ok bool) {
 	return "", false
 }
 
-// lookup is find for those to whom empty and missing are the same.
+// lookup is like find, but returns "" for a missing variable.
 func lookup(environ []string, name string) string {
 	value, _ := find(environ, name)
 	return value
 }
 
-// without returns the environment less some variables.
+// without returns the environment without some variables.
 func without(environ []string, names ...string) []string {
 	return slices.DeleteFunc(slices.Clone(environ), func(setting string) bool {
 		name, _, _ := strings.Cut(setting, "=")

@@ -16,8 +16,8 @@ import (
 	"vigil/internal/paths"
 )
 
-// launch starts an agent in the background, and once it answers prints the lines
-// that lead to it, or becomes the command that it lives for.
+// launch starts an agent in the background. Once it is ready, launch prints the
+// export lines, or executes the command whose end ends the agent.
 func (p Program) launch(c *Command) int {
 	command, err := lookUpCommand(c.Argv)
 	if err != nil {
@@ -40,12 +40,12 @@ func (p Program) launch(c *Command) int {
 	}
 	environ := append(without(p.Environ, socketVariable, pidVariable),
 		socketVariable+"="+at.socket, pidVariable+"="+strconv.Itoa(pid))
-	// It has the process id that the agent was told: the agent ends with it.
+	// The command gets this process's id, which the agent watches.
 	p.report(c.Argv[0], become(command, c.Argv, environ))
 	return statusUsage
 }
 
-// failToListen says why there is no socket.
+// failToListen reports why there is no socket, and returns the exit status.
 func (p Program) failToListen(c *Command, err error) int {
 	if tooLong := (*paths.SocketPathError)(nil); errors.As(err, &tooLong) {
 		err = syscall.ENAMETOOLONG // its advice is about vigild's own folder
@@ -62,12 +62,12 @@ func (p Program) failToListen(c *Command, err error) int {
 	return statusFailure
 }
 
-// backgroundArgs are what the process in the background is told, after Role.
+// backgroundArgs are the arguments of the background process, after Role.
 type backgroundArgs struct {
 	socket   string // absolute
 	folder   string // to remove at the end, or ""
 	lifetime time.Duration
-	parent   int // the process that it ends with, or 0
+	parent   int // the process whose end ends the agent, or 0
 }
 
 func (b backgroundArgs) args() []string {
@@ -89,15 +89,15 @@ func parseBackgroundArgs(args []string) (b backgroundArgs, err error) {
 	return backgroundArgs{args[0], args[1], time.Duration(seconds) * time.Second, parent}, nil
 }
 
-// Descriptors of the process in the background, after the standard ones.
+// Descriptors of the background process, after the standard ones.
 const (
 	socketFD = 3
 	readyFD  = 4
 )
 
-// startInBackground starts the agent in a session of its own, with nothing open
-// but its socket, and returns its process id once it answers. What it says on
-// the pipe instead is the error.
+// startInBackground starts the agent in a new session, with nothing open but its
+// socket and the ready pipe, and returns its process id once it is ready. If the
+// agent writes a message to the pipe instead, that is the error.
 func (p Program) startInBackground(c *Command, at *place) (pid int, err error) {
 	socket, err := at.listener.File()
 	if err != nil {
@@ -136,7 +136,7 @@ func (p Program) startInBackground(c *Command, at *place) (pid int, err error) {
 	return 0, errors.Join(errors.New(strings.TrimSpace(said)), ignoreStatus(cmd.Wait()))
 }
 
-// ignoreStatus drops an error that only says that a process failed: it has said why.
+// ignoreStatus drops an exit status: the process has already reported its error.
 func ignoreStatus(err error) error {
 	var status *exec.ExitError
 	if errors.As(err, &status) {
@@ -152,7 +152,7 @@ func lookUpCommand(argv []string) (string, error) {
 	}
 	path, err := exec.LookPath(argv[0])
 	switch {
-	case errors.Is(err, exec.ErrDot): // PATH has the working folder in it: the user's choice
+	case errors.Is(err, exec.ErrDot): // PATH includes the working folder: the user's choice
 		return path, nil
 	case errors.Is(err, exec.ErrNotFound):
 		return "", syscall.ENOENT
@@ -162,8 +162,8 @@ func lookUpCommand(argv []string) (string, error) {
 	return path, err
 }
 
-// become runs a command in the place of this process. Like execvp(3) it leaves
-// what the kernel takes for no program to sh. It returns only with an error.
+// become executes a command in this process. Like execvp(3), it runs a file that the
+// kernel doesn't recognise as a program with sh. It returns only with an error.
 func become(path string, argv, environ []string) error {
 	err := syscall.Exec(path, argv, environ)
 	if errors.Is(err, syscall.ENOEXEC) {

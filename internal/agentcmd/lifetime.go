@@ -7,11 +7,10 @@ import (
 	"time"
 )
 
-// parseLifetime reads a time span in the format of sshd_config(5): numbers,
-// each followed by s, m, h, d or w, or by nothing for seconds, in any order,
-// and added up. Seconds may come once, and only they may have a fraction, which
-// is cut off from the sum. More than 2^31-1 seconds are refused, as by OpenSSH's
-// convtime.
+// parseLifetime reads a time span in the format of sshd_config(5): the sum of
+// numbers, in any order, each followed by s, m, h, d or w, or by nothing for
+// seconds. Seconds may appear once, and only they may have a fraction, which is
+// truncated. Like OpenSSH's convtime, it refuses more than 2^31-1 seconds.
 func parseLifetime(text string) (time.Duration, bool) {
 	if text == "" {
 		return 0, false

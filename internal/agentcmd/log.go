@@ -6,9 +6,8 @@ import (
 	"log/syslog"
 )
 
-// systemLog is where an agent in the background says what it refused and why,
-// and how it ended: the system's log, of the facility auth. Where there is none
-// it's silent, as ssh-agent is.
+// systemLog returns a log to syslog's facility auth, for refusals and the end of a
+// background agent. Without syslog, the log discards everything, as ssh-agent does.
 func systemLog() *slog.Logger {
 	var out io.Writer = io.Discard
 	if w, err := syslog.New(syslog.LOG_AUTH|syslog.LOG_INFO, Name); err == nil {

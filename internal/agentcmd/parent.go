@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// parentInterval is how often an agent looks whether its parent is still there,
-// where the system doesn't tell; ssh-agent looks as often.
+// parentInterval is how often an agent checks whether its parent is alive, if the
+// system doesn't notify it. ssh-agent uses the same interval.
 const parentInterval = 10 * time.Second
 
-// pollParent returns a channel that is closed when pid isn't this process's
-// parent any more (an orphan gets another one), or when ctx ends.
+// pollParent returns a channel that is closed when pid is no longer this process's
+// parent (an orphan gets another one), or when ctx ends.
 func pollParent(ctx context.Context, pid int) <-chan struct{} {
 	gone := make(chan struct{})
 	go func() {

@@ -8,8 +8,8 @@ import (
 )
 
 // parentGone returns a channel that is closed when the process pid, this one's
-// parent, has ended, or ctx has; nil for pid 0. Linux says at once; before Linux
-// 5.10 it is noticed as elsewhere.
+// parent, has ended, or ctx has; nil for pid 0. A pidfd reports the end at once;
+// before Linux 5.10, the parent is polled.
 func parentGone(ctx context.Context, pid int) <-chan struct{} {
 	if pid == 0 {
 		return nil
@@ -28,8 +28,8 @@ func parentGone(ctx context.Context, pid int) <-chan struct{} {
 		if err != nil {
 			return
 		}
-		// The descriptor is readable when the process has ended. It is looked for
-		// by its number as well: the one opened may be a later one of that number.
+		// The descriptor is readable once the process has ended. The number is
+		// checked as well: it may have been reused before the descriptor was opened.
 		_ = c.Read(func(uintptr) bool { return os.Getppid() != pid })
 		_ = f.Close()
 	}()

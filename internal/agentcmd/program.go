@@ -14,8 +14,8 @@ import (
 	"vigil/internal/unixsock"
 )
 
-// Run carries out the command line and returns the exit status. With a trailing
-// command it doesn't return, unless that can't be run: the process becomes it.
+// Run executes the command line and returns the exit status. If there is a trailing
+// command, the process becomes that command, and Run returns only if that fails.
 func (p Program) Run() int {
 	if len(p.Args) > 1 && p.Args[1] == Role {
 		return p.serveInBackground(p.Args[2:])
@@ -50,7 +50,7 @@ func (p Program) Run() int {
 	return p.serveInForeground(c)
 }
 
-// kill is -k.
+// kill implements -k.
 func (p Program) kill(c *Command) int {
 	text, ok := find(p.Environ, pidVariable)
 	if !ok {
@@ -70,7 +70,7 @@ func (p Program) kill(c *Command) int {
 	return statusDone
 }
 
-// minPID keeps -k from the first process of the system.
+// minPID keeps -k from signalling the first process of the system.
 const minPID = 2
 
 // parsePID returns a process id, or what is wrong with it in the words of
@@ -88,7 +88,7 @@ func parsePID(text string) (pid int, problem string) {
 	return int(n), ""
 }
 
-// clean is -u.
+// clean implements -u.
 func (p Program) clean(c *Command) int {
 	kind, folder, err := where(c, p.Environ)
 	if err == nil && kind == "shared" {
@@ -108,8 +108,7 @@ func (p Program) clean(c *Command) int {
 	return statusDone
 }
 
-// report says on standard error what failed, as perror(3) does for errors of
-// the system.
+// report prints on standard error what failed, and system errors as perror(3) does.
 func (p Program) report(what string, err error) {
 	var number syscall.Errno
 	if errors.As(err, &number) && what != "" {
@@ -124,5 +123,5 @@ func (p Program) report(what string, err error) {
 	fmt.Fprintf(p.Stderr, "%s%v\n", what, err)
 }
 
-// isInUse tells whether a socket's path is taken.
+// isInUse reports whether err says that a socket's path is in use.
 func isInUse(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }

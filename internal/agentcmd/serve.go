@@ -21,19 +21,19 @@ import (
 type agent struct {
 	at       *place
 	lifetime time.Duration
-	parent   int // the process that it ends with, or 0
+	parent   int // the process whose end ends the agent, or 0
 	environ  []string
 	exe      string
 	log      *slog.Logger
-	ready    func() error // called when it answers
-	// interrupt tells whether SIGINT ends it: what runs in a terminal.
+	ready    func() error // called once it is ready
+	// interrupt is set if SIGINT ends the agent, which runs in a terminal.
 	interrupt bool
-	// activated tells whether the socket is a service manager's, to which
-	// SIGTERM is an end like any other.
+	// activated is set if the socket is a service manager's: then SIGTERM is a
+	// regular end.
 	activated bool
 }
 
-// serveInForeground is -d and -D.
+// serveInForeground implements -d and -D.
 func (p Program) serveInForeground(c *Command) int {
 	level := slog.LevelInfo
 	if c.Ground == Debug {
@@ -75,9 +75,9 @@ const (
 	listenNames = "LISTEN_FDNAMES"
 )
 
-// activated returns the socket that a service manager passed, or nil. As with
-// ssh-agent, that is looked for unless -a names one, and what is passed wrongly
-// is an error: an agent somewhere else would help nobody.
+// activated returns the socket that a service manager passed, or nil. As in
+// ssh-agent, it is used unless -a names one, and a wrong one is an error: nobody
+// would find an agent with another socket.
 func activated(c *Command, environ []string) (*unixsock.Listener, error) {
 	fds, isFDs := find(environ, listenFDs)
 	pid, isPID := find(environ, listenPID)
@@ -97,13 +97,13 @@ func activated(c *Command, environ []string) (*unixsock.Listener, error) {
 	return passed[0], nil
 }
 
-// serveInBackground is the process that launch started.
+// serveInBackground runs the process that launch started.
 func (p Program) serveInBackground(args []string) int {
 	guard.NameProcess(Name)
 	pipe := os.NewFile(readyFD, "ready")
 	status, err := p.serveInherited(args, pipe)
 	if err != nil {
-		fmt.Fprintln(pipe, strings.ReplaceAll(err.Error(), "\n", "; ")) // nobody reads it once it has served
+		fmt.Fprintln(pipe, strings.ReplaceAll(err.Error(), "\n", "; ")) // nobody reads the pipe once the agent is ready
 	}
 	return status
 }
@@ -133,8 +133,8 @@ func (p Program) serveInherited(args []string, ready *os.File) (int, error) {
 	return status, err
 }
 
-// serve serves until a signal or the parent's end ends it, and returns the exit
-// status. An error is why it couldn't go on.
+// serve serves until a signal or the end of the parent, and returns the exit
+// status. An error is why it couldn't continue.
 func (a *agent) serve() (int, error) {
 	defer a.at.release()
 	hardening, err := guard.Harden()
@@ -155,7 +155,7 @@ func (a *agent) serve() (int, error) {
 	go func() {
 		served <- d.Run(ctx, a.at.listener, nil, func() {
 			if readyErr = a.ready(); readyErr != nil {
-				cancel() // whoever started it is gone
+				cancel() // the starting process has ended
 			}
 		})
 	}()
@@ -196,7 +196,7 @@ func (a *agent) serve() (int, error) {
 	}
 }
 
-// notify starts catching the signals that ssh-agent knows.
+// notify starts catching the signals that ssh-agent handles.
 func (a *agent) notify() chan os.Signal {
 	signal.Ignore(syscall.SIGPIPE)
 	ends := []os.Signal{syscall.SIGHUP, syscall.SIGTERM, syscall.SIGUSR1}

@@ -5,14 +5,14 @@ import (
 	"strings"
 )
 
-// Environment variables that lead clients to an agent.
+// Environment variables that clients find an agent by.
 const (
 	socketVariable = "SSH_AUTH_SOCK"
 	pidVariable    = "SSH_AGENT_PID"
 )
 
-// exports are the lines for a shell to evaluate, byte for byte OpenSSH's. An
-// agent in the foreground tells its process id in words only.
+// exports returns the lines for a shell to evaluate, byte for byte OpenSSH's. A
+// foreground agent prints its process id but doesn't export it.
 func exports(socket string, pid int, cshell, foreground bool) string {
 	text := assignment(socketVariable, quote(socket, cshell), cshell)
 	if !foreground {
@@ -21,7 +21,7 @@ func exports(socket string, pid int, cshell, foreground bool) string {
 	return text + fmt.Sprintf("echo Agent pid %d;\n", pid)
 }
 
-// unexports are the lines after -k.
+// unexports returns the lines printed after -k.
 func unexports(pid int, cshell bool) string {
 	unset := "unset"
 	if cshell {
@@ -37,10 +37,10 @@ func assignment(name, value string, cshell bool) string {
 	return fmt.Sprintf("%s=%s; export %s;\n", name, value, name)
 }
 
-// quote makes a path one word of a shell. Where OpenSSH's way gives the right
-// word it is that way: backslashes before quotes and backslashes, and double
-// quotes around white space. Other paths, of which OpenSSH's lines would make
-// something else or run a part, stand in single quotes.
+// quote quotes a path as one word of a shell. It quotes like OpenSSH if that is
+// correct: backslashes before quotes and backslashes, and double quotes around
+// white space. It puts other paths, which OpenSSH's quoting would change or let the
+// shell run a part of, in single quotes.
 func quote(path string, cshell bool) string {
 	space := strings.ContainsAny(path, " \t")
 	plain := func(r rune) bool {
@@ -52,7 +52,7 @@ func quote(path string, cshell bool) string {
 		case r == '\\', r == '"':
 			return !space || !cshell // csh has no backslash inside double quotes
 		case r == '\'':
-			return !space // sh has none before a single quote there
+			return !space // sh has no backslash before a single quote there
 		case r == ' ', r == '\t':
 			return true
 		}
@@ -60,7 +60,7 @@ func quote(path string, cshell bool) string {
 	}
 	if strings.IndexFunc(path, func(r rune) bool { return !plain(r) }) >= 0 {
 		quoted := "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
-		if cshell { // history and line ends work in single quotes too
+		if cshell { // csh interprets history and line ends even in single quotes
 			quoted = strings.NewReplacer("!", `\!`, "\n", "\\\n").Replace(quoted)
 		}
 		return quoted

@@ -17,18 +17,18 @@ import (
 )
 
 const (
-	// defaultFolder is where sockets lie, below the home folder.
+	// defaultFolder is the folder of the sockets, below the home folder.
 	defaultFolder = ".ssh/agent"
-	// staleAge is how old a socket must be to be taken for one that a killed
-	// agent left: a young one's agent may only just be starting.
+	// staleAge is how old a socket must be to count as left by a killed agent: the
+	// agent of a newer one may still be starting.
 	staleAge = time.Hour
-	// hostLetters and socketLetters are how many letters of a socket's name stand
-	// for the host (home folders are shared by hosts) and how many are random.
+	// hostLetters and socketLetters are how many letters of a socket's name
+	// identify the host (hosts may share home folders) and how many are random.
 	hostLetters   = 10
 	socketLetters = 10
-	// folderLetters are the random ones of -T's folder.
+	// folderLetters is how many letters of -T's folder are random.
 	folderLetters = 12
-	// letters are OpenSSH's, in its order, so that each program cleans up after both.
+	// letters are OpenSSH's, in its order, so that either program cleans up after both.
 	letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 	// nameTries bounds the search for a name that is free.
 	nameTries = 100
@@ -38,20 +38,19 @@ const (
 type place struct {
 	listener *unixsock.Listener
 	socket   string // as clients are told
-	folder   string // made for this agent alone, removed with it; or ""
+	folder   string // made for this agent only, and removed with it; or ""
 }
 
-// release gives up what was made.
+// release closes the listener and removes the folder.
 func (p *place) release() {
-	_ = p.listener.Close() // its error is about the socket, which is gone
+	_ = p.listener.Close() // its error is about a socket that is already gone
 	if p.folder != "" {
 		_ = os.Remove(p.folder)
 	}
 }
 
-// listen makes the socket that the command line asks for. The socket's mode is
-// 0600, and folders that are made have 0700; those that are there are taken as
-// they are.
+// listen makes the socket that the command line asks for. The socket has mode 0600,
+// and new folders 0700; existing folders are used as they are.
 func listen(c *Command, environ []string) (*place, error) {
 	if c.Socket != "" {
 		l, err := unixsock.Bind(c.Socket)
@@ -75,12 +74,12 @@ func listen(c *Command, environ []string) (*place, error) {
 		return nil, err
 	}
 	if !c.KeepStale {
-		_ = removeStale(folder, false) // it says so itself with -u; here it's by the way
+		_ = removeStale(folder, false) // best effort; -u reports errors
 	}
 	return listenIn(folder)
 }
 
-// where reads -A: "user:FOLDER", relative to the home folder, or
+// where parses -A: "user:FOLDER", relative to the home folder, or
 // "shared:/FOLDER". The tokens are %h, %u, %U and %%.
 func where(c *Command, environ []string) (kind, folder string, err error) {
 	if c.Folder == "" {
@@ -107,7 +106,7 @@ func where(c *Command, environ []string) (kind, folder string, err error) {
 	return kind, folder, nil
 }
 
-// expand puts in what the tokens of -A stand for.
+// expand replaces the tokens of -A.
 func expand(text string, environ []string) (string, error) {
 	var out strings.Builder
 	for {
@@ -146,7 +145,7 @@ func token(letter byte, environ []string) (string, error) {
 	return "", fmt.Errorf("unknown token %%%c", letter)
 }
 
-// homeFolder is HOME, or what the system knows of the user.
+// homeFolder returns HOME, or the home folder in the user database.
 func homeFolder(environ []string) (string, error) {
 	if home := lookup(environ, "HOME"); home != "" {
 		return home, nil
@@ -179,7 +178,7 @@ func listenIn(folder string) (*place, error) {
 }
 
 // listenInNewFolder binds a socket in a new folder below base, which may be
-// everybody's.
+// world-writable.
 func listenInNewFolder(base string) (*place, error) {
 	for range nameTries {
 		folder := filepath.Join(base, "ssh-"+random(folderLetters))
@@ -200,8 +199,8 @@ func listenInNewFolder(base string) (*place, error) {
 	return nil, fmt.Errorf("find a free name in %q: all are taken", base)
 }
 
-// removeStale removes the sockets of killed agents from a folder: those nobody
-// listens on any more, an hour old, and made on this host unless anyHost.
+// removeStale removes the sockets of killed agents from a folder: those that are
+// at least an hour old and have no listener, made on this host unless anyHost.
 func removeStale(folder string, anyHost bool) error {
 	prefix, err := hostPrefix()
 	if err != nil && !anyHost {
@@ -229,8 +228,8 @@ func removeStale(folder string, anyHost bool) error {
 	return errors.Join(append(errs, err)...)
 }
 
-// hostPrefix begins the names of this host's sockets: "s.", the host's name
-// hashed as OpenSSH's hostname_hash does, and a point.
+// hostPrefix returns the prefix of the names of this host's sockets: "s.", the
+// host's name hashed like OpenSSH's hostname_hash, and a dot.
 func hostPrefix() (string, error) {
 	name, err := os.Hostname()
 	if err != nil {
@@ -248,7 +247,7 @@ func hostHash(name string) string {
 	return string(hash)
 }
 
-// random returns n letters that nobody can guess.
+// random returns n unguessable letters.
 func random(n int) string {
 	const fair = 256 - 256%len(letters) // bytes from here on would favour some letters
 	out := make([]byte, 0, n)

@@ -1,15 +1,15 @@
 // Package agentproto turns SSH agent messages (RFC 9987, and the extensions of
 // OpenSSH's PROTOCOL.agent) into structs and back. It does no I/O, keeps no
-// state and decides nothing.
+// state and makes no decisions.
 //
 // Decoding never copies: the byte slices of a decoded request alias the message
-// and are valid as long as it is. Nothing is allocated for a length whose bytes
-// are not there, so a message costs at most a small multiple of its own size.
-// Every decoder refuses bytes that are left over: one meaning, one encoding.
+// and are valid as long as it is. Decoders allocate nothing for a length whose
+// bytes are missing, so a message costs at most a small multiple of its own size.
+// They refuse trailing bytes: each meaning has one encoding.
 //
-// The bodies of MsgAddIdentity, MsgAddIDConstrained, MsgLock, MsgUnlock and of the token
-// messages carry secrets. A process that must not hold them passes those bodies
-// on undecoded; see Secret.
+// The bodies of MsgAddIdentity, MsgAddIDConstrained, MsgLock, MsgUnlock and the
+// token messages carry secrets. A process that must not hold secrets passes those
+// bodies on undecoded; see Secret.
 package agentproto
 
 // Message numbers of requests (RFC 9987 section 6.1, and OpenSSH's authfd.h for
@@ -45,8 +45,8 @@ const (
 	FlagRSASHA256 = 2
 	FlagRSASHA512 = 4
 
-	// KnownFlags are the flags a request may carry; the RFC requires that one
-	// with any other is refused.
+	// KnownFlags are the flags a request may carry; the RFC requires that a
+	// request with any other flag is refused.
 	KnownFlags = FlagRSASHA256 | FlagRSASHA512
 )
 
@@ -64,10 +64,10 @@ const (
 	ExtRestrictDest = "restrict-destination-v00@openssh.com" // a constraint: the destinations of a key
 )
 
-// Limits. A message over a limit is refused whole.
+// Limits. A message over a limit is refused as a whole.
 const (
-	// MaxMessage is the largest message in bytes, either way, counted from its
-	// type byte (OpenSSH: AGENT_MAX_LEN, and MAX_AGENT_REPLY_LEN in its clients).
+	// MaxMessage is the largest request or reply in bytes, counted from its type
+	// byte (OpenSSH: AGENT_MAX_LEN, and MAX_AGENT_REPLY_LEN in its clients).
 	MaxMessage = 256 << 10
 
 	// HeaderLen is the length of the length field and the type byte.
@@ -98,8 +98,8 @@ const (
 )
 
 // Secret reports whether a request of this type may carry a private key, a
-// passphrase or a PIN. It answers true for every number not known to be
-// harmless, SSH protocol 1's key messages among them.
+// passphrase or a PIN. It returns true for every number not known to be
+// harmless, including SSH protocol 1's key messages.
 func Secret(msgType byte) bool {
 	switch msgType {
 	case 1, MsgRemoveAllRSA, MsgRequestIdentities, MsgSignRequest, MsgRemoveIdentity, MsgRemoveAllIdentities, MsgExtension:

@@ -10,7 +10,7 @@ import (
 )
 
 // Constraints are the conditions a key was added under (RFC 9987 section 6.2.6).
-// The zero value is no condition.
+// The zero value has no conditions.
 type Constraints struct {
 	Lifetime    uint32 // seconds from now on; 0 with HasLifetime expires at once
 	HasLifetime bool
@@ -44,8 +44,8 @@ type KeySpec struct {
 // ParseConstraints decodes the constraints that end an MsgAddIDConstrained. Byte
 // slices alias rest.
 //
-// A constraint that is unknown, doubled or malformed fails the whole, so that
-// no key is added with fewer conditions than were asked for.
+// An unknown, repeated or malformed constraint makes it fail, so that no key is
+// added with fewer conditions than were asked for.
 func ParseConstraints(rest []byte) (Constraints, error) {
 	c := Constraints{Raw: rest}
 	r := wire.NewReader(rest)
@@ -93,11 +93,11 @@ func ParseConstraints(rest []byte) (Constraints, error) {
 }
 
 // ParseDestinations decodes the destinations of a
-// restrict-destination-v00@openssh.com constraint, the inside of its string. Key
+// restrict-destination-v00@openssh.com constraint, the content of its string. Key
 // blobs alias list.
 //
-// No destination at all is refused: OpenSSH takes the key as unrestricted then,
-// which nobody who asks for a restriction can mean.
+// An empty list is refused: OpenSSH then adds the key unrestricted, which nobody
+// who asks for a restriction can intend.
 func ParseDestinations(list []byte) ([]Destination, error) {
 	var to []Destination
 	for r := wire.NewReader(list); r.Len() > 0; {
@@ -140,7 +140,7 @@ func parseDestination(b []byte) (Destination, error) {
 	return d, d.check()
 }
 
-// check holds a destination to what PROTOCOL.agent requires of one.
+// check checks a destination against the requirements of PROTOCOL.agent.
 func (d *Destination) check() error {
 	switch {
 	case d.From.User != "":
@@ -180,7 +180,7 @@ func parseHop(b []byte) (Hop, error) {
 	return h, nil
 }
 
-// AppendDestinations appends what ParseDestinations reads.
+// AppendDestinations appends destinations in the form that ParseDestinations reads.
 func AppendDestinations(b []byte, to []Destination) []byte {
 	for i := range to {
 		var one []byte
@@ -226,8 +226,8 @@ func CloneDestinations(to []Destination) []Destination {
 // maxPrintable is how much of a peer's text appears in an error, in bytes.
 const maxPrintable = 64
 
-// Printable returns text that a peer chose as it may stand in an error or a
-// question: at most 64 bytes of it, anything but printable ASCII as "?".
+// Printable returns a peer's text in a form fit for an error or a question: at
+// most 64 bytes of it, with "?" for anything but printable ASCII.
 func Printable[S ~string | ~[]byte](text S) string {
 	s := string(text[:min(len(text), maxPrintable)])
 	s = strings.Map(func(r rune) rune {

@@ -11,16 +11,16 @@ func putLength(frame []byte) {
 	binary.BigEndian.PutUint32(frame, uint32(len(frame)-4))
 }
 
-// AppendStatus appends a reply that is a number alone: MsgFailure, MsgSuccess or
-// MsgExtensionFailure.
+// AppendStatus appends a reply that consists of its number only: MsgFailure,
+// MsgSuccess or MsgExtensionFailure.
 func AppendStatus(b []byte, number byte) []byte { return append(b, 0, 0, 0, 1, number) }
 
 // SignReplyHeader is how many bytes of a MsgSignResponse come before the signature
 // blob: two lengths and the number.
 const SignReplyHeader = 4 + 1 + 4
 
-// AppendSignReplyHeader appends room for what comes before a signature. The
-// signature blob is appended behind it, and FinishSignReply completes the frame.
+// AppendSignReplyHeader appends a MsgSignResponse up to its signature blob. The
+// caller appends that blob, and FinishSignReply completes the frame.
 func AppendSignReplyHeader(b []byte) []byte {
 	return append(b, 0, 0, 0, 0, MsgSignResponse, 0, 0, 0, 0)
 }
@@ -47,8 +47,8 @@ func AppendQueryReply(b []byte, names ...string) []byte {
 // listHeader is how many bytes of an MsgIdentitiesAnswer come before the first key.
 const listHeader = 4 + 1 + 4
 
-// Listing builds an MsgIdentitiesAnswer that clients accept. The zero value is an
-// empty one.
+// Listing builds a MsgIdentitiesAnswer that clients accept. The zero value is an
+// empty listing.
 type Listing struct {
 	frame []byte
 	keys  uint32
@@ -70,7 +70,7 @@ func (l *Listing) Add(blob []byte, comment string) bool {
 	return true
 }
 
-// Frame returns the whole reply with its length. Add may change it.
+// Frame returns the complete reply with its length. A later Add may change it.
 func (l *Listing) Frame() []byte {
 	if l.frame == nil {
 		l.frame = make([]byte, listHeader)

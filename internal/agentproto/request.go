@@ -8,19 +8,19 @@ import (
 	"vigil/internal/wire"
 )
 
-// ErrUnsupported reports a constraint or extension that is not supported. What
-// carries one is refused as a whole (RFC 9987 sections 6.2 and 6.8).
+// ErrUnsupported reports a constraint or extension that is not supported. A
+// request with one is refused as a whole (RFC 9987 sections 6.2 and 6.8).
 var ErrUnsupported = errors.New("not supported")
 
-// ErrInvalid reports a message whose parts can be read but contradict each
-// other or a limit.
+// ErrInvalid reports a message that can be decoded, but whose fields contradict
+// each other or exceed a limit.
 var ErrInvalid = errors.New("invalid")
 
 // SignRequest asks for a signature (RFC 9987 section 6.3).
 type SignRequest struct {
 	Key   []byte // public key blob
 	Data  []byte // what to sign
-	Flags uint32 // FlagRSASHA256, FlagRSASHA512; others are for the caller to refuse
+	Flags uint32 // FlagRSASHA256, FlagRSASHA512; the caller refuses others
 }
 
 // ParseSign decodes the body (what follows the type byte) of a MsgSignRequest.
@@ -43,8 +43,8 @@ func ParseRemove(body []byte) (key []byte, err error) {
 	return key, nil
 }
 
-// ParseEmpty checks the body of a request that has none: MsgRequestIdentities,
-// MsgRemoveAllIdentities, MsgRemoveAllRSA.
+// ParseEmpty checks that the body of a MsgRequestIdentities,
+// MsgRemoveAllIdentities or MsgRemoveAllRSA is empty.
 func ParseEmpty(body []byte) error {
 	if len(body) != 0 {
 		return wire.ErrTrailing
@@ -73,8 +73,8 @@ type KeyTail struct {
 // MsgAddIdentity or, with constrained, an MsgAddIDConstrained. Its slices alias rest,
 // and none of them is secret.
 //
-// OpenSSH reads constraints after an MsgAddIdentity as well; here they are bytes
-// after the message's end, and refused.
+// OpenSSH reads constraints after an MsgAddIdentity as well; here they are
+// trailing bytes, and refused.
 func ParseKeyTail(rest []byte, constrained bool) (KeyTail, error) {
 	r := wire.NewReader(rest)
 	t := KeyTail{Comment: r.String()}

@@ -29,9 +29,10 @@ type Userauth struct {
 	HostKey   []byte // the server's key; nil when the method is plain publickey
 }
 
-// ParseUserauth decodes data that a client wants signed. What is not exactly a
-// login with method publickey or publickey-hostbound-v00@openssh.com for service
-// ssh-connection gives ErrNotUserauth. (OpenSSH: parse_userauth_request.)
+// ParseUserauth decodes data that a client wants signed. The error is
+// ErrNotUserauth unless the data is exactly a login with method publickey or
+// publickey-hostbound-v00@openssh.com for service ssh-connection. (OpenSSH:
+// parse_userauth_request.)
 func ParseUserauth(data []byte) (Userauth, error) {
 	r := wire.NewReader(data)
 	u := Userauth{SessionID: r.String()}

@@ -14,28 +14,28 @@ import (
 
 const (
 	// maxAnswer is the most bytes of an answer's body, unless its request expects
-	// more. Those of KMS, STS and the metadata service, and every service's errors,
-	// have some KiB.
+	// more. Answers of KMS, STS and the metadata service, and every service's
+	// errors, have some KiB.
 	maxAnswer = 1 << 20
 	// maxHeaders is the most bytes of an answer's headers.
 	maxHeaders = 64 << 10
-	// bodyTimeout limits the time in which such a body has to arrive.
+	// bodyTimeout is the time in which such a body has to arrive.
 	bodyTimeout = 5 * time.Second
 )
 
-// expected is the key under which a context has how many bytes of body a request expects.
+// expected is the context key of the body size, in bytes, that a request expects.
 type expected struct{}
 
 // Expect returns a context for a request whose answer may have a body of n bytes and
-// take as long as the context allows. Its errors may not.
+// take as long as the context allows. Error answers have the usual limits.
 func Expect(ctx context.Context, n int64) context.Context {
 	return context.WithValue(ctx, expected{}, n)
 }
 
-// boundAnswers is middleware that gives every body an end. The SDK reads errors whole
-// into memory, and what it doesn't want up to its end, however long that is. The first
-// to see an answer, it counts bytes as they arrive; they aren't expanded later, as
-// httpClient asks for none that are compressed.
+// boundAnswers is middleware that limits every body. The SDK reads error bodies into
+// memory, and drains unwanted ones, however long they are. boundAnswers sees an answer
+// first, and counts bytes as they arrive; they aren't decompressed later, because
+// httpClient requests no compression.
 func boundAnswers(stack *middleware.Stack) error {
 	bound := func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (
 		middleware.DeserializeOutput, middleware.Metadata, error,
@@ -58,22 +58,22 @@ func boundAnswers(stack *middleware.Stack) error {
 	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("VigilBoundAnswers", bound), middleware.After)
 }
 
-// answerError reports an answer that no service of AWS gives.
+// answerError reports an answer that no AWS service would send.
 type answerError string
 
 func (e answerError) Error() string { return string(e) }
 
-// boundedBody is a body that fails behind its most bytes, or when its time is over.
+// boundedBody is a body that fails after its largest size or at its timeout.
 type boundedBody struct {
 	body       io.ReadCloser
 	most, left int64
-	timer      *time.Timer // nil: the request's context alone limits the time
+	timer      *time.Timer // nil: only the request's context limits the time
 
 	mu   sync.Mutex
 	late bool
 }
 
-// expire ends a Read that waits.
+// expire interrupts a blocked Read.
 func (b *boundedBody) expire() {
 	b.mu.Lock()
 	b.late = true
@@ -81,9 +81,9 @@ func (b *boundedBody) expire() {
 	_ = b.body.Close()
 }
 
-// Read reads, and fails instead of reading more than there may be.
+// Read reads from the body, and fails if it is larger than its limit.
 func (b *boundedBody) Read(p []byte) (int, error) {
-	// One byte more than may come shows whether it ends there.
+	// Reading one more byte than allowed shows whether the body ends there.
 	n, err := b.body.Read(p[:min(int64(len(p)), b.left+1)])
 	b.left -= int64(n)
 	b.mu.Lock()
@@ -91,7 +91,7 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	b.mu.Unlock()
 	switch {
 	case b.left < 0:
-		b.left = -1 // nothing is read from here on
+		b.left = -1 // later reads return nothing
 		_ = b.body.Close()
 		return 0, answerError(fmt.Sprintf("the answer has more than %d bytes", b.most))
 	case late && err != nil && err != io.EOF: //nolint:errorlint // a Reader's end is io.EOF itself
@@ -100,7 +100,7 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close closes the body. It doesn't wait for what is left of it.
+// Close closes the body without draining it.
 func (b *boundedBody) Close() error {
 	if b.timer != nil {
 		b.timer.Stop()

@@ -1,11 +1,10 @@
-// Package awsauth signs in to AWS the way the AWS command line does, and sorts
-// what goes wrong there. master/awskms and backend/s3 stand on it.
+// Package awsauth signs in to AWS as the AWS command line does, and classifies
+// errors. master/awskms and backend/s3 use it.
 //
 // Credentials come from the SDK's default chain: environment, profiles, SSO,
 // assumed roles with or without MFA, processes, web identity, containers. The
-// instance metadata service is asked only when the configuration says so: on a
-// workstation there is none, and whatever answers at its address is not
-// Amazon's.
+// instance metadata service is used only if the configuration says so: a
+// workstation has none, and whatever answers at its address is not Amazon's.
 //
 // Only vigil-opener links this package.
 package awsauth
@@ -29,7 +28,7 @@ import (
 )
 
 const (
-	// maxAttempts is how often a request is sent at most.
+	// maxAttempts is the most times a request is sent.
 	maxAttempts = 4
 
 	// The wait before the second attempt is drawn at random from 0 to
@@ -42,30 +41,30 @@ const (
 	// S3 answer within tens of milliseconds.
 	answerTimeout = 5 * time.Second
 
-	// signInTimeout limits the wait for credentials: some requests, or a
-	// person who looks for the phone with the MFA code.
+	// signInTimeout limits the wait for credentials: a few requests, or a person
+	// looking for the phone with the MFA code.
 	signInTimeout = 2 * time.Minute
 
-	// sessionName names assumed-role sessions whose profile gives no name. It
-	// is constant, so that the caller's ARN is: the SDK's own has a time in it.
+	// sessionName names assumed-role sessions whose profile gives no name. It is
+	// constant so that the caller's ARN is, too: the SDK's default has a time.
 	sessionName = "vigil"
 )
 
-// Options says how to sign in.
+// Options configures how to sign in.
 type Options struct {
 	Profile string // profile of the AWS configuration files; empty: the SDK's choice
 	Region  string // empty: the profile's
 	IMDS    bool   // ask the instance metadata service, too
 
-	// MFA asks a person for the code of a device. nil means that nobody can be
-	// asked, as in background work: then only a kept session helps.
+	// MFA asks a person for the code of a device. If it is nil, as in background
+	// work, nobody can be asked, and only a kept session avoids the question.
 	MFA func(ctx context.Context) (code string, err error)
 	// Sessions keeps sessions that cost an MFA code; nil keeps none.
 	Sessions Sessions
 }
 
-// Of returns the options with what a URI says put over them: its profile and
-// region where it names them, and the metadata service where it asks for it.
+// Of returns the options overridden by a URI: by its profile and region if they
+// aren't empty, and with the metadata service if metadata is set.
 func (o Options) Of(profile, region string, metadata bool) Options {
 	o.Profile, o.Region = cmp.Or(profile, o.Profile), cmp.Or(region, o.Region)
 	o.IMDS = o.IMDS || metadata
@@ -77,13 +76,13 @@ type Account struct {
 	// Config is for the service clients' NewFromConfig.
 	Config aws.Config
 
-	kept  *keptSession // nil when sessions aren't kept
+	kept  *keptSession // nil if sessions aren't kept
 	clock *clock
 }
 
-// Load reads the AWS configuration. It opens no connection. The context lives
-// as long as the Account: when it ends, so does a question for an MFA code.
-// Errors are *Fault.
+// Load reads the AWS configuration. It opens no connection. ctx must live as long
+// as the Account: when it ends, so does a question for an MFA code. Errors are
+// *Fault.
 func Load(ctx context.Context, o Options) (*Account, error) {
 	mfa := &mfaPrompt{ctx: ctx, ask: o.MFA}
 	seen := &clock{}
@@ -128,8 +127,8 @@ func Load(ctx context.Context, o Options) (*Account, error) {
 	return a, nil
 }
 
-// Refused says that a service didn't accept the credentials although they
-// should still be valid: the next SignIn gets fresh ones instead of kept ones.
+// Refused records that a service refused credentials that should still be valid:
+// the next SignIn gets fresh ones instead of kept ones.
 func (a *Account) Refused() {
 	if a.kept != nil {
 		a.kept.forget()
@@ -139,9 +138,10 @@ func (a *Account) Refused() {
 	}
 }
 
-// SignIn gets credentials, unless they are there and valid. Called before a
-// request, it keeps a person's time to type an MFA code out of the request's
-// deadline, and tells a failed sign-in from a failed request. Errors are *Fault.
+// SignIn gets credentials, unless there are valid ones. Called before a request, it
+// keeps the time that a person takes to type an MFA code out of the request's
+// deadline, and distinguishes a failed sign-in from a failed request. Errors are
+// *Fault.
 func (a *Account) SignIn(ctx context.Context) (aws.Credentials, error) {
 	ctx, cancel := context.WithTimeout(ctx, signInTimeout)
 	defer cancel()
@@ -158,29 +158,29 @@ func backoff(attempt int, _ error) (time.Duration, error) {
 	return rand.N(min(limit, maxBackoff)), nil
 }
 
-// httpClient has limits where the SDK's has none.
+// httpClient returns a client with limits that the SDK's client lacks.
 func httpClient() *awshttp.BuildableClient {
 	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 		t.ResponseHeaderTimeout = answerTimeout
 		t.TLSHandshakeTimeout = answerTimeout
 		t.MaxResponseHeaderBytes = maxHeaders
-		t.DisableCompression = true // what was counted is what is read
+		t.DisableCompression = true // so that the bytes counted are the bytes read
 	})
 }
 
-// Sessions keeps short-lived credentials between two runs of the opener. The
-// data is secret; who keeps it seals it, and forgets it when it is too old to
-// be of use. Both methods may be called from another goroutine.
+// Sessions keeps short-lived credentials between two runs of the opener. The data
+// is secret; the implementation seals it, and forgets it when it has expired. Both
+// methods may be called from another goroutine.
 type Sessions interface {
-	// Load returns what Save was given under this name last, or nil. The
+	// Load returns the session that Save kept last under name, or nil. The
 	// caller wipes it.
 	Load(name string) ([]byte, error)
-	// Save keeps a session until it expires. An empty one replaces what was
-	// kept. It doesn't hold on to the slice.
+	// Save keeps a session until it expires, in place of the kept one; an empty
+	// session means none. Save doesn't keep a reference to the slice.
 	Save(name string, session []byte, expires time.Time) error
 }
 
-// errNoMFA says that a code is needed and nobody can be asked.
+// errNoMFA reports that a code is needed and nobody can be asked.
 var errNoMFA = errors.New("an MFA code is needed and nobody is there to type it")
 
 // mfaPrompt adapts Options.MFA to the SDK's callback, which has no context.

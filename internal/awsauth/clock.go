@@ -10,12 +10,12 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// clock remembers how far the services' clock is ahead of this machine's, by
-// the Date of their last answer.
+// clock remembers how far the services' clock is ahead of this machine's,
+// according to the Date of their last answer.
 type clock struct{ ahead atomic.Pointer[time.Duration] }
 
-// Skew returns how far AWS's clock is ahead of this machine's, as its last
-// answer said, to the second; ok is false before an answer.
+// Skew returns how far AWS's clock is ahead of this machine's, to the second,
+// according to its last answer; ok is false before the first answer.
 func (a *Account) Skew() (ahead time.Duration, ok bool) {
 	p := a.clock.ahead.Load()
 	if p == nil {
@@ -24,7 +24,7 @@ func (a *Account) Skew() (ahead time.Duration, ok bool) {
 	return *p, true
 }
 
-// read is middleware that looks at each answer's Date.
+// read is middleware that reads each answer's Date.
 func (c *clock) read(stack *middleware.Stack) error {
 	look := func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (
 		middleware.DeserializeOutput, middleware.Metadata, error,

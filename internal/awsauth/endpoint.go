@@ -45,9 +45,9 @@ func isLocal(host string, metadata bool) bool {
 // podIdentity is where EKS serves credentials and EC2 serves IPv6 metadata.
 var podIdentity = netip.MustParsePrefix("fd00:ec2::/32")
 
-// onlyEncrypted stops requests that would leave this machine unencrypted: an
-// endpoint can also come from the environment or the AWS configuration files,
-// and KMS's answers hold a share in clear. It is the last to see a request.
+// onlyEncrypted refuses requests that would leave this machine unencrypted: an
+// endpoint can also come from the environment or the AWS configuration files, and
+// KMS's answers hold a share in plaintext. It is the last to see a request.
 func onlyEncrypted(stack *middleware.Stack) error {
 	check := func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (
 		out middleware.FinalizeOutput, _ middleware.Metadata, err error,

@@ -19,24 +19,24 @@ import (
 	"vigil/internal/fault"
 )
 
-// Fault is a failed request to AWS, sorted.
+// Fault is a failed request to AWS, with its class.
 type Fault struct {
 	// Kind is a kind of package fault; nil: the service refused for a reason of its
 	// own, see Code.
 	Kind      error
-	Code      string // the service's name of the error; may be empty
-	Message   string // the service's words; may be empty
+	Code      string // the service's name for the error; may be empty
+	Message   string // the service's message; may be empty
 	Status    int    // HTTP status; 0 without an answer
 	RequestID string // the service's id of the request; may be empty
-	Caller    string // ARN of the caller, where the service named it
+	Caller    string // ARN of the caller, if the service named it
 	Next      string // what to do, one sentence; may be empty
 	Err       error
 }
 
-// maxMessage limits how many bytes of a service's words reach an error text.
+// maxMessage is how many bytes of a service's message an error text has at most.
 const maxMessage = 300
 
-// Error returns the service's words, or the cause.
+// Error returns the service's code and message, or the cause.
 func (f *Fault) Error() string {
 	if f.Code == "" {
 		return f.Err.Error()
@@ -54,9 +54,8 @@ func (f *Fault) Error() string {
 // Unwrap returns the cause.
 func (f *Fault) Unwrap() error { return f.Err }
 
-// Of returns it as the failure of op on something: a master key, a keyring store.
-// accessKeyID stands for the caller where the service doesn't name one; it is no
-// secret.
+// Of returns f as the failure of op on name: a master key or a keyring store. If the
+// service doesn't name the caller, accessKeyID, which is not secret, identifies it.
 func (f *Fault) Of(name, op, accessKeyID string) *fault.Error {
 	e := &fault.Error{Kind: f.Kind, Of: name, Op: op, Code: f.Code, RequestID: f.RequestID, Caller: f.Caller, Next: f.Next, Err: f}
 	if e.Caller == "" && accessKeyID != "" {
@@ -65,7 +64,7 @@ func (f *Fault) Of(name, op, accessKeyID string) *fault.Error {
 	return e
 }
 
-// What a person does about it.
+// What the user should do.
 const (
 	nextSignIn = "sign in to AWS again (for example with aws sso login, or vigilctl refresh for an MFA code)"
 	nextClock  = "set this machine's clock: AWS refuses requests that are more than some minutes off"
@@ -76,7 +75,7 @@ const (
 	nextConfig = "check the AWS profile and region in the AWS configuration files"
 )
 
-// byCode sorts the errors that every AWS service may answer.
+// byCode classifies the errors that any AWS service may return.
 var byCode = map[string]struct {
 	kind error
 	next string
@@ -111,7 +110,7 @@ var byCode = map[string]struct {
 	"RequestTimeout":              {fault.ErrUnreachable, nextLater},
 }
 
-// Sort sorts the error of a request. It returns nil for nil.
+// Sort classifies the error of a request. It returns nil for nil.
 func Sort(err error) *Fault {
 	if err == nil {
 		return nil
@@ -154,7 +153,7 @@ func (f *Fault) sortAPI() {
 	}
 }
 
-// sortTransport sorts what came without an error that the service named.
+// sortTransport classifies an error without a code from the service.
 func (f *Fault) sortTransport() {
 	var (
 		// Not net.Error: a missing file's errno is one, too.
@@ -181,8 +180,8 @@ func (f *Fault) sortTransport() {
 	}
 }
 
-// sortSignIn sorts the error of getting credentials: what neither the network
-// nor a service answered is for a person to mend.
+// sortSignIn classifies the error of getting credentials: an error that comes
+// neither from the network nor from a service is for a person to fix.
 func sortSignIn(err error) *Fault {
 	f := Sort(err)
 	switch {
@@ -194,7 +193,7 @@ func sortSignIn(err error) *Fault {
 	return f
 }
 
-// sortConfig sorts the error of reading the AWS configuration.
+// sortConfig classifies the error of reading the AWS configuration.
 func sortConfig(err error) *Fault {
 	var f *Fault
 	if errors.As(err, &f) {
@@ -213,7 +212,7 @@ func isConfig(err error) bool {
 	return errors.As(err, &load) || errors.As(err, &profile) || errors.As(err, &role) || errors.As(err, &fault)
 }
 
-// namedCaller finds the caller in the words of an IAM refusal: "User: arn:… is
+// namedCaller finds the caller in the message of an IAM refusal: "User: arn:… is
 // not authorized to perform: …".
 var namedCaller = regexp.MustCompile(`User: (arn:[^\s,]{1,512}) is not authorized`)
 

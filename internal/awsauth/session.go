@@ -11,13 +11,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 )
 
-// sessionReserve is how long before its end a kept session counts as over, so
-// that it doesn't end between two requests of one job.
+// sessionReserve is how long before its expiry a kept session counts as expired, so
+// that it doesn't expire between two requests of one job.
 const sessionReserve = 2 * time.Minute
 
 // mfaSession returns the name to keep a profile's session under, and whether
-// the profile needs an MFA code at all. The name changes with the role and the
-// device, so an edited profile never meets the session of the old one.
+// the profile needs an MFA code at all. The name depends on the role and the
+// device, so an edited profile never gets the session of the old one.
 func mfaSession(cfg aws.Config, profile string) (name string, ok bool) {
 	for _, source := range cfg.ConfigSources {
 		shared, isShared := source.(config.SharedConfig)
@@ -38,7 +38,7 @@ func mfaSession(cfg aws.Config, profile string) (name string, ok bool) {
 }
 
 // keptSession is a credentials provider that uses a kept session while it is
-// valid, and keeps the one that it has to sign in for.
+// valid, and otherwise signs in and keeps the new session.
 type keptSession struct {
 	name     string
 	sessions Sessions
@@ -72,17 +72,17 @@ func (k *keptSession) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	return c, nil
 }
 
-// forget drops the kept session, and what the SDK has cached of it.
+// forget drops the kept session, and the credentials that the SDK has cached.
 func (k *keptSession) forget() {
-	// One that can't be dropped is met again, and dropped again, next time.
+	// If it can't be dropped, the next refusal tries again.
 	_ = k.sessions.Save(k.name, nil, time.Time{})
 	if cache, ok := k.fresh.(*aws.CredentialsCache); ok {
 		cache.Invalidate()
 	}
 }
 
-// kept returns the kept session unless there is none, it is damaged or over.
-// None of these is an error: a fresh sign-in mends them all.
+// kept returns the kept session unless it is missing, damaged or expired. None of
+// these is an error: a fresh sign-in resolves them all.
 func (k *keptSession) kept() (aws.Credentials, bool) {
 	data, err := k.sessions.Load(k.name)
 	if err != nil || len(data) == 0 {

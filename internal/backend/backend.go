@@ -2,9 +2,9 @@
 // and deks, each replaced as a whole and only by a writer that has seen the
 // version it replaces.
 //
-// A backend needs no trust for secrecy or origin: what it stores is sealed,
-// signed and under a MAC, and the readers check that. It is trusted to keep
-// what it acknowledged, and compare-and-swap is all that Vigil asks of it.
+// A backend need not be trusted for secrecy or authenticity: what it stores is
+// sealed, signed and under a MAC, and readers check that. It is trusted to keep
+// what it has acknowledged. Compare-and-swap is all that Vigil requires of it.
 //
 // The package does no I/O; backend/file and backend/s3 do.
 package backend
@@ -20,8 +20,8 @@ import (
 // Name is what a person calls a backend, in a [fault.Error].
 const Name = "keyring store"
 
-// Object names one of the two stored objects of a keyring. It is the file's
-// name, or the end of the S3 key, too.
+// Object names one of the two stored objects of a keyring. It is also the file's
+// name, or the end of the S3 key.
 type Object string
 
 // The objects of a keyring.
@@ -43,43 +43,42 @@ func (o Object) Validate() error {
 // means that there is no object.
 type Version string
 
-// MaxObject limits the size in bytes of an object, read or written. A member
-// takes about 5 KiB of members and a revision about 400 bytes of deks, so
-// this is room for 10,000 members, or for 150,000 revisions.
+// MaxObject is the largest size of an object, in bytes. An identity takes about
+// 5 KiB of members and a revision about 400 bytes of deks, so this is room for
+// 10,000 identities or 150,000 revisions.
 const MaxObject = 64 << 20
 
 // Store keeps the objects of one keyring. Its implementations are *file.Store
-// and *s3.Store. Every error that is not misuse is a
-// *fault.Error.
+// and *s3.Store. Every error that is not misuse is a *fault.Error.
 type Store interface {
-	// Get returns an object and its version. With a non-zero have it returns
-	// fault.ErrNotModified, and no data, when that is still the version.
+	// Get returns an object and its version. If have is non-zero and still the
+	// version, it returns fault.ErrNotModified and no data.
 	Get(ctx context.Context, object Object, have Version) ([]byte, Version, error)
 	// Put replaces an object if its version is still expect; a zero expect
 	// means that the object must not exist. It returns the new version once
-	// the store has it durably. fault.ErrConflict means that another writer was
-	// first and nothing was changed: read again, merge, retry. After any
+	// the store has the data durably. fault.ErrConflict means that another writer
+	// was first and nothing was changed: read again, merge, retry. After any
 	// other error the object may or may not have been replaced.
 	Put(ctx context.Context, object Object, data []byte, expect Version) (Version, error)
-	// Probe proves that the store can be read and written and keeps
-	// compare-and-swap, on an object of its own that it leaves there. What
-	// isn't so is a *fault.Error that says what to do.
+	// Probe checks that the store can be read and written and supports
+	// compare-and-swap, using an object of its own, which it leaves there. A
+	// failed check is a *fault.Error that says what to do.
 	Probe(ctx context.Context) error
-	// Retention tells which replaced contents the store keeps.
+	// Retention returns which replaced contents the store keeps.
 	Retention(ctx context.Context) (Retention, error)
 }
 
-// Retention tells how long a store keeps contents that were replaced. A DEK is
-// gone for good only when these are gone too.
+// Retention describes how long a store keeps replaced contents. A DEK is destroyed
+// only once they are gone too.
 type Retention struct {
-	// Versioned says that replaced contents are kept at all.
+	// Versioned reports whether replaced contents are kept at all.
 	Versioned bool
-	// Generations is how many are kept whatever their age. With Days 0 they
-	// are all that is kept; with both 0 there is no limit.
+	// Generations is how many are kept regardless of age. If Days is 0, no
+	// others are kept; if both are 0, there is no limit.
 	Generations int
-	// Days is how many days the others are kept.
+	// Days is for how many days the others are kept.
 	Days int
-	// Unknown says why the store couldn't tell, in words for a person.
+	// Unknown says, for a person, why the retention is unknown.
 	Unknown string
 }
 
@@ -89,7 +88,7 @@ func (r Retention) Forever() bool {
 }
 
 // Keyring is both objects of a keyring, and a store's versions of them. An object that
-// wasn't asked for, or that hasn't changed, is nil.
+// wasn't requested, or hasn't changed, is nil.
 type Keyring struct {
 	Members        []byte  `json:"-"`
 	MembersVersion Version `json:"members_version"`
@@ -97,15 +96,15 @@ type Keyring struct {
 	DeksVersion    Version `json:"deks_version"`
 }
 
-// MaxRaces is how often Compete starts a change again.
+// MaxRaces is how often Compete tries a change.
 const MaxRaces = 64
 
-// ErrRaces reports a change that another writer was ahead of MaxRaces times.
+// ErrRaces reports a change that lost to other writers MaxRaces times.
 var ErrRaces = fmt.Errorf("other writers were first %d times", MaxRaces)
 
-// Compete makes a change by compare-and-swap: try makes it of what was read last and
-// stores it. When another writer was first (fault.ErrConflict), catchUp reads what that one
-// stored, and try runs again.
+// Compete makes a change by compare-and-swap: try applies it to what was read last, and
+// stores the result. If another writer was first (fault.ErrConflict), catchUp reads what
+// that writer stored, and try runs again.
 func Compete(try, catchUp func() error) error {
 	for range MaxRaces {
 		err := try()

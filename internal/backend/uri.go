@@ -36,8 +36,8 @@ type URI struct {
 // bucketName is what Amazon S3 allows for general purpose buckets.
 var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 
-// ParseURI reads a backend's URI and refuses unknown parameters. Whether an
-// endpoint is acceptable is checked by the store that uses it.
+// ParseURI reads a backend's URI and refuses unknown parameters. The store that
+// uses an endpoint checks whether it is acceptable.
 func ParseURI(s string) (URI, error) {
 	if len(s) > maxURI {
 		return URI{}, fmt.Errorf("backend URI is longer than %d bytes", maxURI)

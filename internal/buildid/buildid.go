@@ -1,8 +1,8 @@
 // Package buildid names the build a binary belongs to.
 //
-// vigild, vigil-opener and vigilctl are built together and talk to one another
-// in a protocol of their own, so the first message of each says its build: two
-// that differ refuse to work together instead of misreading one another.
+// vigild, vigil-opener and vigilctl are built together and use a private protocol,
+// so the first message of each names its build: different builds refuse to work
+// together instead of misreading each other.
 package buildid
 
 import "runtime/debug"
@@ -13,10 +13,10 @@ var (
 	version string // git describe
 )
 
-// ID returns what identifies this build: the first 16 hex digits of a SHA-256
-// over the sources, the same in every binary of one `make build`. In a binary
-// built by hand, without the Makefile, it is the commit the toolchain recorded,
-// and "unknown" when there is none (as in tests).
+// ID returns the id of this build: the first 16 hex digits of a SHA-256 over the
+// sources, the same in every binary of one `make build`. In a binary built without
+// the Makefile, it is the commit that the toolchain recorded, or "unknown" if there
+// is none (as in tests).
 func ID() string {
 	if id != "" {
 		return id
@@ -25,7 +25,7 @@ func ID() string {
 }
 
 // Version returns the version to show to people: a tag, or the commit and its
-// distance from one. It decides nothing; ID does.
+// distance from one. Programs compare ID, not Version.
 func Version() string {
 	if version != "" {
 		return version

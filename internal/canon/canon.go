@@ -4,9 +4,9 @@
 //
 // The rules (docs/vault-format.md, "Canonical JSON"): members in the order the
 // format gives, no white space, byte strings as base64url without padding and
-// with zero trailing bits, integers from 0 to 2^53-1 without leading zeros,
-// text escaped as RFC 8785 section 3.2.2.2 says. A Reader is told what comes
-// next and accepts nothing else, which is the same as decoding, encoding again
+// with zero trailing bits, integers from 0 to 2^53-1 without leading zeros, text
+// escaped as in RFC 8785 section 3.2.2.2. The caller tells a Reader what comes
+// next, and it accepts nothing else. That is equivalent to decoding, re-encoding
 // and comparing, in one pass.
 package canon
 
@@ -24,7 +24,7 @@ const MaxInt = 1<<53 - 1
 
 var encoding = base64.RawURLEncoding.Strict()
 
-// Error says where a line stops being canonical. It never quotes the line.
+// Error reports where a line stops being canonical. It never quotes the line.
 type Error struct {
 	// At is the offset of the offending byte in the line, from 0.
 	At int
@@ -34,9 +34,9 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("byte %d: want %s", e.At, e.What) }
 
-// Reader reads one canonical line. An error sticks: after the first one every
-// method returns zero values, so a caller may read a whole line and look at
-// End once. The zero Reader reads an empty line.
+// Reader reads one canonical line. Errors are sticky: after the first one every
+// method returns zero values, so a caller may read a whole line and check End once.
+// The zero Reader reads an empty line.
 type Reader struct {
 	line []byte
 	at   int
@@ -54,7 +54,7 @@ func (r *Reader) Err() error {
 	return r.err
 }
 
-// End returns the first error met, or one for bytes that are left.
+// End returns the first error met, or an error if bytes are left.
 func (r *Reader) End() error {
 	if r.at != len(r.line) {
 		r.Fail("the end of the line")
@@ -62,7 +62,7 @@ func (r *Reader) End() error {
 	return r.Err()
 }
 
-// Fail records that the value read last is not what the format wants.
+// Fail records that the value read last doesn't conform to the format.
 func (r *Reader) Fail(want string) {
 	if r.err == nil {
 		r.err = &Error{At: r.at, What: want}
@@ -91,8 +91,8 @@ func (r *Reader) Try(s string) bool {
 	return true
 }
 
-// quoted returns what lies between the next two quotation marks. It looks no
-// further than limit characters.
+// quoted returns the text between the next two quotation marks, which must have at
+// most limit characters.
 func (r *Reader) quoted(limit int) []byte {
 	if !r.Try(`"`) {
 		r.Fail("a string")
@@ -199,9 +199,9 @@ func IsToken(s string, limit int) bool {
 	return true
 }
 
-// Text reads a string of at most limit bytes of UTF-8, escaped as RFC 8785
-// says: \" \\ \b \t \n \f \r, \u00xx in lower case for the other characters
-// below U+0020, and everything else as itself.
+// Text reads a string of at most limit bytes of UTF-8, escaped as in RFC 8785: \"
+// \\ \b \t \n \f \r, \u00xx in lower case for the other characters below U+0020,
+// and everything else as itself.
 func (r *Reader) Text(limit int) string {
 	if !r.Try(`"`) {
 		r.Fail("a string")

@@ -2,18 +2,18 @@ package canon
 
 import "bytes"
 
-// Lines walks over the lines of a stored object without copying.
+// Lines iterates over the lines of a stored object without copying.
 type Lines struct {
 	rest   []byte
 	number int
 }
 
-// NewLines returns a walk over b, which it aliases.
+// NewLines returns an iterator over the lines of b, which it aliases.
 func NewLines(b []byte) Lines { return Lines{rest: b} }
 
-// Next returns the next line without its line feed and its number, counted
-// from 1. ended says whether the line feed was there: only the last line of a
-// cut object lacks it. ok is false when no bytes are left.
+// Next returns the next line without its line feed, and its number, counted from 1.
+// ended reports whether there was a line feed: only the last line of a truncated
+// object lacks it. ok is false if no bytes are left.
 func (l *Lines) Next() (line []byte, number int, ended, ok bool) {
 	if len(l.rest) == 0 {
 		return nil, l.number, false, false

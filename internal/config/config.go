@@ -1,10 +1,10 @@
-// Package config reads what the user set: config.toml, which Vigil never
-// writes, and vaults.d/NAME.toml beside it, which init and the … set commands
-// write. docs/config.md lists every key with its default and unit.
+// Package config reads the configuration: config.toml, which Vigil never writes,
+// and vaults.d/NAME.toml beside it, which init and the … set commands write.
+// docs/config.md lists every key with its default and unit.
 //
-// A key that isn't known is an error that names file and line: a misspelt
-// safety setting must not be read as its default. A key of one vault that is
-// set in both places is an error too: neither place silently wins.
+// An unknown key is an error that names file and line: a misspelt safety setting
+// must not fall back to its default. A vault's key that is set in both places is an
+// error too: neither place silently takes precedence.
 package config
 
 import (
@@ -15,11 +15,11 @@ import (
 	"vigil/internal/paths"
 )
 
-// Locked is what a signature request meets while its vault is locked.
+// Locked is what happens to a signature request while its vault is locked.
 type Locked string
 
-// LockedRefuse refuses the signature, saying so in `vigilctl why`. It is the
-// only value yet.
+// LockedRefuse refuses the signature, and `vigilctl why` shows it. It is the only
+// value so far.
 const LockedRefuse Locked = "refuse"
 
 // Defaults, each documented in docs/config.md.
@@ -27,31 +27,31 @@ const (
 	// DefaultOffline is how long a device that can't reach the KMS may unlock
 	// with the share it keeps sealed.
 	DefaultOffline = Duration(7 * Day)
-	// DefaultLease is how long an unlocked vault may go without a proof by the
-	// master key.
+	// DefaultLease is how long an unlocked vault may go without a proof of access
+	// by the master key.
 	DefaultLease = Duration(12 * time.Hour)
-	// DefaultCheck is the least time between two proofs that the KMS still
-	// lets this identity in.
+	// DefaultCheck is the least time between two proofs that this identity still
+	// has access to the KMS.
 	DefaultCheck = Duration(30 * time.Minute)
 	// DefaultRefresh is the time between two conditional fetches of the keyring.
 	DefaultRefresh = Duration(5 * time.Minute)
 	// DefaultRotate is how long a KEK is in use before an owner's daemon makes
 	// the next one.
 	DefaultRotate = Duration(90 * Day)
-	// DefaultIdle leaves a vault unlocked however long it isn't used.
+	// DefaultIdle never locks an idle vault.
 	DefaultIdle = Duration(0)
 )
 
-// Places of a vault where nothing is set.
+// Default places of a vault's master key and keyring.
 const (
 	// DefaultMaster is the master key in a file of this device.
 	DefaultMaster = master.SchemeLocal
-	// DefaultBackend is the keyring in paths.Keyring, for this device alone.
+	// DefaultBackend is the keyring in paths.Keyring, for this device only.
 	DefaultBackend = backend.SchemeFile
 )
 
-// MinPeriod is the least lease, check and refresh: "0", which elsewhere means
-// never, would here mean all the time.
+// MinPeriod is the shortest lease, check and refresh: "0", which means never in
+// other settings, would mean continuously here.
 const MinPeriod = Duration(time.Second)
 
 // DefaultVault is the name of the vault that is made when none is named.
@@ -59,10 +59,10 @@ const DefaultVault = "default"
 
 // Config is everything that is set, complete with defaults.
 type Config struct {
-	// Vaults are the vaults to serve, in the order of listing; the first is
-	// the one that a command means when it names none.
+	// Vaults are the vaults to serve, in the order of listing; the first one is
+	// the default of commands.
 	Vaults []Vault
-	// Unlisted are names with a file in vaults.d that `vaults` leaves out.
+	// Unlisted are names with a file in vaults.d that aren't in `vaults`.
 	Unlisted []string
 }
 
@@ -72,9 +72,9 @@ type Vault struct {
 	VaultConfig
 }
 
-// VaultConfig is the settings of one vault, in a file of vaults.d or in a
-// table [vault.NAME] of config.toml. The comments here and docs/config.md say
-// the same; a test holds that the page names every key.
+// VaultConfig holds the settings of one vault, in a file of vaults.d or in a table
+// [vault.NAME] of config.toml. docs/config.md documents them too; a test checks that
+// it names every key.
 type VaultConfig struct {
 	// Path of the vault file.
 	Path string `toml:"path"`
@@ -82,27 +82,27 @@ type VaultConfig struct {
 	Master string `toml:"master"`
 	// Backend is the URL of the keyring: "file", "file:///DIR" or "s3://BUCKET/PREFIX".
 	Backend string `toml:"backend"`
-	// Offline is how long the device may unlock without the KMS; 0 never.
+	// Offline is how long the device may unlock without the KMS; 0: never.
 	Offline Duration `toml:"offline"`
-	// Lease is how long an unlocked vault may go without a proof by the master key.
+	// Lease is how long an unlocked vault may go without a proof of access.
 	Lease Duration `toml:"lease"`
 	// Check is the least time between proofs of access at the KMS.
 	Check Duration `toml:"check"`
 	// Refresh is the time between conditional fetches of the keyring.
 	Refresh Duration `toml:"refresh"`
-	// Rotate is how long a KEK is in use before an owner's daemon replaces it; 0 never.
+	// Rotate is how long a KEK is in use before an owner's daemon replaces it; 0: never.
 	Rotate Duration `toml:"rotate"`
-	// Idle locks a vault that hasn't been used for so long; 0 never.
+	// Idle is how long a vault may be unused before it is locked; 0: never locked.
 	Idle Duration `toml:"idle"`
-	// Locked is what a signature meets while the vault is locked.
+	// Locked is what happens to a signature request while the vault is locked.
 	Locked Locked `toml:"locked"`
 	// PublicCache keeps public keys and names on the device, so that they are
 	// listed while the vault is locked.
 	PublicCache bool `toml:"public_cache"`
 }
 
-// Load reads the configuration at p. Missing files are empty ones. Errors name
-// the file, and the line where there is one.
+// Load reads the configuration at p. A missing file counts as empty. Errors name
+// the file, and the line if there is one.
 func Load(p paths.Paths) (*Config, error) { return load(p) }
 
 // Find returns the vault called name, or the first one for "". The error wraps

@@ -14,15 +14,15 @@ const Day = 24 * time.Hour
 // ErrDuration reports a text that isn't a duration with units.
 var ErrDuration = errors.New(`a duration is numbers with units, d, h, m or s, such as "7d", "1h30m" or "0"`)
 
-// MaxDuration is the longest duration a setting takes. It keeps sums with
-// today's date far from where they overflow.
+// MaxDuration is the longest duration of a setting. It keeps sums with dates from
+// overflowing.
 const MaxDuration = Duration(3650 * Day)
 
 // Duration is a time span in the form of the configuration: whole numbers,
 // each followed by its unit, d, h, m or s, larger units first, or "0".
 type Duration time.Duration
 
-// Std is the duration as the standard library has it.
+// Std returns d as a time.Duration.
 func (d Duration) Std() time.Duration { return time.Duration(d) }
 
 // units of a Duration, largest first.
@@ -31,7 +31,7 @@ var units = []struct {
 	size   time.Duration
 }{{'d', Day}, {'h', time.Hour}, {'m', time.Minute}, {'s', time.Second}}
 
-// ParseDuration reads what String writes. The error wraps ErrDuration.
+// ParseDuration reads a duration in String's form. The error wraps ErrDuration.
 func ParseDuration(text string) (Duration, error) {
 	if text == "0" {
 		return 0, nil

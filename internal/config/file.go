@@ -17,14 +17,14 @@ import (
 // MaxFile is the largest configuration file, in bytes.
 const MaxFile = 1 << 20
 
-// file is one configuration file, read and perhaps decoded.
+// file is a configuration file that was read and possibly decoded.
 type file struct {
 	name string
 	text string
 	meta toml.MetaData
 }
 
-// read reads the file called name; one that isn't there is empty.
+// read reads the file called name. A missing file is empty.
 func read(name string) (*file, error) {
 	text, err := durable.ReadFile(name, MaxFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -36,7 +36,7 @@ func read(name string) (*file, error) {
 	return &file{name: name, text: string(text)}, nil
 }
 
-// cause is err without the file's name, which Error gives already.
+// cause returns err without the file's name, which Error already has.
 func cause(err error) error {
 	var pe *fs.PathError
 	if errors.As(err, &pe) {
@@ -55,8 +55,8 @@ func (f *file) decode(into any) error {
 	return nil
 }
 
-// only refuses the first key that known doesn't know. The TOML library would
-// take keys that differ in case for the same, and decode the last.
+// only refuses the first key for which known returns false. The TOML library
+// ignores case, and of keys that differ in case decodes the last.
 func (f *file) only(known func(key toml.Key) bool) error {
 	for _, key := range f.meta.Keys() {
 		if !known(key) {
@@ -66,12 +66,12 @@ func (f *file) only(known func(key toml.Key) bool) error {
 	return nil
 }
 
-// at makes an Error at the line where key is set.
+// at returns an Error at the line where key is set.
 func (f *file) at(err error, key ...string) error {
 	return &Error{File: f.name, Line: f.line(key...), Err: err}
 }
 
-// wrap makes an Error of one of the TOML library's, which begin with
+// wrap returns an Error for an error of the TOML library, which begins with
 // "toml: line 3 (last key "a.b"): ".
 func (f *file) wrap(err error) error {
 	text := strings.TrimPrefix(err.Error(), "toml: ")
@@ -87,10 +87,10 @@ func (f *file) wrap(err error) error {
 	return &Error{File: f.name, Line: line, Err: errors.New(strings.TrimLeft(rest[n:], ": "))}
 }
 
-// line finds where key is set: 1 for the first line, 0 when it isn't found.
-// The TOML library keeps no place for a good key, so the text is decoded line
-// by line until the key is there; files are small and this is on the way to an
-// error. A value of several lines begins after the last text that decodes.
+// line returns the line where key is set, from 1, or 0 if it isn't found. The TOML
+// library doesn't keep the place of a valid key, so line decodes the text line by
+// line until the key appears; files are small, and this happens only on errors. A
+// value of several lines begins after the last text that can be decoded.
 func (f *file) line(key ...string) int {
 	if len(key) == 0 {
 		return 0
@@ -131,7 +131,7 @@ func lineEnds(text string) func(yield func(int) bool) {
 // vaultKey is one key of VaultConfig as WriteVault writes it.
 type vaultKey struct {
 	name   string
-	always bool                        // written even where it has the default
+	always bool                        // written even if it has the default value
 	get    func(v *VaultConfig) string // its value in TOML
 }
 
@@ -156,7 +156,7 @@ var vaultKeys = func() []vaultKey {
 	return keys
 }()
 
-// isVaultKey reports whether name is a key of VaultConfig, in its one spelling.
+// isVaultKey reports whether name is a key of VaultConfig, in its exact spelling.
 func isVaultKey(name string) bool {
 	return slices.ContainsFunc(vaultKeys, func(k vaultKey) bool { return k.name == name })
 }

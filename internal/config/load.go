@@ -26,10 +26,10 @@ import (
 // ErrNoVault reports a name that no vault of the configuration has.
 var ErrNoVault = errors.New("no such vault in the configuration")
 
-// Error says what is wrong with a configuration file, and where.
+// Error reports what is wrong with a configuration file, and where.
 type Error struct {
 	File string
-	Line int // 1 for the first; 0 when the file as a whole is meant
+	Line int // from 1; 0 for the file as a whole
 	Err  error
 }
 
@@ -48,7 +48,7 @@ type userFile struct {
 	Vault  map[string]toml.Primitive `toml:"vault"`
 }
 
-// Defaults returns the settings of the vault called name where nothing is set.
+// Defaults returns the default settings of the vault called name.
 func Defaults(p paths.Paths, name string) VaultConfig {
 	return VaultConfig{
 		Path:        p.Vault(name),
@@ -85,7 +85,7 @@ func load(p paths.Paths) (*Config, error) {
 	}); err != nil {
 		return nil, err
 	}
-	if kind := user.meta.Type("vault"); kind != "Hash" && kind != "" { // "" where only [vault.NAME] are written
+	if kind := user.meta.Type("vault"); kind != "Hash" && kind != "" { // "" if there are only tables [vault.NAME]
 		return nil, user.at(errors.New("a vault's settings stand in a table [vault.NAME]"), "vault")
 	}
 	written, err := writtenVaults(p)
@@ -126,8 +126,8 @@ func load(p paths.Paths) (*Config, error) {
 	return c, c.distinct(p, user)
 }
 
-// writtenVaults lists the names that have a file in vaults.d, sorted. A name
-// that can't be a vault's is an error: nobody would read that file.
+// writtenVaults lists the names that have a file in vaults.d, sorted. An invalid
+// name is an error: such a file would never be read.
 func writtenVaults(p paths.Paths) ([]string, error) {
 	entries, err := os.ReadDir(p.VaultConfigDir())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -147,8 +147,8 @@ func writtenVaults(p paths.Paths) ([]string, error) {
 	return names, nil
 }
 
-// defaultOrder is the order of vaults where the user set none: the default
-// vault, then the others by name.
+// defaultOrder returns the order of vaults if the user set none: the default vault,
+// then the others by name.
 func defaultOrder(written []string, tables map[string]toml.Primitive) []string {
 	names := slices.Clone(written)
 	for name := range tables {
@@ -205,9 +205,9 @@ func loadVault(p paths.Paths, user *file, top *userFile, name string) (VaultConf
 	return v, v.holdsLease(own, user, name)
 }
 
-// holdsLease refuses a lease that ends before the proof that renews it is due:
-// the vault would lock while everything answers. The times may stand in both of
-// a vault's places, so they are looked at together.
+// holdsLease refuses a lease that ends before the proof that renews it is due: the
+// vault would lock although everything answers. The times may be set in either of a
+// vault's places, so they are checked together.
 func (v *VaultConfig) holdsLease(own, user *file, name string) error {
 	need := Duration(refresh.Furthest(v.Check.Std(), v.Refresh.Std()).Round(time.Second))
 	if v.Lease >= need {
@@ -229,8 +229,8 @@ func (v *VaultConfig) holdsLease(own, user *file, name string) error {
 	return err
 }
 
-// complete checks the values that f gave to v, under the table prefix, and
-// makes its path absolute. A relative path is taken from f's folder.
+// complete checks the values that f gave v, under the table prefix, and makes its
+// path absolute. A relative path is relative to f's folder.
 func (v *VaultConfig) complete(p paths.Paths, f *file, prefix ...string) error {
 	key := func(name string) []string { return append(slices.Clone(prefix), name) }
 	if v.Path == "" {
@@ -264,7 +264,7 @@ func (v *VaultConfig) complete(p paths.Paths, f *file, prefix ...string) error {
 	return nil
 }
 
-// distinct refuses two vaults in one file: each would overwrite the other's items.
+// distinct refuses two vaults with the same file: each would overwrite the other.
 func (c *Config) distinct(p paths.Paths, user *file) error {
 	owner := make(map[string]string)
 	for _, v := range c.Vaults {
@@ -292,7 +292,7 @@ func (c *Config) find(name string) (Vault, error) {
 	return Vault{}, fmt.Errorf("vault %.40q: %w", name, ErrNoVault)
 }
 
-// SetElsewhereError reports a setting that WriteVault can't change, as the
+// SetElsewhereError reports a setting that WriteVault can't change, because the
 // user's own file sets it.
 type SetElsewhereError struct {
 	File string // config.toml
@@ -304,10 +304,10 @@ func (e *SetElsewhereError) Error() string {
 	return fmt.Sprintf("%s is set in %s:%d, which vigil doesn't edit: change it there, or remove it there first", e.Key, e.File, e.Line)
 }
 
-// WriteVault writes vaults.d/NAME.toml, whole and synced: path, master and
-// backend, and of the rest what differs from the default. A key of it that config.toml
-// sets too is a *SetElsewhereError, and nothing is written; where v has the
-// value that config.toml gives, the key is left out instead.
+// WriteVault replaces vaults.d/NAME.toml and syncs it. It writes path, master and
+// backend, and other settings that differ from their defaults. It leaves out a key
+// that config.toml sets to the same value; if config.toml sets another value, it
+// writes nothing and returns a *SetElsewhereError.
 func WriteVault(ctx context.Context, p paths.Paths, name string, v VaultConfig) error {
 	text, err := render(p, name, v)
 	if err != nil {
@@ -324,14 +324,14 @@ func WriteVault(ctx context.Context, p paths.Paths, name string, v VaultConfig) 
 	return durable.Replace(p.VaultConfig(name), text, durable.Options{Mode: 0o600})
 }
 
-// CheckVault returns the error that WriteVault would, and writes nothing: for a
-// command that does more than write it.
+// CheckVault returns the error that WriteVault would, and writes nothing. Commands
+// call it before they make other changes.
 func CheckVault(p paths.Paths, name string, v VaultConfig) error {
 	_, err := render(p, name, v)
 	return err
 }
 
-// render makes the text of vaults.d/NAME.toml.
+// render returns the text of vaults.d/NAME.toml.
 func render(p paths.Paths, name string, v VaultConfig) ([]byte, error) {
 	if err := paths.CheckName(name); err != nil {
 		return nil, err

@@ -1,10 +1,10 @@
-// Package device keeps one key for this device, and seals under it what only
-// this device may open: the share for the time without network, and AWS
-// sessions that cost an MFA code.
+// Package device keeps one key for this device, and seals data under it that only
+// this device may open: the share for offline use, and AWS sessions that required an
+// MFA code.
 //
-// The key is in the system's store (Secret Service, Keychain) where there is
-// one, else in a file beside the local master key, 0600. Whoever can read it and
-// the sealed share has the KMS factor of this vault, and still needs the
+// The key is in the system's key store (Secret Service, Keychain) if there is one,
+// or else in a file beside the local master key, with mode 0600. Whoever can read it
+// and the sealed share has the KMS factor of this vault, but still needs the
 // passphrase. Only vigil-opener links this package.
 package device
 
@@ -30,10 +30,10 @@ import (
 const (
 	// fileName is the key's file in the device folder.
 	fileName = "device.key"
-	// service and account name the key in the system's store.
+	// service and account name the key in the system's key store.
 	service = "vigil"
 	account = "device key"
-	// storeTimeout is how long the system's store may take: it may ask a person
+	// storeTimeout is how long the system's key store may take: it may ask a person
 	// to unlock it, and background work must not wait for that.
 	storeTimeout = 3 * time.Second
 )
@@ -47,11 +47,11 @@ const (
 // ErrNoKey: there is no device key, so nothing can have been sealed under it.
 var ErrNoKey = errors.New("this device has no key of its own yet")
 
-// Device is the key's place. Every use reads the key again and wipes it.
+// Device is where the key is. Every use reads the key and wipes it afterwards.
 type Device struct {
 	dir  string
 	slab *guard.Slab
-	// store is the system's, or nil.
+	// store is the system's key store, or nil.
 	store store
 }
 
@@ -61,8 +61,8 @@ type store interface {
 	set(text string) error
 }
 
-// New returns the device key of the device folder dir. environ tells whether a
-// system key store can be reached.
+// New returns the Device of the device folder dir. getenv looks up the environment,
+// which tells whether a system key store can be reached.
 func New(dir string, slab *guard.Slab, getenv func(string) string) *Device {
 	d := &Device{dir: dir, slab: slab}
 	if runtime.GOOS == "darwin" || getenv("DBUS_SESSION_BUS_ADDRESS") != "" {
@@ -71,8 +71,8 @@ func New(dir string, slab *guard.Slab, getenv func(string) string) *Device {
 	return d
 }
 
-// Seal seals plaintext for a context, making the device key if there is none.
-// It says where the key is.
+// Seal seals plaintext for a context, and makes the device key if there is none. It
+// returns where the key is.
 func (d *Device) Seal(ctx context.Context, c envelope.Context, plaintext []byte) (sealed []byte, where string, err error) {
 	key, where, err := d.key(ctx, true)
 	if err != nil {
@@ -93,8 +93,8 @@ func (d *Device) Open(ctx context.Context, dst []byte, c envelope.Context, seale
 	return envelope.Open(dst, key.Bytes(), c, sealed)
 }
 
-// key reads the device key into guarded memory that the caller frees. A key in
-// a file counts before one in the store: it was made when there was no store.
+// key reads the device key into guarded memory that the caller frees. A key in a
+// file, made when there was no store, takes precedence over one in the store.
 func (d *Device) key(ctx context.Context, create bool) (*guard.Buffer, string, error) {
 	key, err := d.slab.Alloc(envelope.KeySize)
 	if err != nil {
@@ -111,7 +111,7 @@ func (d *Device) key(ctx context.Context, create bool) (*guard.Buffer, string, e
 	return key, where, nil
 }
 
-// Where says where the device key is, or ErrNoKey.
+// Where returns where the device key is, or ErrNoKey.
 func (d *Device) Where(ctx context.Context) (string, error) {
 	key, where, err := d.key(ctx, false)
 	if err != nil {
@@ -165,7 +165,7 @@ func readFile(f *os.File, key []byte) error {
 	return nil
 }
 
-// make makes a new key, in the store if it takes it.
+// make makes a new key, and keeps it in the store if the store accepts it.
 func (d *Device) make(ctx context.Context, key []byte) (where string, err error) {
 	rand.Read(key)
 	if d.store != nil {
@@ -183,8 +183,8 @@ func (d *Device) make(ctx context.Context, key []byte) (where string, err error)
 	return InFile, nil
 }
 
-// await bounds a call that knows no context. Its goroutine ends with the call,
-// or with this process, which has one job to do.
+// await bounds a call that takes no context. Its goroutine ends with the call, or
+// with this process, which does a single job.
 func await(ctx context.Context, call func() (string, error)) (string, error) {
 	type result struct {
 		text string

@@ -1,7 +1,6 @@
-// Package doctor looks at what can be seen of an installation without its
-// daemon: configuration, files and their modes, programs, sockets, who else
-// claims SSH_AUTH_SOCK, and what the kernel offers. It changes nothing and
-// reads no secret.
+// Package doctor checks what can be seen of an installation without its daemon:
+// configuration, files and their modes, programs, sockets, other agents that set
+// SSH_AUTH_SOCK, and the kernel. It changes nothing and reads no secret.
 package doctor
 
 import (
@@ -17,7 +16,7 @@ import (
 	"vigil/internal/paths"
 )
 
-// Place is the installation to look at, as a person's shell sees it.
+// Place is the installation to check, as seen from a user's shell.
 type Place struct {
 	Paths paths.Paths
 	// Getenv looks up the shell's environment.
@@ -26,7 +25,7 @@ type Place struct {
 	Programs string
 }
 
-// Local does every check that needs no daemon.
+// Local makes every check that needs no daemon.
 func Local(p Place) []checkup.Check {
 	conf, checks := configuration(p.Paths)
 	checks = append(checks, programs(p.Programs)...)
@@ -37,8 +36,8 @@ func Local(p Place) []checkup.Check {
 	return append(checks, masters(p.Paths, conf)...)
 }
 
-// configuration reads the config as the daemon does at its start. It returns an
-// empty one when it can't be read.
+// configuration reads the configuration as the daemon does at its start. If that
+// fails, it returns an empty one.
 func configuration(p paths.Paths) (*config.Config, []checkup.Check) {
 	const what = "config"
 	c, err := config.Load(p)
@@ -61,8 +60,8 @@ func configuration(p paths.Paths) (*config.Config, []checkup.Check) {
 // masterFile is the local master key's file in the device folder.
 const masterFile = "master.key"
 
-// masters reminds of the one file without which a vault with a local master key
-// is lost.
+// masters reminds the user of the local master key's file, without which a vault is
+// lost.
 func masters(p paths.Paths, c *config.Config) []checkup.Check {
 	var names []string
 	for _, v := range c.Vaults {
@@ -75,7 +74,7 @@ func masters(p paths.Paths, c *config.Config) []checkup.Check {
 	}
 	const what = "master backup"
 	if _, err := os.Stat(filepath.Join(p.Device(), masterFile)); err != nil {
-		return []checkup.Check{checkup.Failure(what, "Put "+p.Device()+" back from a backup: without it nothing opens the vault.",
+		return []checkup.Check{checkup.Failure(what, "Restore "+p.Device()+" from a backup: without it nothing opens the vault.",
 			"the local master key of %s isn't there: %s", strings.Join(names, ", "), p.Device())}
 	}
 	return []checkup.Check{checkup.Warning(what, "Keep a copy of "+p.Device()+" apart from the vault file. Nobody can tell from here whether you do.",

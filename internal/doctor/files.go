@@ -14,8 +14,8 @@ import (
 	"vigil/internal/paths"
 )
 
-// programs looks at the daemon's two binaries. One that its user can read could
-// be dumped by any program of theirs from its start until it shut itself off.
+// programs checks the daemon's two binaries. If the user can read a binary, the
+// user's other programs can dump its process from its start until it is hardened.
 func programs(dir string) []checkup.Check {
 	const what = "programs"
 	var list []checkup.Check
@@ -29,10 +29,10 @@ func programs(dir string) []checkup.Check {
 		case err != nil:
 			list = append(list, checkup.Failure(what, install, "%v", err))
 		case !info.Mode().IsRegular():
-			list = append(list, checkup.Failure(what, install, "%s is no regular file", path))
+			list = append(list, checkup.Failure(what, install, "%s is not a regular file", path))
 		case foreign(info):
 			list = append(list, checkup.Failure(what, install, "%s belongs to, or can be written by, another user", path))
-		case writable(info): // so does a build under umask 002
+		case writable(info): // as after a build with umask 002
 			list = append(list, checkup.Failure(what, fmt.Sprintf("`chmod go-w %s`", path), "%s belongs to, or can be written by, another user", path))
 		case folderWritable(dir):
 			list = append(list, checkup.Failure(what, fmt.Sprintf("`chmod go-w %s`", dir), "%s can be replaced by another user: %s", path, dir))
@@ -46,8 +46,8 @@ func programs(dir string) []checkup.Check {
 	return list
 }
 
-// permissions looks at every folder and file of Vigil's: they are for their
-// user alone.
+// permissions checks that all of Vigil's folders and files are private to their
+// user.
 func permissions(p paths.Paths, c *config.Config) []checkup.Check {
 	const what = "permissions"
 	places := []string{
@@ -68,7 +68,7 @@ func permissions(p paths.Paths, c *config.Config) []checkup.Check {
 	for _, path := range places {
 		info, err := os.Lstat(path)
 		if err != nil {
-			continue // those that must be there are missed elsewhere
+			continue // other checks report missing files
 		}
 		if mode := info.Mode().Perm(); foreign(info) || mode&0o022 != 0 {
 			secret = true
@@ -80,9 +80,9 @@ func permissions(p paths.Paths, c *config.Config) []checkup.Check {
 	}
 	switch {
 	case len(wrong) == 0:
-		return []checkup.Check{checkup.Fine(what, "files and folders are their user's alone")}
+		return []checkup.Check{checkup.Fine(what, "files and folders are private to their user")}
 	case secret:
-		return []checkup.Check{checkup.Failure(what, "`chmod go-rwx` them, and `chown` what isn't yours.", "other users can change, or read what opens a vault: %s", strings.Join(wrong, ", "))}
+		return []checkup.Check{checkup.Failure(what, "`chmod go-rwx` them, and `chown` what isn't yours.", "other users can change files, or read what opens a vault: %s", strings.Join(wrong, ", "))}
 	}
 	return []checkup.Check{checkup.Warning(what, "`chmod go-rwx` them.", "other users can read: %s", strings.Join(wrong, ", "))}
 }

@@ -10,7 +10,7 @@ import (
 	"vigil/internal/checkup"
 )
 
-// kernel says what this kernel offers of what keepers stand on.
+// kernel checks the kernel features that keepers use.
 func kernel() []checkup.Check {
 	return []checkup.Check{secretMemory(), landlock(), seccomp()}
 }
@@ -18,15 +18,15 @@ func kernel() []checkup.Check {
 func secretMemory() checkup.Check {
 	fd, err := unix.MemfdSecret(unix.O_CLOEXEC)
 	if err != nil {
-		return checkup.Warning("memfd_secret", "Boot with secretmem.enable=1 on a kernel from 5.14 on; until then root, and hibernation, can read locked memory.",
-			"this kernel doesn't offer it (%v): keys lie in locked memory", err)
+		return checkup.Warning("memfd_secret", "Boot with secretmem.enable=1 on Linux 5.14 or later; until then root, and hibernation, can read locked memory.",
+			"this kernel doesn't offer it (%v): keys are in locked memory", err)
 	}
 	_ = unix.Close(fd)
-	return checkup.Fine("memfd_secret", "keys lie in memory that nobody else can read")
+	return checkup.Fine("memfd_secret", "keys are in memory that no other process can read")
 }
 
-// lastABI is the version of Landlock from which on signals and abstract sockets
-// are covered, too.
+// lastABI is the first version of Landlock that also covers signals and abstract
+// sockets.
 const lastABI = 6
 
 func landlock() checkup.Check {
@@ -34,9 +34,9 @@ func landlock() checkup.Check {
 	abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, version)
 	switch {
 	case errno != 0:
-		return checkup.Warning("Landlock", "Boot a kernel with Landlock (lsm=landlock,…). The seccomp filter holds without it.", "this kernel doesn't offer it (%v)", errno)
+		return checkup.Warning("Landlock", "Boot a kernel with Landlock (lsm=landlock,…). The seccomp filter works without it.", "this kernel doesn't offer it (%v)", errno)
 	case abi < lastABI:
-		return checkup.Fine("Landlock", "version %d; what it leaves out, the seccomp filter forbids", abi)
+		return checkup.Fine("Landlock", "version %d; the seccomp filter forbids what it doesn't cover", abi)
 	}
 	return checkup.Fine("Landlock", "version %d", abi)
 }
@@ -44,7 +44,7 @@ func landlock() checkup.Check {
 func seccomp() checkup.Check {
 	actions, err := os.ReadFile("/proc/sys/kernel/seccomp/actions_avail")
 	if err == nil && strings.Contains(string(actions), "kill_process") {
-		return checkup.Fine("seccomp", "a keeper that does what it needn't is killed")
+		return checkup.Fine("seccomp", "keepers are sandboxed with seccomp")
 	}
 	cause := "no kill_process"
 	if err != nil {

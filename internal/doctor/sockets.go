@@ -16,12 +16,12 @@ import (
 	"vigil/internal/unixsock"
 )
 
-// dialTimeout bounds a connection to a socket: the system makes it at once, or
-// its backlog is full.
+// dialTimeout bounds connecting to a socket, which is immediate unless its backlog
+// is full.
 const dialTimeout = 2 * time.Second
 
-// sockets looks at both sockets and who serves the agent's; vigilctl connects to
-// the other one itself.
+// sockets checks both sockets, and which process serves the agent's; vigilctl itself
+// connects to the control socket.
 func (p Place) sockets() []checkup.Check {
 	const what = "sockets"
 	var list []checkup.Check
@@ -41,7 +41,7 @@ func (p Place) sockets() []checkup.Check {
 		case err != nil:
 			list = append(list, checkup.Failure(what, "Check the owners and modes of the folders above it.", "%v", err))
 		case info.Mode().Type() != fs.ModeSocket:
-			list = append(list, checkup.Failure(what, "Move it away, then start the daemon: vigilctl up.", "%s is no socket", path))
+			list = append(list, checkup.Failure(what, "Move it away, then start the daemon: vigilctl up.", "%s is not a socket", path))
 		case dialErr != nil:
 			list = append(list, checkup.Failure(what, "Start the daemon: vigilctl up.", "nobody answers on %s", path))
 		default:
@@ -51,7 +51,7 @@ func (p Place) sockets() []checkup.Check {
 	return list
 }
 
-// servedBy connects to a socket and says which program serves it.
+// servedBy connects to a socket and returns the program that serves it.
 func servedBy(path string) (string, error) {
 	conn, err := net.DialTimeout("unix", path, dialTimeout)
 	if err != nil {
@@ -60,7 +60,7 @@ func servedBy(path string) (string, error) {
 	defer conn.Close()
 	peer, err := unixsock.PeerOf(conn.(*net.UnixConn))
 	if err != nil {
-		return "somebody", nil //nolint:nilerr // it's served, and the system doesn't say by whom
+		return "somebody", nil //nolint:nilerr // it is served, but the system doesn't say by which process
 	}
 	for _, process := range unixsock.Ancestry(peer.PID) {
 		return process.String(), nil
@@ -70,8 +70,8 @@ func servedBy(path string) (string, error) {
 
 const authSock = "SSH_AUTH_SOCK"
 
-// others looks at who claims to be the SSH agent: this shell's environment, an
-// IdentityAgent in ssh's configuration, and agents that start by themselves.
+// others checks for other SSH agents: in this shell's environment, as IdentityAgent
+// in ssh's configuration, and those that start automatically.
 func (p Place) others() []checkup.Check {
 	list := []checkup.Check{p.environment()}
 	if lines := identityAgents(filepath.Join(p.Paths.Home, ".ssh", "config"), p.Paths.AgentSocket()); len(lines) > 0 && p.Paths.Home != "" {
@@ -124,8 +124,8 @@ func same(a, b string) bool {
 	return err == nil && os.SameFile(x, y)
 }
 
-// knownAgents are the sockets of agents that desktops and password managers
-// start by themselves.
+// knownAgents returns the sockets of agents that desktops and password managers
+// start automatically.
 func (p Place) knownAgents() map[string]string {
 	agents := map[string]string{}
 	if dir := p.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
@@ -141,11 +141,11 @@ func (p Place) knownAgents() map[string]string {
 	return agents
 }
 
-// maxSSHConfig is the largest ssh configuration that is looked at, in bytes.
+// maxSSHConfig is the largest ssh configuration that is read, in bytes.
 const maxSSHConfig = 1 << 20
 
-// identityAgents are the lines of an ssh configuration that name an agent other
-// than ours, with their numbers. Files that it includes aren't read.
+// identityAgents returns the lines of an ssh configuration that name another agent,
+// with their numbers. It doesn't read included files.
 func identityAgents(path, ours string) (lines []string) {
 	text, err := durable.ReadFile(path, maxSSHConfig)
 	if err != nil {

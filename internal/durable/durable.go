@@ -1,12 +1,12 @@
-// Package durable writes files so that a crash, a full disk or a kill at any
-// system call leaves either the whole old file or the whole new one, and so
-// that what a call reported as written is on the disk.
+// Package durable writes files so that a crash, a full disk or a kill at any system
+// call leaves either the complete old file or the complete new one, and so that
+// content reported as written is on disk.
 //
-// Replace makes these system calls, in this order (TestReplaceTrace holds it
-// to them; brackets: only with Keep):
+// Replace makes these system calls, in this order (TestReplaceTrace checks them;
+// brackets: only with Keep):
 //
 //	openat(D/.NAME.tmp-XXXXXXXX, O_RDWR|O_CREAT|O_EXCL|O_NOFOLLOW, 0600)
-//	flock(temp, LOCK_EX|LOCK_NB)                  a lock says: not a leftover
+//	flock(temp, LOCK_EX|LOCK_NB)                  shows that it is not a leftover
 //	fchmod(temp, mode); write(temp) …; fsync(temp)
 //	[mkdir(D/.history) and fsync(D), the first time]
 //	[linkat(D/NAME, D/.history/NAME.TIME); fsync(D/.history)]
@@ -14,13 +14,12 @@
 //	close(temp); open(D); fsync(D); close(D)
 //	[unlinkat(D/.history/…) of generations past their time]
 //
-// When the file holds the content already, only its mode is put right, and file and
-// folder are flushed.
+// If the file already has the content, Replace only sets its mode and syncs file and
+// folder.
 //
-// Everything before renameat leaves the file untouched. Errors wrap the
-// system's error, so errors.Is(err, syscall.ENOSPC), EROFS, EDQUOT and
-// fs.ErrPermission tell what happened; a *WriteError also tells whether the
-// new content is already in place.
+// Until renameat, the file is untouched. Errors wrap the system's error, so
+// errors.Is with syscall.ENOSPC, EROFS, EDQUOT and fs.ErrPermission tells what
+// happened; a *WriteError also tells whether the new content is already in place.
 //
 // On macOS File.Sync is F_FULLFSYNC, which reaches the drive's medium.
 package durable
@@ -35,28 +34,28 @@ import (
 	"syscall"
 )
 
-// ErrDangling reports a symbolic link to a file that isn't there, such as one
-// into a folder that isn't mounted. Nothing is written: a new file there would
-// shadow the real one.
+// ErrDangling reports a symbolic link to a missing file, for example in a folder
+// that isn't mounted. Nothing is written: a new file there would shadow the real
+// one.
 var ErrDangling = errors.New("symbolic link leads to no file")
 
-// Options say how a file is replaced. The zero value keeps the file's mode and
-// no previous generation.
+// Options configure how a file is replaced. The zero value keeps the file's mode
+// and no previous generation.
 type Options struct {
-	// Mode is the new file's permission bits; 0 keeps the ones the file has,
-	// and gives a new file 0600.
+	// Mode is the file's permission bits; 0 keeps the present ones, and means
+	// 0600 for a new file.
 	Mode fs.FileMode
 	// Keep keeps the replaced content as a generation in .history/ beside
 	// the file: the 10 newest, then one a day for 30 days.
 	Keep bool
 }
 
-// WriteError says which step of a write failed. Unwrap gives the system's error.
+// WriteError reports which step of a write failed. Unwrap returns the system's error.
 type WriteError struct {
 	Path string // the file that was to be written
 	Step string // the system call's name: "open", "write", "fsync", "rename", …
-	// Replaced is set when the new content is in place and only its folder
-	// isn't known to be on the disk: a power cut may bring the old file back.
+	// Replaced is set if the new content is in place but its folder may not be
+	// synced: a power failure may bring the old file back.
 	Replaced bool
 	Err      error
 }
@@ -81,28 +80,28 @@ func (e *WriteError) Error() string {
 
 func (e *WriteError) Unwrap() error { return e.Err }
 
-// Replace puts data in place of the file at path, or makes the file. Through a
-// symbolic link it replaces what the link leads to. When it returns nil, the
-// content, its name and the mode are on the disk. The folder must exist.
+// Replace replaces or creates the file at path. It follows a symbolic link and
+// replaces its target. When it returns nil, content, name and mode are on disk. The
+// folder must exist.
 //
-// Concurrent calls each write a whole file and the last rename counts; use
-// Update when the new content depends on the old.
+// Concurrent calls each write a complete file, and the last rename wins; use Update
+// if the new content depends on the old.
 func Replace(path string, data []byte, opts Options) error {
 	return replace(direct, path, data, opts)
 }
 
-// Create makes a new file at path and fails with fs.ErrExist when there is
-// anything already, without touching it. Mode 0 means 0600.
+// Create makes a new file at path. If anything exists there, it fails with
+// fs.ErrExist and doesn't touch it. Mode 0 means 0600.
 func Create(path string, data []byte, mode fs.FileMode) error {
 	return create(direct, path, data, mode)
 }
 
-// Remove unlinks the file at path and syncs its folder. A file that isn't
-// there is an error that wraps fs.ErrNotExist.
+// Remove unlinks the file at path and syncs its folder. If there is no file, the
+// error wraps fs.ErrNotExist.
 func Remove(path string) error { return remove(direct, path) }
 
-// Archive removes file, once its content is the newest in the history of path: what
-// has gone from path meanwhile can be brought back from there.
+// Archive adds the content of file to the history of path, as the newest generation,
+// and removes file.
 func Archive(path, file string) error {
 	if err := keep(direct, path, file); err != nil {
 		return err
@@ -111,16 +110,16 @@ func Archive(path, file string) error {
 	return Remove(file)
 }
 
-// MkdirAll makes dir and the missing folders above it with mode and syncs the
-// folder around each one made. A dir that exists keeps its mode.
+// MkdirAll makes dir and the missing folders above it with mode, and syncs the
+// parent of each folder it makes. An existing dir keeps its mode.
 func MkdirAll(dir string, mode fs.FileMode) error { return mkdirAll(direct, dir, dir, mode) }
 
-// Update reads the file at path, calls change with its content (nil when there
-// is no file) and replaces the file with what change returns, all under the
-// lock file path+".lock", so that updates by several processes follow one
-// another. An error of change is returned as it is and nothing is written; so
-// is a returned nil slice without an error. What is no regular file of at most
-// MaxFile bytes is left alone, and wraps ErrNotAFile or ErrTooLarge.
+// Update reads the file at path, calls change with its content (nil if there is no
+// file) and replaces the file with what change returns. It holds the lock file
+// path+".lock", so that updates by several processes are serialised. If change
+// returns an error or a nil slice, Update writes nothing and returns the error. A
+// file that isn't regular, or has more than MaxFile bytes, is left alone, and the
+// error wraps ErrNotAFile or ErrTooLarge.
 func Update(ctx context.Context, path string, opts Options, change func(old []byte) ([]byte, error)) error {
 	lock, err := AcquireLock(ctx, path+".lock")
 	if err != nil {
@@ -139,7 +138,7 @@ func Update(ctx context.Context, path string, opts Options, change func(old []by
 }
 
 // trace is called with a step's name before each system call that changes
-// something. Tests make it fail or kill the process there; direct does neither.
+// something. In tests it may fail or kill the process; direct does neither.
 type trace func(step string) error
 
 func direct(string) error { return nil }
@@ -185,7 +184,7 @@ func replace(t trace, path string, data []byte, opts Options) error {
 		return t.do(path, "rename", func() error { return os.Rename(tmp.Name(), target) })
 	}()
 	if err != nil {
-		_ = os.Remove(tmp.Name()) // a leftover is swept by the next write
+		_ = os.Remove(tmp.Name()) // the next write removes a leftover
 		return err
 	}
 	if err := t.syncDir(path, filepath.Dir(target)); err != nil {
@@ -206,14 +205,14 @@ func same(path string, info fs.FileInfo, data []byte) bool {
 	return err == nil && string(old) == string(data)
 }
 
-// resync makes sure that a file that needs no change is on the disk.
+// resync makes sure that a file that needs no change is on disk.
 func resync(t trace, path, target string, mode fs.FileMode) error {
 	f, err := OpenRegular(target)
 	if err != nil {
 		return &WriteError{Path: path, Step: "open", Err: err}
 	}
 	defer f.Close()
-	// Not for nothing: it would change the file's times, which a watcher sees.
+	// Don't chmod needlessly: it changes the file's times, which a watcher notices.
 	if info, err := f.Stat(); err != nil || info.Mode().Perm() != mode {
 		if err := t.do(path, "fchmod", func() error { return f.Chmod(mode) }); err != nil {
 			return err
@@ -281,7 +280,7 @@ func mkdirAll(t trace, path, dir string, mode fs.FileMode) error {
 }
 
 // resolve follows symbolic links, so that a rename replaces the file and not a
-// link to it. The FileInfo is nil when there is no file yet.
+// link to it. The FileInfo is nil if there is no file yet.
 func resolve(path string) (string, fs.FileInfo, error) {
 	target, err := filepath.EvalSymlinks(path)
 	switch {
@@ -303,9 +302,9 @@ func resolve(path string) (string, fs.FileInfo, error) {
 	return path, nil, nil
 }
 
-// syncDir puts the names in dir on the disk. File systems that can't sync a
-// folder (EINVAL, ENOTSUP on some network and FUSE ones) offer no more than
-// the rename itself, so there that counts as done.
+// syncDir syncs the names in dir to disk. Some network and FUSE file systems can't
+// sync a folder (EINVAL, ENOTSUP); that is not an error, because they offer no more
+// than the rename itself.
 func (t trace) syncDir(path, dir string) error {
 	return t.do(path, "fsync folder", func() error {
 		d, err := openFolder(dir)
@@ -320,7 +319,7 @@ func (t trace) syncDir(path, dir string) error {
 	})
 }
 
-// replaced marks a *WriteError as one that came after the change.
+// replaced marks a *WriteError as one that happened after the change.
 func replaced(err error) error {
 	var we *WriteError
 	if errors.As(err, &we) {

@@ -16,11 +16,11 @@ import (
 const (
 	// HistoryDir is the folder beside a file that holds its generations.
 	HistoryDir = ".history"
-	// KeepNewest generations are kept whatever their age.
+	// KeepNewest is how many generations are kept regardless of age.
 	KeepNewest = 10
-	// KeepDays is how many days keep the newest generation of theirs. Days
-	// on which nothing was replaced don't count, so a clock that jumps ahead
-	// takes no history away.
+	// KeepDays is for how many days the newest generation of each day is kept.
+	// Days on which nothing was replaced don't count, so a clock that jumps ahead
+	// deletes no history.
 	KeepDays = 30
 )
 
@@ -33,13 +33,13 @@ var ErrGeneration = errors.New("no such generation")
 
 // Generation is one earlier content of a file.
 type Generation struct {
-	Name string    // what ReadGeneration takes; the file's name in .history/
+	Name string    // the file's name in .history/, for ReadGeneration
 	Time time.Time // when the content was replaced, UTC
 	Size int64     // bytes
 }
 
-// History lists the earlier contents of the file at path, newest first. A file
-// without history has none and no error.
+// History lists the earlier contents of the file at path, newest first. It is not an
+// error if there are none.
 func History(path string) ([]Generation, error) {
 	entries, err := os.ReadDir(historyDir(path))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -61,7 +61,7 @@ func History(path string) ([]Generation, error) {
 		}
 		info, err := e.Info()
 		if err != nil {
-			continue // pruned by another process since
+			continue // pruned by another process in the meantime
 		}
 		list = append(list, Generation{Name: e.Name(), Time: when, Size: info.Size()})
 	}
@@ -69,8 +69,8 @@ func History(path string) ([]Generation, error) {
 	return list, nil
 }
 
-// ReadGeneration returns the content of one generation, by the name that
-// History gave. The error wraps ErrGeneration when there is none of that name.
+// ReadGeneration returns the content of the generation with a name from History.
+// The error wraps ErrGeneration if there is none with that name.
 func ReadGeneration(path, name string) ([]byte, error) {
 	list, err := History(path)
 	if err != nil {
@@ -87,12 +87,12 @@ func ReadGeneration(path, name string) ([]byte, error) {
 	return data, nil
 }
 
-// historyDir lies beside path as the user names it, not beside what a link
-// leads to: that may be a synced folder, which has no use for history.
+// historyDir returns the folder beside path as the user names it, not beside the
+// target of a link: that may be in a synced folder, where history isn't wanted.
 func historyDir(path string) string { return filepath.Join(filepath.Dir(path), HistoryDir) }
 
-// keep gives the file at target, about to be replaced, a second name in the
-// history of path, or copies it where links can't be made.
+// keep links the file at target, which is about to be replaced, into the history of
+// path, or copies it if links aren't supported.
 func keep(t trace, path, target string) error {
 	dir := historyDir(path)
 	if err := mkdirAll(t, path, dir, 0o700); err != nil {
@@ -122,8 +122,8 @@ func keep(t trace, path, target string) error {
 	return t.syncDir(path, dir)
 }
 
-// kept reports whether the newest generation already is the file at target: a
-// write was killed between link and rename. A copy is compared by content.
+// kept reports whether the newest generation already is the file at target, because
+// a write was killed between link and rename. It compares a copy by content.
 func kept(dir string, newest Generation, target string) bool {
 	name := filepath.Join(dir, newest.Name)
 	a, err := os.Stat(name)
@@ -145,8 +145,8 @@ func kept(dir string, newest Generation, target string) bool {
 	return err == nil && bytes.Equal(x, y)
 }
 
-// linkless reports an error that says that this link can't be made here, be it
-// another file system or one without links.
+// linkless reports whether err says that the link can't be made, because the target
+// is on another file system or on one without links.
 func linkless(err error) bool {
 	for _, e := range []error{syscall.EXDEV, syscall.EPERM, syscall.ENOTSUP, syscall.ENOSYS, syscall.EMLINK} {
 		if errors.Is(err, e) {
@@ -156,7 +156,7 @@ func linkless(err error) bool {
 	return false
 }
 
-// copyTo makes a generation by content, whole or not at all.
+// copyTo makes a generation as a copy, atomically.
 func copyTo(t trace, path, target, name string) error {
 	data, err := ReadFile(target, MaxFile)
 	if err != nil {
@@ -174,8 +174,8 @@ func copyTo(t trace, path, target, name string) error {
 	return err
 }
 
-// prune removes generations past their time. What can't be removed stays for
-// the next write to try: the write itself has succeeded.
+// prune removes expired generations. If that fails, the next write tries again: the
+// write itself has succeeded.
 func prune(path string) {
 	list, err := History(path)
 	if err != nil {
@@ -186,8 +186,8 @@ func prune(path string) {
 	}
 }
 
-// expired picks from generations, newest first, those to remove: all but the
-// KeepNewest newest and the newest of each of the KeepDays latest days.
+// expired returns the generations to remove from list, which has the newest first:
+// all but the KeepNewest newest and the newest of each of the KeepDays latest days.
 func expired(list []Generation) []Generation {
 	var out []Generation
 	days := 0

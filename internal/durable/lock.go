@@ -11,24 +11,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrLocked reports a lock that another process, or another holder in this
-// one, still had when the context ended.
+// ErrLocked reports a lock that another process, or another holder in this one,
+// still held when the context ended.
 var ErrLocked = errors.New("in use by another process")
 
 // lockRetry is how often a held lock is tried again: flock(2) can wait, but
 // not until a context ends.
 const lockRetry = 10 * time.Millisecond
 
-// Lock is an exclusive lock between processes, flock(2) on a file that stays
-// in place when the lock is released. The system releases it when the process
-// ends, however it ends.
+// Lock is an exclusive lock between processes: flock(2) on a file that stays in
+// place when the lock is released. The system releases it when the process ends.
 type Lock struct{ f *flock.Flock }
 
-// AcquireLock takes the lock whose file is path, made when missing with mode
-// 0600, and waits for it until ctx ends; then the error wraps ErrLocked and
-// ctx's error. An ended ctx still gets a lock that is free. Two calls in one
-// process exclude each other too. The folder must exist. A lock that can't be
-// made is a *WriteError, as the write that it is for couldn't be either.
+// AcquireLock takes the lock with the file path, which it creates with mode 0600 if
+// it is missing. It waits until ctx ends; then the error wraps ErrLocked and ctx's
+// error. Even with an ended ctx it takes a free lock. Two calls in one process
+// exclude each other too. The folder must exist. If the lock file can't be created,
+// the error is a *WriteError, as for the write that it protects.
 func AcquireLock(ctx context.Context, path string) (*Lock, error) {
 	for {
 		f := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW), flock.SetPermissions(0o600))
@@ -39,7 +38,7 @@ func AcquireLock(ctx context.Context, path string) (*Lock, error) {
 		}
 		if ok {
 			// The folder may have been replaced while waiting; then this
-			// lock keeps nobody out who comes now.
+			// lock doesn't exclude later callers.
 			mine, err := f.Stat()
 			now, nowErr := os.Lstat(path)
 			if err == nil && nowErr == nil && os.SameFile(mine, now) {
@@ -53,7 +52,7 @@ func AcquireLock(ctx context.Context, path string) (*Lock, error) {
 	}
 }
 
-// pause waits for d or until ctx ends, and says which.
+// pause waits for d, or returns ctx's error when ctx ends.
 func pause(ctx context.Context, d time.Duration) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -68,8 +67,8 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Release gives the lock up. The file stays: removing it would let two
-// processes hold locks on two files of one name. Releasing twice is harmless.
+// Release releases the lock. The file stays: removing it would let two processes
+// hold locks on two files with the same name. Releasing twice is harmless.
 func (l *Lock) Release() error {
 	if err := l.f.Close(); err != nil {
 		return fmt.Errorf("release lock %q: %w", l.f.Path(), err)

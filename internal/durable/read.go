@@ -12,25 +12,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MaxFile is the most bytes that Update reads of a file, and ReadGeneration of an
-// earlier one: what a vault file may have, and nothing else here comes near it.
+// MaxFile is the largest file, in bytes, that Update and ReadGeneration read: the
+// largest vault file. No other file of Vigil comes near it.
 const MaxFile = 256 << 20
 
 var (
-	// ErrNotAFile reports a path at which there is something else than a regular file.
+	// ErrNotAFile reports a path that is not a regular file.
 	ErrNotAFile = errors.New("not a regular file")
-	// ErrTooLarge reports a file that has more bytes than its kind may have.
+	// ErrTooLarge reports a file that is larger than its limit.
 	ErrTooLarge = errors.New("too large")
 )
 
-// OpenRegular opens a file for reading. Whoever can write to its folder could put
-// a named pipe there, which holds up who opens it, or a device without end: these
-// wrap ErrNotAFile. It is looked at once it's open, so nothing can be swapped in
-// between.
+// OpenRegular opens a regular file for reading. Anything else, such as a named pipe,
+// which would block, or a device, wraps ErrNotAFile. The check is made on the open
+// file, so nothing can be swapped in between. The caller closes the file.
 func OpenRegular(path string) (*os.File, error) { return openRegular(path, 0) }
 
-// OpenOwn is OpenRegular for a file that must not be reached by a link: one with a
-// secret, whose owner and mode the caller checks.
+// OpenOwn is OpenRegular without following a link, for a file with a secret, whose
+// owner and mode the caller checks.
 func OpenOwn(path string) (*os.File, error) { return openRegular(path, syscall.O_NOFOLLOW) }
 
 func openRegular(path string, flags int) (*os.File, error) {
@@ -54,8 +53,8 @@ func openRegular(path string, flags int) (*os.File, error) {
 
 func notAFile(path string) error { return &fs.PathError{Op: "read", Path: path, Err: ErrNotAFile} }
 
-// ReadFile reads the regular file at path, through links, as it is within limit
-// bytes. One that has more wraps ErrTooLarge, and isn't read where its size says so.
+// ReadFile reads the regular file at path, following links. If it has more than
+// limit bytes, the error wraps ErrTooLarge.
 func ReadFile(path string, limit int64) ([]byte, error) {
 	f, err := OpenRegular(path)
 	if err != nil {
@@ -73,7 +72,7 @@ func Read(f *os.File, limit int64) ([]byte, error) {
 	}
 	size := info.Size()
 	if size <= limit {
-		// Room for what it has, and to see that there is no more: it may grow.
+		// Leave room to detect the end of the file without growing the buffer.
 		buf := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead))
 		if size, err = buf.ReadFrom(io.LimitReader(f, limit+1)); err != nil {
 			return nil, err
@@ -85,7 +84,7 @@ func Read(f *os.File, limit int64) ([]byte, error) {
 	return nil, &fs.PathError{Op: "read", Path: f.Name(), Err: fmt.Errorf("%w: it may have %d bytes", ErrTooLarge, limit)}
 }
 
-// openFolder opens a folder, and nothing else.
+// openFolder opens a folder, and fails for anything else.
 func openFolder(dir string) (*os.File, error) {
 	return os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 }

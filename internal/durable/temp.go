@@ -13,16 +13,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tmpTag and tmpRandom make the name of a temporary file: ".NAME.tmp-XXXXXXXX".
-// It begins with a dot, so that sync tools and directory listings pass it by.
+// tmpTag and tmpRandom make up the name of a temporary file: ".NAME.tmp-XXXXXXXX".
+// It begins with a dot, so that sync tools and directory listings ignore it.
 const (
 	tmpTag    = ".tmp-"
 	tmpRandom = 4 // bytes, written as hex
 )
 
-// writeTemp writes and syncs a temporary file beside target and returns it
-// open, as the lock on it says that it isn't a leftover. On an error nothing
-// is left behind.
+// writeTemp writes and syncs a temporary file beside target, and returns it open,
+// because its lock shows that it isn't a leftover. On an error it removes the file.
 func writeTemp(t trace, path, target string, data []byte, mode fs.FileMode) (*os.File, error) {
 	sweep(target)
 	f, err := openTemp(t, path, target)
@@ -47,8 +46,8 @@ func writeTemp(t trace, path, target string, data []byte, mode fs.FileMode) (*os
 	return f, nil
 }
 
-// openTemp makes a temporary file and locks it. When a sweep by another
-// process wins the race between the two, it tries again under another name.
+// openTemp makes a temporary file and locks it. If another process's sweep removes
+// the file in between, it tries another name.
 func openTemp(t trace, path, target string) (*os.File, error) {
 	const tries = 100
 	var f *os.File
@@ -69,7 +68,7 @@ func openTemp(t trace, path, target string) (*os.File, error) {
 			now, statErr := os.Lstat(name)
 			mine, _ := f.Stat()
 			if !errors.Is(err, syscall.EWOULDBLOCK) && statErr == nil && os.SameFile(now, mine) {
-				return nil // a file system without flock has no sweep either
+				return nil // without flock, sweep doesn't remove files either
 			}
 			f.Close()
 		}
@@ -78,8 +77,8 @@ func openTemp(t trace, path, target string) (*os.File, error) {
 	return f, err
 }
 
-// sweep removes temporary files of target that a killed process left: those
-// that nobody holds a lock on. It never fails a write.
+// sweep removes temporary files of target that a killed process left: those that
+// aren't locked. It ignores errors.
 func sweep(target string) {
 	dir := filepath.Dir(target)
 	entries, err := os.ReadDir(dir)

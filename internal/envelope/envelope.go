@@ -4,15 +4,15 @@
 //	share ‖ argon2 ── UnlockKey ──▶ unlock key ── SealHalves ──▶ private halves
 //	private halves ── SealKEK (HPKE) ──▶ KEK ── WrapDEK ──▶ DEK ── SealMeta, SealSecret ──▶ item
 //
-// Every symmetric seal is one function, Seal: a key of 32 bytes is used with 32
-// fresh random bytes of salt to derive an AES-256-GCM key for that one message
-// and a commitment to it. So a key may seal any number of messages, there is no
+// All symmetric seals use one function, Seal. It derives an AES-256-GCM key for
+// a single message, and a commitment to that key, from a 32-byte key and 32 fresh
+// random bytes of salt. So a key may seal any number of messages, there is no
 // nonce to repeat, and a sealed message opens under one key only.
 //
-// Secrets come in and go out as slices that the caller provides, which should
-// lie in guarded memory and which the caller wipes. What the standard library
-// derives from them inside is on the heap, within guard.Do: this package wipes
-// what it can reach and the runtime erases the rest (see guard.Sweeper for when).
+// Secrets are passed in slices that the caller provides, which should be in
+// guarded memory, and which the caller wipes. What the standard library derives
+// from them is on the heap, within guard.Do: this package wipes what it can reach
+// and the runtime erases the rest (see guard.Sweeper for when).
 //
 // docs/vault-format.md gives every label, context and size.
 package envelope
@@ -37,20 +37,18 @@ const (
 	Overhead = saltSize + commitmentSize + tagSize
 )
 
-// Errors of opening. None says more than its name: what was stored is not to
-// be used.
+// Errors of opening. After any of them, what was stored must not be used.
 var (
 	// ErrWrongKey: sealed under another key or in another context: a wrong
 	// passphrase or share, another vault's, identity's or item's seal.
 	ErrWrongKey = errors.New("sealed under another key or for another place")
-	// ErrDamaged: the right key and context, but the ciphertext was changed.
+	// ErrDamaged: the key and context are right, but the ciphertext was changed.
 	ErrDamaged = errors.New("ciphertext was changed")
-	// ErrSize: no seal has this size, or the caller's buffer hasn't the right one.
+	// ErrSize: no seal has this size, or the caller's buffer has the wrong size.
 	ErrSize = errors.New("wrong size")
-	// ErrPadding: opened, but padded otherwise than the format says.
+	// ErrPadding: opened, but not padded as the format requires.
 	ErrPadding = errors.New("wrong padding")
-	// ErrHalves: private halves that don't belong to the public keys of their
-	// identity.
+	// ErrHalves: the private halves don't belong to the identity's public keys.
 	ErrHalves = errors.New("private halves don't belong to the public keys")
 )
 
@@ -65,17 +63,17 @@ const (
 	labelMeta    = "vigil v1 meta"
 	labelSecret  = "vigil v1 secret"
 
-	// What waits on a device for the backend is no part of the format.
+	// Labels of pending changes, which are not part of the vault format.
 	labelOwn     = "vigil device own key"
 	labelWaiting = "vigil device waiting"
 )
 
-// Context binds a seal to its place: a label and fields, each preceded by its
-// length as 4 bytes, big-endian. It is public.
+// Context binds a seal to its purpose and place: a label and fields, each preceded
+// by its length as 4 bytes, big-endian. It is public.
 type Context []byte
 
-// NewContext encodes a label and fields. Ids are raw bytes, numbers the 8
-// bytes of Uint.
+// NewContext encodes a label and fields. Ids are raw bytes; numbers are encoded
+// by Uint.
 func NewContext(label string, fields ...[]byte) Context {
 	n := 4 + len(label)
 	for _, f := range fields {
@@ -94,7 +92,7 @@ func NewContext(label string, fields ...[]byte) Context {
 // Uint returns n as a field of a Context: 8 bytes, big-endian.
 func Uint(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
-// Binding is the place of one revision of an item. Its seals open nowhere else.
+// Binding identifies one revision of an item, to which its seals are bound.
 type Binding struct {
 	Vault    id.Vault
 	Item     id.Item
@@ -116,8 +114,8 @@ func unlockContext(vault id.Vault, identity id.Identity, k keyring.KDF) Context 
 		Uint(uint64(k.Memory)), Uint(uint64(k.Time)), Uint(uint64(k.Lanes)), k.Salt[:])
 }
 
-// halvesContext has the hash of the HPKE key, as every context must stay below
-// the 1,024 bytes that some HKDFs take as info.
+// halvesContext has the hash of the HPKE key, not the key, because every context
+// must stay below the 1,024 bytes that some HKDFs accept as info.
 func halvesContext(vault id.Vault, identity id.Identity, pub *keyring.Public) Context {
 	hpke := id.HashOf(pub.HPKE[:])
 	return NewContext(labelHalves, vault[:], identity[:], hpke[:], pub.Ed25519[:])

@@ -2,11 +2,11 @@ package envelope
 
 import "crypto/sha256"
 
-// expand is HKDF-SHA256 (RFC 5869) for the 64 bytes that a seal takes, which the
-// caller wipes. The standard library's gives the same and allocates twenty times
-// for it; inside guard.Do, where each allocation has to be remembered until it is
-// erased, that took longer than the rest of a seal, and a vault of ten thousand
-// keys opens twenty thousand. Nothing here leaves the stack.
+// expand is HKDF-SHA256 (RFC 5869) with 64 bytes of output for a seal, which the
+// caller wipes. The standard library's version makes twenty allocations. Inside
+// guard.Do, which tracks each allocation until it is erased, that took longer than
+// the rest of a seal, and a vault of ten thousand keys opens twenty thousand seals.
+// expand uses only the stack.
 func expand(okm *[2 * sha256.Size]byte, key, salt []byte, info Context) {
 	var prk [sha256.Size]byte
 	mac(&prk, salt, key, nil, nil)

@@ -53,7 +53,7 @@ type Halves struct {
 }
 
 // NewHalves returns the Halves of identity over seeds, HalvesSize bytes in
-// guarded memory that stay the caller's: Halves is of use until they are wiped.
+// guarded memory. The caller owns seeds; Halves is usable until they are wiped.
 func NewHalves(identity id.Identity, seeds []byte) (*Halves, error) {
 	if len(seeds) != HalvesSize {
 		return nil, fmt.Errorf("private halves: %w", ErrSize)
@@ -71,7 +71,7 @@ func GenerateHalves(identity id.Identity, seeds []byte) (*Halves, error) {
 	return h, nil
 }
 
-// Identity returns whose halves they are.
+// Identity returns the id of the identity that the halves belong to.
 func (h *Halves) Identity() id.Identity { return h.identity }
 
 // Public derives the public keys.
@@ -89,7 +89,7 @@ func (h *Halves) Public() (pub keyring.Public, err error) {
 	return pub, err
 }
 
-// Sign returns the Ed25519 signature of message, as keyring.Signer wants it.
+// Sign returns the Ed25519 signature of message; it implements keyring.Signer.
 func (h *Halves) Sign(message []byte) (sig []byte, err error) {
 	guard.Do(func() {
 		signing := h.signingKey()
@@ -108,8 +108,8 @@ func (h *Halves) signingKey() ed25519.PrivateKey {
 	return ed25519.NewKeyFromSeed(seed)
 }
 
-// hpkeKey runs inside guard.Do. The key holds on to its copy of the seed,
-// which is erased when the key is collected.
+// hpkeKey must run inside guard.Do. The key keeps a copy of the seed, which is
+// erased when the key is garbage-collected.
 func (h *Halves) hpkeKey() (hpke.PrivateKey, error) {
 	seed := append(make([]byte, 0, seedSize), h.seeds[:seedSize]...)
 	return hpke.MLKEM768X25519().NewPrivateKey(seed)

@@ -9,20 +9,20 @@ import (
 // Sizes of padded plaintexts, in bytes.
 const (
 	padUnit = 512
-	// MaxMeta is the most a padded meta may have: an OpenSSH certificate and
-	// destination constraints for a few hundred hosts fit.
+	// MaxMeta is the largest size of padded metadata: enough for an OpenSSH
+	// certificate and destination constraints for a few hundred hosts.
 	MaxMeta = 64 << 10
-	// MaxSecret is the most a padded private key may have: what an agent
+	// MaxSecret is the largest size of a padded private key: what an agent
 	// message can carry.
 	MaxSecret = 256 << 10
 )
 
-// MetaSize returns the padded size of a meta of n bytes: the next multiple of
-// 512 that has room for one byte more.
+// MetaSize returns the padded size of n bytes of metadata: the next multiple of
+// 512 that has room for one more byte.
 func MetaSize(n int) int { return (n/padUnit + 1) * padUnit }
 
-// SecretSize returns the padded size of a secret of n bytes: the next 512·2ⁿ
-// that has room for one byte more.
+// SecretSize returns the padded size of n bytes of private key: the next 512·2ᵏ
+// that has room for one more byte.
 func SecretSize(n int) int {
 	size := padUnit
 	for size <= n {
@@ -36,27 +36,27 @@ func SealMeta(dek []byte, b Binding, meta []byte) ([]byte, error) {
 	return sealPadded(dek, b.context(labelMeta), meta, MetaSize(len(meta)), MaxMeta)
 }
 
-// SealSecret pads and seals a private key under its DEK. The key passes
-// through fresh heap memory, where the ciphertext overwrites it in place.
+// SealSecret pads and seals a private key under its DEK. It copies the key to
+// fresh heap memory, where the ciphertext overwrites it in place.
 func SealSecret(dek []byte, b Binding, secret []byte) ([]byte, error) {
 	return sealPadded(dek, b.context(labelSecret), secret, SecretSize(len(secret)), MaxSecret)
 }
 
 // OpenMeta opens metadata into dst, which must have OpenSize(sealed) bytes, and
-// returns how many of them it is; the rest is zeros.
+// returns its length without padding; the rest of dst is zeros.
 func OpenMeta(dst, dek []byte, b Binding, sealed []byte) (n int, err error) {
 	return openPadded(dst, dek, b.context(labelMeta), sealed, MetaSize, MaxMeta)
 }
 
 // OpenSecret opens a private key into dst, which must have OpenSize(sealed)
-// bytes of guarded memory, and returns how many of them it is; the rest is
-// zeros.
+// bytes of guarded memory, and returns its length without padding; the rest of
+// dst is zeros.
 func OpenSecret(dst, dek []byte, b Binding, sealed []byte) (n int, err error) {
 	return openPadded(dst, dek, b.context(labelSecret), sealed, SecretSize, MaxSecret)
 }
 
-// OpenSize returns how many bytes opening sealed takes, padding included, or 0
-// when no seal is as short.
+// OpenSize returns the size of the padded plaintext of sealed, or 0 if sealed is
+// too short to be a seal.
 func OpenSize(sealed []byte) int { return max(len(sealed)-Overhead, 0) }
 
 // sealPadded pads as ISO/IEC 7816-4 does: 0x80, then zeros.

@@ -16,8 +16,8 @@ import (
 const hpkeEncSize = 1120
 
 // SealKEK seals KEK version to an identity's public key: HPKE in base mode,
-// suite keyring.Suite, info binding vault, identity and version, no AAD. It says
-// nothing about who sealed; the signed record that names the seal does.
+// suite keyring.Suite, info binding vault, identity and version, no AAD. It doesn't
+// authenticate the sender; the signed record that names the seal does.
 func SealKEK(kek []byte, to keyring.Identity, vault id.Vault, version uint64) (s keyring.Seal, err error) {
 	s = keyring.Seal{Identity: to.ID, KEK: version}
 	if len(kek) != KeySize {
@@ -41,9 +41,9 @@ func SealKEK(kek []byte, to keyring.Identity, vault id.Vault, version uint64) (s
 	return s, nil
 }
 
-// OpenKEK opens a seal that the members chain has matched into dst (KeySize
-// bytes of guarded memory). Its error is ErrWrongKey or ErrSize: HPKE doesn't
-// tell a wrong key from a changed ciphertext.
+// OpenKEK opens a seal, which the caller has matched to the members chain, into
+// dst (KeySize bytes of guarded memory). Its error is ErrWrongKey or ErrSize: HPKE
+// doesn't distinguish a wrong key from a changed ciphertext.
 func (h *Halves) OpenKEK(dst []byte, s keyring.Seal, vault id.Vault) (err error) {
 	if len(dst) != KeySize {
 		return fmt.Errorf("open KEK %d: %w", s.KEK, ErrSize)
@@ -83,9 +83,9 @@ func UnwrapDEK(dst []byte, e *keyring.DEK, kek []byte, vault id.Vault, version u
 	return unwrap(dst, e, kek, dekContext(vault, e.Item, e.Revision, version))
 }
 
-// OwnKey derives into dst (KeySize bytes of guarded memory) the key that wraps
-// what an identity's device keeps for the backend. It comes of both private
-// halves, so nothing that waits opens, or can be made, without the two factors.
+// OwnKey derives into dst (KeySize bytes of guarded memory) the key that wraps the
+// DEKs of an identity's pending changes. It derives from both private halves, so
+// no pending change can be opened or forged without the two factors.
 func OwnKey(dst, seeds []byte, vault id.Vault, identity id.Identity) (err error) {
 	if len(dst) != KeySize || len(seeds) != HalvesSize {
 		return fmt.Errorf("derive own key: %w", ErrSize)
@@ -102,8 +102,8 @@ func OwnKey(dst, seeds []byte, vault id.Vault, identity id.Identity) (err error)
 	return err
 }
 
-// WrapWaiting seals a DEK under an identity's own key, with all that the
-// manifest will say of its revision.
+// WrapWaiting seals a DEK under an identity's own key, bound to everything that the
+// manifest will record about its revision.
 func WrapWaiting(e *keyring.DEK, own, dek []byte, vault id.Vault, identity id.Identity) error {
 	return wrap(e, own, dek, waitingContext(vault, identity, e))
 }

@@ -12,15 +12,15 @@ import (
 
 // Seal encrypts plaintext under key for context, as salt ‖ commitment ‖
 // ciphertext ‖ tag: Overhead bytes more than the plaintext. key has KeySize
-// bytes. The result is fresh memory and public.
+// bytes. The result is newly allocated, and public.
 func Seal(key []byte, c Context, plaintext []byte) ([]byte, error) {
 	out := make([]byte, saltSize+commitmentSize+len(plaintext), Overhead+len(plaintext))
 	guard.Copy(out[saltSize+commitmentSize:], plaintext)
 	return sealInPlace(out, key, c)
 }
 
-// sealInPlace seals out[64:], which holds the plaintext and has room for the
-// tag behind it, and returns all of it.
+// sealInPlace seals the plaintext in out[64:], which has capacity for the tag, and
+// returns the complete seal.
 func sealInPlace(out, key []byte, c Context) ([]byte, error) {
 	rand.Read(out[:saltSize])
 	return sealSalted(out, key, c)
@@ -48,8 +48,8 @@ func sealSalted(out, key []byte, c Context) (sealed []byte, err error) {
 	return sealed, nil
 }
 
-// Open decrypts what Seal made into dst, which must have exactly Overhead
-// bytes fewer. On error dst holds zeros. Errors are ErrSize, ErrWrongKey and
+// Open decrypts a seal made by Seal into dst, which must have exactly Overhead
+// bytes fewer. On error it zeroes dst. Errors are ErrSize, ErrWrongKey and
 // ErrDamaged.
 func Open(dst, key []byte, c Context, sealed []byte) (err error) {
 	if len(key) != KeySize || len(sealed) < Overhead || len(dst) != len(sealed)-Overhead {
@@ -62,7 +62,7 @@ func Open(dst, key []byte, c Context, sealed []byte) (err error) {
 		if gcm, err = derive(&commitment, key, sealed[:saltSize], c); err != nil {
 			return
 		}
-		// Before decrypting: a ciphertext that opens under two keys is no use.
+		// Check it before decrypting, so that no ciphertext opens under two keys.
 		if subtle.ConstantTimeCompare(commitment[:], sealed[saltSize:saltSize+commitmentSize]) != 1 {
 			err = ErrWrongKey
 			return
@@ -78,8 +78,8 @@ func Open(dst, key []byte, c Context, sealed []byte) (err error) {
 	return err
 }
 
-// derive returns the single-use cipher of a salt and fills in the commitment to
-// its key. It runs inside guard.Do.
+// derive returns the single-use cipher for a salt and fills in the commitment to its
+// key. It must run inside guard.Do.
 func derive(commitment *[commitmentSize]byte, key, salt []byte, c Context) (cipher.AEAD, error) {
 	var okm [KeySize + commitmentSize]byte
 	expand(&okm, key, salt, c)

@@ -1,25 +1,24 @@
-// Package fault says what a failed call to a master key or a keyring store means to
-// its caller: one error for both, whichever service or file is behind them.
+// Package fault defines the error of a failed call to a master key or a keyring
+// store, whichever service or file implements it.
 package fault
 
 import "errors"
 
 // Kinds of failure. A caller branches on them with errors.Is.
 var (
-	// ErrRevoked: the master key is disabled or pending deletion. Clear and final
-	// until an administrator acts: lock at once and wipe the offline share.
+	// ErrRevoked: the master key is disabled or pending deletion. This is final until
+	// an administrator acts: lock at once and wipe the offline share.
 	ErrRevoked = errors.New("revoked")
 	// ErrDenied: the service refused this caller. Lock at once; wipe the offline
-	// share when it repeats under the same Error.Caller.
+	// share if it happens again with the same Error.Caller.
 	ErrDenied = errors.New("access denied")
-	// ErrUnreachable: no answer, or a temporary one. Continue until the lease ends.
+	// ErrUnreachable: no answer, or a temporary error. Continue until the lease ends.
 	ErrUnreachable = errors.New("unreachable")
-	// ErrSignIn: nobody is signed in, and a person can do that: an expired SSO
-	// session, an MFA code that nobody was there to type. It is ErrUnreachable, too.
+	// ErrSignIn: nobody is signed in, which a person can do: an expired SSO session,
+	// or an MFA code that nobody typed. It is ErrUnreachable, too.
 	ErrSignIn = errors.New("sign in needed")
-	// ErrMisconfigured: the answer says that the request was wrong: another key,
-	// bucket, region or context, a damaged wrapped share, a store that ignores
-	// conditions, a clock that is far off.
+	// ErrMisconfigured: the request was wrong: another key, bucket, region or context,
+	// a damaged wrapped share, a store that ignores conditions, a clock that is far off.
 	ErrMisconfigured = errors.New("misconfigured")
 
 	// ErrNotFound: the store has no such object.
@@ -35,17 +34,17 @@ var (
 // Error is a failed call.
 type Error struct {
 	Kind      error  // one of the kinds above
-	Of        string // whose failure it is: "master key" or "keyring store"
-	Op        string // what was asked for: "Decrypt", "put deks", …
-	Code      string // the service's own name of the error, empty if there is none
+	Of        string // what the call was to: "master key" or "keyring store"
+	Op        string // the operation: "Decrypt", "put deks", …
+	Code      string // the service's own name for the error, or empty
 	RequestID string // the service's id of the request, empty if it never answered
-	Caller    string // the identity that was refused, where it is known
+	Caller    string // the identity that was refused, if known
 	Next      string // what to do about it, one sentence for a person; may be empty
 	Err       error  // the cause; may be nil
 }
 
-// Error says what failed, why, and under which request id. It leaves Next to the
-// caller, which shows it apart.
+// Error returns what failed, why, and under which request id. It leaves out Next,
+// which the caller shows separately.
 func (e *Error) Error() string {
 	s := e.Op + ": "
 	switch e.Kind {

@@ -2,17 +2,17 @@ package guard
 
 import "sync/atomic"
 
-// Buffer is a piece of guarded memory cut from a Slab. It must not be copied;
-// pass it by pointer. Bytes and Free may be called from several goroutines, but
-// whoever uses the bytes must make sure that nobody frees them meanwhile.
+// Buffer is a piece of guarded memory from a Slab. It must not be copied; pass it by
+// pointer. Bytes and Free may be called concurrently, but the bytes must not be freed
+// while they are in use.
 type Buffer struct {
 	Redacted
-	// r is nil once freed. That the bytes hang behind a pointer also keeps them
-	// out of what fmt prints of a Buffer that was copied by mistake.
+	// r is nil once freed. The pointer also keeps the bytes out of what fmt prints
+	// for a Buffer that was copied by mistake.
 	r atomic.Pointer[region]
 }
 
-// region is where a Buffer lies.
+// region is the place of a Buffer in a slab.
 type region struct {
 	slab  *Slab
 	seg   *segment
@@ -21,10 +21,10 @@ type region struct {
 	mem   []byte
 }
 
-// Bytes returns the guarded bytes, zero when allocated. The slice is valid until
-// Free or the slab's Close, nil after, and its capacity is its length. It may be
-// given to read(2) as it is: io.ReadFull(conn, b.Bytes()) brings a secret from a
-// socket into guarded memory without a copy elsewhere.
+// Bytes returns the guarded bytes, which are zero when allocated, or nil after Free or
+// the slab's Close. The slice is valid until then, and its capacity is its length. It
+// can be passed to read(2): io.ReadFull(conn, b.Bytes()) reads a secret from a socket
+// into guarded memory without a copy elsewhere.
 func (b *Buffer) Bytes() []byte {
 	r := b.r.Load()
 	if r == nil || r.slab.closed.Load() {
@@ -42,8 +42,8 @@ func (b *Buffer) Len() int {
 	return len(r.mem)
 }
 
-// Free wipes the bytes and gives them back to the slab. A second call, a call on
-// nil and a call after the slab's Close do nothing.
+// Free wipes the bytes and returns them to the slab. A second call, a call on nil and
+// a call after the slab's Close do nothing.
 func (b *Buffer) Free() {
 	if b == nil {
 		return

@@ -2,5 +2,5 @@
 
 package guard
 
-// doPlatform says that runtime/secret only calls f here.
+// doPlatform reports whether runtime/secret erases anything on this platform.
 const doPlatform = false

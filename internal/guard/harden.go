@@ -12,18 +12,18 @@ type Hardening struct {
 	// Undumpable: other processes of this user can't attach to this one or read
 	// its memory. On macOS, that no debugger can attach.
 	Undumpable bool
-	// FromStart: it was undumpable before Harden already, which holds from exec on
-	// for a binary that its user may not read (Linux).
+	// FromStart: it was undumpable even before Harden, as a process is from exec
+	// on if its user may not read the binary (Linux).
 	FromStart bool
 	// NoCore: a crash writes no core file.
 	NoCore bool
-	// PrivateFiles: what the process creates is for its user only (umask 077).
+	// PrivateFiles: files that the process creates are private to its user (umask 077).
 	PrivateFiles bool
 }
 
-// Harden shuts other processes out of this one: not dumpable (on macOS,
-// PT_DENY_ATTACH), no core file, umask 077. It sets all it can and returns what
-// it did; the error joins what failed. Call it before the first input.
+// Harden protects this process from others: not dumpable (on macOS,
+// PT_DENY_ATTACH), no core file, umask 077. It sets all it can and returns what it
+// set; the error joins the failures. Call it before reading any input.
 func Harden() (Hardening, error) {
 	var h Hardening
 	var errs []error

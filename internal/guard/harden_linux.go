@@ -7,5 +7,5 @@ func undumpable() bool {
 	return err == nil && v == 0
 }
 
-// denyAttach makes /proc/PID/mem and ptrace root's only.
+// denyAttach restricts /proc/PID/mem and ptrace to root.
 func denyAttach() error { return unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) }

@@ -7,13 +7,13 @@ import (
 )
 
 // LockLimitError reports that the process may not lock as much memory as it
-// needs. What to raise is RLIMIT_MEMLOCK.
+// needs. The limit to raise is RLIMIT_MEMLOCK.
 type LockLimitError struct {
 	Need uint64 // bytes
 	Have uint64 // the soft limit in bytes
 }
 
-// Error says what the limit is and how to raise it.
+// Error returns what the limit is and how to raise it.
 func (e *LockLimitError) Error() string {
 	state := "is"
 	if e.Have >= e.Need {
@@ -24,9 +24,9 @@ func (e *LockLimitError) Error() string {
 		(e.Need+1023)/1024, state, e.Have/1024)
 }
 
-// CheckLockLimit reports with a [*LockLimitError] when the lock limit is below
-// need bytes. What is locked already is not counted: the kernel tells it only to
-// who asks for more.
+// CheckLockLimit returns a [*LockLimitError] if the lock limit is below need bytes.
+// It doesn't count memory that is already locked: the kernel takes that into
+// account only when more is locked.
 func CheckLockLimit(need int) error {
 	have, err := lockLimit()
 	if err != nil {
@@ -38,8 +38,8 @@ func CheckLockLimit(need int) error {
 	return nil
 }
 
-// lockError turns the error of a refused mapping of n bytes into one that says
-// which limit was in the way, when that may have been the reason.
+// lockError turns the error of a refused mapping of n bytes into a *LockLimitError
+// if the limit may have been the reason.
 func lockError(n int, err error) error {
 	if err == unix.EAGAIN || err == unix.ENOMEM || err == unix.EPERM {
 		if have, err := lockLimit(); err == nil && have != unix.RLIM_INFINITY {

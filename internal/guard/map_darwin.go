@@ -7,7 +7,7 @@ import (
 )
 
 // mapGuarded maps n bytes, a multiple of the page size, of anonymous memory and
-// locks it. macOS has nothing that keeps root or a debugger out of it.
+// locks it. macOS has no way to keep root or a debugger out of it.
 func mapGuarded(n int) ([]byte, Kind, error) {
 	mem, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
@@ -28,5 +28,5 @@ func lockLimit() (uint64, error) {
 
 func unmap(mem []byte) error { return unix.Munmap(mem) }
 
-// mayLockAll reports whether the lock limit doesn't count for this process.
+// mayLockAll reports whether this process is exempt from the lock limit.
 func mayLockAll() bool { return false }

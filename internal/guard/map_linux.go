@@ -13,8 +13,8 @@ func mapGuarded(n int) ([]byte, Kind, error) {
 	if err == nil {
 		return mem, SecretMemory, nil
 	}
-	// Anything but a full limit means that the kernel has it not, has it switched
-	// off, or that a container forbids it; locked memory still works then.
+	// Any error but the lock limit means that the kernel lacks memfd_secret or has
+	// it disabled, or that a container forbids it; locked memory works all the same.
 	var limit *LockLimitError
 	if errors.As(err, &limit) {
 		return nil, "", err
@@ -49,8 +49,8 @@ func mapLocked(n int) ([]byte, error) {
 	if err != nil {
 		return nil, lockError(n, err)
 	}
-	// mlock2 with MLOCK_ONFAULT locks pages as they are touched; mlock would bring
-	// in, and count as resident, all of them at once.
+	// mlock2 with MLOCK_ONFAULT locks pages as they are touched; mlock would make
+	// all of them resident at once.
 	_, _, errno := unix.Syscall(unix.SYS_MLOCK2, uintptr(unsafe.Pointer(&mem[0])), uintptr(n), unix.MLOCK_ONFAULT)
 	if errno == 0 {
 		err = unix.Madvise(mem, unix.MADV_DONTDUMP)
@@ -64,8 +64,8 @@ func mapLocked(n int) ([]byte, error) {
 	return mem, nil
 }
 
-// lockLimit returns the soft limit in bytes. It is prlimit, not getrlimit, so that
-// a sandbox can tell reading from setting.
+// lockLimit returns the soft limit in bytes. It uses prlimit, not getrlimit, so
+// that a sandbox can distinguish reading from setting.
 func lockLimit() (uint64, error) {
 	var lim unix.Rlimit
 	err := unix.Prlimit(0, unix.RLIMIT_MEMLOCK, nil, &lim)
@@ -74,7 +74,7 @@ func lockLimit() (uint64, error) {
 
 func unmap(mem []byte) error { return unix.Munmap(mem) }
 
-// mayLockAll reports whether the lock limit doesn't count for this process.
+// mayLockAll reports whether this process is exempt from the lock limit.
 func mayLockAll() bool {
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData

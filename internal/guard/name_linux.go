@@ -9,8 +9,8 @@ import (
 )
 
 // NameProcess makes ps and pgrep show name, of which Linux keeps 15 bytes, for a
-// process that was started as /proc/self/exe. A program's first thread has its
-// name, so main calls it before anything else; later, it may do nothing.
+// process that was started as /proc/self/exe. They show the name of the first
+// thread, so main calls it before anything else; later, it may have no effect.
 func NameProcess(name string) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

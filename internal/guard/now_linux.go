@@ -6,16 +6,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReadNow is read(2) on a descriptor that doesn't block, without telling Go's
-// scheduler; on one that may block it would hold up others. It costs half of what
-// unix.Read does, and more is saved by it: in a program that was idle, the first
-// system call that the scheduler hears of wakes the thread that watches over
-// such calls, and so did two for each signature.
+// ReadNow is read(2) on a non-blocking descriptor, without notifying Go's
+// scheduler; on a blocking one it would hold up other goroutines. It costs half of
+// what unix.Read does. It also saves wake-ups: in an idle program, the first system
+// call that the scheduler is notified of wakes its monitor thread, which happened
+// twice per signature.
 func ReadNow(fd int, b []byte) (int, error) {
 	return now(unix.SYS_READ, fd, b)
 }
 
-// WriteNow is write(2), as ReadNow is read(2).
+// WriteNow is write(2) in the way that ReadNow is read(2).
 func WriteNow(fd int, b []byte) (int, error) {
 	return now(unix.SYS_WRITE, fd, b)
 }

@@ -4,8 +4,8 @@ import "fmt"
 
 const redacted = "[redacted]"
 
-// Redacted makes the struct that embeds it print as "[redacted]": under every verb
-// of fmt and in every encoding of text, as a value and behind a pointer.
+// Redacted makes a struct that embeds it print as "[redacted]" with every verb of
+// fmt and in every text encoding, as a value and behind a pointer.
 type Redacted struct{}
 
 // String returns "[redacted]".

@@ -9,8 +9,8 @@ import (
 	"sync/atomic"
 )
 
-// ErrFull reports that a slab has no room left and the lock limit, or the
-// kernel, grants no more.
+// ErrFull reports that a slab has no room left and the lock limit or the kernel
+// allows no more.
 var ErrFull = errors.New("guarded memory is full")
 
 // ErrClosed reports use of a slab after Close.
@@ -20,21 +20,21 @@ var ErrClosed = errors.New("guarded memory is closed")
 // so that two keys never share one.
 const granule = 64
 
-// smallestSegment is the least NewSlab is content with, in bytes: room for a
-// keeper's own keys and some hundreds of Ed25519 keys.
+// smallestSegment is the smallest mapping that NewSlab accepts, in bytes: room for
+// a keeper's own keys and some hundreds of Ed25519 keys.
 const smallestSegment = 64 << 10
 
-// largestBuffer bounds one buffer, in bytes. It is far above the largest secret
-// (an agent message of 256 KiB) and keeps a length gone wrong from mapping more
-// than the machine has, where the lock limit doesn't count.
+// largestBuffer is the largest size of a buffer, in bytes. It is far above the
+// largest secret (an agent message of 256 KiB). In a process exempt from the lock
+// limit, it keeps a wrong length from mapping more memory than the machine has.
 const largestBuffer = 16 << 20
 
-// Kind says what a slab's memory is.
+// Kind is the kind of a slab's memory.
 type Kind string
 
 // The kinds of guarded memory, strongest first.
 const (
-	// SecretMemory is memfd_secret(2): unreadable from outside, by root too.
+	// SecretMemory is memfd_secret(2): unreadable from outside, even by root.
 	SecretMemory Kind = "memfd_secret"
 	// LockedMemory is anonymous memory, locked and kept out of core files.
 	LockedMemory Kind = "mlock"
@@ -45,7 +45,7 @@ type Slab struct {
 	step   int // bytes of a further segment
 	closed atomic.Bool
 
-	mu   sync.Mutex // guards segs and what is in them but the memory itself
+	mu   sync.Mutex // guards segs and their fields, but not the memory itself
 	segs []*segment
 }
 
@@ -54,14 +54,15 @@ type segment struct {
 	kind Kind
 	mem  []byte
 	used []uint64 // a bit for each granule
-	free int      // granules that are not used
+	free int      // free granules
 	hint int      // where to look first
 }
 
-// NewSlab maps about size bytes of guarded memory, or less (64 KiB at least)
-// when the lock limit leaves no more: the limit counts what is mapped, touched
-// or not. Pages are only brought in when they are used. When even the least is
-// refused the error is a [*LockLimitError], which says what to raise.
+// NewSlab maps about size bytes of guarded memory, or less (at least 64 KiB) if
+// the lock limit allows no more: the limit counts mapped memory, touched or not.
+// Pages become resident only when they are used. If even 64 KiB is refused, the
+// error is a [*LockLimitError], which says what to raise. The caller closes the
+// slab.
 func NewSlab(size int) (*Slab, error) {
 	if size <= 0 {
 		return nil, fmt.Errorf("map guarded memory: size %d", size)
@@ -75,9 +76,9 @@ func NewSlab(size int) (*Slab, error) {
 	return s, nil
 }
 
-// Alloc cuts n zero bytes, aligned to 64, from the slab, which grows when it is
-// full. It fails with ErrFull when it cannot, with ErrClosed after Close. The
-// caller frees the buffer.
+// Alloc allocates n zero bytes, aligned to 64, from the slab, which grows when it
+// is full. It fails with ErrFull if the slab can't grow, and with ErrClosed after
+// Close. The caller frees the buffer.
 func (s *Slab) Alloc(n int) (*Buffer, error) {
 	if n <= 0 {
 		return nil, fmt.Errorf("allocate %d guarded bytes: not a size", n)
@@ -118,7 +119,7 @@ func (s *Slab) release(r *region) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed.Load() {
-		return // wiped and unmapped already
+		return // already wiped and unmapped
 	}
 	Wipe(r.mem)
 	r.seg.give(r.first, r.count)
@@ -146,9 +147,9 @@ func (s *Slab) Usage() Usage {
 	return u
 }
 
-// Close wipes everything still allocated and unmaps the memory; Bytes of its
-// buffers returns nil from then on. Nobody may be using the bytes of one: they
-// would fault. A second call does nothing.
+// Close wipes everything still allocated and unmaps the memory; afterwards Bytes
+// of its buffers returns nil. No goroutine may be using the bytes of a buffer: an
+// access would fault. A second call does nothing.
 func (s *Slab) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -227,7 +228,7 @@ func (g *segment) find(from, to, count int) (int, bool) {
 	return 0, false
 }
 
-// give marks granules free; they are wiped already.
+// give marks granules free; the caller has wiped them.
 func (g *segment) give(first, count int) {
 	for i := first; i < first+count; i++ {
 		g.used[i/64] &^= 1 << (i % 64)
@@ -236,8 +237,8 @@ func (g *segment) give(first, count int) {
 	g.hint = min(g.hint, first)
 }
 
-// wipeUsed wipes the granules in use and touches no other: bringing in a page of
-// secret memory to clear it costs 30 µs, and what was freed is wiped already.
+// wipeUsed wipes only the granules in use: making a page of secret memory resident
+// to clear it costs 30 µs, and freed granules are already wiped.
 func (g *segment) wipeUsed() {
 	for i, w := range g.used {
 		for ; w != 0; w &= w - 1 {

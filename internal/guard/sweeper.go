@@ -7,31 +7,31 @@ import (
 )
 
 const (
-	// sweepAfter is how long after the last use a Sweeper collects: late enough
-	// not to collect between the signatures of one login, soon enough that nothing
-	// is left a quarter of a second after the last.
+	// sweepAfter is how long after the last use a Sweeper collects: late enough not
+	// to collect between the signatures of one login, soon enough that nothing is
+	// left a quarter of a second after the last use.
 	sweepAfter = 50 * time.Millisecond
 	// sweepAtLeast is how long uninterrupted use puts a collection off.
 	sweepAtLeast = time.Second
-	// sweepTimes: the standard library keeps what it derived from a key in a cache
-	// behind weak pointers, which lives through the first collection.
+	// sweepTimes is the number of collections. The standard library caches what it
+	// derives from a key behind weak pointers, which survives the first collection.
 	sweepTimes = 2
-	// sweepGap lies between the collections: the cache lets go in a cleanup, which
-	// a goroutine of the runtime calls some time after the first.
+	// sweepGap is the time between the collections: the cache releases its entries
+	// in a cleanup, which the runtime calls some time after the first collection.
 	sweepGap = 20 * time.Millisecond
 )
 
 // Sweeper erases what [Do] left behind. Two things are erased only by a garbage
-// collection: what was allocated on the heap, once it is found unreachable; and
-// the registers the kernel saved on a thread's signal stack when a signal (the
-// scheduler's, say) came in the middle of Do, for whose sake a collection sends
-// that thread another signal. So the Sweeper collects twice shortly after the
-// last use, also of code that allocates nothing. It owns one goroutine.
+// collection: heap memory, once it is found unreachable; and the registers that
+// the kernel saved on a thread's signal stack when a signal, such as the
+// scheduler's, arrived during Do: a collection sends that thread another signal,
+// which overwrites them. So the Sweeper collects twice shortly after the last use,
+// even of code that allocates nothing. It owns one goroutine.
 type Sweeper struct {
 	collect func()
 	uses    atomic.Uint64
 	pending atomic.Bool
-	wake    chan struct{} // has room for one, and holds one at most, while pending
+	wake    chan struct{} // capacity 1; holds an element only while pending
 	stop    chan struct{}
 	done    chan struct{}
 }
@@ -50,7 +50,7 @@ func newSweeper(collect func()) *Sweeper {
 	return s
 }
 
-// Touch says that a secret was just used inside Do. It never blocks.
+// Touch records that a secret was just used inside Do. It never blocks.
 func (s *Sweeper) Touch() {
 	s.uses.Add(1)
 	if !s.pending.Load() && s.pending.CompareAndSwap(false, true) {
@@ -58,9 +58,9 @@ func (s *Sweeper) Touch() {
 	}
 }
 
-// Close stops the goroutine and waits for it, without collecting what is due: it
-// is for a process about to end, or after Sweep. Touch does nothing after it;
-// nobody may call Close again.
+// Close stops the goroutine and waits for it, without a pending collection: call
+// it in a process about to end, or after Sweep. Afterwards Touch does nothing, and
+// Close must not be called again.
 func (s *Sweeper) Close() {
 	close(s.stop)
 	<-s.done
@@ -79,12 +79,12 @@ func (s *Sweeper) run() {
 		if stopped := s.settle(timer); stopped {
 			return
 		}
-		s.pending.Store(false) // a use from here on asks for a sweep of its own
+		s.pending.Store(false) // a later use requests another sweep
 		s.Sweep()
 	}
 }
 
-// settle waits until nothing was used for sweepAfter, or for sweepAtLeast.
+// settle waits until no secret was used for sweepAfter, but at most sweepAtLeast.
 func (s *Sweeper) settle(timer *time.Timer) (stopped bool) {
 	for waited := time.Duration(0); waited < sweepAtLeast; waited += sweepAfter {
 		before := s.uses.Load()
@@ -101,8 +101,8 @@ func (s *Sweeper) settle(timer *time.Timer) (stopped bool) {
 	return false
 }
 
-// Sweep collects now, as it does by itself after the last use, and returns when
-// what is unreachable has been erased.
+// Sweep collects now, as the Sweeper does after the last use, and returns when
+// unreachable secrets have been erased.
 func (s *Sweeper) Sweep() {
 	for i := range sweepTimes {
 		if i > 0 {

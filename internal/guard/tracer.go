@@ -5,17 +5,17 @@ import (
 	"os"
 )
 
-// A process that isn't dumpable can't be attached to, but whoever started it under
-// ptrace(2) goes on tracing it and whatever it starts: they can read registers, in
-// which secrets pass, step by step, although the memory is refused to them. So
-// before a secret arrives, each process looks whether anybody traces it, and those
-// around it look too: what a traced process sees is up to its tracer.
+// A debugger can't attach to a process that isn't dumpable, but one that started
+// the process under ptrace(2) goes on tracing it and its children. It can't read
+// the memory, but it can single-step and read secrets from registers. So before a
+// secret arrives, each process checks whether it is traced. The processes around
+// it check too, because a tracer controls what the traced process sees.
 
-// TracedError says that a debugger or the like holds a thread of a process.
+// TracedError reports that a thread of a process is being traced.
 type TracedError struct {
 	PID     int    // of the traced process
-	Tracer  int    // its process id, or that of a thread of it
-	Program string // its name, which it can choose; "" where that can't be seen
+	Tracer  int    // the tracer's process id, or the id of a thread of it
+	Program string // the tracer's name, which it can choose; "" if unknown
 }
 
 func (e *TracedError) Error() string {
@@ -25,17 +25,17 @@ func (e *TracedError) Error() string {
 	return fmt.Sprintf("process %d is traced by process %d (%q)", e.PID, e.Tracer, e.Program)
 }
 
-// traceable is "yes" in binaries that tests trace. Only a linker sets it (-ldflags
-// -X), and only that of package sshtest: what a user can set would be of no use.
+// traceable is "yes" in binaries that tests trace. Package sshtest sets it at link time
+// (-ldflags -X): a setting that a user can change would defeat the check.
 var traceable string
 
 // Traceable reports whether this build lets itself be traced.
 func Traceable() bool { return traceable == "yes" }
 
-// Untraced returns a *TracedError when any thread of a process is traced. Another
-// error says that it can't be seen, which for the caller's own process is as bad;
-// of another process that can't be seen, or is gone, it returns nil. Nobody
-// attaches to a process that isn't dumpable, so what was untraced stays that.
+// Untraced returns a *TracedError if any thread of a process is traced. Another
+// error means that this can't be determined, which for the caller's own process is
+// as bad. For another process that isn't visible or has ended it returns nil. A
+// process that isn't dumpable can't be attached to, so it stays untraced.
 func Untraced(pid int) error {
 	if Traceable() {
 		return nil

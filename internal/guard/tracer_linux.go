@@ -12,22 +12,23 @@ import (
 )
 
 // maxLooks is how often the threads of a process are listed until a list has no
-// new ones. A process that begins threads faster than that is not one of Vigil's.
+// new ones. None of Vigil's processes starts threads faster than that.
 const maxLooks = 100
 
-var errUnsettled = errors.New("it goes on beginning threads")
+var errUnsettled = errors.New("it keeps starting threads")
 
-// tracerOf returns who traces a thread of a process, 0 for nobody: the field
-// TracerPid of proc_pid_status(5), which belongs to each thread alone.
+// tracerOf returns the id of a tracer of any thread of a process, or 0: the field
+// TracerPid of proc_pid_status(5), which each thread has.
 //
-// A traced thread passes its tracer on to those that it begins, and may be let go
-// then. So the threads are listed again after they were looked at: when none is
-// new, all of them were untraced at a moment after which nobody can begin to.
+// A traced thread passes its tracer on to the threads that it starts, and may then
+// be detached. So the threads are listed again after they were checked: if there
+// are no new ones, all threads were untraced at the same time, and no tracer can
+// attach later.
 func tracerOf(pid int) (int, error) {
 	self := pid == os.Getpid()
 	dir := "/proc/" + strconv.Itoa(pid) + "/task"
 	if self {
-		dir = "/proc/self/task" // right in any pid namespace
+		dir = "/proc/self/task" // correct in any pid namespace
 	}
 	seen, err := threads(dir)
 	for range maxLooks {
@@ -53,12 +54,12 @@ func tracerOf(pid int) (int, error) {
 	case err == nil:
 		return 0, errUnsettled
 	case !self && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH)):
-		return 0, nil // gone, or hidden by the mount option hidepid
+		return 0, nil // ended, or hidden by the mount option hidepid
 	}
 	return 0, err
 }
 
-// tracerOfThread reads who traces the thread of a status file.
+// tracerOfThread returns the tracer in a thread's status file.
 func tracerOfThread(path string) (int, error) {
 	w, err := watch(path)
 	if err != nil {
@@ -68,7 +69,7 @@ func tracerOfThread(path string) (int, error) {
 	return w.tracer()
 }
 
-// threads lists the numbers of a process's threads.
+// threads lists the ids of a process's threads.
 func threads(dir string) ([]string, error) {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -80,7 +81,7 @@ func threads(dir string) ([]string, error) {
 
 var errNoField = errors.New("/proc/PID/status has no such field")
 
-// tracerIn reads who traces a thread in the text of its status.
+// tracerIn returns the tracer in the text of a thread's status.
 func tracerIn(status []byte) (int, error) { return field(status, "TracerPid") }
 
 func field(status []byte, name string) (int, error) {
@@ -93,7 +94,7 @@ func field(status []byte, name string) (int, error) {
 }
 
 // describe returns the process that a tracing thread belongs to, and its name, as
-// far as that can be seen.
+// far as they are visible.
 func describe(thread int) (pid int, program string) {
 	status, err := os.ReadFile("/proc/" + strconv.Itoa(thread) + "/status")
 	if err != nil {
@@ -106,11 +107,11 @@ func describe(thread int) (pid int, program string) {
 	return pid, string(name)
 }
 
-// Watch looks for a tracer from within a sandbox that opens nothing. It sees the
-// process's first thread only; who is outside sees all.
+// Watch looks for a tracer of its own process from within a sandbox that can't
+// open files. It sees the first thread only; processes outside see all threads.
 type Watch struct{ fd int }
 
-// NewWatch opens what it looks at, for as long as the process lives.
+// NewWatch opens the status file, which stays open as long as the process lives.
 func NewWatch() (*Watch, error) { return watch("/proc/self/status") }
 
 func watch(path string) (*Watch, error) {
@@ -126,11 +127,11 @@ func watch(path string) (*Watch, error) {
 	}
 }
 
-// statusSize is room for the first lines of a status, of which the tracer's is
-// the eighth.
+// statusSize is enough for the first lines of a status file, in bytes; the tracer
+// is on the eighth line.
 const statusSize = 1024
 
-// Untraced is UntracedSelf of the first thread.
+// Untraced is UntracedSelf for the first thread only.
 func (w *Watch) Untraced() error {
 	if Traceable() {
 		return nil

@@ -13,12 +13,12 @@ import (
 	"errors"
 )
 
-// ErrID reports text that is not the one spelling of an identifier of the
+// ErrID reports text that is not the canonical spelling of an identifier of the
 // expected size.
 var ErrID = errors.New("not an identifier: want base64url without padding, of the right length")
 
-// encoding refuses non-zero trailing bits. It still skips line ends, which
-// decode catches by the text's length.
+// encoding refuses non-zero trailing bits. It skips line ends, but decode detects
+// them by the text's length.
 var encoding = base64.RawURLEncoding.Strict()
 
 // Hash is a SHA-256: of a members record's body, of an unlock block's or KEK
@@ -52,9 +52,9 @@ func NewRevision() Revision { return random() }
 // dash is the value of "-" in base64url.
 const dash = 62
 
-// random draws until the id's text doesn't begin with "-", as a flag does on a
-// command line; a reader accepts those that do. It never fails: crypto/rand.Read
-// ends the program where the kernel has no randomness to give.
+// random returns an id whose text doesn't begin with "-", like a flag on a command
+// line; a reader accepts such ids. It never fails: crypto/rand.Read crashes the
+// program if the kernel has no randomness.
 func random() (b [16]byte) {
 	for {
 		if rand.Read(b[:]); b[0]>>2 != dash {

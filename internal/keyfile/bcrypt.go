@@ -9,13 +9,13 @@ import (
 	"vigil/internal/guard"
 )
 
-// bcryptBlock is what one application of bcrypt_pbkdf's hash gives, in bytes.
+// bcryptBlock is the size of the output of bcrypt_pbkdf's hash, in bytes.
 const bcryptBlock = 32
 
-// bcryptPBKDF derives size bytes from a passphrase as bcrypt_pbkdf(3) of OpenBSD
-// does, which OpenSSH encrypts its key files with (x/crypto has it, unexported).
-// passphrase and salt are not empty, rounds is at least 1. The caller wipes the
-// result.
+// bcryptPBKDF derives size bytes from a passphrase like OpenBSD's bcrypt_pbkdf(3),
+// with which OpenSSH encrypts its key files (x/crypto doesn't export its own).
+// passphrase and salt must not be empty, and rounds must be at least 1. The caller
+// wipes the result.
 func bcryptPBKDF(passphrase, salt []byte, rounds uint32, size int) []byte {
 	blocks := (size + bcryptBlock - 1) / bcryptBlock
 	key := make([]byte, blocks*bcryptBlock)
@@ -37,7 +37,7 @@ func bcryptPBKDF(passphrase, salt []byte, rounds uint32, size int) []byte {
 			}
 		}
 		guard.Wipe(shaSalt[:])
-		for i, v := range out { // the blocks are dealt out byte by byte
+		for i, v := range out { // the blocks are interleaved byte by byte
 			key[i*blocks+block] = v
 		}
 	}

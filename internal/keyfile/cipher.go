@@ -11,19 +11,19 @@ import (
 	"vigil/internal/guard"
 )
 
-// An opensshCipher is one of cipher.c's that ssh-keygen -Z encrypts key files with.
+// An opensshCipher is a cipher of OpenSSH's cipher.c that ssh-keygen -Z accepts.
 type opensshCipher struct {
 	name       string
 	key, iv    int // bytes
 	block, tag int // bytes
 
-	// open decrypts text in place; ok is false when the tag is wrong. The lengths
-	// are right. It is nil for the cipher "none".
+	// open decrypts text in place; ok is false if the tag is wrong. The caller has
+	// checked the lengths. It is nil for the cipher "none".
 	open func(key, iv, text, tag []byte) (ok bool, err error)
 }
 
-// opensshCiphers are all that OpenSSH has had since the format exists, without
-// those it dropped in 2017 (Blowfish, CAST, RC4).
+// opensshCiphers are all the ciphers OpenSSH has supported since the format was
+// introduced, except those it dropped in 2017 (Blowfish, CAST, RC4).
 var opensshCiphers = [...]opensshCipher{
 	{name: "none", block: 8},
 	{name: "aes256-ctr", key: 32, iv: 16, block: 16, open: openCTR},
@@ -90,8 +90,8 @@ func openGCM(key, iv, text, tag []byte) (bool, error) {
 }
 
 // openChaChaPoly is cipher-chachapoly.c with no additional data and sequence
-// number 0: the first half of the key alone, block 0 of its stream the Poly1305
-// key, the text from block 1 on (PROTOCOL.chacha20poly1305).
+// number 0. It uses only the first half of the key: block 0 of its stream is the
+// Poly1305 key, and the text starts at block 1 (PROTOCOL.chacha20poly1305).
 func openChaChaPoly(key, _, text, tag []byte) (bool, error) {
 	stream, err := chacha20.NewUnauthenticatedCipher(key[:chacha20.KeySize], make([]byte, chacha20.NonceSize))
 	if err != nil {

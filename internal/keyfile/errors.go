@@ -9,20 +9,20 @@ import (
 )
 
 var (
-	// ErrNotAKey reports a file that is no private key in any format known here.
+	// ErrNotAKey reports a file that is not a private key in a known format.
 	ErrNotAKey = errors.New("not a private key file")
-	// ErrPublicKey reports a public key or a certificate where a private key is
-	// wanted. It matches ErrNotAKey too.
+	// ErrPublicKey reports a public key or a certificate instead of a private key.
+	// It matches ErrNotAKey too.
 	ErrPublicKey = fmt.Errorf("%w but the public half; the private key is usually the file of the same name without .pub", ErrNotAKey)
 	// ErrMultipleKeys reports a file with more than one private key.
 	ErrMultipleKeys = errors.New("file has more than one private key; split it into one file a key")
-	// ErrTooLarge reports a file of more than MaxFile bytes, or something in it
-	// beyond its limit.
+	// ErrTooLarge reports a file of more than MaxFile bytes, or a value in it
+	// that exceeds its limit.
 	ErrTooLarge = errors.New("beyond the limit")
 	// ErrPassphraseNeeded reports an encrypted file and no way to ask for its passphrase.
 	ErrPassphraseNeeded = errors.New("file is encrypted and needs its passphrase")
-	// ErrWrongPassphrase reports a passphrase that doesn't open the file. A file
-	// that was damaged in its encrypted part gives it too: nothing tells them apart.
+	// ErrWrongPassphrase reports a passphrase that doesn't open the file, or damage
+	// in the encrypted part, which can't be distinguished from it.
 	ErrWrongPassphrase = errors.New("wrong passphrase, or the encrypted part of the file is damaged")
 	// ErrUnsupported is what every UnsupportedError matches.
 	ErrUnsupported = errors.New("not supported")
@@ -32,10 +32,10 @@ var (
 	ErrMismatch = errors.New("private and public half don't belong together")
 )
 
-// An UnsupportedError names a key type, cipher or format that is recognised and
-// not read or made, and says why or what to do instead. It matches ErrUnsupported.
+// An UnsupportedError names a key type, cipher or format that is recognised but
+// not supported, and says why or what to do instead. It matches ErrUnsupported.
 type UnsupportedError struct {
-	Type   string // what is not supported: a name of ours, or a type name of the file's if it is printable and short
+	Type   string // what is not supported: a name from this package, or one from the file if it is printable and short
 	Advice string // why, or what to do; may be empty
 }
 
@@ -50,16 +50,16 @@ func (e *UnsupportedError) Error() string {
 // Is reports whether target is ErrUnsupported.
 func (e *UnsupportedError) Is(target error) bool { return target == ErrUnsupported }
 
-// damaged returns an ErrDamaged that says at which part.
+// damaged returns an ErrDamaged that names the damaged part.
 func damaged(part string) error { return fmt.Errorf("%w: %s", ErrDamaged, part) }
 
-// tooLarge returns an ErrTooLarge that says what is, and what would not be.
+// tooLarge returns an ErrTooLarge with the value and its limit.
 func tooLarge(what string, have, limit uint64) error {
 	return fmt.Errorf("%s is %d, %w of %d", what, have, ErrTooLarge, limit)
 }
 
-// unsupportedType says why a key of SSH type typ, a name out of a file, can't be
-// taken; nil for the types that can.
+// unsupportedType returns why a key of SSH type typ, a name from a file, is not
+// supported, or nil.
 func unsupportedType(typ []byte) error {
 	switch t := string(typ); {
 	case t == typeEd25519, t == typeRSA, isComposite(t), curveByType(t) != nil:

@@ -16,9 +16,9 @@ const (
 	KindEd25519 = "ed25519"
 	KindECDSA   = "ecdsa"
 	KindRSA     = "rsa"
-	// KindComposite is ML-DSA-44 with Ed25519 under the type name OpenSSH 10.6 knows.
+	// KindComposite is ML-DSA-44 with Ed25519 under OpenSSH 10.6's type name.
 	KindComposite = "mldsa44-ed25519"
-	// KindCompositeOpenSSH is the same under the only name OpenSSH 10.4 and 10.5 know.
+	// KindCompositeOpenSSH is the same under the type name of OpenSSH 10.4 and 10.5.
 	KindCompositeOpenSSH = "mldsa44-ed25519@openssh.com"
 )
 

@@ -19,8 +19,8 @@ const (
 	typeRSA     = "ssh-rsa"
 
 	// OpenSSH 10.4 and 10.5 know ML-DSA-44 with Ed25519
-	// (draft-ietf-sshm-composite-sigs) by the first name only, 10.6 by the second
-	// only. Keys and signatures are the same but for the name in them.
+	// (draft-ietf-sshm-composite-sigs) only by the first name, 10.6 only by the
+	// second. Keys and signatures are the same except for the name in them.
 	typeCompositeOpenSSH = "ssh-mldsa44-ed25519@openssh.com"
 	typeComposite        = "ssh-mldsa44-ed25519"
 )
@@ -96,7 +96,7 @@ func readIdentity(r *wire.Reader) (*Key, error) {
 	}
 }
 
-// checkPublic says by its public half why a key can't be taken, or nil.
+// checkPublic returns why a key with this public half is not supported, or nil.
 func checkPublic(blob []byte) error {
 	typ := pubkey.Type(blob)
 	if typ == "" {
@@ -111,8 +111,8 @@ func checkPublic(blob []byte) error {
 	return nil
 }
 
-// newEd25519 makes a Key of a seed; public is its public half as the file has
-// it, or nil when the file has none.
+// newEd25519 makes a Key from a seed; public is the public half in the file, or nil
+// if the file has none.
 func newEd25519(seed, public []byte) (*Key, error) {
 	if len(seed) != ed25519.SeedSize {
 		return nil, damaged("Ed25519 seed")
@@ -129,8 +129,8 @@ func newEd25519(seed, public []byte) (*Key, error) {
 	})
 }
 
-// newECDSA makes a Key of a scalar, big-endian; point is its public half as the
-// file has it, compressed or not (SEC 1 section 2.3.3), or nil.
+// newECDSA makes a Key from a big-endian scalar; point is the public half in the
+// file, compressed or not (SEC 1 section 2.3.3), or nil.
 func newECDSA(c *curve, scalar, point []byte) (*Key, error) {
 	for len(scalar) > 0 && scalar[0] == 0 {
 		scalar = scalar[1:]
@@ -170,8 +170,8 @@ func samePoint(q, point []byte) bool {
 	return point[0] == sign && bytes.Equal(point[1:], x)
 }
 
-// newComposite makes a Key of the seeds of ML-DSA-44 and Ed25519, 32 bytes each;
-// public is both public keys, 1,312 and 32 bytes.
+// newComposite makes a Key from the seeds of ML-DSA-44 and Ed25519, 32 bytes each;
+// public holds both public keys, 1,312 and 32 bytes.
 func newComposite(typ string, seeds, public []byte) (*Key, error) {
 	if len(seeds) != mldsa.PrivateKeySize+ed25519.SeedSize {
 		return nil, damaged("ML-DSA-44 and Ed25519 seeds")
@@ -192,7 +192,7 @@ func newComposite(typ string, seeds, public []byte) (*Key, error) {
 	})
 }
 
-// newKey makes a Key whose encoding of size bytes is what write appends.
+// newKey makes a Key whose encoding, of size bytes, is appended by write.
 func newKey(typ string, public []byte, size int, write func([]byte) []byte) (*Key, error) {
 	slab, err := guard.NewSlab(size)
 	if err != nil {

@@ -5,16 +5,16 @@
 // It reads what OpenSSH, OpenSSL and PuTTY write (docs/import.md lists the
 // formats, and what is refused and why) and writes OpenSSH's own format.
 //
-// Its input is hostile: a file somebody was sent. So every size, count and cost
-// in a file has a named limit (limits.go) that is checked before it is acted
-// on, no parser panics, and no error quotes the file beyond the name of a key
-// type or cipher. Its output is trusted: a Key's private half belongs to its
-// public half, which was computed again.
+// Its input may be hostile: a file that an attacker sent. So every size, count and
+// cost in a file has a named limit (limits.go) that is checked before it is acted
+// on, no parser panics, and errors quote nothing from the file but the name of a
+// key type or cipher. Its output is trusted: a Key's private half belongs to its
+// public half, which is recomputed.
 //
-// Only the one-shot opener process links this package. The standard library
-// works on copies of a key that nobody can reach; they die with that process,
-// and until then runtime/secret erases what it can. What this package allocates
-// itself for a secret it wipes before it returns, errors included.
+// Only the one-shot opener process links this package. The standard library makes
+// copies of a key that can't be wiped; they end with that process, and until then
+// runtime/secret erases what it can. This package wipes what it allocates for a
+// secret before it returns, even with an error.
 package keyfile
 
 import (
@@ -53,8 +53,8 @@ func (k *Key) Fingerprint() string { return pubkey.SHA256(k.public) }
 func (k *Key) Bits() int { return pubkey.Bits(k.public) }
 
 // Encoding returns the body of SSH_AGENTC_ADD_IDENTITY from the key type string
-// up to, and without, the comment. It lies in guarded memory that the Key owns:
-// valid until Close, nil after, to be copied only into memory the caller wipes.
+// up to, but without, the comment. It is in guarded memory that the Key owns, and
+// nil after Close. Copy it only into memory that is wiped.
 func (k *Key) Encoding() []byte { return k.secret.Bytes() }
 
 // Close wipes the private key and unmaps its memory. It may be called again.
@@ -80,7 +80,7 @@ func (k *Key) Format(s fmt.State, _ rune) { _, _ = s.Write([]byte(redacted)) }
 // MarshalText returns "[redacted]", for encoders.
 func (k *Key) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// setComment keeps what of a file's comment may be shown.
+// setComment keeps the printable part of a file's comment.
 func (k *Key) setComment(comment []byte) {
 	if len(comment) > MaxComment {
 		comment = comment[:MaxComment]

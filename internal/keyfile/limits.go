@@ -5,24 +5,24 @@ import (
 	"math/bits"
 )
 
-// Limits on what a file may hold or ask for. Whatever is beyond gives ErrTooLarge
-// (key sizes: an UnsupportedError) before memory or time is spent on it. Times
-// are a 2020s core's; they are far above what tools write by themselves, so that
-// a patient user's file opens, and a hostile one ends.
+// Limits on what a file may hold or ask for. A file beyond them is ErrTooLarge
+// (for key sizes: an UnsupportedError) before memory or time is spent on it. Times
+// are for one core of the 2020s. The limits are far above the tools' defaults, so
+// that a patient user's file opens and a hostile one is refused.
 const (
 	// MaxFile is the size of a key file in bytes. The largest real one, RSA 8192
-	// in PKCS#8, has under 8 KiB; certificates and text may stand beside a PEM key.
+	// in PKCS#8, has under 8 KiB; certificates and text may surround a PEM key.
 	MaxFile = 64 << 10
 
-	// MaxComment is the longest comment kept, in bytes; a longer one is cut.
+	// MaxComment is the longest comment kept, in bytes; a longer one is truncated.
 	MaxComment = 1024
 
 	// MaxPassphrase is the longest passphrase of a file, in bytes (ssh-keygen
 	// takes 1,023).
 	MaxPassphrase = 4096
 
-	// MinRSABits and MaxRSABits bound an RSA modulus. OpenSSH takes 1,024 to
-	// 16,384; below 2,048 is within reach of an attacker, above 8,192 a signature
+	// MinRSABits and MaxRSABits bound an RSA modulus. OpenSSH accepts 1,024 to
+	// 16,384; attackers may factor one below 2,048, and above 8,192 a signature
 	// takes longer than a login waits.
 	MinRSABits = 2048
 	MaxRSABits = 8192
@@ -45,7 +45,7 @@ const (
 
 	// MaxScryptMemory bounds 128·N·r, in bytes. OpenSSL writes 16 MiB.
 	MaxScryptMemory = 1 << 30
-	// MaxScryptWork bounds N·r·p: a quarter of a minute. OpenSSL writes 2^17.
+	// MaxScryptWork bounds N·r·p: 15 seconds. OpenSSL writes 2^17.
 	MaxScryptWork = 1 << 25
 
 	// MaxArgon2Memory bounds a .ppk's Argon2-Memory, in KiB. PuTTYgen writes 8,192.

@@ -21,8 +21,8 @@ const armorLine = 70
 // MarshalOpenSSH writes the private key in encoding (see Key.Encoding) as an
 // OpenSSH private key file (PROTOCOL.key), encrypted with aes256-ctr under
 // passphrase and bcrypt_pbkdf of BcryptRounds rounds; an empty passphrase leaves
-// it in the clear. That its halves belong together is checked first, so that
-// what is written is a key. The caller wipes encoding, passphrase and the result.
+// it in plaintext. It first checks that the key's halves belong together. The
+// caller wipes encoding, passphrase and the result.
 func MarshalOpenSSH(encoding []byte, comment string, passphrase []byte) (file []byte, err error) {
 	guard.Do(func() { file, err = marshalOpenSSH(encoding, comment, passphrase) })
 	return file, err
@@ -87,7 +87,7 @@ func privateSection(k *Key, comment string, block int) ([]byte, error) {
 	}
 	encoding := k.Encoding()
 	size := 2*len(check) + len(encoding) + 4 + len(comment)
-	b := make([]byte, 0, size+block) // never grows: nothing is left behind
+	b := make([]byte, 0, size+block) // never grows, so no copy is left behind
 	b = append(append(b, check[:]...), check[:]...)
 	b = append(b, encoding...)
 	b = wire.AppendString(b, comment)
@@ -109,7 +109,8 @@ func sealCTR(c *opensshCipher, passphrase, salt, text []byte) error {
 	return nil
 }
 
-// armor returns blob between BEGIN and END lines, broken as ssh-keygen breaks it.
+// armor returns blob in base64 between BEGIN and END lines, with ssh-keygen's line
+// length.
 func armor(blob []byte) []byte {
 	const begin, end = "-----BEGIN " + pemOpenSSH + "-----\n", "-----END " + pemOpenSSH + "-----\n"
 	text := base64.StdEncoding.AppendEncode(nil, blob)

@@ -57,7 +57,7 @@ func parseOpenSSH(blob []byte, ask func() ([]byte, error)) (*Key, error) {
 	return k, err
 }
 
-// readOpenSSHFile reads and checks all that isn't encrypted.
+// readOpenSSHFile reads and checks everything that isn't encrypted.
 func readOpenSSHFile(blob []byte) (*opensshFile, error) {
 	rest, ok := bytes.CutPrefix(blob, []byte(opensshMagic))
 	if !ok {
@@ -85,7 +85,7 @@ func readOpenSSHFile(blob []byte) (*opensshFile, error) {
 	if err := f.readKDF(kdf, kdfOptions); err != nil {
 		return nil, err
 	}
-	return f, checkPublic(f.public) // before anyone is asked for a passphrase
+	return f, checkPublic(f.public) // before asking for a passphrase
 }
 
 func (f *opensshFile) readKDF(kdf, options []byte) error {
@@ -111,8 +111,8 @@ func (f *opensshFile) readKDF(kdf, options []byte) error {
 	return nil
 }
 
-// errCheck reports two check values that differ: how a wrong passphrase shows
-// when the cipher has no tag.
+// errCheck reports check values that differ: a sign of a wrong passphrase if the
+// cipher has no tag.
 var errCheck = damaged("check values")
 
 // readPrivate reads the decrypted private section: two equal check values, the
@@ -140,7 +140,7 @@ func (f *opensshFile) readPrivate(text []byte) (*Key, error) {
 	return k, nil
 }
 
-// maxPadding is beyond any cipher's block, in bytes.
+// maxPadding is larger than any cipher's block, in bytes.
 const maxPadding = 255
 
 func isPadding(b []byte) bool {

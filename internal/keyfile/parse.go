@@ -11,12 +11,12 @@ import (
 
 // Parse reads the private key file data, whatever its format.
 //
-// passphrase is called at most once, and only when the file is encrypted with a
-// scheme and key type that are supported; the slice it returns is wiped before
-// Parse returns, as is all else Parse made of the key. With a nil passphrase, an
-// encrypted file gives ErrPassphraseNeeded. An error from passphrase is returned
-// wrapped. To try again after ErrWrongPassphrase, call Parse again. data stays as
-// it is; the caller, whose it is, wipes it, and closes the Key.
+// Parse calls passphrase at most once, and only if the file is encrypted and its
+// scheme and key type are supported. It wipes the slice that passphrase returns,
+// and all its own copies of the key, before it returns. If passphrase is nil, an
+// encrypted file is ErrPassphraseNeeded. An error from passphrase is returned
+// wrapped. To try again after ErrWrongPassphrase, call Parse again. Parse doesn't
+// modify data, which the caller wipes. The caller closes the Key.
 //
 // Errors to branch on: ErrNotAKey, ErrPublicKey, ErrMultipleKeys, ErrTooLarge,
 // ErrPassphraseNeeded, ErrWrongPassphrase, ErrUnsupported (an *UnsupportedError),
@@ -55,8 +55,8 @@ func parse(data []byte, ask func() ([]byte, error)) (*Key, error) {
 	return nil, ErrNotAKey
 }
 
-// isPublicLine reports whether the first line that is no comment is one of
-// authorized_keys, known_hosts or a .pub file: a key type, and then a blob of that type.
+// isPublicLine reports whether the first line that isn't a comment is a line of
+// authorized_keys, known_hosts or a .pub file: a key type and a blob of that type.
 func isPublicLine(data []byte) bool {
 	for line := range bytes.Lines(data) {
 		fields := bytes.Fields(line)
@@ -74,8 +74,8 @@ func isPublicLine(data []byte) bool {
 	return false
 }
 
-// readPassphrase calls ask. The caller wipes the passphrase, which is not empty:
-// no tool encrypts under an empty one.
+// readPassphrase calls ask, and refuses an empty passphrase, under which no tool
+// encrypts. The caller wipes the passphrase.
 func readPassphrase(ask func() ([]byte, error)) ([]byte, error) {
 	if ask == nil {
 		return nil, ErrPassphraseNeeded

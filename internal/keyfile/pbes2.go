@@ -21,7 +21,7 @@ const (
 	oidScrypt = "\x2b\x06\x01\x04\x01\xda\x47\x04\x0b"
 )
 
-// pbes2Ciphers are RFC 8018 appendix B.2's that are still written.
+// pbes2Ciphers are the ciphers of RFC 8018 appendix B.2 that are still used.
 var pbes2Ciphers = map[string]opensshCipher{
 	"\x60\x86\x48\x01\x65\x03\x04\x01\x02": {name: "AES-128-CBC", key: 16, block: 16, open: openAESCBC},
 	"\x60\x86\x48\x01\x65\x03\x04\x01\x16": {name: "AES-192-CBC", key: 24, block: 16, open: openAESCBC},
@@ -38,16 +38,16 @@ var pbkdf2Hashes = map[string]func() hash.Hash{
 	"\x2a\x86\x48\x86\xf7\x0d\x02\x0b": sha512.New,
 }
 
-// A pbes2 is what PBES2 parameters say: how a passphrase becomes a key, and what
-// the key decrypts.
+// A pbes2 holds PBES2 parameters: how a key is derived from a passphrase, and the
+// cipher.
 type pbes2 struct {
 	cipher opensshCipher
 	iv     []byte
 	derive func(passphrase []byte) ([]byte, error)
 }
 
-// readPBES2 reads an encryption AlgorithmIdentifier's content, and refuses costs
-// beyond the limits.
+// readPBES2 reads the content of an encryption AlgorithmIdentifier, and refuses
+// costs beyond the limits.
 func readPBES2(algorithm cryptobyte.String) (*pbes2, error) {
 	var oid, params, kdf, kdfOID, enc, encOID, iv cryptobyte.String
 	if !algorithm.ReadASN1(&oid, asn1.OBJECT_IDENTIFIER) {

@@ -22,8 +22,8 @@ const (
 	pemEncrypted = "ENCRYPTED PRIVATE KEY"
 )
 
-// parsePEM reads the one private key among the PEM blocks of data; certificates,
-// parameters and text may stand beside it.
+// parsePEM reads the only private key among the PEM blocks of data. It ignores
+// certificates, parameters and text.
 func parsePEM(data []byte, ask func() ([]byte, error)) (*Key, error) {
 	begins := countPrivateBegins(data)
 	if begins > 1 {
@@ -53,7 +53,7 @@ func parsePEM(data []byte, ask func() ([]byte, error)) (*Key, error) {
 	return nil, ErrNotAKey
 }
 
-// countPrivateBegins counts the lines that begin a private key, whole or not.
+// countPrivateBegins counts the lines that begin a private key, complete or not.
 func countPrivateBegins(data []byte) int {
 	n := 0
 	for line := range bytes.Lines(data) {
@@ -81,8 +81,8 @@ func parsePEMBlock(block *pem.Block, ask func() ([]byte, error)) (*Key, error) {
 	return nil, &UnsupportedError{Type: "this kind of PEM private key", Advice: "see docs/import.md for the formats that are read"}
 }
 
-// parseTraditional reads what OpenSSL calls traditional: PKCS#1 or SEC 1, either
-// as it is or under RFC 1421's headers.
+// parseTraditional reads OpenSSL's traditional formats, PKCS#1 and SEC 1, in
+// plaintext or encrypted with RFC 1421's headers.
 func parseTraditional(block *pem.Block, ask func() ([]byte, error)) (*Key, error) {
 	parseDER := parsePKCS1
 	if block.Type == pemSEC1 {
@@ -95,7 +95,7 @@ func parseTraditional(block *pem.Block, ask func() ([]byte, error)) (*Key, error
 	if err != nil {
 		return nil, err
 	}
-	//lint:ignore SA1019 weak as it is (MD5, no rounds), it is what people's files have
+	//lint:ignore SA1019 weak (MD5, no rounds), but existing files use it
 	der, err := x509.DecryptPEMBlock(block, passphrase)
 	guard.Wipe(passphrase)
 	if errors.Is(err, x509.IncorrectPasswordError) {
@@ -107,7 +107,7 @@ func parseTraditional(block *pem.Block, ask func() ([]byte, error)) (*Key, error
 	defer guard.Wipe(der)
 	k, err := parseDER(der)
 	if errors.Is(err, ErrDamaged) {
-		return nil, ErrWrongPassphrase // one in 256 wrong ones leaves a padding that looks right
+		return nil, ErrWrongPassphrase // one in 256 wrong ones gives a valid-looking padding
 	}
 	return k, err
 }

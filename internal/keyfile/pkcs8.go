@@ -71,9 +71,9 @@ func parsePKCS8(der []byte) (*Key, error) {
 }
 
 // parseEncryptedPKCS8 reads an EncryptedPrivateKeyInfo (RFC 5958 section 3).
-// (youmark/pkcs8 is not used for it: it puts no bound on the work a file asks
-// for, panics on an initialisation vector or text of the wrong length, and lacks
-// SHA-224, SHA-384 and SHA-512.)
+// (youmark/pkcs8 doesn't bound the work that a file asks for, panics on an
+// initialisation vector or text of the wrong length, and lacks SHA-224, SHA-384
+// and SHA-512.)
 func parseEncryptedPKCS8(der []byte, ask func() ([]byte, error)) (*Key, error) {
 	var seq, algorithm, ciphertext cryptobyte.String
 	in := cryptobyte.String(der)
@@ -110,7 +110,7 @@ func parseEncryptedPKCS8(der []byte, ask func() ([]byte, error)) (*Key, error) {
 	}
 	k, err := parsePKCS8(plain)
 	if errors.Is(err, ErrDamaged) {
-		return nil, ErrWrongPassphrase // its padding looked right by chance
+		return nil, ErrWrongPassphrase // the padding was valid by chance
 	}
 	return k, err
 }

@@ -42,7 +42,7 @@ type ppkArgon2 struct {
 }
 
 // parsePPK reads a .ppk. Its MAC covers everything but the version and Argon2's
-// parameters, and is verified before the private key is looked at.
+// parameters, and is verified before the private key is parsed.
 func parsePPK(data []byte, ask func() ([]byte, error)) (*Key, error) {
 	f, err := readPPKFile(data)
 	if err != nil {
@@ -83,7 +83,7 @@ func parsePPK(data []byte, ask func() ([]byte, error)) (*Key, error) {
 
 func (f *ppkFile) encrypted() bool { return string(f.encryption) != "none" }
 
-// ppkKeys are what a passphrase gives. Without encryption cipher and iv are nil.
+// ppkKeys are derived from a passphrase. Without encryption, cipher and iv are nil.
 type ppkKeys struct{ cipher, iv, mac []byte }
 
 func (k *ppkKeys) wipe() {
@@ -142,7 +142,7 @@ func (f *ppkFile) computeMAC(key []byte) []byte {
 }
 
 // readKey reads the decrypted private fields, which PuTTY writes without the
-// public ones, and ignores the padding behind them, which is random.
+// public ones, and ignores the random padding after them.
 func (f *ppkFile) readKey() (*Key, error) {
 	public, private := wire.NewReader(f.public), wire.NewReader(f.private)
 	public.String() // the type, which is keyType's
@@ -181,7 +181,7 @@ func (f *ppkFile) readKey() (*Key, error) {
 	return k, err
 }
 
-// readPPKFile reads the lines of a .ppk and checks all that isn't encrypted.
+// readPPKFile reads the lines of a .ppk and checks everything that isn't encrypted.
 func readPPKFile(data []byte) (f *ppkFile, err error) {
 	f = &ppkFile{}
 	defer func() {
@@ -224,7 +224,7 @@ func readPPKFile(data []byte) (f *ppkFile, err error) {
 		lines.err = damaged(".ppk: text after the MAC")
 	}
 	if lines.err == nil && f.encrypted() && (len(f.private) == 0 || len(f.private)%16 != 0) {
-		lines.err = damaged(".ppk: private key is no whole number of blocks")
+		lines.err = damaged(".ppk: private key is not a whole number of blocks")
 	}
 	return f, lines.err
 }
@@ -295,7 +295,7 @@ func (l *ppkLines) hex(name string) []byte {
 	return b
 }
 
-// blob returns what as many lines of base64 hold as the next line says.
+// blob reads a line with a count, and decodes that many lines of base64.
 func (l *ppkLines) blob(name string) []byte {
 	count := l.number(name)
 	if count > uint64(bytes.Count(l.rest, []byte("\n"))) {
@@ -318,7 +318,7 @@ func (l *ppkLines) blob(name string) []byte {
 	return b
 }
 
-// argon2 reads how the passphrase becomes keys, and refuses costs beyond the limits.
+// argon2 reads the key derivation's parameters, and refuses costs beyond the limits.
 func (l *ppkLines) argon2() (a ppkArgon2, err error) {
 	a.flavour = l.field("Key-Derivation")
 	a.memory = l.number("Argon2-Memory")

@@ -14,7 +14,7 @@ import (
 
 // rsaNumbers are the numbers every format has, as big-endian magnitudes without
 // leading zeros. iqmp and the CRT exponents are computed: some files lack them,
-// and a wrong one would give signatures that reveal the key.
+// and wrong ones would make signatures that reveal the key.
 type rsaNumbers struct{ n, e, d, p, q []byte }
 
 func bitLen(m []byte) int {
@@ -61,8 +61,8 @@ func (k rsaNumbers) check() error {
 	return nil
 }
 
-// newRSA makes a Key of k. That d inverts e is checked by crypto/rsa, that it all
-// works by one signature.
+// newRSA makes a Key from k. crypto/rsa checks that d inverts e, and a signature
+// checks that the key works.
 func newRSA(k rsaNumbers) (*Key, error) {
 	if err := k.check(); err != nil {
 		return nil, err
@@ -107,9 +107,9 @@ func newRSA(k rsaNumbers) (*Key, error) {
 	})
 }
 
-// tryRSA reports ErrMismatch for a private key that makes no valid signatures.
-// Its arithmetic on a bad key may fail in ways crypto/rsa doesn't promise to
-// return as an error; that is the file's fault and not a crash.
+// tryRSA returns ErrMismatch for a private key that makes no valid signatures. On
+// a bad key, crypto/rsa's arithmetic may panic; tryRSA recovers, because the file
+// is at fault.
 func tryRSA(private *rsa.PrivateKey) (err error) {
 	mismatch := fmt.Errorf("check RSA key: %w", ErrMismatch)
 	defer func() {

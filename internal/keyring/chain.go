@@ -8,7 +8,7 @@ import (
 	"vigil/internal/id"
 )
 
-// chain is what the records so far say. Its rules are those of
+// chain is the state after the records read so far. Its rules are those of
 // docs/vault-format.md, "Who may write what".
 type chain struct {
 	next       uint64  // number of the next record
@@ -29,18 +29,18 @@ type identityState struct {
 	keyAt     uint64    // number of the record that has its public keys
 	seals     []SealRef // of that record
 	unlock    id.Hash   // zero until set
-	// unlockMaster is what a master-changed record says the block's master is.
+	// unlockMaster is the master key scheme that a master-changed record names.
 	unlockMaster string
-	own          int // records that it appended without being an owner
-	// went are the keys that it had, each with the one manifest for which it counts
-	// still: the last one that was good.
+	own          int // records that it appended while not an owner
+	// went are its former keys, each with the one manifest that it still verifies:
+	// the last one accepted before the change.
 	went []wentKey
 }
 
 type kekState struct {
 	madeAt uint64 // record number
 	live   bool
-	sealed id.Hash // of its seals
+	sealed id.Hash // hash of its seals
 }
 
 // wentKey is a signing key that was replaced or removed.
@@ -53,7 +53,7 @@ func newChain() *chain {
 	return &chain{identities: map[id.Identity]*identityState{}, keks: map[uint64]*kekState{}}
 }
 
-// stageError is an Error that doesn't know its line yet.
+// stageError is an Error without its line number.
 type stageError struct {
 	stage Stage
 	what  string
@@ -65,7 +65,7 @@ func refuse(stage Stage, format string, args ...any) *stageError {
 	return &stageError{stage, fmt.Sprintf(format, args...)}
 }
 
-// add checks a record with its signature, and takes it in.
+// add checks a record and its signature, and applies it.
 func (c *chain) add(r *Record) *stageError {
 	if err := c.follows(r); err != nil {
 		return err
@@ -104,9 +104,9 @@ func (c *chain) follows(r *Record) *stageError {
 	return nil
 }
 
-// mayAppend holds the rules of roles: what concerns an identity's own factors
-// is its own affair, everything else the owners'. Who isn't an owner has little
-// room: else it could fill the chain, so that no owner removes it any more.
+// mayAppend applies the rules of roles: an identity may change its own factors;
+// everything else is up to the owners. An identity that isn't an owner may append
+// only a few records, or it could fill the chain and prevent its own removal.
 func (c *chain) mayAppend(by *identityState, r *Record) *stageError {
 	switch r.Kind {
 	case UnlockSet, MasterChanged, Rekeyed:
@@ -115,7 +115,7 @@ func (c *chain) mayAppend(by *identityState, r *Record) *stageError {
 		}
 	default:
 		if by.Role != Owner {
-			return refuse(StageAuthorisation, "%v is no owner and may not append this %s", by.ID, r.Kind)
+			return refuse(StageAuthorisation, "%v is not an owner and may not append this %s", by.ID, r.Kind)
 		}
 	}
 	switch {
@@ -124,12 +124,12 @@ func (c *chain) mayAppend(by *identityState, r *Record) *stageError {
 	case by.own >= MaxOwnRecords:
 		return refuse(StageAuthorisation, "%v has appended %d records, which is all it may", by.ID, by.own)
 	case c.next >= MaxRecords-OwnerRecords || c.size > MaxObject-OwnerBytes:
-		return refuse(StageAuthorisation, "what room is left is the owners'")
+		return refuse(StageAuthorisation, "the remaining room is reserved for owners")
 	}
 	return nil
 }
 
-// apply takes in what a record says. Whether its signer may say it was checked.
+// apply applies a record. The caller has checked that its signer may write it.
 func (c *chain) apply(r *Record) *stageError {
 	var err *stageError
 	switch r.Kind {
@@ -172,11 +172,11 @@ func (c *chain) applyAdded(r *Record) *stageError {
 	return nil
 }
 
-// checkKeys refuses keys that nobody could seal to, which would make every later
+// checkKeys refuses keys that can't be sealed to, which would make every later
 // rotation fail, and seals of KEKs that aren't live.
 func (c *chain) checkKeys(r *Record) *stageError {
 	if err := r.Public.check(); err != nil {
-		return refuse(StageChain, "%v has a public key that is none: %v", r.Identity, err)
+		return refuse(StageChain, "%v has an invalid public key: %v", r.Identity, err)
 	}
 	for _, ref := range r.Seals {
 		if k := c.keks[ref.KEK]; k == nil || !k.live {
@@ -194,7 +194,8 @@ func (c *chain) applyRemoved(r *Record) *stageError {
 	if who.Role == Owner && c.owners() == 1 {
 		return refuse(StageChain, "%v is the last owner", r.Identity)
 	}
-	// What it has named itself, at a change of keys, may be what it means to write.
+	// A manifest that it named when it changed its own keys may be one that it has
+	// prepared but not yet stored. Only the one that the remover names counts.
 	who.went = slices.DeleteFunc(slices.Clone(who.went), func(w wentKey) bool { return w.deks != r.Deks })
 	who.lose(r.Deks)
 	who.live, who.removedAt, who.seals = false, r.Seq, nil
@@ -203,8 +204,8 @@ func (c *chain) applyRemoved(r *Record) *stageError {
 	return nil
 }
 
-// lose keeps the key of an identity that goes, or gets another, for its last
-// manifest. A reader never writes one.
+// lose keeps the key of an identity that is removed or rekeyed, to verify its
+// last manifest. A reader never writes one.
 func (who *identityState) lose(deks id.Hash) {
 	if who.Role != Reader {
 		who.went = append(who.went, wentKey{deks, who.Public.Ed25519})
@@ -284,13 +285,13 @@ func (c *chain) owners() (n int) {
 	return n
 }
 
-// at reports whether the identity was in the vault at a record.
+// at reports whether the identity was live at the given record.
 func (who *identityState) at(record uint64) bool {
 	return who.Seq < record && (who.live || who.removedAt > record)
 }
 
-// sealOf returns the hash of the seal that the record with the identity's keys
-// names for a KEK.
+// sealOf returns the hash of a KEK's seal, as named by the record that holds the
+// identity's keys.
 func (who *identityState) sealOf(kek uint64) (id.Hash, bool) {
 	for _, ref := range who.seals {
 		if ref.KEK == kek {

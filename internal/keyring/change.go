@@ -13,17 +13,16 @@ import (
 
 // Signer signs records as one identity. envelope.Halves is one.
 type Signer interface {
-	// Identity returns whose signature it makes.
+	// Identity returns the id of the identity that signs.
 	Identity() id.Identity
 	// Sign returns the Ed25519 signature of message.
 	Sign(message []byte) ([]byte, error)
 }
 
-// Change is one thing to append to members. The implementations are those of
-// this package.
+// Change is a change to members. Only this package implements it.
 type Change interface {
-	// record fills in what the change says as record seq, and gives the blocks
-	// that it names. Append does the rest.
+	// record returns the change as record seq, and the blocks that it names.
+	// Append does the rest.
 	record(seq uint64) (Record, []UnlockBlock, []Seal, error)
 }
 
@@ -37,12 +36,12 @@ type AddIdentity struct {
 	Seals  []Seal
 }
 
-// RemoveIdentity drops an identity and its unlock block. MakeKEK should follow:
-// the identity knows the KEKs there are.
+// RemoveIdentity removes an identity and its unlock block. MakeKEK should follow:
+// the identity knows the current KEKs.
 type RemoveIdentity struct {
 	ID id.Identity
-	// Deks is the hash of the manifest that was good before. Of those that the
-	// identity wrote, none but this one counts from now on.
+	// Deks is the hash of the last manifest accepted before the removal. Of the
+	// manifests that the identity wrote, only this one stays valid.
 	Deks id.Hash
 }
 
@@ -56,7 +55,7 @@ type RetireKEK struct{ Version uint64 }
 // SetUnlock sets the first identity's unlock block.
 type SetUnlock struct{ Block UnlockBlock }
 
-// ChangeMaster replaces the signer's unlock block by one whose share is wrapped
+// ChangeMaster replaces the signer's unlock block with one whose share is wrapped
 // by another master key.
 type ChangeMaster struct{ Block UnlockBlock }
 
@@ -67,7 +66,7 @@ type Rekey struct {
 	Public Public
 	Block  UnlockBlock
 	Seals  []Seal
-	// Deks is that of RemoveIdentity, for what the old key signed.
+	// Deks is as in RemoveIdentity, for manifests that the old key signed.
 	Deks id.Hash
 }
 
@@ -126,8 +125,8 @@ func (c Rekey) record(seq uint64) (Record, []UnlockBlock, []Seal, error) {
 	return r, []UnlockBlock{c.Block}, seals, c.Block.check()
 }
 
-// refer names seals, each of another KEK, in record seq, and returns them as
-// they are stored.
+// refer adds references to seals, one per KEK, to record seq, and returns the
+// seals in stored order.
 func refer(r *Record, seq uint64, seals []Seal) []Seal {
 	seals = slices.Clone(seals)
 	slices.SortFunc(seals, func(a, b Seal) int { return cmp.Compare(a.KEK, b.KEK) })
@@ -144,7 +143,7 @@ func (u *UnlockBlock) Hash() id.Hash { return id.HashOf(u.line()) }
 // Hash returns the SHA-256 of the seal's line, as records name it.
 func (s *Seal) Hash() id.Hash { return id.HashOf(s.line()) }
 
-// check reports a block that a reader would refuse, or that nobody may use.
+// check reports a block that a reader would refuse or that can't be used.
 func (u *UnlockBlock) check() error {
 	if err := u.KDF.Check(); err != nil {
 		return fmt.Errorf("%w: %w", ErrChange, err)
@@ -159,12 +158,12 @@ func (u *UnlockBlock) check() error {
 }
 
 // Append returns members with a record for each change, all signed by one
-// identity, and without the blocks that no live record names any more. m stays
-// as it was. After a lost race, call it again on the newer members; a MakeKEK
-// needs new seals when the identities have changed.
+// identity, and without the blocks that no live record names any more. It doesn't
+// modify m. After a lost race, call it again on the newer members; a MakeKEK
+// needs new seals if the identities have changed.
 //
-// Errors are those of the rules (*Error with the stage), of a change that says
-// nothing valid (ErrChange), or of the signer.
+// The error is an *Error with its stage if a rule forbids the change, wraps
+// ErrChange if the change is invalid, or is the signer's.
 func (m *Members) Append(by Signer, changes ...Change) (*Members, error) {
 	next := &Members{vault: m.vault, records: slices.Clip(m.records)}
 	state := newChain()
@@ -195,8 +194,8 @@ func (m *Members) Append(by Signer, changes ...Change) (*Members, error) {
 		}
 	}
 	next.keepLive(state, unlocks, seals)
-	// Reading it back checks what a reader will check, and gives a value that
-	// shares nothing with the caller's blocks.
+	// Parsing the result makes every check that a reader makes, and returns a value
+	// that shares nothing with the caller's blocks.
 	return ParseMembers(next.Encode(), m.vault)
 }
 
@@ -215,8 +214,8 @@ func (r *Record) sign(state *chain, by Signer) error {
 	return nil
 }
 
-// keepLive sets the blocks that live records name. One that is missing is left
-// out, and reading back reports it.
+// keepLive sets the blocks that live records name. It skips a missing one, which
+// parsing the result reports.
 func (m *Members) keepLive(state *chain, unlocks map[id.Hash]*UnlockBlock, seals map[sealKey]*Seal) {
 	m.unlocks, m.seals = map[id.Identity]*UnlockBlock{}, map[sealKey]*Seal{}
 	for _, who := range state.live() {
@@ -239,16 +238,16 @@ func byHash(blocks map[id.Identity]*UnlockBlock) map[id.Hash]*UnlockBlock {
 	return out
 }
 
-// Founding is a vault being made: its id is known, so that the first share can
-// be wrapped, the private halves sealed and KEK 1 sealed; nothing is stored yet.
+// Founding is a vault being created. Its id is known, so that the first share can
+// be wrapped and the private halves and KEK 1 sealed; nothing is stored yet.
 type Founding struct {
 	vault  id.Vault
 	by     Signer
 	record Record
 }
 
-// Found makes record 0: the first identity, an owner, with its public keys and
-// 16 random bytes. by signs as that identity.
+// Found makes record 0, which adds the first identity, an owner, with its public
+// keys and 16 random bytes. by signs as that identity.
 func Found(by Signer, public Public, random [16]byte) (*Founding, error) {
 	f := &Founding{by: by, record: Record{
 		Kind: IdentityAdded, Identity: by.Identity(), Role: Owner, Public: public, Random: random,
@@ -267,8 +266,8 @@ func Found(by Signer, public Public, random [16]byte) (*Founding, error) {
 // Vault returns the new vault's id.
 func (f *Founding) Vault() id.Vault { return f.vault }
 
-// Complete appends KEK 1, sealed to the first identity, and its unlock block.
-// The matching manifest is NewDeks(m).
+// Complete appends KEK 1, sealed to the first identity, and that identity's
+// unlock block. The matching manifest is NewDeks of the result.
 func (f *Founding) Complete(kek Seal, block UnlockBlock) (*Members, error) {
 	m := &Members{vault: f.vault, records: []Record{f.record}}
 	return m.Append(f.by, MakeKEK{Seals: []Seal{kek}}, SetUnlock{Block: block})

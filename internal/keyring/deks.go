@@ -20,41 +20,41 @@ const (
 	deksLabel  = "vigil v1 deks"
 )
 
-// minDEKLine is less than the shortest line of a revision has, in bytes.
+// minDEKLine is a lower bound of the length of a revision's line, in bytes.
 const minDEKLine = 320
 
 // MACSize is the size of the MAC that ends a deks object, in bytes.
 const MACSize = sha256.Size
 
 // MACFunc computes HMAC-SHA256 over a manifest's hash, under the MAC key of the
-// given KEK version. envelope.DeksMAC is what stands behind it.
+// given KEK version, as envelope.DeksMAC does.
 type MACFunc func(kek uint64, hash id.Hash) ([MACSize]byte, error)
 
-// DEK is the wrapped key of one revision of an item, and what is known of the
-// revision without its line.
+// DEK is the manifest's entry for one revision of an item: its wrapped key, and
+// the facts about the revision that don't need its line in the vault file.
 type DEK struct {
 	Item     id.Item
 	Revision id.Revision
 	// Parents are the revisions that this one replaces, sorted by their text,
 	// at most MaxParents; none for an item's first revision.
 	Parents []id.Revision
-	// Line is the hash of the revision's line in the vault file, without line
-	// feed. No other line is this revision's.
+	// Line is the hash of the revision's line in the vault file, without its line
+	// feed. A line with another hash is not this revision.
 	Line id.Hash
 	// Tightens says that the revision restricts the key's use in a way that a
 	// parent doesn't.
 	Tightens bool
-	// Wrapped is the DEK under the manifest's KEK, or, of one that Waits, under
-	// the key of the identity that made it (envelope.OwnKey).
+	// Wrapped is the DEK wrapped by the manifest's KEK or, if Waits is set, by the
+	// own key of the identity that made it (envelope.OwnKey).
 	Wrapped [WrappedDEKSize]byte
 	Waits   bool
-	// Superseded is when a revision that names this one as parent came in,
-	// in Unix seconds; 0 while it is a head.
+	// Superseded is when a revision with this one as a parent was added, in Unix
+	// seconds; 0 while this one is a head.
 	Superseded uint64
 }
 
-// Deks is the manifest of a vault: which revisions there are and their wrapped
-// keys. Until Verify has succeeded, nobody knows who wrote it.
+// Deks is the manifest of a vault: its revisions and their wrapped keys. It is
+// not authenticated until Verify has succeeded.
 type Deks struct {
 	vault id.Vault
 	kek   uint64
@@ -67,8 +67,8 @@ type Deks struct {
 	tombstones []id.Item
 	dead       map[id.Item]bool
 
-	// What was stored, for Verify and Pin; zero in a changed Deks until it is
-	// encoded and parsed again.
+	// Hash, MAC and signature as parsed, for Verify and Pin; zero in a changed
+	// Deks until it is encoded and parsed again.
 	hash id.Hash // of the stored bytes before the last line
 	mac  [MACSize]byte
 	sig  [SignatureSize]byte
@@ -79,8 +79,8 @@ func NewDeks(m *Members) *Deks {
 	return &Deks{vault: m.vault, epoch: 1, kek: m.KEK(), head: m.Head(), byRevision: map[id.Revision]int{}, dead: map[id.Item]bool{}}
 }
 
-// ParseDeks reads a deks object of the given vault. Errors are *Error. The
-// result is not to be trusted before Verify.
+// ParseDeks reads a deks object of the given vault. Errors are *Error. Don't
+// trust the result before Verify has succeeded.
 func ParseDeks(data []byte, vault id.Vault) (*Deks, error) {
 	fail := func(line int, stage Stage, what string) (*Deks, error) {
 		return nil, &Error{ObjectDeks, line, stage, what}
@@ -88,7 +88,7 @@ func ParseDeks(data []byte, vault id.Vault) (*Deks, error) {
 	if len(data) > MaxObject {
 		return fail(0, StageSize, "larger than its limit")
 	}
-	// Memory for no more revisions than data can hold.
+	// An upper bound, so that no more is allocated than data can hold.
 	count := len(data) / minDEKLine
 	d := &Deks{vault: vault, deks: make([]DEK, 0, count), byRevision: make(map[id.Revision]int, count), dead: map[id.Item]bool{}}
 	lines := canon.NewLines(data)
@@ -251,9 +251,10 @@ func DeksMessage(hash id.Hash) []byte {
 	return append(m, hash[:]...)
 }
 
-// Encode returns the stored form, sorted, with its MAC, and signed by its
-// writer. The stored object replaces d: parse it to go on from it. A number that
-// no reader would take is ErrChange: a new KEK starts it from 1.
+// Encode returns the stored form: sorted, with its MAC, signed by its writer. To
+// make further changes, parse the result; d doesn't have its hash. Errors for an
+// epoch or a size that readers refuse wrap ErrChange; a new KEK starts epochs
+// from 1 again.
 func (d *Deks) Encode(by Signer, mac MACFunc) ([]byte, error) {
 	if d.epoch > MaxEpoch {
 		return nil, fmt.Errorf("write deks: %w: %d writes under KEK %d", ErrChange, uint64(MaxEpoch), d.kek)
@@ -301,11 +302,11 @@ func appendTombstone(item *id.Item, b []byte) []byte {
 	return append(b, '}')
 }
 
-// dekLine is about the length of a DEK's line in bytes.
+// dekLine is the approximate length of a DEK's line, in bytes.
 const dekLine = 390
 
-// appendSorted appends the lines of all entries in bytewise order, which they
-// mostly have already.
+// appendSorted appends the lines of all entries in bytewise order. The entries
+// are usually in that order already.
 func appendSorted[E any](b []byte, entries []E, appendLine func(*E, []byte) []byte) []byte {
 	start := len(b)
 	ends := make([]int, len(entries))
@@ -347,11 +348,11 @@ func (d *Deks) Epoch() uint64 { return d.epoch }
 // Head returns the hash of the last members record that the writer knew.
 func (d *Deks) Head() id.Hash { return d.head }
 
-// By returns who wrote d.
+// By returns the id of the identity that wrote d.
 func (d *Deks) By() id.Identity { return d.by }
 
-// Hash returns the hash that MAC and signature cover: of the stored bytes before
-// the last line.
+// Hash returns the hash that the MAC and the signature cover, the SHA-256 of the
+// stored bytes before the last line.
 func (d *Deks) Hash() id.Hash { return d.hash }
 
 // All returns every revision that has a DEK. The caller must not change it.
@@ -360,7 +361,7 @@ func (d *Deks) All() []DEK { return d.deks }
 // Tombstones returns the removed items. The caller must not change it.
 func (d *Deks) Tombstones() []id.Item { return d.tombstones }
 
-// Lookup returns the DEK of a revision, which is d's own; nil: there is none.
+// Lookup returns the DEK of a revision, or nil. The caller must not change it.
 func (d *Deks) Lookup(revision id.Revision) *DEK {
 	if i, ok := d.byRevision[revision]; ok {
 		return &d.deks[i]
@@ -379,8 +380,8 @@ func (d *Deks) Deleted(item id.Item) bool {
 	return d.dead[item]
 }
 
-// Heads are the revisions that nothing has superseded, in stored order. They are d's
-// own.
+// Heads returns the revisions that have not been superseded, in stored order. The
+// caller must not change them.
 func (d *Deks) Heads() iter.Seq[*DEK] {
 	return func(yield func(*DEK) bool) {
 		for i := range d.deks {

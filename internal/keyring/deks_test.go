@@ -136,7 +136,7 @@ func TestRotation(t *testing.T) {
 	if err := next.Extends(before); err != nil {
 		t.Fatal(err)
 	}
-	// Whoever knows only KEK 1 goes on from the old object.
+	// A holder of KEK 1 only continues from the old object.
 	forged := apply(t, d, vaultOf(t, owner), Update{}, 200)
 	forged = apply(t, forged, vaultOf(t, owner), Update{}, 200)
 	err = forged.Extends(next.Pin())
@@ -210,7 +210,7 @@ func TestCollect(t *testing.T) {
 }
 
 // TestDeksRefused changes stored bytes, one fault each. Where the name says so,
-// the MAC is right: whoever knows the KEK did it.
+// the MAC is right, as if a holder of the KEK made the change.
 func TestDeksRefused(t *testing.T) {
 	m := vaultOf(t, newActor(1))
 	other := vaultOf(t, newActor(2))
@@ -330,7 +330,7 @@ func FuzzKeyringDeks(f *testing.F) {
 	})
 }
 
-// asWritten signs a manifest with the signature it has.
+// asWritten signs a manifest with its present signature.
 type asWritten struct{ d *Deks }
 
 func (a asWritten) Identity() id.Identity       { return a.d.by }

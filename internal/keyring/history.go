@@ -8,8 +8,8 @@ import (
 	"vigil/internal/id"
 )
 
-// DeksPin is what a device remembers of the manifest it last accepted. The
-// zero pin is that of a device that has seen none.
+// DeksPin is what a device remembers of the manifest it accepted last. It is zero
+// on a device that has seen none.
 type DeksPin struct {
 	KEK   uint64 `json:"kek"`
 	Epoch uint64 `json:"epoch"`
@@ -17,12 +17,12 @@ type DeksPin struct {
 	SHA256 id.Hash `json:"sha256"`
 }
 
-// Pin returns the place that a parsed manifest has.
+// Pin returns the pin of a parsed manifest.
 func (d *Deks) Pin() DeksPin { return DeksPin{KEK: d.kek, Epoch: d.epoch, SHA256: d.hash} }
 
 // Extends checks that d is not older than what this device has seen, not another
-// object of the same epoch, and not further on than writes can bring it. An
-// older KEK is older whatever the epoch. Its error is a *HistoryError.
+// object of the same epoch, and at most MaxStep epochs ahead. An object under an
+// older KEK is older, whatever its epoch. Its error is a *HistoryError.
 func (d *Deks) Extends(pin DeksPin) error {
 	h := &HistoryError{
 		Object: ObjectDeks, Expected: pin.Epoch, Found: d.epoch, ExpectedHash: pin.SHA256, FoundHash: d.hash,
@@ -46,10 +46,10 @@ func (d *Deks) Extends(pin DeksPin) error {
 	return h
 }
 
-// Follows checks that d can have come of last, which this device accepted
-// before: what was removed stays removed, and a revision goes with its item or
-// in favour of a later one. Else somebody was shown another history, whose end
-// this is. Its error is a *HistoryError of StageFork.
+// Follows checks that d can descend from last, which this device accepted before:
+// removed items stay removed, and a revision disappears only if its item was
+// removed or a later revision replaced it. Otherwise d belongs to a fork that
+// another device was shown. Its error is a *HistoryError of StageFork.
 func (d *Deks) Follows(last *Deks) error {
 	fork := func(format string, args ...any) error {
 		return &HistoryError{
@@ -62,7 +62,7 @@ func (d *Deks) Follows(last *Deks) error {
 			return fork("item %v was removed, and epoch %d of KEK %d knows nothing of it", item, d.epoch, d.kek)
 		}
 	}
-	var came *descent // made when something is gone, which is seldom
+	var came *descent // computed only if a revision is gone, which is rare
 	for i := range last.deks {
 		e := &last.deks[i]
 		now := d.Lookup(e.Revision)
@@ -84,23 +84,23 @@ func (d *Deks) Follows(last *Deks) error {
 	return nil
 }
 
-// descent is what the revisions of a manifest descend from.
+// descent holds the ancestors of a manifest's revisions.
 type descent struct {
 	ancestors map[id.Revision]bool
-	// beyond are the items with a new revision that descends from something which
-	// neither manifest has.
+	// beyond holds the items with a new revision that descends from a revision
+	// which neither manifest has.
 	beyond map[id.Item]bool
 }
 
-// after reports whether a revision came after e: one that descends from it or,
-// where those in between were collected too, one that is new and goes back beyond
-// what both manifests know.
+// after reports whether some revision came after e: one that descends from it or,
+// if those in between were collected too, a new one with an ancestor that neither
+// manifest has.
 func (c *descent) after(e *DEK) bool { return c.ancestors[e.Revision] || c.beyond[e.Item] }
 
-// descent returns what d's revisions descend from, as far as d and last know. Each
-// revision is looked at once, however their histories cross: who may write a
-// manifest must not make this device think for hours. That the new revisions come
-// first is why: what they have gone through need not be gone through again.
+// descent returns the ancestors of d's revisions, as far as d and last know them.
+// It visits each revision once, however their histories cross, or a writer could
+// keep this device busy for hours. One visit is enough because the new revisions
+// come first.
 func (d *Deks) descent(last *Deks) *descent {
 	c := &descent{ancestors: make(map[id.Revision]bool, len(d.deks)), beyond: map[id.Item]bool{}}
 	for _, isNew := range []bool{true, false} {
@@ -115,7 +115,7 @@ func (d *Deks) descent(last *Deks) *descent {
 	return c
 }
 
-// walk adds the ancestors of e. A parent of another item is none.
+// walk adds the ancestors of e. It ignores a parent that belongs to another item.
 func (c *descent) walk(e *DEK, lookup func(id.Revision) *DEK, isNew bool) {
 	for next := slices.Clone(e.Parents); len(next) > 0; {
 		p := next[len(next)-1]

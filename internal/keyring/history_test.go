@@ -10,9 +10,9 @@ import (
 	"vigil/internal/id"
 )
 
-// TestForksWithALaterEpoch: who keeps the keyring shows each of two devices only
-// its own writes. Both go on; whichever history is longer must not replace what
-// the other device saw.
+// TestForksWithALaterEpoch: the backend shows each of two devices only its own
+// writes. Both continue; the longer history must not replace what the other device
+// saw.
 func TestForksWithALaterEpoch(t *testing.T) {
 	const t0 = 1_700_000_000
 	m := vaultOf(t, newActor(1))
@@ -25,7 +25,7 @@ func TestForksWithALaterEpoch(t *testing.T) {
 		name   string
 		seen   Update // what this device wrote
 		others Update // what the other one did
-		want   string // "": the other's end is no fork
+		want   string // "": the other device's manifest is not a fork
 	}{
 		{"a removed item is back", Update{Remove: []id.Item{{15: 1}}}, Update{}, "was removed"},
 		{"a saved item is gone", Update{Add: []DEK{dek(3, 31)}}, Update{}, "is gone"},
@@ -52,7 +52,7 @@ func TestForksWithALaterEpoch(t *testing.T) {
 			if !strings.Contains(err.Error(), tt.want) {
 				t.Fatalf("says %q, want %q", err, tt.want)
 			}
-			// What goes on from here is no fork.
+			// A continuation is not a fork.
 			if err := longer(mine).Follows(mine); err != nil {
 				t.Fatal(err)
 			}
@@ -64,7 +64,7 @@ func TestForksWithALaterEpoch(t *testing.T) {
 	})
 }
 
-// TestCollectedRevisionsAreNoFork: a device that was away for long finds only the
+// TestCollectedRevisionsAreNoFork: a device that was offline for long finds only the
 // end of an item's history.
 func TestCollectedRevisionsAreNoFork(t *testing.T) {
 	const t0 = 1_700_000_000
@@ -86,8 +86,8 @@ func TestCollectedRevisionsAreNoFork(t *testing.T) {
 	}
 }
 
-// TestEpochsDoNotRunOut: promise 10. Numbers have a greatest step, and what a
-// member can use up of them an owner's new KEK gives back.
+// TestEpochsDoNotRunOut: promise 10. The step between epochs is limited, and after a
+// member has used up epochs, an owner's new KEK starts them from 1.
 func TestEpochsDoNotRunOut(t *testing.T) {
 	owner := newActor(1)
 	m := vaultOf(t, owner)
@@ -118,8 +118,8 @@ func TestEpochsDoNotRunOut(t *testing.T) {
 	}
 }
 
-// TestWhoMayWriteDeks: what a removed or rekeyed identity signs counts for one
-// manifest, the last one that was good; a reader's never does.
+// TestWhoMayWriteDeks: the old key of a removed or rekeyed identity is valid for one
+// manifest only, the last accepted one; a reader's key never is.
 func TestWhoMayWriteDeks(t *testing.T) {
 	owner, member, reader := newActor(1), newActor(2), newActor(3)
 	m := admit(t, admit(t, vaultOf(t, owner), owner, member, Member), owner, reader, Reader)
@@ -187,8 +187,8 @@ func TestNobodyWritesUnderAKEKThatWasReplaced(t *testing.T) {
 	wantStage(t, under.Verify(m, testMAC), StageKEK)
 }
 
-// TestTwoChangesOfKeysInARow: the last manifest stays the same, and its signature
-// is by the first of the keys that went.
+// TestTwoChangesOfKeysInARow: the last manifest stays the same, and is signed by the
+// first of the replaced keys.
 func TestTwoChangesOfKeysInARow(t *testing.T) {
 	owner := newActor(1)
 	m := vaultOf(t, owner)
@@ -203,9 +203,9 @@ func TestTwoChangesOfKeysInARow(t *testing.T) {
 	}
 }
 
-// TestNobodyNamesWhatTheyWillWrite: a change of keys names a manifest that its
-// signer has only prepared. It buys a reader nothing, and a member nothing for the
-// time after its removal.
+// TestNobodyNamesWhatTheyWillWrite: a change of keys names a manifest that its signer
+// has prepared but not stored. That gains a reader nothing, and a member nothing
+// after its removal.
 func TestNobodyNamesWhatTheyWillWrite(t *testing.T) {
 	owner, member, reader := newActor(1), newActor(2), newActor(3)
 	m := admit(t, admit(t, vaultOf(t, owner), owner, member, Member), owner, reader, Reader)
@@ -231,8 +231,8 @@ func TestNobodyNamesWhatTheyWillWrite(t *testing.T) {
 	}
 }
 
-// TestAnOldChangeThatWaitedIsNotMadeAgain: whoever keeps a copy of the device state
-// puts a change back that was stored, replaced and collected long ago.
+// TestAnOldChangeThatWaitedIsNotMadeAgain: an attacker with an old copy of the device
+// state restores a change that was stored, replaced and collected long ago.
 func TestAnOldChangeThatWaitedIsNotMadeAgain(t *testing.T) {
 	const t0 = 1_700_000_000
 	m := vaultOf(t, newActor(1))
@@ -250,12 +250,12 @@ func TestAnOldChangeThatWaitedIsNotMadeAgain(t *testing.T) {
 	}
 }
 
-// TestLongHistoriesTakeNoLongTime: promise 10. Who may write a manifest can fill
-// it with revisions that descend from each other. Comparing them must not keep a
-// device, or the owner who removes the writer, busy for hours.
+// TestLongHistoriesTakeNoLongTime: promise 10. A writer can fill the manifest with
+// revisions that descend from each other. Comparing them must not keep a device, or
+// the owner who removes the writer, busy for hours.
 func TestLongHistoriesTakeNoLongTime(t *testing.T) {
 	const (
-		length = 20_000 // compared each with every other, minutes
+		length = 20_000 // pairwise comparison would take minutes
 		enough = 10 * time.Second
 	)
 	m := vaultOf(t, newActor(1))
@@ -270,8 +270,8 @@ func TestLongHistoriesTakeNoLongTime(t *testing.T) {
 		e.Parents = SortParents(e.Parents)
 		return e
 	}
-	// Each descends from the two before it. The other manifest knows nothing of the
-	// first one's revisions, and so can't have come of it.
+	// Each descends from the two before it. The other manifest has none of the first
+	// one's revisions, so it can't descend from it.
 	filled := func(from uint32) *Deks {
 		d := NewDeks(m)
 		for n := range uint32(length) {

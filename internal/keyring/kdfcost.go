@@ -2,7 +2,7 @@
 
 package keyring
 
-// What a guess at a passphrase costs at the least.
+// Lower bounds of Argon2id's parameters: what a guess at a passphrase must cost.
 const (
 	MinKDFMemory = 64 << 10 // KiB
 	MinKDFTime   = 3        // passes
@@ -10,5 +10,5 @@ const (
 	defaultKDFMemory = 256 << 10 // KiB
 )
 
-// WeakKDF says that this build takes an Argon2id that costs next to nothing.
+// WeakKDF reports whether this build accepts weak Argon2id parameters.
 const WeakKDF = false

@@ -2,10 +2,10 @@
 
 package keyring
 
-// The suites below test/ unlock some thousands of times, and are about other
-// things than what that costs: with the limits of the format, Argon2id is half of
-// their work. Tests and the binaries that they build have this tag together or
-// not at all; `vigilctl status` warns of such a build.
+// The suites below test/ unlock thousands of times, and don't test that cost: at
+// the format's limits, Argon2id takes half of their time. Tests and the binaries
+// that they build must both have this tag, or neither; `vigilctl status` warns of
+// such a build.
 const (
 	MinKDFMemory = 1 << 10 // KiB
 	MinKDFTime   = 1       // passes
@@ -13,5 +13,5 @@ const (
 	defaultKDFMemory = MinKDFMemory
 )
 
-// WeakKDF says that this build takes an Argon2id that costs next to nothing.
+// WeakKDF reports whether this build accepts weak Argon2id parameters.
 const WeakKDF = true

@@ -4,12 +4,12 @@
 // every item's wrapped key.
 //
 // It is pure: it does no I/O, draws no randomness, and holds no private key.
-// Whoever signs a record stands behind Signer, whoever knows a KEK behind
-// MACFunc. What it hands out was verified: a Members exists only for a chain
-// that starts at the vault id, and a Deks says by Verify whether it belongs to
-// that chain. Values are immutable; a change returns a new one.
+// A Signer signs records, and a MACFunc computes MACs under a KEK. A Members
+// exists only for a verified chain that starts at the vault id; Deks.Verify
+// checks that a Deks belongs to that chain. Values are immutable; a change
+// returns a new one.
 //
-// The format is written down in docs/vault-format.md, "members" and "deks".
+// The format is specified in docs/vault-format.md, "members" and "deks".
 package keyring
 
 import (
@@ -22,8 +22,8 @@ import (
 // Version is the format version of both objects.
 const Version = 1
 
-// Limits of both objects. A reader refuses what is beyond them before it
-// allocates anything of that size.
+// Limits of both objects. A reader refuses an object beyond them before it
+// allocates memory for it.
 const (
 	// MaxObject is the most bytes one object may have: 200,000 revisions, or
 	// 4,096 identities with several KEKs.
@@ -34,25 +34,25 @@ const (
 	// MaxRecords is the most records a members chain may have: each costs a
 	// signature check of 60 µs.
 	MaxRecords = 1 << 16
-	// OwnerRecords and OwnerBytes are the room in members, of records and of
-	// bytes, that only owners may use: to remove everybody who filled the rest.
+	// OwnerRecords and OwnerBytes are the records and bytes of members that are
+	// reserved for owners, so that they can remove whoever filled the rest.
 	OwnerRecords = 1 << 14
 	OwnerBytes   = 24 << 20
-	// MaxOwnRecords is the most records that an identity which isn't an owner
-	// may append: a change of passphrase every two months for ten years.
+	// MaxOwnRecords is the most records that an identity may append that isn't
+	// an owner: a change of passphrase every two months for ten years.
 	MaxOwnRecords = 64
 	// MaxIdentities is the most identities that may be live at once.
 	MaxIdentities = 4096
-	// MaxKEKs is the most KEKs that may be live at once: more than rotations
-	// that are interrupted, each in turn, leave behind.
+	// MaxKEKs is the most KEKs that may be live at once: more than a series of
+	// interrupted rotations leaves behind.
 	MaxKEKs = 64
-	// MaxEpoch is the most writes of deks under one KEK, and MaxStep how many of
-	// them a device may have missed: whoever counts further than that wants the
-	// numbers to run out.
+	// MaxEpoch is the most writes of deks under one KEK, and MaxStep the most of
+	// them that a device may have missed. A larger step can only be an attempt to
+	// use up the epochs.
 	MaxEpoch = 1 << 32
 	MaxStep  = 1 << 20
-	// MaxParents is the most parents one revision may name: it settles that
-	// many heads at once, and the contexts that bind them stay below 1,024 bytes.
+	// MaxParents is the most parents one revision may name: it can merge that
+	// many heads, and the contexts that bind them stay below 1,024 bytes.
 	MaxParents = 32
 	// MaxMaster is the most characters a master key's scheme may have.
 	MaxMaster = 64
@@ -61,37 +61,37 @@ const (
 	MaxShare = 6144
 )
 
-// Stage names the check that refused an object. Test vectors name it too.
+// Stage names the check that refused an object. Test vectors use the same names.
 type Stage string
 
-// The stages. docs/vault-format.md has the order in which a reader goes through them.
+// The stages. docs/vault-format.md defines the order in which a reader checks them.
 const (
 	StageSize          Stage = "size"          // larger than its limit
-	StageSyntax        Stage = "syntax"        // not canonical, cut, or out of order
+	StageSyntax        Stage = "syntax"        // not canonical, truncated, or out of order
 	StageVersion       Stage = "version"       // a format version this reader doesn't know
 	StageVault         Stage = "vault"         // belongs to another vault
 	StageChain         Stage = "chain"         // a record doesn't follow from the one before
-	StageAuthorisation Stage = "authorisation" // its signer may not write it
-	StageSignature     Stage = "signature"     // not signed by who it says
-	StageBlocks        Stage = "blocks"        // an unlock block or KEK seal without a live record, or missing
-	StageHead          Stage = "head"          // deks was written on a members record that isn't there
-	StageKEK           Stage = "kek"           // deks is not under the KEK that its writer knew as the newest
+	StageAuthorisation Stage = "authorisation" // the signer may not write it
+	StageSignature     Stage = "signature"     // not signed by the identity that it names
+	StageBlocks        Stage = "blocks"        // an unlock block or KEK seal has no live record, or is missing
+	StageHead          Stage = "head"          // deks names a members record that doesn't exist
+	StageKEK           Stage = "kek"           // deks is not under the newest KEK at that record
 	StageMAC           Stage = "mac"           // deks was not written by a holder of its KEK
 	StageRollback      Stage = "rollback"      // older than what this device has seen
 	StageFork          Stage = "fork"          // a different history than this device has seen
 )
 
-// Names of the two objects, as headers, errors and backends spell them.
+// Names of the two objects in headers, errors and backends.
 const (
 	ObjectMembers = "members"
 	ObjectDeks    = "deks"
 )
 
-// Error says which check refused an object, and where. It holds no secret and
-// quotes nothing of the object.
+// Error reports which check refused an object, and where. It holds no secret and
+// quotes nothing from the object.
 type Error struct {
 	Object string // ObjectMembers or ObjectDeks
-	Line   int    // from 1; 0 when the whole object is meant
+	Line   int    // from 1; 0 for the whole object
 	Stage  Stage
 	What   string
 }
@@ -103,23 +103,23 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s line %d: %s: %s", e.Object, e.Line, e.Stage, e.What)
 }
 
-// HistoryError says that an object is older than (StageRollback), or another
-// than (StageFork), what this device has seen before.
+// HistoryError reports that an object is older than the one this device has seen
+// (StageRollback), or conflicts with it (StageFork).
 type HistoryError struct {
 	Object string
 	Stage  Stage
-	// Expected and Found are the record number of members or the epoch of
-	// deks: the one this device has seen, and the one the object ends with. At
-	// a fork both name the place where the hashes differ.
+	// Expected and Found are record numbers of members or epochs of deks: the
+	// one this device has seen, and the last one of the object. For a fork, both
+	// are the place where the hashes differ.
 	Expected, Found uint64
-	// ExpectedHash and FoundHash are those of the record, or of the object.
-	// FoundHash is zero at a rollback of members: the record isn't there.
+	// ExpectedHash and FoundHash are hashes of the record, or of the object.
+	// FoundHash is zero for a rollback of members, which lacks the record.
 	ExpectedHash, FoundHash id.Hash
 	// ExpectedKEK and FoundKEK are the versions that deks was written under;
 	// 0 for members.
 	ExpectedKEK, FoundKEK uint64
-	// What says what a later deks lacks of what this device has seen; "" when
-	// the numbers tell.
+	// What describes what a later deks lacks that this device has seen; "" if
+	// the numbers suffice.
 	What string
 }
 
@@ -150,6 +150,6 @@ func StageOf(err error) Stage {
 	return ""
 }
 
-// ErrChange is wrapped by the errors of Append and Apply for changes that the
-// rules don't allow, whoever signs them.
+// ErrChange is wrapped by errors of Append and Apply for changes that the rules
+// forbid, whoever signs them.
 var ErrChange = errors.New("change not allowed")

@@ -13,9 +13,9 @@ import (
 
 const membersHeader = `{"vigil":"members","version":`
 
-// Members is a verified members object: the chain starts at the vault id,
-// every record is signed by who may append it, and every unlock block and KEK
-// seal is the one that a live record names.
+// Members is a verified members object: the chain starts at the vault id, every
+// record is signed by an identity that may append it, and every unlock block and
+// KEK seal is one that a live record names.
 type Members struct {
 	vault   id.Vault
 	records []Record
@@ -24,9 +24,9 @@ type Members struct {
 	seals   map[sealKey]*Seal
 }
 
-// sealKey is the place of a seal. The same KEK is sealed to an identity again
-// when its keys were replaced; the earlier seal stays with the others of its
-// record, which has one hash for all.
+// sealKey identifies a seal. A KEK is sealed to an identity again when the
+// identity's keys are replaced; the earlier seal stays, because its record has one
+// hash over all of its seals.
 type sealKey struct {
 	record   uint64
 	kek      uint64
@@ -43,7 +43,7 @@ func ParseMembers(data []byte, vault id.Vault) (*Members, error) {
 	}
 	m := &Members{vault: vault, chain: newChain(), unlocks: map[id.Identity]*UnlockBlock{}, seals: map[sealKey]*Seal{}}
 	lines := canon.NewLines(data)
-	sums := map[uint64]hash.Hash{} // of the seals of each KEK
+	sums := map[uint64]hash.Hash{} // over the seals of each KEK
 	var last []byte
 	number := 0
 	for {
@@ -148,9 +148,9 @@ func (m *Members) takeSeal(line []byte, sums map[uint64]hash.Hash) *stageError {
 	return nil
 }
 
-// names reports whether a seal has its place in the object: its KEK is live,
-// and it is of the record that made the KEK, which seals it to every identity
-// of that time, or of the record that has a live identity's keys.
+// names reports whether a seal belongs in the object: its KEK is live, and its
+// record is the one that made the KEK, which seals it to every identity live at
+// that time, or the one that holds a live identity's keys.
 func (c *chain) names(key sealKey) bool {
 	k, who := c.keks[key.kek], c.identities[key.identity]
 	switch {
@@ -163,9 +163,9 @@ func (c *chain) names(key sealKey) bool {
 	return named && key.record == who.keyAt
 }
 
-// complete checks that no block that a live record names is missing. As every
-// block that is there was matched, counting is enough; the seals of a KEK were
-// hashed in their order.
+// complete checks that no block that a live record names is missing. Every block
+// present was matched to a record, so counting is enough; the seals of a KEK were
+// hashed in order.
 func (m *Members) complete(sums map[uint64]hash.Hash) *stageError {
 	unlocks, seals := 0, 0
 	for _, who := range m.chain.live() {
@@ -261,17 +261,17 @@ func (m *Members) Records() []Record { return m.records }
 // Head returns the hash of the last record.
 func (m *Members) Head() id.Hash { return m.chain.head }
 
-// MembersPin is what a device remembers of the chain it last accepted. The
-// zero pin is that of a device that has seen none.
+// MembersPin is what a device remembers of the chain it accepted last. It is zero
+// on a device that has seen none.
 type MembersPin struct {
 	Seq  uint64  `json:"seq"`
 	Hash id.Hash `json:"hash"`
 }
 
-// Pin returns the place that the chain has reached.
+// Pin returns the number and hash of the chain's last record.
 func (m *Members) Pin() MembersPin { return MembersPin{Seq: m.chain.next - 1, Hash: m.chain.head} }
 
-// Extends checks that the chain goes on from what this device has seen before.
+// Extends checks that the chain continues the one that this device has seen.
 // Its error is a *HistoryError.
 func (m *Members) Extends(pin MembersPin) error {
 	if pin.Hash.IsZero() {
@@ -306,8 +306,8 @@ func (m *Members) Identities() []Identity {
 	return out
 }
 
-// Removed reports whether the chain once added identity and later removed it:
-// its keys are revoked, unlike those of one that never was there.
+// Removed reports whether the chain added identity and later removed it: its keys
+// are revoked, unlike those of an identity that was never added.
 func (m *Members) Removed(identity id.Identity) bool {
 	who := m.chain.identities[identity]
 	return who != nil && !who.live
@@ -321,8 +321,8 @@ func (m *Members) Unlock(identity id.Identity) (UnlockBlock, bool) {
 	return UnlockBlock{}, false
 }
 
-// Seal returns a live KEK sealed to a live identity's keys. One that was
-// admitted or rekeyed by somebody who doesn't know the KEK has none.
+// Seal returns a live KEK sealed to a live identity's keys. There is none if
+// whoever admitted or rekeyed the identity didn't know the KEK.
 func (m *Members) Seal(kek uint64, identity id.Identity) (Seal, bool) {
 	k, who := m.chain.keks[kek], m.chain.identities[identity]
 	if k == nil || who == nil || !who.live {
@@ -349,6 +349,6 @@ func (m *Members) KEKs() []uint64 {
 	return out
 }
 
-// RotationDue reports that an identity was removed or rekeyed since the newest
-// KEK was made, so that somebody who should not may still know it.
+// RotationDue reports whether an identity was removed or rekeyed since the newest
+// KEK was made, so that someone who no longer should may still know that KEK.
 func (m *Members) RotationDue() bool { return m.chain.due }

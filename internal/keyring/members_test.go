@@ -131,7 +131,7 @@ func TestRemovalDropsWhatTheIdentityHad(t *testing.T) {
 	if !m.RotationDue() {
 		t.Fatal("no rotation due though the identity knows KEK 1")
 	}
-	// What the old object had can't be put back.
+	// Blocks of the old object can't be put back.
 	tried := 0
 	for line := range bytes.Lines(base.Encode()) {
 		if bytes.HasPrefix(line, []byte(`{"seal":`)) && bytes.Contains(line, []byte(member.id.String())) {
@@ -159,8 +159,8 @@ func withBlock(m *Members, line []byte) []byte {
 }
 
 // TestSealsStayWithTheirRecord: a KEK's record has one hash for all its seals, so
-// they stay, those to removed identities and to replaced keys too, until the
-// KEK is retired. Who looks for a seal finds the one to the key that counts.
+// they stay until the KEK is retired, even those to removed identities and replaced
+// keys. Looking up a seal finds the one to the current key.
 func TestSealsStayWithTheirRecord(t *testing.T) {
 	owner, leaver, changer := newActor(1), newActor(2), newActor(3)
 	m := admit(t, admit(t, vaultOf(t, owner), owner, leaver, Member), owner, changer, Member)
@@ -220,8 +220,8 @@ func TestPassphraseChange(t *testing.T) {
 	}
 }
 
-// TestMembersCannotFillTheChain: promise 10. A member appends a few records and
-// no more, and all of them together leave the owners room.
+// TestMembersCannotFillTheChain: promise 10. A member can append only a few records,
+// and all members together leave room for the owners.
 func TestMembersCannotFillTheChain(t *testing.T) {
 	owner, member := newActor(1), newActor(2)
 	m := admit(t, vaultOf(t, owner), owner, member, Member)
@@ -243,7 +243,7 @@ func TestMembersCannotFillTheChain(t *testing.T) {
 			}
 		}
 	}
-	// The bytes that count are those of the object.
+	// The size that counts is the object's.
 	parsed, err := ParseMembers(m.Encode(), m.Vault())
 	if err != nil {
 		t.Fatal(err)
@@ -357,8 +357,8 @@ func TestMembersRefused(t *testing.T) {
 }
 
 // TestMembersFlippedBits flips two bits of every byte of a stored chain in
-// turn (all eight take seconds, as most cost signature checks): whatever it
-// hits, nothing is accepted.
+// turn (all eight would take seconds, as most cost signature checks): none of the
+// results is accepted.
 func TestMembersFlippedBits(t *testing.T) {
 	m := vaultOf(t, newActor(1))
 	good := m.Encode()
@@ -385,7 +385,7 @@ func TestAppendLeavesTheOldOneAlone(t *testing.T) {
 	}
 }
 
-// TestLostRace shows how two owners that append at once both get their way.
+// TestLostRace shows how two owners that append at the same time both succeed.
 func TestLostRace(t *testing.T) {
 	owner, second, third := newActor(1), newActor(2), newActor(3)
 	base := vaultOf(t, owner)

@@ -9,8 +9,8 @@ import (
 	"vigil/internal/id"
 )
 
-// ReadParents reads a list of at most MaxParents revisions, sorted by their
-// text without repetition, as both deks and the vault file have it.
+// ReadParents reads a list of at most MaxParents revisions, sorted by their text
+// without repetition, as stored in deks and in the vault file.
 func ReadParents(r *canon.Reader) []id.Revision {
 	r.Literal(`[`)
 	if r.Try(`]`) {
@@ -39,7 +39,7 @@ func ReadParents(r *canon.Reader) []id.Revision {
 	return out
 }
 
-// AppendParents appends what ReadParents reads.
+// AppendParents appends parents in the form that ReadParents reads.
 func AppendParents(b []byte, parents []id.Revision) []byte {
 	b = append(b, '[')
 	for i, p := range parents {

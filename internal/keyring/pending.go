@@ -7,18 +7,18 @@ import (
 )
 
 // Pending is a manifest together with changes that the backend doesn't have
-// yet. It answers what a reader of the vault file asks (vaultfile.Manifest).
+// yet. It implements vaultfile.Manifest.
 type Pending struct {
 	deks       *Deks
 	added      []DEK
-	byRevision map[id.Revision]int // of added
+	byRevision map[id.Revision]int // index into added
 	superseded map[id.Revision]bool
 	removed    map[id.Item]bool
 }
 
-// WithPending puts changes that wait on top of a manifest. Additions that the
-// manifest has, or to items that it has removed or that have gone on without
-// them, don't count.
+// WithPending returns a manifest with pending changes on top. It ignores
+// additions that the manifest already has, and those to items that it has removed
+// or whose history has moved past them.
 func WithPending(d *Deks, u Update) *Pending {
 	p := &Pending{deks: d, byRevision: map[id.Revision]int{}, superseded: map[id.Revision]bool{}, removed: make(map[id.Item]bool, len(u.Remove))}
 	for _, e := range u.Add {
@@ -39,9 +39,9 @@ func WithPending(d *Deks, u Update) *Pending {
 	return p
 }
 
-// Lookup returns the DEK of a revision: the manifest's, or one that waits.
-// Superseded is 0 for none but heads; what a change that waits replaces has 1.
-// Nobody may change it; nil: there is none.
+// Lookup returns the DEK of a revision, stored or pending, or nil. Superseded is
+// 0 only for heads; it is 1 if a pending change replaces the revision. The caller
+// must not change the result.
 func (p *Pending) Lookup(revision id.Revision) *DEK {
 	e := p.deks.Lookup(revision)
 	if i, ok := p.byRevision[revision]; e == nil && ok {
@@ -55,8 +55,8 @@ func (p *Pending) Lookup(revision id.Revision) *DEK {
 	return e
 }
 
-// Heads are the revisions that nothing has superseded, of items that weren't
-// removed. They are p's own.
+// Heads returns the revisions, of items that weren't removed, that have not been
+// superseded. The caller must not change them.
 func (p *Pending) Heads() iter.Seq[*DEK] {
 	return func(yield func(*DEK) bool) {
 		for _, list := range [][]DEK{p.deks.deks, p.added} {
@@ -70,5 +70,5 @@ func (p *Pending) Heads() iter.Seq[*DEK] {
 	}
 }
 
-// Deleted reports whether the item was removed, or its removal waits.
+// Deleted reports whether the item was removed, or its removal is pending.
 func (p *Pending) Deleted(item id.Item) bool { return p.removed[item] || p.deks.Deleted(item) }

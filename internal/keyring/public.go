@@ -13,10 +13,10 @@ const (
 	modulus      = 3329
 )
 
-// check reports an HPKE key that nobody can seal to: an ML-KEM-768 key that
-// isn't reduced (FIPS 203, section 7.2), or a point of X25519 whose shared
-// secret is zero whoever computes it (RFC 7748, section 6.1). Looking is
-// cheaper than trying: a chain may have many thousand keys.
+// check reports an HPKE key that can't be sealed to: an ML-KEM-768 key that isn't
+// reduced (FIPS 203, section 7.2), or an X25519 point whose shared secret is
+// always zero (RFC 7748, section 6.1). That is cheaper than a trial seal: a chain
+// may have many thousands of keys.
 func (p *Public) check() error {
 	for at := 0; at < coefficients; at += 3 {
 		a, b, c := uint16(p.HPKE[at]), uint16(p.HPKE[at+1]), uint16(p.HPKE[at+2])

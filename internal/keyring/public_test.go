@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestGoodKeys holds the check against what sealing to a key does.
+// TestGoodKeys compares the check with sealing to a key.
 func TestGoodKeys(t *testing.T) {
 	good := newActor(1).pub
 	usable := func(p Public) bool {

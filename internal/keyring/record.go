@@ -9,7 +9,7 @@ import (
 	"vigil/internal/id"
 )
 
-// Kind names what a record states.
+// Kind is the kind of a record.
 type Kind string
 
 // The kinds of format version 1.
@@ -26,11 +26,11 @@ const (
 // recordLabel is the signing context of records.
 const recordLabel = "vigil v1 record"
 
-// Record is one fact of a members chain. Which fields are set depends on Kind.
+// Record is one record of a members chain. Which fields are set depends on Kind.
 type Record struct {
 	Seq  uint64
 	Prev id.Hash     // hash of the record before; zero in record 0
-	By   id.Identity // who signed it
+	By   id.Identity // the identity that signed it
 	Kind Kind
 
 	Identity id.Identity // the identity it is about; not in KEK records
@@ -38,11 +38,11 @@ type Record struct {
 	Public   Public      // IdentityAdded, Rekeyed
 	Random   [16]byte    // record 0
 	KEK      uint64      // KEKMade, KEKRetired
-	Sealed   id.Hash     // KEKMade: of its seals' lines, one after the other
+	Sealed   id.Hash     // KEKMade: of its seals' lines, concatenated
 	Seals    []SealRef   // IdentityAdded but record 0, Rekeyed: of KEKs made before
 	Unlock   id.Hash     // UnlockSet, MasterChanged, Rekeyed, IdentityAdded but record 0
 	Master   string      // MasterChanged
-	Deks     id.Hash     // IdentityRemoved, Rekeyed: the last deks that counts of who goes
+	Deks     id.Hash     // IdentityRemoved, Rekeyed: the last deks by the old key that stays valid
 
 	body []byte
 	hash id.Hash // of body
@@ -50,8 +50,8 @@ type Record struct {
 	line int
 }
 
-// SealRef is the hash of the line of a KEK sealed to the identity that the
-// record is about.
+// SealRef names a KEK sealed to the record's identity by the hash of the seal's
+// line.
 type SealRef struct {
 	KEK    uint64
 	SHA256 id.Hash
@@ -129,8 +129,9 @@ func (r *Record) appendIdentityFields(b []byte) []byte {
 	return b
 }
 
-// founds reports whether r adds the first identity. Its unlock block binds the
-// vault's id, which is this record's hash, and so has a record of its own.
+// founds reports whether r adds the first identity. That identity's unlock block
+// is bound to the vault's id, which is this record's hash, so the block needs a
+// record of its own.
 func (r *Record) founds() bool { return r.Kind == IdentityAdded && r.Seq == 0 }
 
 func appendSealRefs(b []byte, refs []SealRef) []byte {
@@ -157,7 +158,7 @@ func (r *Record) appendLine(b []byte) []byte {
 	return append(b, '}')
 }
 
-// lineSize is how many bytes the record's line has, with its line feed.
+// lineSize returns the size of the record's line in bytes, with its line feed.
 func (r *Record) lineSize() int {
 	return len(`{"body":,"sig":""}`) + len(r.body) + base64.RawURLEncoding.EncodedLen(SignatureSize) + 1
 }
@@ -235,7 +236,7 @@ func (rec *Record) parseIdentityFields(r *canon.Reader) {
 	}
 }
 
-// parseSealRefs reads 1 to MaxKEKs references, of ascending versions.
+// parseSealRefs reads 1 to MaxKEKs references, in ascending order of version.
 func parseSealRefs(r *canon.Reader) (refs []SealRef) {
 	r.Literal(`,"seals":[`)
 	last := uint64(0)

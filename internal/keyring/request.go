@@ -24,20 +24,20 @@ const (
 	requestPEM    = "VIGIL IDENTITY REQUEST"
 )
 
-// ErrRequest reports a text that isn't a request to be admitted, or one that
-// was changed on its way.
-var ErrRequest = errors.New("not a request of an identity, or not a whole one")
+// ErrRequest reports a text that isn't an admission request, or one that was
+// altered in transit.
+var ErrRequest = errors.New("not an admission request, or an incomplete one")
 
 // Request asks the owners of a vault to admit an identity. It holds what
-// AddIdentity and SetUnlock need, and nothing that opens anything: the private
-// halves are in the unlock block, sealed by the candidate's two factors.
+// AddIdentity and SetUnlock need, and no plaintext secret: the private halves are
+// in the unlock block, sealed by the candidate's two factors.
 //
-// Its signature shows that the candidate has the private key, and that nothing
-// was changed since. Whose request it is shows only the comparison of Words by
-// another way than it came.
+// Its signature proves that the candidate has the private key and that the
+// request is unaltered. It doesn't prove who the candidate is: for that, compare
+// Words over another channel.
 type Request struct {
 	Vault id.Vault
-	// Name is what the candidate calls itself: UTF-8, not to be trusted.
+	// Name is what the candidate calls itself: UTF-8, untrusted.
 	Name   string
 	Public Public
 	// Block is the unlock block; its Identity is the candidate's.
@@ -64,11 +64,11 @@ func (r *Request) line() []byte {
 	return append(b, '}')
 }
 
-// Words is the request's fingerprint, for people to compare.
+// Words returns the request's fingerprint, for people to compare.
 func (r *Request) Words() string { return inWords(id.HashOf(r.line())) }
 
-// Sign returns the request as the text that the candidate sends. by signs as
-// the candidate.
+// Sign returns the request as the text that the candidate sends. by must be the
+// candidate's Signer.
 func (r *Request) Sign(by Signer) (string, error) {
 	if by.Identity() != r.Block.Identity {
 		return "", fmt.Errorf("sign request: %w: of another identity", ErrChange)
@@ -87,7 +87,7 @@ func (r *Request) Sign(by Signer) (string, error) {
 	return string(pem.EncodeToMemory(&pem.Block{Type: requestPEM, Bytes: append(line, sig...)})), nil
 }
 
-// requestMessage is what the signature covers, in the manner of RecordMessage.
+// requestMessage returns what the signature covers, like RecordMessage.
 func requestMessage(line []byte) []byte {
 	m := make([]byte, 0, 4+len(requestLabel)+len(line))
 	m = binary.BigEndian.AppendUint32(m, uint32(len(requestLabel)))
@@ -95,8 +95,8 @@ func requestMessage(line []byte) []byte {
 	return append(m, line...)
 }
 
-// ParseRequest reads the text of a request; what stands around it doesn't
-// matter. Its error wraps ErrRequest, or is a *Error of StageVault for one of
+// ParseRequest reads the text of a request and ignores what surrounds it. Its
+// error wraps ErrRequest, or is an *Error of StageVault if the request is for
 // another vault.
 func ParseRequest(text string, vault id.Vault) (*Request, error) {
 	if len(text) > MaxRequest {

@@ -24,7 +24,7 @@ func signedRequest(t *testing.T, vault id.Vault) (*keyring.Request, string) {
 func TestRequest(t *testing.T) {
 	vault := id.Vault{7}
 	want, text := signedRequest(t, vault)
-	// As mail and chat bring it.
+	// As mail and chat deliver it.
 	got, err := keyring.ParseRequest("Hello,\nplease let me in:\n\n"+strings.ReplaceAll(text, "\n", "\r\n")+"\nBye\n", vault)
 	if err != nil {
 		t.Fatal(err)

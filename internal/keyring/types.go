@@ -18,16 +18,16 @@ const (
 	KDFSaltSize       = 16
 )
 
-// Suite names the HPKE suite of KEK seals: RFC 9180 ids 0x647a (MLKEM768-X25519,
+// Suite names the HPKE suite of KEK seals, RFC 9180 ids 0x647a (MLKEM768-X25519,
 // also known as X-Wing), 0x0001 (HKDF-SHA256), 0x0002 (AES-256-GCM).
 const Suite = "MLKEM768X25519-HKDF-SHA256-AES-256-GCM"
 
-// Role says what an identity may write.
+// Role determines what an identity may write.
 type Role string
 
-// Roles. An owner may append every record to members, and write deks; a member
-// may write deks, and append what concerns its own passphrase and master key; a
-// reader may do only the latter (docs/vault-format.md, "Who may write what").
+// Roles. An owner may append any record to members and write deks. A member may
+// write deks and append records about its own passphrase and master key. A reader
+// may only append the latter (docs/vault-format.md, "Who may write what").
 const (
 	Owner  Role = "owner"
 	Member Role = "member"
@@ -39,8 +39,8 @@ func (r Role) valid() bool { return r == Owner || r == Member || r == Reader }
 // ParseRole returns the role that text names.
 func ParseRole(text string) (Role, bool) { return Role(text), Role(text).valid() }
 
-// Public is what everybody knows of an identity: the key that KEKs are sealed
-// to, and the one that verifies its records.
+// Public holds an identity's public keys: the one that KEKs are sealed to, and
+// the one that verifies its signatures.
 type Public struct {
 	HPKE    [HPKEPublicSize]byte
 	Ed25519 [Ed25519PublicSize]byte
@@ -51,18 +51,18 @@ type Identity struct {
 	ID     id.Identity
 	Role   Role
 	Public Public
-	// AddedBy is who signed its admission; its own id for the first identity.
+	// AddedBy is the identity that admitted it; its own id for the first one.
 	AddedBy id.Identity
 	// Seq is the number of the record that added it.
 	Seq uint64
 }
 
-// KDFName is the one password hash of format version 1: Argon2id, RFC 9106.
+// KDFName is the only password hash of format version 1: Argon2id, RFC 9106.
 const KDFName = "argon2id"
 
-// Limits of Argon2id's parameters: below them guessing is too cheap (see
-// MinKDFMemory and MinKDFTime), above them an unlock could be made to take all
-// memory of a device.
+// Limits of Argon2id's parameters. Below the minimums guessing is too cheap (see
+// MinKDFMemory and MinKDFTime); above the maximums an unlock could exhaust a
+// device's memory.
 const (
 	MaxKDFMemory = 4 << 20 // KiB
 	MaxKDFTime   = 16
@@ -84,9 +84,9 @@ func DefaultKDF(salt [KDFSaltSize]byte) KDF {
 	return KDF{Name: KDFName, Memory: defaultKDFMemory, Time: MinKDFTime, Lanes: 4, Salt: salt}
 }
 
-// Check reports parameters that this version doesn't know or that lie outside
-// the limits. Parsing doesn't call it, so that one odd identity doesn't hide
-// the others; deriving and appending do.
+// Check reports parameters that this version doesn't support or that are outside
+// the limits. Deriving and appending call it; parsing doesn't, so that one
+// identity's bad parameters don't hide the others.
 func (k KDF) Check() error {
 	switch {
 	case k.Name != KDFName:
@@ -103,8 +103,8 @@ func (k KDF) Check() error {
 	return nil
 }
 
-// UnlockBlock is what an identity's two factors open: how to hash its
-// passphrase, its wrapped share, and its private halves sealed by both.
+// UnlockBlock is what an identity's two factors open: the parameters that hash its
+// passphrase, its wrapped share, and its private halves sealed by both factors.
 type UnlockBlock struct {
 	Identity id.Identity
 	KDF      KDF
@@ -157,7 +157,7 @@ func parseUnlock(line []byte) (u UnlockBlock, err error) {
 	return u, r.End()
 }
 
-// readUnlock reads an unlock block's line, wherever it stands.
+// readUnlock reads an unlock block's line, in members or in a request.
 func readUnlock(r *canon.Reader, u *UnlockBlock) {
 	r.Literal(`{"unlock":{"identity":`)
 	r.Fixed(u.Identity[:])

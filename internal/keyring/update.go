@@ -9,8 +9,8 @@ import (
 	"vigil/internal/id"
 )
 
-// KeepSuperseded is how long a superseded revision keeps its DEK, in seconds:
-// 30 days, in which it can be restored.
+// KeepSuperseded is how long a superseded revision keeps its DEK, and so can be
+// restored, in seconds: 30 days.
 const KeepSuperseded = 30 * 24 * 60 * 60
 
 // Update is what one write adds and removes. It is kept until the write has
@@ -19,20 +19,20 @@ type Update struct {
 	// Add are new revisions, wrapped by the manifest's KEK. Superseded is
 	// ignored. Parents must be sorted (SortParents).
 	Add []DEK
-	// Remove are items to remove for good.
+	// Remove are the items to remove permanently.
 	Remove []id.Item
 }
 
-// Apply returns the next manifest: epoch one higher, written on m's head, with
-// u applied and what u.Add replaces marked as superseded at now (Unix seconds).
-// What is there already is left as it is, so applying twice is applying once.
+// Apply returns the next manifest: its epoch is one higher, it names m's head, u
+// is applied, and the revisions that u.Add replaces are marked as superseded at
+// now (Unix seconds). Existing entries don't change, so Apply is idempotent.
 //
-// Additions to an item with a tombstone are not made but returned: they were
-// deleted elsewhere. So are those to an item that has gone on without them: none of
-// the revisions that they replace is there any more. Somebody may have brought an
-// old one back. ErrChange says that an addition contradicts what is there,
-// or that d is under an older KEK than m's newest: Rewrap comes first, as who
-// was removed may know the older one.
+// Apply returns in deleted, and leaves out, additions to an item with a tombstone,
+// which was removed elsewhere, and to an item of which no revision that they
+// replace is left: its history has moved past them, and an old change may have
+// been replayed. The error wraps ErrChange if an addition contradicts d, or if d
+// is under an older KEK than m's newest: call Rewrap first, because a removed
+// identity may know the older one.
 func (d *Deks) Apply(u Update, m *Members, now uint64) (next *Deks, deleted []DEK, err error) {
 	if d.kek != m.KEK() {
 		return nil, nil, fmt.Errorf("apply to deks: %w: it is under KEK %d, and the newest is %d", ErrChange, d.kek, m.KEK())
@@ -55,8 +55,8 @@ func (d *Deks) Apply(u Update, m *Members, now uint64) (next *Deks, deleted []DE
 	return next, deleted, nil
 }
 
-// past reports an addition to an item whose history has gone on without it. One
-// that replaces what is there, or was replaced by it, is part of that history.
+// past reports whether the history of add's item has moved past it. An addition
+// that replaces a revision of d, or was replaced by one, is part of the history.
 func (d *Deks) past(add *DEK) bool {
 	if _, there := d.byRevision[add.Revision]; there {
 		return false
@@ -73,7 +73,7 @@ func (d *Deks) past(add *DEK) bool {
 	return gone
 }
 
-// next returns a copy to change: one epoch on, and on the newest chain.
+// next returns a copy to change, with the next epoch and m's head.
 func (d *Deks) next(m *Members) *Deks {
 	return &Deks{
 		vault: d.vault, kek: d.kek, epoch: d.epoch + 1, head: m.Head(),
@@ -114,7 +114,7 @@ func (d *Deks) insert(add DEK) error {
 	if i, ok := d.byRevision[add.Revision]; ok {
 		have := &d.deks[i]
 		if !have.same(&add) {
-			return fmt.Errorf("%w: revision %v is there, and is another", ErrChange, add.Revision)
+			return fmt.Errorf("%w: revision %v exists and differs", ErrChange, add.Revision)
 		}
 		return nil
 	}
@@ -127,8 +127,8 @@ func (d *Deks) insert(add DEK) error {
 	return nil
 }
 
-// same reports whether both are one revision, however its DEK is wrapped and
-// whatever has superseded it.
+// same reports whether e and o are the same revision, regardless of how its DEK
+// is wrapped and whether it was superseded.
 func (e *DEK) same(o *DEK) bool {
 	return e.Item == o.Item && e.Revision == o.Revision && slices.Equal(e.Parents, o.Parents) && e.Line == o.Line && e.Tightens == o.Tightens
 }
@@ -147,7 +147,7 @@ func (d *Deks) supersede(now uint64) {
 }
 
 // Rewrap returns the first manifest under m's newest KEK, with every DEK wrapped
-// by it. All of it is one write, after which nothing needs the older KEKs.
+// by it. Once it is stored, nothing needs the older KEKs.
 func (d *Deks) Rewrap(m *Members, rewrap func(DEK) ([WrappedDEKSize]byte, error)) (*Deks, error) {
 	next := d.next(m)
 	next.kek, next.epoch = m.KEK(), 1
@@ -163,13 +163,13 @@ func (d *Deks) Rewrap(m *Members, rewrap func(DEK) ([WrappedDEKSize]byte, error)
 }
 
 // Collect returns the next manifest without the DEKs that were superseded more
-// than 30 days before now (Unix seconds) and have a descendant for which held
-// says that this device's own fsynced vault file has it. A revision goes only
-// together with all its ancestors, so that what is left still shows which
-// revision replaced which. It returns d itself when there is nothing to collect.
+// than 30 days before now (Unix seconds) and have a descendant that is, as held
+// reports, in this device's own fsynced vault file. A revision is collected only
+// together with all its ancestors, so that the rest still shows which revision
+// replaced which. Collect returns d itself if there is nothing to collect.
 func (d *Deks) Collect(m *Members, now uint64, held func(id.Item, id.Revision) bool) (next *Deks, collected []DEK) {
 	if d.kek != m.KEK() {
-		return d, nil // a rotation is under way: another day
+		return d, nil // a rotation is under way
 	}
 	gone := d.collectible(now, held)
 	if len(gone) == 0 {
@@ -186,7 +186,7 @@ func (d *Deks) Collect(m *Members, now uint64, held func(id.Item, id.Revision) b
 }
 
 func (d *Deks) collectible(now uint64, held func(id.Item, id.Revision) bool) map[id.Revision]bool {
-	// covered are the ancestors of what the file holds.
+	// covered are the ancestors of the revisions in the file.
 	covered := map[id.Revision]bool{}
 	children := make(map[id.Revision][]id.Revision, len(d.deks))
 	for i := range d.deks {
@@ -198,7 +198,7 @@ func (d *Deks) collectible(now uint64, held func(id.Item, id.Revision) bool) map
 			d.spread(e.Parents, covered, func(a *DEK) []id.Revision { return a.Parents })
 		}
 	}
-	// stays is what doesn't go, and with it all that descends from it.
+	// stays are the revisions to keep, with all their descendants.
 	stays := map[id.Revision]bool{}
 	for i := range d.deks {
 		e := &d.deks[i]
@@ -215,7 +215,7 @@ func (d *Deks) collectible(now uint64, held func(id.Item, id.Revision) bool) map
 	return gone
 }
 
-// spread adds to a set what can be reached from some revisions, each once.
+// spread adds to a set all revisions reachable from the given ones.
 func (d *Deks) spread(from []id.Revision, to map[id.Revision]bool, onward func(*DEK) []id.Revision) {
 	for next := slices.Clone(from); len(next) > 0; {
 		r := next[len(next)-1]

@@ -10,8 +10,8 @@ import (
 	"vigil/internal/keyring"
 )
 
-// TestRequestVector holds the form of requests: an old one is read for ever, and
-// people on two versions see the same words.
+// TestRequestVector fixes the form of requests: old ones stay readable, and people
+// with different versions see the same words.
 func TestRequestVector(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("testdata", "request.txt"))
 	if err != nil {
@@ -34,7 +34,7 @@ func TestRequestVector(t *testing.T) {
 	}
 }
 
-// TestWordsAreDocumented: who writes another reader has the list.
+// TestWordsAreDocumented: the format's documentation has the list.
 func TestWordsAreDocumented(t *testing.T) {
 	doc, err := os.ReadFile(filepath.Join("..", "..", "docs", "vault-format.md"))
 	if err != nil {

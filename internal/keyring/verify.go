@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// CheckChain checks what needs no key of the vault: that the members record on
-// which d was written is in m, that d is under the KEK that was the newest then,
+// CheckChain makes the checks that need no key of the vault: that the members
+// record that d names is in m, that d is under the KEK that was the newest then,
 // and that its writer may write and signed it. Errors are *Error.
 func (d *Deks) CheckChain(m *Members) error {
 	fail := func(line int, stage Stage, format string, args ...any) error {
@@ -30,10 +30,10 @@ func (d *Deks) CheckChain(m *Members) error {
 	return d.checkWriter(m.chain, fail)
 }
 
-// checkWriter checks the signature. It counts with the key that its writer has
-// now; with one that went, or of an identity that did, it counts for the one
-// manifest that the record of its going names: what it knew of the KEK, it must
-// not use afterwards.
+// checkWriter checks the signature. It must be by the writer's current key, or,
+// only for the manifest that the removal or rekeying record names, by a key that
+// the record replaced or removed: that key must not sign later manifests, although
+// its holder may know the KEK.
 func (d *Deks) checkWriter(c *chain, fail func(int, Stage, string, ...any) error) error {
 	signed := func(key [Ed25519PublicSize]byte) bool { return ed25519.Verify(key[:], DeksMessage(d.hash), d.sig[:]) }
 	who := c.identities[d.by]
@@ -52,9 +52,8 @@ func (d *Deks) checkWriter(c *chain, fail func(int, Stage, string, ...any) error
 	return nil
 }
 
-// Verify checks d against the chain (CheckChain), and its MAC in constant
-// time. Only a Deks that came from ParseDeks can succeed. Errors are *Error, or
-// mac's own.
+// Verify checks d against the chain (CheckChain), and its MAC in constant time.
+// It succeeds only for a Deks from ParseDeks. Errors are *Error, or mac's own.
 func (d *Deks) Verify(m *Members, mac MACFunc) error {
 	if err := d.CheckChain(m); err != nil {
 		return err

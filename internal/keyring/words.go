@@ -2,12 +2,12 @@ package keyring
 
 import "strings"
 
-// Words is how many words a fingerprint has: 96 bits of a SHA-256, so that
-// nobody finds a second request with the same ones.
+// Words is the number of words in a fingerprint: 96 bits of a SHA-256, so that
+// nobody finds a second request with the same words.
 const Words = 12
 
-// wordList has a word for every byte: common, and told apart by its first three
-// letters, as people read them out on the telephone.
+// wordList has a word for every byte. The words are common and differ in their
+// first three letters, because people read them out over the telephone.
 var wordList = strings.Fields(`
 acid acorn actor adobe agile album alley amber angle ankle apple april arena arrow aspen atlas
 audio autumn avenue axis bacon badge baker bamboo banjo barn basil beaver bell berry bicycle
@@ -38,7 +38,7 @@ func inWords(hash [32]byte) string {
 }
 
 // SameWords reports whether two fingerprints have the same words, whatever
-// stands between them.
+// separates them.
 func SameWords(a, b string) bool {
 	x, y := fields(a), fields(b)
 	return len(x) == Words && strings.Join(x, " ") == strings.Join(y, " ")

@@ -11,8 +11,8 @@ import (
 	"vigil/internal/id"
 )
 
-// actor is an identity whose keys are a number: chains in these tests are the
-// same on every run.
+// actor is an identity whose keys derive from a number, so that chains in these
+// tests are the same on every run.
 type actor struct {
 	id  id.Identity
 	key ed25519.PrivateKey
@@ -45,7 +45,7 @@ func (a *actor) block() UnlockBlock {
 	return UnlockBlock{Identity: a.id, KDF: DefaultKDF([16]byte{a.id[15]}), Master: "local", Share: []byte{1, 2, 3}}
 }
 
-// seal stands in for HPKE: keyring never opens one.
+// seal stands in for an HPKE seal, which keyring never opens.
 func (a *actor) seal(kek uint64) Seal {
 	s := Seal{Identity: a.id, KEK: kek}
 	s.Sealed[0], s.Sealed[1] = a.pub.HPKE[0], byte(kek)
@@ -83,7 +83,7 @@ func grow(t testing.TB, m *Members, by *actor, changes ...Change) *Members {
 	return next
 }
 
-// admission adds an identity with all that it needs.
+// admission adds an identity with its unlock block and seals.
 func admission(m *Members, who *actor, role Role) AddIdentity {
 	return AddIdentity{ID: who.id, Role: role, Public: who.pub, Block: who.block(), Seals: live(m, who)}
 }

@@ -8,22 +8,22 @@ import (
 )
 
 const (
-	// burst is how many lines of one text are written at once.
+	// burst is how many records of one message are written at once.
 	burst = 20
-	// interval is how long it takes until one more may be.
+	// interval is how long it takes until one more may be written.
 	interval = time.Second
 )
 
-// Limit returns a handler that passes on what h would handle, but of each message
-// no more than burst records at once and one for each interval then. The next
-// that is passed on says, as left_out, how many weren't. Messages are told apart
-// by their text, which is the program's: what one client provokes hides nothing
-// else.
+// Limit returns a handler that passes records on to h, but for each message at most
+// burst records at once, and then one per interval. The next record passed on has
+// the number of suppressed ones as left_out. Messages are distinguished by their
+// text, which is constant, so the records that a client provokes don't suppress
+// others.
 func Limit(h slog.Handler) slog.Handler {
 	return limited{h, &buckets{of: map[string]*bucket{}}}
 }
 
-// limited is a handler behind a limit, which it shares with those made of it.
+// limited is a handler with a limit, shared by the handlers derived from it.
 type limited struct {
 	slog.Handler
 	b *buckets
@@ -34,14 +34,14 @@ type buckets struct {
 	of map[string]*bucket
 }
 
-// bucket is what may still be written of one message.
+// bucket is how much may still be written of one message.
 type bucket struct {
 	left    int
 	filled  time.Time
 	leftOut int
 }
 
-// Handle passes r on, or counts it.
+// Handle passes r on, or counts it as suppressed.
 func (l limited) Handle(ctx context.Context, r slog.Record) error {
 	n, ok := l.b.take(r.Message, time.Now())
 	if !ok {
@@ -54,7 +54,7 @@ func (l limited) Handle(ctx context.Context, r slog.Record) error {
 	return l.Handler.Handle(ctx, r)
 }
 
-// take reports whether a record may be written, and how many before it weren't.
+// take reports whether a record may be written, and how many were suppressed before.
 func (b *buckets) take(message string, now time.Time) (leftOut int, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -76,12 +76,12 @@ func (b *buckets) take(message string, now time.Time) (leftOut int, ok bool) {
 	return leftOut, true
 }
 
-// WithAttrs is h's, behind the same limit.
+// WithAttrs returns the inner handler's WithAttrs, with the same limit.
 func (l limited) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return limited{l.Handler.WithAttrs(attrs), l.b}
 }
 
-// WithGroup is h's, behind the same limit.
+// WithGroup returns the inner handler's WithGroup, with the same limit.
 func (l limited) WithGroup(name string) slog.Handler {
 	return limited{l.Handler.WithGroup(name), l.b}
 }

@@ -1,5 +1,5 @@
-// Package logfile keeps a daemon's log small: in a file that is put aside when it
-// is full, and with a limit on how often a client can make it say the same.
+// Package logfile keeps a daemon's log small: it rotates the file when it is full,
+// and limits how often a client can cause the same message.
 package logfile
 
 import (
@@ -12,16 +12,16 @@ import (
 )
 
 const (
-	// MaxSize is how many bytes the file has before it is put aside.
+	// MaxSize is the size, in bytes, at which the file is rotated.
 	MaxSize = 1 << 20
-	// Older is added to its name then; what was put aside before is gone.
+	// Older is the suffix of the rotated file, which replaces the previous one.
 	Older = ".1"
 )
 
-// File is the log of a process whose standard error was opened on it, to append:
-// by then there may be no place for a complaint but that. A full one is copied
-// and emptied rather than renamed, so that all who have it open go on in it, a
-// crash's trace included.
+// File is the log of a process whose standard error is the same file, opened to
+// append: there may be no other place to report an error. A full file is copied and
+// truncated, not renamed, so that every descriptor stays valid, including the one
+// that a crash's trace goes to.
 type File struct {
 	mu   sync.Mutex
 	f    *os.File
@@ -29,8 +29,8 @@ type File struct {
 	size int64
 }
 
-// New returns the log at path, which f is open on; f stays the caller's. It is an
-// error if they aren't the same file.
+// New returns the log at path, on which f is open. It fails if f is another file.
+// The caller keeps and closes f.
 func New(f *os.File, path string) (*File, error) {
 	open, err := f.Stat()
 	if err != nil {
@@ -46,7 +46,7 @@ func New(f *os.File, path string) (*File, error) {
 	return &File{f: f, path: path, size: open.Size()}, nil
 }
 
-// Write appends one line, and first puts the file aside when it would be too large.
+// Write appends one line, and first rotates the file if it would be too large.
 func (l *File) Write(line []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -60,8 +60,8 @@ func (l *File) Write(line []byte) (int, error) {
 	return n, err
 }
 
-// putAside copies the file and empties it. Whatever fails, it is emptied: a log
-// that grows for ever is worse than one that lost its past.
+// putAside copies the file and truncates it. It truncates it even if the copy fails:
+// a log that grows without limit is worse than one that lost its past.
 func (l *File) putAside() error {
 	copyErr := copyFile(l.path, l.path+Older)
 	if err := l.f.Truncate(0); err != nil {
@@ -75,7 +75,7 @@ func (l *File) putAside() error {
 	return nil
 }
 
-// copyFile makes a new file to, for the user alone, with what from has, up to a limit.
+// copyFile copies from, up to a limit, to a new file to, with mode 0600.
 func copyFile(from, to string) error {
 	in, err := durable.OpenRegular(from)
 	if err != nil {

@@ -1,14 +1,14 @@
-// Package master describes the master key: the key above every vault, which
-// Vigil uses and never holds.
+// Package master describes the master key: the root of every vault's key
+// hierarchy.
 //
-// A master key does one job. It makes the share of an identity, 32 random
-// bytes that together with the passphrase open that identity, and hands it out
-// twice: in clear into guarded memory, and wrapped for storage. Later it turns
-// the wrapped share back into the share. What wraps it is master/awskms (AWS
-// KMS: the key never leaves the service) or master/local (a device key file).
+// A master key does one job. It makes the share of an identity, 32 random bytes
+// that together with the passphrase open that identity, and returns it twice: in
+// plaintext in guarded memory, and wrapped for storage. Later it unwraps the
+// wrapped share. The implementations are master/awskms (AWS KMS: the key never
+// leaves the service) and master/local (a device key file).
 //
-// The package holds what both have in common and nothing that does I/O, so the
-// resident processes can parse a URI and sort an error without linking an SDK.
+// The package holds what both have in common, and does no I/O, so the resident
+// processes can parse a URI and classify an error without linking an SDK.
 package master
 
 import (
@@ -24,13 +24,12 @@ const Name = "master key"
 // ShareSize is the size in bytes of the share that a master key generates.
 const ShareSize = 32
 
-// MaxWrapped limits the size in bytes of a wrapped share that is taken from a
-// keyring. AWS KMS accepts ciphertexts of up to 6,144 bytes; a wrapped share
-// is below 300.
+// MaxWrapped is the largest size of a wrapped share in a keyring, in bytes. AWS
+// KMS accepts ciphertexts of up to 6,144 bytes; a wrapped share has less than 300.
 const MaxWrapped = 6144
 
-// Purposes a share is made for. They are part of the encryption context, so an
-// IAM policy can tell one use from another.
+// Purposes of a share. They are part of the encryption context, so an IAM policy
+// can distinguish them.
 const (
 	// PurposeUnlock is the share of an identity whose passphrase a person types.
 	PurposeUnlock = "unlock"
@@ -41,7 +40,7 @@ const (
 	PurposeRecovery = "recovery"
 )
 
-// Names of the encryption context's members, as they stand in IAM conditions
+// Names of the encryption context's members, as used in IAM conditions
 // (kms:EncryptionContext:vigil:vault) and in CloudTrail.
 const (
 	ContextVault    = "vigil:vault"
@@ -49,17 +48,17 @@ const (
 	ContextPurpose  = "vigil:purpose"
 )
 
-// Context says whose share a call is about. The master key binds the wrapped
-// share to it: under another context it does not decrypt. It holds opaque ids
-// and nothing else, because AWS writes it in clear to CloudTrail.
+// Context identifies the share that a call is about. The master key binds the
+// wrapped share to it: with another context, decryption fails. It holds only
+// opaque ids, because AWS writes it in plaintext to CloudTrail.
 type Context struct {
 	Vault    [32]byte
 	Identity [16]byte
 	Purpose  string // one of the Purpose constants
 }
 
-// Fields returns the encryption context as AWS KMS takes it: ids in base64url
-// without padding.
+// Fields returns the encryption context in AWS KMS's form: ids in base64url without
+// padding.
 func (c Context) Fields() map[string]string {
 	return map[string]string{
 		ContextVault:    base64.RawURLEncoding.EncodeToString(c.Vault[:]),
@@ -86,26 +85,26 @@ func (c Context) Validate() error {
 
 // Key is one master key. Its implementations are *local.Key and *awskms.Key.
 //
-// dst is always ShareSize bytes of the caller's guarded memory; the caller
-// wipes it, and gets it back wiped when the call fails. Every error that is not
-// misuse is a *fault.Error.
+// dst is always ShareSize bytes of the caller's guarded memory. The caller wipes
+// it; a call that fails leaves it wiped. Every error that is not misuse is a
+// *fault.Error.
 type Key interface {
-	// Generate makes a new share, puts it into dst and returns it wrapped.
+	// Generate makes a new share in dst and returns it wrapped.
 	Generate(ctx context.Context, dst []byte, c Context) (wrapped []byte, err error)
-	// Decrypt puts the share that wrapped holds into dst.
+	// Decrypt unwraps a share into dst.
 	Decrypt(ctx context.Context, dst, wrapped []byte, c Context) error
 	// Rewrap moves a share to the master key that to names, without its
 	// plaintext leaving the master key. Between different kinds of master key
-	// that is impossible, and fault.ErrMisconfigured says so: the identity then
-	// needs a new share and its passphrase.
+	// that is impossible, and fails with fault.ErrMisconfigured: the identity then
+	// needs a new share, and its passphrase.
 	Rewrap(ctx context.Context, wrapped []byte, c Context, to URI) ([]byte, error)
-	// Check asks whether the key is there and usable, and describes it.
+	// Check checks that the key exists and is usable, and describes it.
 	Check(ctx context.Context) (Description, error)
-	// Calls counts the requests made so far.
+	// Calls returns the number of requests made so far.
 	Calls() Calls
 }
 
-// Description is what Check found out about a master key.
+// Description is what Check found about a master key.
 type Description struct {
 	// URI names the key unambiguously: an alias is resolved to the key's ARN.
 	URI URI
@@ -113,8 +112,8 @@ type Description struct {
 	Detail string
 }
 
-// Calls counts requests to a key management service. Attempts counts what went
-// over the wire, retries included; Operations what was asked for.
+// Calls counts requests to a key management service: Operations is the number of
+// calls, and Attempts the number of requests sent for them, including retries.
 type Calls struct {
 	Operations uint64 `json:"operations"`
 	Attempts   uint64 `json:"attempts"`

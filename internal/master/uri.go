@@ -12,8 +12,8 @@ const (
 	SchemeAWSKMS = "awskms"
 )
 
-// maxURI limits the length in bytes of a URI that is parsed. A key ARN has at
-// most 2,048 characters.
+// maxURI is the longest URI that is parsed, in bytes. A key ARN has at most 2,048
+// characters.
 const maxURI = 4096
 
 // URI names a master key:
@@ -25,14 +25,14 @@ const maxURI = 4096
 type URI struct {
 	Scheme   string // SchemeLocal or SchemeAWSKMS
 	KeyID    string // key id, key ARN, alias name with its "alias/", or alias ARN
-	Region   string // AWS region; from the ARN when the URI has none; may be empty
+	Region   string // AWS region; from the ARN if the URI has none; may be empty
 	Endpoint string // base URL that replaces the region's KMS endpoint; may be empty
 	Profile  string // profile of the AWS configuration files; may be empty
 	IMDS     bool   // credentials may come from the instance metadata service
 }
 
-// ParseURI reads a master key's URI and refuses unknown parameters. Whether an
-// endpoint is acceptable is checked by the master key that uses it.
+// ParseURI reads a master key's URI and refuses unknown parameters. The master key
+// that uses an endpoint checks whether it is acceptable.
 func ParseURI(s string) (URI, error) {
 	if len(s) > maxURI {
 		return URI{}, fmt.Errorf("master key URI is longer than %d bytes", maxURI)
@@ -81,7 +81,7 @@ func ParseURI(s string) (URI, error) {
 	return k.resolve()
 }
 
-// resolve fills in the region from the ARN and refuses a URI that names two.
+// resolve fills in the region from the ARN, and refuses a URI with two regions.
 func (u URI) resolve() (URI, error) {
 	if region, ok := arnRegion(u.KeyID); ok {
 		if u.Region != "" && u.Region != region {
@@ -107,8 +107,8 @@ func arnRegion(id string) (region string, ok bool) {
 	return parts[3], true
 }
 
-// String returns the URI in the form that ParseURI reads, parameters in
-// alphabetical order and only those that add something.
+// String returns the URI in the form that ParseURI reads, with parameters in
+// alphabetical order and without redundant ones.
 func (u URI) String() string {
 	if u.Scheme != SchemeAWSKMS {
 		return u.Scheme

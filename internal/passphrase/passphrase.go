@@ -1,6 +1,6 @@
-// Package passphrase turns a passphrase into 32 bytes with Argon2id. Only the
-// opener links it: a process that does this for one job and ends, because
-// Argon2id's memory, and the copies its goroutines make, can't be erased.
+// Package passphrase derives 32 bytes from a passphrase with Argon2id. Only the
+// opener links it, a process that ends after one job: Argon2id's memory, and the
+// copies its goroutines make, can't be erased.
 package passphrase
 
 import (
@@ -31,8 +31,8 @@ var (
 	ErrUTF8  = errors.New("passphrase is not UTF-8")
 )
 
-// TrimLineEnd returns b without one trailing line end (LF or CR LF), as
-// passphrases from files and descriptors are read. It aliases b.
+// TrimLineEnd returns b without one trailing line end (LF or CR LF), for passphrases
+// from files and descriptors. It aliases b.
 func TrimLineEnd(b []byte) []byte {
 	if trimmed, ok := bytes.CutSuffix(b, []byte{'\n'}); ok {
 		return bytes.TrimSuffix(trimmed, []byte{'\r'})
@@ -40,14 +40,14 @@ func TrimLineEnd(b []byte) []byte {
 	return b
 }
 
-// Deriver derives keys, one at a time: two at once would take twice the
-// memory. Its zero value is ready. It must not be copied.
+// Deriver derives keys, one at a time, because two at once would take twice the
+// memory. Its zero value is ready to use. It must not be copied.
 type Deriver struct{ one sync.Mutex }
 
 // Derive fills dst (KeySize bytes of guarded memory) with Argon2id of the
 // NFC-normalised passphrase under k, whose limits it checks first. The caller
-// wipes the passphrase; copies made here are wiped here, except those inside
-// Argon2id. Errors are ErrEmpty, ErrLong, ErrUTF8, or say which limit.
+// wipes the passphrase; Derive wipes its own copies, except those inside Argon2id.
+// Errors are ErrEmpty, ErrLong, ErrUTF8, or name the limit of k.
 func (d *Deriver) Derive(dst, passphrase []byte, k keyring.KDF) error {
 	if len(dst) != KeySize {
 		return fmt.Errorf("derive from passphrase: destination has %d bytes, want %d", len(dst), KeySize)
@@ -70,7 +70,7 @@ func (d *Deriver) Derive(dst, passphrase []byte, k keyring.KDF) error {
 		normal := passphrase
 		if !norm.NFC.IsNormal(passphrase) {
 			// NFC makes UTF-8 at most three times as long (UAX #15), so this
-			// never grows, and leaves no smaller copy behind.
+			// never grows, and no copy is left behind.
 			buf := make([]byte, 0, 3*len(passphrase))
 			normal = norm.NFC.Append(buf, passphrase...)
 			defer guard.Wipe(normal)

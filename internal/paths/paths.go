@@ -1,9 +1,9 @@
-// Package paths says where everything of Vigil lies on a device.
+// Package paths defines where Vigil's files are on a device.
 //
-// It is a pure function of an environment: nothing is read from the process,
-// created or looked at on disk, so a test or a second daemon gets its own
-// places by passing its own variables. The layout follows the XDG Base
-// Directory Specification on every system, macOS too:
+// The paths are a pure function of an environment: the package reads nothing from
+// the process or the disk and creates nothing, so a test or a second daemon gets its
+// own places by passing its own variables. The layout follows the XDG Base Directory
+// Specification on every system, including macOS:
 //
 //	$XDG_CONFIG_HOME/vigil/config.toml             written by the user only
 //	$XDG_CONFIG_HOME/vigil/vaults.d/NAME.toml      written by init and … set
@@ -11,7 +11,7 @@
 //	$XDG_DATA_HOME/vigil/keyrings/NAME/            default backend, this device only
 //	$XDG_DATA_HOME/vigil/device/                   local master and device keys
 //	$XDG_STATE_HOME/vigil/                         what this device has seen
-//	$XDG_RUNTIME_DIR/vigil/{agent,control}.sock    else run/ in the state folder
+//	$XDG_RUNTIME_DIR/vigil/{agent,control}.sock    or run/ in the state folder
 package paths
 
 import (
@@ -21,8 +21,8 @@ import (
 	"strings"
 )
 
-// ErrNoHome reports that a place depends on HOME, and HOME is unset, empty or
-// not absolute.
+// ErrNoHome reports that a path depends on HOME, which is unset, empty or not
+// absolute.
 var ErrNoHome = errors.New("HOME is not set to an absolute path")
 
 // ErrName reports a vault name outside [a-z0-9][a-z0-9-]{0,31}.
@@ -37,8 +37,8 @@ const app = "vigil"
 
 // Paths holds the five folders of Vigil on this device, all absolute and clean.
 type Paths struct {
-	// Home is the user's home folder, empty when HOME isn't usable. It only
-	// serves Expand; the folders below are already complete.
+	// Home is the user's home folder, or empty if HOME isn't usable. Only Expand
+	// uses it; the folders below are already complete.
 	Home string
 	// Config is $XDG_CONFIG_HOME/vigil.
 	Config string
@@ -50,8 +50,8 @@ type Paths struct {
 	Runtime string
 }
 
-// FromEnviron makes the paths from variables in the form of os.Environ. The
-// last of several values of one variable counts, as it does for os/exec.
+// FromEnviron returns the paths for variables in the form of os.Environ. If a
+// variable has several values, the last one counts, as for os/exec.
 func FromEnviron(environ []string) (Paths, error) {
 	env := make(map[string]string, len(environ))
 	for _, kv := range environ {
@@ -62,10 +62,10 @@ func FromEnviron(environ []string) (Paths, error) {
 	return FromLookup(func(name string) string { return env[name] })
 }
 
-// FromLookup makes the paths from a function such as os.Getenv, which returns
-// "" for what isn't set. As the XDG specification asks, a variable that holds
-// a relative path counts as unset. It fails with ErrNoHome when a folder
-// needs HOME and HOME isn't an absolute path.
+// FromLookup returns the paths for a function such as os.Getenv, which returns ""
+// for an unset variable. As the XDG specification requires, a variable with a
+// relative path counts as unset. It fails with ErrNoHome if a folder depends on HOME
+// and HOME isn't an absolute path.
 func FromLookup(lookup func(string) string) (Paths, error) {
 	home := absolute(lookup("HOME"))
 	place := func(variable, underHome string) (string, error) {
@@ -94,7 +94,7 @@ func FromLookup(lookup func(string) string) (Paths, error) {
 	return p, nil
 }
 
-// absolute returns path cleaned, or "" when it isn't absolute.
+// absolute returns path cleaned, or "" if it isn't absolute.
 func absolute(path string) string {
 	if !filepath.IsAbs(path) {
 		return ""
@@ -113,8 +113,8 @@ func (p Paths) VaultConfig(name string) string {
 	return filepath.Join(p.VaultConfigDir(), name+".toml")
 }
 
-// Vault is the default place of a vault's file. It has a folder of its own,
-// so that watching it stays quiet.
+// Vault is the default path of a vault's file. It has its own folder, so that
+// watching it produces few events.
 func (p Paths) Vault(name string) string {
 	return filepath.Join(p.Data, "vaults", name, "vault.jsonl")
 }
@@ -134,12 +134,12 @@ func (p Paths) Log() string { return filepath.Join(p.State, "vigild.log") }
 // AgentSocket is the SSH agent's socket: SSH_AUTH_SOCK.
 func (p Paths) AgentSocket() string { return filepath.Join(p.Runtime, "agent.sock") }
 
-// ControlSocket is vigilctl's way to the daemon.
+// ControlSocket is the socket that vigilctl talks to the daemon on.
 func (p Paths) ControlSocket() string { return filepath.Join(p.Runtime, "control.sock") }
 
-// Expand resolves a path that a user wrote: "~" and "~/…" stand for HOME, and
-// a relative path is taken from base. Other users' homes (~name) and variables
-// aren't expanded. It fails with ErrNoHome when HOME is needed and unknown.
+// Expand resolves a path that a user wrote: "~" and "~/…" stand for HOME, and a
+// relative path is relative to base. It doesn't expand other users' homes (~name) or
+// variables. It fails with ErrNoHome if HOME is needed and unknown.
 func (p Paths) Expand(base, path string) (string, error) {
 	if path == "~" || strings.HasPrefix(path, "~/") {
 		if p.Home == "" {
@@ -153,8 +153,8 @@ func (p Paths) Expand(base, path string) (string, error) {
 	return filepath.Join(base, path), nil
 }
 
-// CheckName reports whether name may name a vault: [a-z0-9][a-z0-9-]{0,31}.
-// The error wraps ErrName and repeats no more than MaxName bytes of name.
+// CheckName returns nil if name may name a vault: [a-z0-9][a-z0-9-]{0,31}. The error
+// wraps ErrName and quotes at most MaxName bytes of name.
 func CheckName(name string) error {
 	ok := name != "" && len(name) <= MaxName && name[0] != '-'
 	for i := 0; ok && i < len(name); i++ {
@@ -173,7 +173,7 @@ func CheckName(name string) error {
 // SocketPathError reports a socket path that doesn't fit into sockaddr_un.
 type SocketPathError struct {
 	Path  string // the path as asked for
-	Limit int    // the most bytes this system takes
+	Limit int    // the most bytes this system accepts
 }
 
 func (e *SocketPathError) Error() string {
@@ -181,8 +181,8 @@ func (e *SocketPathError) Error() string {
 		e.Path, len(e.Path), e.Limit)
 }
 
-// CheckSocket returns a *SocketPathError when path is too long to bind or to
-// connect to: more than MaxSocketPath bytes.
+// CheckSocket returns a *SocketPathError if path is too long to bind or connect to:
+// more than MaxSocketPath bytes.
 func CheckSocket(path string) error {
 	if len(path) > MaxSocketPath {
 		return &SocketPathError{Path: path, Limit: MaxSocketPath}

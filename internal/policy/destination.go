@@ -10,7 +10,7 @@ import (
 	"vigil/internal/agentproto"
 )
 
-// Binding is one SSH session a connection was bound to, its signature verified.
+// Binding is an SSH session that a connection was bound to, already verified.
 type Binding struct {
 	Host       Key // the host's key or certificate
 	SessionID  []byte
@@ -21,10 +21,10 @@ type Binding struct {
 // bound to, first hop first.
 type Path struct {
 	Bindings []Binding
-	Tried    bool // a bind was asked for, with or without success
+	Tried    bool // a bind was requested, successfully or not
 }
 
-// Reasons for a refusal that more than one decision gives.
+// Reasons for a refusal that more than one decision uses.
 var (
 	errBindsFailed = errors.New("the client's session binds were all refused, so where it is can't be told")
 	errUnbound     = errors.New("the key is limited to destinations and the client didn't say which session it is for (it needs OpenSSH 8.9 or newer)")
@@ -32,13 +32,12 @@ var (
 	errAfterAuth   = errors.New("the connection went on after a session that was bound for logging in")
 )
 
-// Visible decides whether a key limited to the destinations to is listed, may
-// be removed and may be replaced on path. A key without destinations is always
-// visible. now is for host certificates. (OpenSSH: identity_permitted without a
-// user.)
+// Visible decides whether a key limited to the destinations to is listed, and may be
+// removed or replaced, on path. A key without destinations is always visible. now is
+// for host certificates. (OpenSSH: identity_permitted without a user.)
 //
-// Where the agent was forwarded, a key is visible only when it may be used
-// beyond the last host, not just at it.
+// If the agent was forwarded, a key is visible only if it may be used beyond the
+// last host, not just at it.
 func Visible(to []agentproto.Destination, path *Path, now time.Time) error {
 	if len(to) == 0 {
 		return nil
@@ -100,8 +99,8 @@ func MaySign(to []agentproto.Destination, key *Key, path *Path, data []byte, now
 	return Login{User: u.User, Host: lastHost(to, path.Bindings, &u.User, now)}, nil
 }
 
-// walk follows the hops of a path and requires a destination for each. user
-// counts at the last hop alone; nil matches every pattern.
+// walk follows the hops of a path and requires a destination for each. user is
+// checked at the last hop only; nil matches every pattern.
 func walk(to []agentproto.Destination, hops []Binding, user *string, now time.Time) error {
 	var from *Key
 	for i := range hops {
@@ -129,8 +128,8 @@ func refusedHop(i int, user *string) error {
 }
 
 // permits reports whether a destination allows the hop from one host to
-// another. from is nil at the origin; with target nil any will do; with user nil
-// every user pattern matches.
+// another. from is nil at the origin; a nil target matches every host, and a nil
+// user every user pattern.
 func permits(to []agentproto.Destination, from, target *Key, user *string, now time.Time) bool {
 	return find(to, from, target, user, now) != nil
 }
@@ -186,8 +185,8 @@ var caAlgorithms = []string{
 	"rsa-sha2-512", "rsa-sha2-256",
 }
 
-// checkHost decides whether a certificate proves that its key is name's now.
-// Principals are patterns. (OpenSSH: sshkey_cert_check_host.)
+// checkHost decides whether a certificate currently proves that its key belongs to
+// the host name. Principals are patterns. (OpenSSH: sshkey_cert_check_host.)
 func (c *Certificate) checkHost(name string, now time.Time) error {
 	seconds := uint64(max(now.Unix(), 0))
 	switch {
@@ -209,7 +208,7 @@ func (c *Certificate) checkHost(name string, now time.Time) error {
 	return nil
 }
 
-// CheckDestinations reports whether every host key in to can be read. OpenSSH
+// CheckDestinations returns an error if a host key in to can't be parsed. OpenSSH
 // refuses a key whose destinations it could never match.
 func CheckDestinations(to []agentproto.Destination) error {
 	for i := range to {

@@ -32,24 +32,24 @@ var ErrKeyType = errors.New("unknown key type")
 // ErrCertificate reports a certificate that is malformed.
 var ErrCertificate = errors.New("malformed certificate")
 
-// Key is a public key, or a certificate and the key in it. Equality of keys is
-// equality of Blob: ParseKey admits one encoding of each.
+// Key is a public key, or a certificate and the key in it. Keys are equal if their
+// Blobs are: ParseKey accepts only one encoding of each.
 type Key struct {
-	Blob  []byte // as it was: of the key, or of the certificate
+	Blob  []byte // of the key or the certificate, as parsed
 	Type  string // of the key itself, such as "ssh-ed25519", for a certificate too
-	Plain []byte // blob of the key itself; Blob when there is no certificate
+	Plain []byte // blob of the key itself; Blob if there is no certificate
 	Cert  *Certificate
 }
 
-// Certificate is what an OpenSSH certificate says (PROTOCOL.certkeys). Its
-// signature is for the caller to verify, with CA over Signed.
+// Certificate is a parsed OpenSSH certificate (PROTOCOL.certkeys). The caller
+// verifies its signature, with CA over Signed.
 type Certificate struct {
 	Kind        uint32 // UserCert or HostCert
 	KeyID       string
 	Principals  []string
 	ValidAfter  uint64 // Unix seconds
-	ValidBefore uint64 // Unix seconds; all ones: for ever
-	Critical    []byte // encoded critical options, empty when there are none
+	ValidBefore uint64 // Unix seconds; all ones: forever
+	Critical    []byte // encoded critical options, empty if there are none
 	CA          []byte // public key blob of the authority
 	Signed      []byte // what Signature is over
 	Signature   []byte // signature blob
@@ -61,9 +61,9 @@ func (c *Certificate) SignatureAlgorithm() string {
 	return string(r.String())
 }
 
-// publicFields is how many strings make up a public key of each type, after its
-// type. OpenSSH's sk- types are here too: they appear as host keys nowhere, but
-// as certificate authorities.
+// publicFields is how many strings follow the type in a public key of each type. It
+// includes OpenSSH's sk- types: they are never host keys, but may be certificate
+// authorities.
 var publicFields = map[string]int{
 	"ssh-rsa":                            2, // e, n
 	"ecdsa-sha2-nistp256":                2, // curve, point
@@ -76,8 +76,8 @@ var publicFields = map[string]int{
 	"sk-ecdsa-sha2-nistp256@openssh.com": 3, // curve, point, application
 }
 
-// registered and its certificates are called by names that IANA registered, not
-// by OpenSSH's scheme of names (since 10.6; before, the key had a name within it).
+// registered and its certificates have names registered with IANA, which don't follow
+// OpenSSH's naming scheme. OpenSSH uses them since 10.6.
 const (
 	registered            = "ssh-mldsa44-ed25519"
 	registeredCertificate = "ssh-mldsa44-ed25519-cert"
@@ -108,9 +108,8 @@ func plainType(certificate string) (string, bool) {
 	return "", false
 }
 
-// ParseKey reads the blob of a public key or certificate. The result aliases
-// blob. It checks structure alone: whether the numbers make a usable key shows
-// when it verifies something.
+// ParseKey reads the blob of a public key or certificate. The result aliases blob.
+// It checks only the structure, not whether the numbers are a usable key.
 func ParseKey(blob []byte) (Key, error) {
 	r := wire.NewReader(blob)
 	name := string(r.String())

@@ -1,9 +1,9 @@
 package policy
 
-// Match reports whether name matches pattern as a whole, where * stands for any
-// bytes, none included, and ? for any one byte; there is no escape and no list.
-// (OpenSSH: match_pattern.) It takes time proportional to the product of both
-// lengths at worst, never more.
+// Match reports whether name matches pattern as a whole. * matches any number of
+// bytes, including none, and ? matches one byte; there are no escapes or lists.
+// (OpenSSH: match_pattern.) It takes time at most proportional to the product of both
+// lengths.
 func Match(name, pattern string) bool {
 	n, p := 0, 0
 	star, resume := -1, 0 // the last * met, and where in name to try after it

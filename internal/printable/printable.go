@@ -1,5 +1,5 @@
-// Package printable makes text of somebody else's choosing fit for a terminal, a
-// log or a file of lines: comments of keys, names, error texts of services.
+// Package printable makes untrusted text, such as key comments, names and error
+// texts of services, fit for a terminal, a log or a file of lines.
 package printable
 
 import (
@@ -10,9 +10,9 @@ import (
 	"unicode/utf8"
 )
 
-// Line returns text as one line: "?" stands for every character that doesn't print,
-// such as line ends, controls (C0, DEL, C1), line separators, marks that turn the
-// direction of text, and for bytes that aren't UTF-8.
+// Line returns text as one line. It replaces unprintable characters, such as line
+// ends, controls (C0, DEL, C1), line separators and bidirectional controls, and bytes
+// that aren't UTF-8, with "?".
 func Line(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsPrint(r) {
@@ -22,9 +22,9 @@ func Line(text string) string {
 	}, text)
 }
 
-// JSON returns encoded JSON with an escape for every character beyond ASCII's
-// printable ones that doesn't print. The encoding escapes C0 controls, but neither
-// DEL, C1 controls nor marks that turn the direction of text. Its value is the same.
+// JSON returns encoded JSON with escapes for all unprintable characters. The encoder
+// escapes C0 controls, but not DEL, C1 controls and bidirectional controls. The value
+// stays the same.
 func JSON(encoded []byte) []byte {
 	out := make([]byte, 0, len(encoded))
 	for len(encoded) > 0 {

@@ -16,8 +16,8 @@ import (
 // maxLine is the longest line of the Assuan protocol, in bytes with its end.
 const maxLine = 1002
 
-// Error codes of libgpg-error that mean that the human said no; the upper half
-// of a code names the program that reports it.
+// Error codes of libgpg-error for a no by the human; the upper half of a code names
+// the program that reports it.
 const (
 	gpgTimeout      = 62
 	gpgCanceled     = 99
@@ -33,8 +33,8 @@ type assuanError struct {
 
 func (e *assuanError) Error() string { return fmt.Sprintf("pinentry: %s (%d)", e.text, e.code) }
 
-// assuan is the client's half of the Assuan protocol with a pinentry, as its
-// manual ("Protocol") and libassuan's ("Server responses") have it.
+// assuan is a client of the Assuan protocol with a pinentry, as described in the
+// manuals of pinentry ("Protocol") and libassuan ("Server responses").
 type assuan struct {
 	r    io.Reader
 	w    io.Writer
@@ -67,8 +67,8 @@ func (p *Prompter) pinentryPassphrase(ctx context.Context, title, text string, b
 	return n, err
 }
 
-// withPinentry starts a pinentry, greets it, tells it where to show what, and
-// lets ask do the rest.
+// withPinentry starts a pinentry, sends its options and texts, and calls ask for the
+// rest.
 func (p *Prompter) withPinentry(ctx context.Context, title, text string, ask func(*assuan) error) error {
 	cmd := command(ctx, p.env, p.pinentry)
 	in, toPinentry, err := os.Pipe()
@@ -110,7 +110,7 @@ func (p *Prompter) withPinentry(ctx context.Context, title, text string, ask fun
 		case gpgTimeout, gpgCanceled, gpgNotConfirmed:
 			return ErrDeclined
 		}
-		// Anything else, such as no terminal, is no answer.
+		// Any other error, such as no terminal, is not an answer.
 		return fmt.Errorf("%w: %w", ErrUnavailable, ae)
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("%w: pinentry ended without an answer: %w", ErrUnavailable, errors.Join(err, waitErr))
@@ -124,7 +124,7 @@ func (p *Prompter) withPinentry(ctx context.Context, title, text string, ask fun
 	return nil
 }
 
-// converse is the whole dialogue.
+// converse holds the whole dialogue.
 func (a *assuan) converse(get func(string) string, title, text string, ask func(*assuan) error) error {
 	if err := a.reply(); err != nil { // the greeting
 		return err
@@ -138,7 +138,7 @@ func (a *assuan) converse(get func(string) string, title, text string, ask func(
 		if o.value == "" {
 			continue
 		}
-		// An option that this pinentry doesn't know is no reason not to ask.
+		// Ask even if this pinentry doesn't know an option.
 		var ae *assuanError
 		if err := a.command("OPTION", o.option+"="+o.value); err != nil && !errors.As(err, &ae) {
 			return err
@@ -172,8 +172,8 @@ func (a *assuan) command(name, arg string) error {
 	return a.reply()
 }
 
-// send writes a command. What doesn't fit into a line is left out, whole
-// characters at a time; limits on the texts leave that to the longest ones.
+// send writes a command, and truncates it between characters if it doesn't fit into
+// a line, which only the longest texts don't.
 func (a *assuan) send(name, arg string) error {
 	line := name
 	if arg != "" {
@@ -195,7 +195,7 @@ func (a *assuan) send(name, arg string) error {
 	return nil
 }
 
-// reply reads lines up to OK or ERR. Comments and status lines mean nothing here.
+// reply reads lines up to OK or ERR. It ignores comments and status lines.
 func (a *assuan) reply() error {
 	for {
 		line, err := a.next()
@@ -308,8 +308,8 @@ func (a *assuan) next() ([]byte, error) {
 	}
 }
 
-// drop takes n bytes off the front and wipes what they leave, as a line may
-// have held the passphrase.
+// drop removes n bytes from the front and wipes the space they leave, because a line
+// may have held the passphrase.
 func (a *assuan) drop(n int) {
 	rest := copy(a.line[:], a.line[n:a.have])
 	clear(a.line[rest:a.have])

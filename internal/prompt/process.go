@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// killWait is how long a killed prompt's output is still waited for, should a
-// process of its own have kept it open.
+// killWait is how long to wait for the output of a killed prompt, which a child
+// process may keep open.
 const killWait = time.Second
 
-// command prepares a prompting program in a process group of its own, which is
-// killed as a whole when ctx ends: an askpass script is often waiting for a
-// program that shows the window.
+// command prepares a prompting program in a new process group, which is killed as a
+// whole when ctx ends: an askpass script often waits for a program that shows the
+// window.
 func command(ctx context.Context, env []string, path string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = env
@@ -35,7 +35,7 @@ func command(ctx context.Context, env []string, path string, args ...string) *ex
 	return cmd
 }
 
-// without returns environ less the variables names.
+// without returns environ without the variables names.
 func without(environ []string, names ...string) []string {
 	var out []string
 next:
@@ -50,11 +50,11 @@ next:
 	return out
 }
 
-// hint is the variable that tells an askpass program what kind of prompt to
-// show: "confirm" for yes and no, unset for a passphrase. readpass.c, ssh_askpass.
+// hint is the variable that tells an askpass program what kind of prompt to show:
+// "confirm" for yes and no, unset for a passphrase (OpenSSH: ssh_askpass).
 const hint = "SSH_ASKPASS_PROMPT"
 
-// question is the one text that an askpass program takes.
+// question joins title and text: an askpass program takes only one text.
 func question(title, text string) string {
 	if title == "" {
 		return text
@@ -86,8 +86,8 @@ func (p *Prompter) askpassPassphrase(ctx context.Context, title, text string, bu
 // runAskpass runs an askpass program and returns the length of its answer in
 // buf: the first line of its standard output. Any exit status but 0 is a no.
 func runAskpass(ctx context.Context, cmd *exec.Cmd, buf []byte) (int, error) {
-	// A pipe of our own: os/exec's StdoutPipe is closed by Wait, and its
-	// Stdout field would copy the answer through the heap.
+	// Not os/exec's StdoutPipe, which Wait closes, or its Stdout field, which
+	// would copy the answer through the heap.
 	r, w, err := os.Pipe()
 	if err != nil {
 		return 0, fmt.Errorf("make pipe: %w", err)
@@ -102,7 +102,7 @@ func runAskpass(ctx context.Context, cmd *exec.Cmd, buf []byte) (int, error) {
 	stop := context.AfterFunc(ctx, func() { _ = r.SetReadDeadline(time.Now().Add(killWait)) })
 	defer stop()
 	n, readErr := readAnswer(r, buf)
-	r.Close() // a program that goes on writing gets SIGPIPE
+	r.Close() // a program that keeps writing gets SIGPIPE
 	waitErr := cmd.Wait()
 	if err := ctx.Err(); err != nil {
 		return 0, context.Cause(ctx)
@@ -119,8 +119,8 @@ func runAskpass(ctx context.Context, cmd *exec.Cmd, buf []byte) (int, error) {
 	return n, nil
 }
 
-// readAnswer reads r to its end into buf and returns the length of the first
-// line. ErrTooLong when there is more than fits.
+// readAnswer reads r to its end into buf and returns the length of the first line.
+// The error is ErrTooLong if the answer doesn't fit.
 func readAnswer(r io.Reader, buf []byte) (int, error) {
 	n := 0
 	for n < len(buf) {
@@ -142,7 +142,7 @@ func readAnswer(r io.Reader, buf []byte) (int, error) {
 	return firstLine(buf[:n]), nil
 }
 
-// firstLine is the length of b's first line, without its end.
+// firstLine returns the length of b's first line, without its end.
 func firstLine(b []byte) int {
 	for i, c := range b {
 		if c == '\n' || c == '\r' {

@@ -1,9 +1,9 @@
-// Package prompt asks the human at the machine: through the program that
-// SSH_ASKPASS names, as ssh-agent does, or else through pinentry.
+// Package prompt asks the human at the machine, with the program that SSH_ASKPASS
+// names, as ssh-agent does, or with pinentry.
 //
-// The daemon often runs without a desktop of its own, so every way to ask is
-// taken from an environment given to New, never from the process's own, and
-// when there is none the error says what would make one.
+// The daemon often runs outside the desktop session, so the programs are chosen by
+// an environment given to New, never by the process's own. If there is no way to
+// ask, the error says what would provide one.
 package prompt
 
 import (
@@ -19,24 +19,24 @@ import (
 // answer before the prompting program gave up.
 var ErrDeclined = errors.New("declined at the prompt")
 
-// ErrUnavailable reports that there is no way to ask. The error around it says
-// why, and what would help.
+// ErrUnavailable reports that there is no way to ask. The wrapping error says why,
+// and what would help.
 var ErrUnavailable = errors.New("no way to ask")
 
 // ErrTooLong reports an answer that doesn't fit into the buffer.
 var ErrTooLong = errors.New("the answer is too long")
 
 const (
-	// MaxText is the longest text that is shown, in bytes. Parts of it, such
-	// as host names, come from others.
+	// MaxText is the longest text that is shown, in bytes. Parts of it, such as
+	// host names, are untrusted.
 	MaxText = 4096
 	// MaxPassphrase is the buffer that Passphrase needs for the longest
 	// passphrase and the line end that some programs add.
 	MaxPassphrase = 1024 + 2
 )
 
-// Prompter asks through one program. It holds no state, so several prompts can
-// be open at once; whether they should is the caller's to decide.
+// Prompter asks with one program. It holds no state, so several prompts can be open
+// at once; the caller decides whether they should.
 type Prompter struct {
 	env      []string
 	askpass  string // absolute path, or ""
@@ -44,11 +44,11 @@ type Prompter struct {
 	reason   string // why there is neither
 }
 
-// New picks the program for an environment in the form of os.Environ, which
-// that program is then given whole, plus SSH_ASKPASS_PROMPT. SSH_ASKPASS names
-// the askpass program and SSH_ASKPASS_REQUIRE says never, prefer or force, as
-// in ssh(1): without force it needs DISPLAY or WAYLAND_DISPLAY. Pinentry is
-// the fallback, and needs one of these or GPG_TTY. Nothing is started yet.
+// New chooses the program by an environment in the form of os.Environ. The program
+// gets that environment plus SSH_ASKPASS_PROMPT. SSH_ASKPASS names the askpass program
+// and SSH_ASKPASS_REQUIRE is never, prefer or force, as in ssh(1): without force it
+// needs DISPLAY or WAYLAND_DISPLAY. Pinentry is the fallback, and needs one of these
+// or GPG_TTY. New starts nothing.
 func New(environ []string) *Prompter {
 	get := lookup(environ)
 	p := &Prompter{env: environ}
@@ -67,8 +67,8 @@ func New(environ []string) *Prompter {
 	case askpass == "":
 		p.reason = "no askpass program is installed; install one or set SSH_ASKPASS"
 	default:
-		// An unusable SSH_ASKPASS is an error rather than a reason to ask
-		// through something else: the user chose it.
+		// The user chose SSH_ASKPASS, so an unusable one is an error, not a
+		// reason to fall back.
 		if err := executable(askpass); err != nil {
 			p.reason = fmt.Sprintf("SSH_ASKPASS: %v", err)
 			return p
@@ -82,8 +82,7 @@ func New(environ []string) *Prompter {
 	return p
 }
 
-// Available returns nil, or the error that asking would fail with: ErrUnavailable
-// with the reason.
+// Available returns nil, or ErrUnavailable with the reason why asking would fail.
 func (p *Prompter) Available() error {
 	if p.askpass == "" && p.pinentry == "" {
 		return fmt.Errorf("%w: %s", ErrUnavailable, p.reason)
@@ -91,7 +90,7 @@ func (p *Prompter) Available() error {
 	return nil
 }
 
-// Program is the absolute path of the program that asks, or "".
+// Program returns the absolute path of the program that asks, or "".
 func (p *Prompter) Program() string {
 	if p.askpass != "" {
 		return p.askpass
@@ -99,10 +98,10 @@ func (p *Prompter) Program() string {
 	return p.pinentry
 }
 
-// Confirm asks a question that is answered by yes or no, and returns nil for
-// yes. No is ErrDeclined, no way to ask is ErrUnavailable, and when ctx ends
-// first the prompt is taken away and the error is ctx's. The text may have
-// several lines; control characters in it are shown as question marks.
+// Confirm asks a yes-or-no question, and returns nil for yes. The error is ErrDeclined
+// for no and ErrUnavailable if there is no way to ask. If ctx ends first, the prompt
+// is closed and the error is ctx's. The text may have several lines; control
+// characters in it are shown as question marks.
 func (p *Prompter) Confirm(ctx context.Context, title, text string) error {
 	if err := p.Available(); err != nil {
 		return err
@@ -114,11 +113,11 @@ func (p *Prompter) Confirm(ctx context.Context, title, text string) error {
 	return p.pinentryConfirm(ctx, title, text)
 }
 
-// Passphrase asks for a passphrase and reads it into buf, which should be
-// guarded memory of MaxPassphrase bytes; it returns its length without a line
-// end. The bytes go from the pipe into buf with no copy elsewhere in this
-// process; on an error buf is wiped here, else the caller wipes it. So it
-// belongs in the opener, not in the front. Errors are Confirm's, and ErrTooLong.
+// Passphrase asks for a passphrase and reads it into buf, which should be guarded
+// memory of MaxPassphrase bytes; it returns the length without a line end. The bytes
+// go from the pipe into buf, and are not copied elsewhere in this process. On an error
+// Passphrase wipes buf; otherwise the caller does. Call it in the opener, not in the
+// front. Errors are Confirm's, and ErrTooLong.
 func (p *Prompter) Passphrase(ctx context.Context, title, text string, buf []byte) (int, error) {
 	if err := p.Available(); err != nil {
 		return 0, err
@@ -158,8 +157,8 @@ func first(paths []string) string {
 	return ""
 }
 
-// executable checks that path names a program by its absolute path. A relative
-// one would be looked up in the daemon's working directory.
+// executable checks that path is the absolute path of a program. A relative path
+// would be looked up in the daemon's working directory.
 func executable(path string) error {
 	if !strings.HasPrefix(path, "/") {
 		return fmt.Errorf("%.200q isn't an absolute path", path)
@@ -186,9 +185,9 @@ func lookup(environ []string) func(name string) string {
 	}
 }
 
-// clean makes text fit for a prompt: at most MaxText bytes, lines kept, other
-// control and formatting characters, which could rearrange what is read, and
-// bytes that are no UTF-8 replaced.
+// clean makes text fit for a prompt: at most MaxText bytes. It keeps line ends, and
+// replaces invalid UTF-8 and other control and formatting characters, which could
+// rearrange the text.
 func clean(text string) string {
 	text = strings.ToValidUTF8(text, "?")
 	if len(text) > MaxText {

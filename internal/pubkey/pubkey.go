@@ -1,6 +1,6 @@
-// Package pubkey shows SSH public keys as people and files know them: the
-// authorized_keys line, the fingerprints, the size. It knows no private key
-// format, so that the daemon and vigilctl may link it.
+// Package pubkey formats SSH public keys for people and files: the authorized_keys
+// line, the fingerprints, the size. It has no private key formats, so that the daemon
+// and vigilctl may link it.
 package pubkey
 
 import (
@@ -22,7 +22,7 @@ func SHA256(blob []byte) string {
 }
 
 // MD5 returns the fingerprint ssh-keygen -l -E md5 prints, "MD5:" and hex pairs
-// with colons. It serves to recognise keys in old records, never to decide.
+// with colons. It is for recognising keys in old records, never for decisions.
 func MD5(blob []byte) string {
 	sum := md5.Sum(blob)
 	digits := hex.EncodeToString(sum[:])
@@ -64,9 +64,9 @@ func ValidType(t []byte) bool {
 }
 
 // AuthorizedKey returns the authorized_keys line of blob, without a line end.
-// Control characters and bytes that are not UTF-8 in comment become "?", so
-// that it stays one line and can't command a terminal. A blob that is no public
-// key gives "".
+// Control characters and invalid UTF-8 in comment become "?", so that it stays one
+// line and can't send control sequences to a terminal. It returns "" if blob is not a
+// public key.
 func AuthorizedKey(blob []byte, comment string) string {
 	t := Type(blob)
 	if t == "" {
@@ -80,8 +80,8 @@ func AuthorizedKey(blob []byte, comment string) string {
 }
 
 // CleanComment returns comment without surrounding space and with "?" for every
-// character that doesn't print: control characters, line separators, marks that
-// turn the direction of text, invalid UTF-8.
+// unprintable character: control characters, line separators, bidirectional controls,
+// invalid UTF-8.
 func CleanComment(comment string) string {
 	return strings.TrimSpace(printable.Line(comment))
 }

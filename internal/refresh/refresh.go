@@ -1,6 +1,6 @@
-// Package refresh decides what follows from a look at a vault's backend and
-// master key: go on, lock, or lock and forget what would unlock it offline. It
-// is pure; package daemon does what it decides.
+// Package refresh decides what to do after a check of a vault's backend and master
+// key: continue, lock, or lock and forget the share for offline use. It is pure;
+// package daemon carries out its decisions.
 //
 //	outcome       vault    share kept for offline use     lease
 //	proved        goes on  kept                            restarts
@@ -10,8 +10,8 @@
 //	                       the same caller                 ends
 //	revoked       locks    forgotten                       ends
 //
-// A lease restarts at the moment at which the proof was asked for, whatever
-// else was reached since.
+// A lease restarts at the moment when the proof was requested, regardless of what was
+// reached since.
 package refresh
 
 import (
@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// Outcome is what a look came to.
+// Outcome is the result of a check.
 type Outcome int
 
 // The outcomes.
@@ -27,11 +27,12 @@ const (
 	// Proved: the backend answered, and after it the master key decrypted this
 	// identity's share.
 	Proved Outcome = iota
-	// Reached: the backend answered. It can't know whether the master key would.
+	// Reached: the backend answered. The master key was not asked.
 	Reached
 	// Unreachable: there was no answer, or one that says nothing about access.
 	Unreachable
-	// Denied: one of them refused this caller. A wrong profile looks the same.
+	// Denied: the backend or the master key refused this caller. A wrong profile
+	// looks the same.
 	Denied
 	// Revoked: the master key is disabled, or the identity was removed.
 	Revoked
@@ -57,7 +58,7 @@ func (o Outcome) String() string {
 type Verdict struct {
 	// Lock ends the keeper now.
 	Lock bool
-	// Forget wipes what would unlock the vault without network.
+	// Forget wipes the share for offline use.
 	Forget bool
 	// Renew restarts the lease.
 	Renew bool
@@ -65,8 +66,8 @@ type Verdict struct {
 	Denied string
 }
 
-// Decide says what follows from an outcome. caller is who was denied, as far as
-// the service says, and deniedBefore the caller remembered from the last time.
+// Decide returns what to do after an outcome. caller is the denied caller, if the
+// service named it, and deniedBefore the caller remembered from the last check.
 func Decide(o Outcome, caller, deniedBefore string) Verdict {
 	switch o {
 	case Proved:
@@ -82,17 +83,17 @@ func Decide(o Outcome, caller, deniedBefore string) Verdict {
 	return Verdict{Denied: deniedBefore}
 }
 
-// jitter is how far a time between refreshes is off at most, as a part of it:
-// a thousand daemons that start at nine don't ask at the same moment for ever.
+// jitter is the largest deviation of the time between refreshes, as a fraction of it,
+// so that a thousand daemons that start at nine don't stay synchronised.
 const jitter = 0.2
 
-// Next returns the time until the next refresh, every give or take the jitter.
+// Next returns the time until the next refresh: every, plus or minus the jitter.
 func Next(every time.Duration) time.Duration {
 	return every + time.Duration((rand.Float64()*2-1)*jitter*float64(every))
 }
 
-// Furthest is how far apart two proofs can be while all answer: one is made by
-// the first refresh that comes when check is over.
+// Furthest returns the longest time between two proofs if everything answers: the
+// first refresh after check makes the next one.
 func Furthest(check, every time.Duration) time.Duration {
 	return check + every + time.Duration(jitter*float64(every))
 }

@@ -17,8 +17,8 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// depth is how many steps of every history are taken. Each more takes some
-// twelve times as long: make histories goes further.
+// depth is how many steps each history has. One more takes about twelve times as
+// long: make histories goes further.
 var depth = flag.Int("depth", 2, "how many steps of every history to take")
 
 // TestEveryHistory takes, from a vault of two devices and an identity that can be
@@ -27,13 +27,13 @@ var depth = flag.Int("depth", 2, "how many steps of every history to take")
 // identity forges; and a backend that shows a device what it likes. After each
 // step it holds:
 //
-//   - what was removed stays removed, and what a device reported as saved is in
-//     the manifest that it goes by (promises 6 and 7);
-//   - nothing that the removed identity wrote afterwards is in the manifest of a
-//     device that knows of the removal, and nothing that such a device writes
-//     opens with a KEK which it knew (promise 10);
-//   - whatever vault file a device is given, no revision serves that an edit in
-//     its manifest has tightened (promise 9);
+//   - removed items stay removed, and what a device reported as saved is in the
+//     manifest that it uses (promises 6 and 7);
+//   - nothing that the removed identity wrote after its removal is in the manifest
+//     of a device that knows of the removal, and nothing that such a device writes
+//     opens with a KEK that the removed identity knew (promise 10);
+//   - whatever vault file a device is given, it doesn't use a revision that an edit
+//     in its manifest has tightened (promise 9);
 //   - an owner can remove, rotate and write, whatever was stored (promise 10).
 func TestEveryHistory(t *testing.T) {
 	for _, role := range []keyring.Role{keyring.Owner, keyring.Member} {
@@ -49,7 +49,7 @@ func TestEveryHistory(t *testing.T) {
 // stored are both objects of a keyring.
 type stored struct{ members, deks []byte }
 
-// device is one of the two that keep to the rules.
+// device is one of the two honest devices.
 type device struct {
 	person  *ringtest.Person
 	has     stored // accepted last
@@ -59,18 +59,18 @@ type device struct {
 	refused bool // the last look was refused, and shown
 }
 
-// state is a vault, and who has seen what of it. Copying one copies it.
+// state is a vault and what each party has seen of it. It can be copied by value.
 type state struct {
 	shows   [2]stored // by the backend, to each device
 	split   bool      // the backend shows each device its own
 	devices [2]device
-	// before is what the third identity saw last, once it was removed.
+	// before is what the third identity saw last before its removal.
 	before  stored
 	forged  bool
 	history string
 }
 
-// histories is the search: what doesn't change, and what was looked at.
+// histories is the search: its constants, and the states visited.
 type histories struct {
 	t        *testing.T
 	vault    id.Vault
@@ -81,7 +81,7 @@ type histories struct {
 	stricter vaultfile.Revision
 
 	mu     sync.Mutex
-	seen   map[string]int // what is left of the depth at the best visit
+	seen   map[string]int // largest remaining depth at which a state was visited
 	parsed map[string]any // verifying a chain again for each look would be most of the work
 
 	start state
@@ -158,8 +158,8 @@ func (w *walker) walk(s state, left int) {
 	}
 }
 
-// enter checks a state that wasn't there before, and reports whether it is to be
-// gone on from: it wasn't, with as much left.
+// enter checks a new state, and reports whether to continue from it: it wasn't
+// visited before with as many steps left.
 func (w *walker) enter(s *state, left int) bool {
 	key := w.describe(s)
 	w.mu.Lock()
@@ -180,13 +180,13 @@ func (s *state) copy() state {
 	return c
 }
 
-// step is one thing that happens. It reports false where it can't.
+// step is one event. It returns false if it can't happen in this state.
 type step struct {
 	name string
 	do   func(w *walker, s *state) bool
 }
 
-// steps are all that can happen.
+// steps are all possible events.
 func steps() (list []step) {
 	for i := range 2 {
 		each := func(name string, do func(w *walker, s *state, i int) bool) {
@@ -218,7 +218,7 @@ func steps() (list []step) {
 	return list
 }
 
-// show has the backend show a device something else from now on.
+// show makes the backend show a device something else from now on.
 func (s *state) show(i int, o stored) bool {
 	if string(s.shows[i].members) == string(o.members) && string(s.shows[i].deks) == string(o.deks) {
 		return false
@@ -228,7 +228,7 @@ func (s *state) show(i int, o stored) bool {
 	return true
 }
 
-// check holds the promises in a state.
+// check checks the promises in a state.
 func (w *walker) check(s *state) {
 	for i := range s.devices {
 		d := &s.devices[i]
@@ -254,8 +254,7 @@ func (w *walker) check(s *state) {
 	w.checkOwner(s)
 }
 
-// checkServed looks at the first item with the vault file of before it was
-// tightened.
+// checkServed checks the first item with a vault file from before it was tightened.
 func (w *walker) checkServed(s *state, deks *keyring.Deks) {
 	if deks.Lookup(w.stricter.Revision) == nil {
 		return
@@ -266,8 +265,8 @@ func (w *walker) checkServed(s *state, deks *keyring.Deks) {
 	}
 }
 
-// checkOwner has the owner remove, rotate and write: from what it is shown, and
-// where that is refused from what it has accepted.
+// checkOwner has the owner remove, rotate and write, starting from what it is shown
+// or, if it refuses that, from what it has accepted.
 func (w *walker) checkOwner(s *state) {
 	d := &s.devices[0]
 	key := strings.Join([]string{string(s.shows[0].members), string(s.shows[0].deks), string(d.has.members), string(d.has.deks)}, "|")
@@ -288,7 +287,7 @@ func (w *walker) checkOwner(s *state) {
 	w.t.Errorf("%s: the owner can't act", s.history)
 }
 
-// done reports whether it was asked of key before.
+// done reports whether it was called with key before.
 func (w *walker) done(key string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -330,7 +329,7 @@ func (w *walker) act(s *state, r *ring.Ring, o stored) {
 	}
 }
 
-// describe tells states apart, with names in place of what is random.
+// describe distinguishes states, with names in place of random ids.
 func (w *walker) describe(s *state) string {
 	var b strings.Builder
 	object := func(o stored) {

@@ -43,7 +43,8 @@ func (r *Ring) unwrap(dst []byte, e *keyring.DEK) error {
 	return envelope.UnwrapDEK(dst, e, kek, r.vault, r.deks.KEK())
 }
 
-// withOwnKey runs f on the key that wraps what waits on this device.
+// withOwnKey runs f on the identity's own key, which wraps the DEKs of pending
+// changes. The key is in guarded memory and wiped afterwards.
 func (r *Ring) withOwnKey(f func(own []byte) error) error {
 	own, err := r.alloc(envelope.KeySize)
 	if err != nil {
@@ -56,8 +57,8 @@ func (r *Ring) withOwnKey(f func(own []byte) error) error {
 	return f(own.Bytes())
 }
 
-// OpenMeta returns a revision's metadata, canonical JSON. It is no secret to
-// this process or the front, so it's on the heap.
+// OpenMeta returns a revision's metadata, canonical JSON. It is not secret from
+// this process or the front, so it is on the heap.
 func (r *Ring) OpenMeta(v *vaultfile.Revision, e *keyring.DEK) (meta []byte, err error) {
 	err = r.withDEK(e, func(dek []byte) error {
 		meta = make([]byte, envelope.OpenSize(v.Meta))
@@ -88,10 +89,10 @@ func (r *Ring) WithSecret(v *vaultfile.Revision, e *keyring.DEK, f func(secret [
 	})
 }
 
-// Seal seals metadata and a private key as the revision v, whose other fields
-// the caller has filled in, under a new DEK. It completes v and returns what
-// the manifest is to have of it, waiting: the DEK is wrapped by this identity's
-// own key until Apply puts it under a KEK.
+// Seal encrypts metadata and a private key under a new DEK, as the revision v,
+// whose other fields the caller has filled in. It completes v and returns its
+// manifest entry with Waits set: the DEK is wrapped by this identity's own key
+// until Apply wraps it by a KEK.
 func (r *Ring) Seal(v *vaultfile.Revision, meta, secret []byte, tightens bool) (e keyring.DEK, err error) {
 	if r.deks == nil {
 		return e, ErrEmpty
@@ -117,7 +118,7 @@ func (r *Ring) Seal(v *vaultfile.Revision, meta, secret []byte, tightens bool) (
 	return e, err
 }
 
-// mayWrite refuses what every device would refuse of this identity.
+// mayWrite refuses writes by an identity that every device would refuse.
 func (r *Ring) mayWrite() error {
 	me, ok := r.members.Identity(r.identity)
 	switch {
@@ -129,9 +130,9 @@ func (r *Ring) mayWrite() error {
 	return nil
 }
 
-// Apply makes the next manifest, under the newest KEK: the update applied,
-// authenticated and signed. Additions to items that were removed elsewhere
-// aren't made but returned.
+// Apply returns the next manifest, under the newest KEK, with the update
+// applied, authenticated and signed. It leaves out additions to items that were
+// removed elsewhere and returns them in deleted.
 func (r *Ring) Apply(u keyring.Update, now uint64) (object []byte, deleted []keyring.DEK, err error) {
 	if r.deks == nil {
 		return nil, nil, ErrEmpty
@@ -161,8 +162,8 @@ func (r *Ring) Apply(u keyring.Update, now uint64) (object []byte, deleted []key
 }
 
 // Collect returns the manifest without the DEKs that were superseded more than
-// 30 days before now and whose successor held says this device's own file has,
-// or nil when there are none, or when others have to do it.
+// 30 days before now and whose successor is, as held reports, in this device's
+// own file. It returns nil if there are none or this identity may not write.
 func (r *Ring) Collect(held func(id.Item, id.Revision) bool, now uint64) ([]byte, error) {
 	if r.deks == nil {
 		return nil, ErrEmpty
@@ -177,7 +178,7 @@ func (r *Ring) Collect(held func(id.Item, id.Revision) bool, now uint64) ([]byte
 	return next.Encode(r.halves, r.MAC)
 }
 
-// rewrapTo wraps a DEK, of the manifest or waiting, by a KEK version.
+// rewrapTo wraps a DEK, from the manifest or pending, by a KEK version.
 func (r *Ring) rewrapTo(e *keyring.DEK, version uint64) error {
 	kek, err := r.kek(version)
 	if err != nil {

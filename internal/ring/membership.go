@@ -9,16 +9,16 @@ import (
 )
 
 // A change of membership or a rotation takes several writes. After each of them
-// every device can go on, and a crash between two leaves work that the next
-// rotation finishes:
+// every device can continue, and the next rotation finishes one that a crash
+// interrupted:
 //
 //	1. members: KEK n+1 made, sealed to every identity      NewKEK
 //	2. deks:    every DEK wrapped by KEK n+1, MAC under it  Rewrap
-//	3. members: older KEKs retired, their seals gone        Retire
+//	3. members: older KEKs retired, their seals dropped     Retire
 //
-// A device that sees 1 without 2 does 2 with its next write, as whoever was
-// removed knows KEK n; one that sees 2 has opened n+1 from 1, as it reads members
-// first.
+// A device that sees 1 without 2 does 2 with its next write, because a removed
+// identity knows KEK n. A device that sees 2 has already opened KEK n+1 from 1,
+// because it reads members first.
 
 // NewKEK returns members with the next KEK version, sealed to every identity.
 func (r *Ring) NewKEK(changes ...keyring.Change) ([]byte, error) {
@@ -42,8 +42,8 @@ func (r *Ring) NewKEK(changes ...keyring.Change) ([]byte, error) {
 	return members.Encode(), nil
 }
 
-// sealNewKEK makes the KEK after the newest and seals it to every identity. The
-// key itself is wiped: this identity opens it from its seal like the others.
+// sealNewKEK makes the next KEK and seals it to every identity. It wipes the KEK
+// itself: this identity opens it from its seal like the others.
 func (r *Ring) sealNewKEK(members *keyring.Members) (seals []keyring.Seal, err error) {
 	kek, err := r.newKey()
 	if err != nil {
@@ -61,7 +61,7 @@ func (r *Ring) sealNewKEK(members *keyring.Members) (seals []keyring.Seal, err e
 }
 
 // Rewrap returns the manifest with every DEK wrapped by the newest KEK, or nil
-// when it is so already. No item is decrypted.
+// if they already are. No item is decrypted.
 func (r *Ring) Rewrap() ([]byte, error) {
 	if r.deks == nil {
 		return nil, ErrEmpty
@@ -88,8 +88,8 @@ func (r *Ring) rewrapped() (*keyring.Deks, error) {
 	})
 }
 
-// Retire returns members without the KEKs that the manifest needs no more, or
-// nil when there are none.
+// Retire returns members without the KEKs that the manifest no longer needs, or
+// nil if there are none.
 func (r *Ring) Retire() ([]byte, error) {
 	if r.deks == nil {
 		return nil, ErrEmpty
@@ -129,7 +129,7 @@ func (r *Ring) Admit(identity keyring.Identity, block keyring.UnlockBlock) ([]by
 	return members.Encode(), nil
 }
 
-// sealLive seals the live KEKs that this identity knows to one that has new keys.
+// sealLive seals the live KEKs that this identity knows to the public key of to.
 func (r *Ring) sealLive(members *keyring.Members, to keyring.Identity) (seals []keyring.Seal, err error) {
 	for _, version := range members.KEKs() {
 		if r.keks[version] == nil {
@@ -144,8 +144,8 @@ func (r *Ring) sealLive(members *keyring.Members, to keyring.Identity) (seals []
 	return seals, nil
 }
 
-// RemoveIdentities returns members without some identities, and with a new KEK that they
-// never saw. Rewrap and Retire follow.
+// RemoveIdentities returns members without the given identities and with a new KEK,
+// which is not sealed to them. Rewrap and Retire follow.
 func (r *Ring) RemoveIdentities(identities ...id.Identity) ([]byte, error) {
 	if r.deks == nil {
 		return nil, ErrEmpty
@@ -157,8 +157,8 @@ func (r *Ring) RemoveIdentities(identities ...id.Identity) ([]byte, error) {
 	return r.NewKEK(changes...)
 }
 
-// SetUnlock returns members with another unlock block for this identity, as a
-// move to another master key makes it.
+// SetUnlock returns members with a new unlock block for this identity, wrapped
+// by another master key.
 func (r *Ring) SetUnlock(block keyring.UnlockBlock) ([]byte, error) {
 	if r.members == nil {
 		return nil, ErrEmpty

@@ -7,11 +7,11 @@ import (
 	"vigil/internal/keyring"
 )
 
-// Rekey returns members in which this identity has the key pairs of next and
-// another unlock block, with the live KEKs sealed to it again. An owner makes a
-// new KEK at once, which the old key pairs never saw; for others the next owner
-// who looks does. Rewrap and Retire follow, on a ring of next: this one can load
-// none of it.
+// Rekey returns members in which this identity has the key pairs of next and a
+// new unlock block, with the live KEKs sealed to its new keys. If it is an owner,
+// members also has a new KEK, which is not sealed to the old keys; otherwise the
+// next owner to refresh makes one. Rewrap and Retire follow, on a ring of next: r
+// can't load the result.
 //
 // An old copy of the keyring with the old passphrase opens nothing that is
 // written under the new KEK.

@@ -81,8 +81,8 @@ func TestRekey(t *testing.T) {
 	}
 }
 
-// TestWriteThroughARotation: a write that was sealed before a whole rotation and
-// is stored after it goes under the new KEK, and no retired one is kept for it.
+// TestWriteThroughARotation: a write that was sealed before a rotation and is stored
+// after it is wrapped by the new KEK, and no retired KEK is kept for it.
 func TestWriteThroughARotation(t *testing.T) {
 	w := ringtest.New(t)
 	r, slab := newRing(t, w, w.Owner)

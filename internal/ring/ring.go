@@ -1,4 +1,4 @@
-// Package ring is a keyring as one identity opens it: the private halves, the
+// Package ring holds a keyring opened by one identity: its private halves, the
 // KEKs sealed to them, and the verified members and deks they belong to. A
 // keeper has one for as long as its vault is unlocked; an opener makes one for
 // a job that asked for the passphrase.
@@ -6,10 +6,11 @@
 //	identity's private halves ─▶ KEKs ─▶ DEKs ─▶ items      items.go
 //	                        └─▶ signed records              membership.go
 //
-// A Ring trusts no one for the keyring: it verifies the chain of members from
-// the vault's id, matches every KEK seal to a signed record, checks the MAC of
-// deks, and refuses what is older than, or a fork of, what it or the device has
-// seen. All secrets lie in guarded memory and never leave it through this package.
+// A Ring doesn't trust the source of the keyring: it verifies the chain of
+// members from the vault's id, matches every KEK seal to a signed record, checks
+// the MAC of deks, and refuses objects that are older than, or a fork of, those
+// that it or the device has seen. All secrets are in guarded memory and never
+// leave it through this package.
 package ring
 
 import (
@@ -28,9 +29,9 @@ var (
 	ErrNotAMember = errors.New("identity is not a member of the vault")
 	// ErrNoKEK: a KEK is not sealed to this identity, or its seal doesn't open.
 	ErrNoKEK = errors.New("KEK is not sealed to this identity")
-	// ErrReader: the identity may use what is in the vault, and change nothing.
+	// ErrReader: the identity may use the vault's keys but not change the vault.
 	ErrReader = errors.New("identity may read the vault and not write to it")
-	// ErrEmpty: no keyring was loaded yet.
+	// ErrEmpty: no keyring has been loaded.
 	ErrEmpty = errors.New("no keyring was loaded")
 )
 
@@ -40,17 +41,17 @@ type Pins struct {
 	Deks    keyring.DeksPin
 }
 
-// Known is what a device knows of a keyring from before.
+// Known is what a device remembers of a keyring.
 type Known struct {
 	Pins
-	// Last is the deks object of the pins, or nil where the device has no copy.
+	// Last is the deks object that Pins.Deks names, or nil if the device has no copy.
 	Last []byte
 }
 
-// Alloc gives n bytes of guarded memory; its owner frees them.
+// Alloc allocates n bytes of guarded memory; the caller frees the buffer.
 type Alloc func(n int) (*guard.Buffer, error)
 
-// Ring is not safe for concurrent use.
+// Ring is a keyring opened by one identity. It is not safe for concurrent use.
 type Ring struct {
 	vault    id.Vault
 	identity id.Identity
@@ -64,8 +65,8 @@ type Ring struct {
 	pending *keyring.Pending
 }
 
-// New makes a ring of an identity's private halves, envelope.HalvesSize bytes.
-// It takes them over, also when it fails.
+// New returns a ring for an identity's private halves, envelope.HalvesSize bytes.
+// It takes ownership of seeds, and frees them if it fails.
 func New(vault id.Vault, identity id.Identity, seeds *guard.Buffer, alloc Alloc) (*Ring, error) {
 	halves, err := envelope.NewHalves(identity, seeds.Bytes())
 	if err != nil {
@@ -75,8 +76,8 @@ func New(vault id.Vault, identity id.Identity, seeds *guard.Buffer, alloc Alloc)
 	return &Ring{vault: vault, identity: identity, alloc: alloc, seeds: seeds, halves: halves, keks: map[uint64]*guard.Buffer{}}, nil
 }
 
-// Succeed makes r, of the same identity's next keys, hold what it loads against
-// what old has loaded.
+// Succeed makes r, a ring with the same identity's next keys, check what it loads
+// against what old has loaded.
 func (r *Ring) Succeed(old *Ring) { r.members, r.deks = old.members, old.deks }
 
 // Close wipes the private halves and the KEKs.
@@ -91,7 +92,7 @@ func (r *Ring) Close() {
 // Vault returns the vault's id.
 func (r *Ring) Vault() id.Vault { return r.vault }
 
-// Identity returns whose ring it is.
+// Identity returns the id of the identity that opened the ring.
 func (r *Ring) Identity() id.Identity { return r.identity }
 
 // Members returns the members loaded last, or nil.
@@ -100,17 +101,17 @@ func (r *Ring) Members() *keyring.Members { return r.members }
 // Deks returns the manifest loaded last, or nil.
 func (r *Ring) Deks() *keyring.Deks { return r.deks }
 
-// Pins returns the state of the keyring loaded last.
+// Pins returns the pins of the keyring loaded last.
 func (r *Ring) Pins() Pins { return Pins{Members: r.members.Pin(), Deks: r.deks.Pin()} }
 
-// Manifest returns the manifest loaded last, with the changes that wait.
+// Manifest returns the manifest loaded last with the pending changes on top.
 func (r *Ring) Manifest() *keyring.Pending { return r.pending }
 
-// Load verifies both objects, against what the device knows and what was loaded
-// before, and takes them as the current ones, with changes of this device that
-// the backend doesn't have yet. On an error the old ones stay. Errors are those
-// of package keyring (see keyring.StageOf), ErrNotAMember, ErrNoKEK for a deks
-// under a KEK that this identity can't open, or about guarded memory.
+// Load verifies both objects against known and what was loaded before, and makes
+// them the current ones. waiting holds this device's changes that the backend
+// doesn't have yet. On an error the old objects stay. Errors are those of package
+// keyring (see keyring.StageOf), ErrNotAMember, ErrNoKEK for a deks under a KEK
+// that this identity can't open, or about guarded memory.
 func (r *Ring) Load(membersObject, deksObject []byte, known Known, waiting keyring.Update) error {
 	members, err := r.verifyMembers(membersObject, known.Pins)
 	if err != nil {
@@ -127,7 +128,7 @@ func (r *Ring) Load(membersObject, deksObject []byte, known Known, waiting keyri
 	if err == nil {
 		err = deks.Verify(members, r.MAC)
 	}
-	if err == nil { // what nobody signed is no fork
+	if err == nil { // an object without a valid signature is not a fork
 		err = errors.Join(deks.Extends(known.Deks), r.follows(deks, known))
 	}
 	if err != nil {
@@ -139,10 +140,10 @@ func (r *Ring) Load(membersObject, deksObject []byte, known Known, waiting keyri
 	return nil
 }
 
-// follows checks that a manifest can have come of what was accepted before.
+// follows checks that deks can descend from the manifest accepted last.
 func (r *Ring) follows(deks *keyring.Deks, known Known) error {
 	last := r.deks
-	// Without a pin the device was told to forget what it has seen.
+	// Without a pin, the device was told to forget what it has seen.
 	if last == nil && known.Last != nil && known.Deks != (keyring.DeksPin{}) && deks.Pin() != known.Deks {
 		kept, err := keyring.ParseDeks(known.Last, r.vault)
 		if err != nil {
@@ -159,7 +160,7 @@ func (r *Ring) follows(deks *keyring.Deks, known Known) error {
 	return deks.Follows(last)
 }
 
-// verifyMembers checks the chain, and that this identity is on it with these keys.
+// verifyMembers checks the chain, and that it lists this identity with these keys.
 func (r *Ring) verifyMembers(object []byte, pins Pins) (*keyring.Members, error) {
 	members, err := keyring.ParseMembers(object, r.vault)
 	if err != nil {
@@ -183,9 +184,9 @@ func (r *Ring) verifyMembers(object []byte, pins Pins) (*keyring.Members, error)
 	return members, nil
 }
 
-// openKEKs opens the seals of KEKs that are new, and returns their versions. One
-// that isn't sealed to this identity, or whose seal is noise, is left out: what
-// is written under it can't be read, and what is under another one goes on.
+// openKEKs opens the seals of new KEKs and returns their versions. It skips a KEK
+// that isn't sealed to this identity or whose seal doesn't open: manifests under
+// other KEKs can still be read.
 func (r *Ring) openKEKs(members *keyring.Members) (fresh []uint64, err error) {
 	for _, version := range members.KEKs() {
 		seal, ok := members.Seal(version, r.identity)
@@ -203,7 +204,7 @@ func (r *Ring) openKEKs(members *keyring.Members) (fresh []uint64, err error) {
 	return fresh, nil
 }
 
-// drop wipes KEKs.
+// drop wipes and forgets KEKs.
 func (r *Ring) drop(versions []uint64) {
 	for _, version := range versions {
 		r.keks[version].Free()
@@ -245,7 +246,7 @@ func (r *Ring) kek(version uint64) ([]byte, error) {
 	return kek.Bytes(), nil
 }
 
-// MAC authenticates a deks object; it is a keyring.MACFunc.
+// MAC returns the MAC of a deks object; it is a keyring.MACFunc.
 func (r *Ring) MAC(version uint64, hash id.Hash) (mac [keyring.MACSize]byte, err error) {
 	kek, err := r.kek(version)
 	if err != nil {
@@ -254,7 +255,7 @@ func (r *Ring) MAC(version uint64, hash id.Hash) (mac [keyring.MACSize]byte, err
 	return envelope.DeksMAC(kek, r.vault, version, hash)
 }
 
-// newKey makes a random key in guarded memory; the caller frees it.
+// newKey returns a random key in guarded memory; the caller frees it.
 func (r *Ring) newKey() (*guard.Buffer, error) {
 	key, err := r.alloc(envelope.KeySize)
 	if err != nil {

@@ -92,8 +92,8 @@ func TestSealedItemsOpenAgain(t *testing.T) {
 	}
 }
 
-// TestRotation goes through its three writes; after each of them a device that
-// knows only the one before goes on.
+// TestRotation makes the three writes of a rotation. After each of them, a device
+// that knows only the one before can continue.
 func TestRotation(t *testing.T) {
 	w := ringtest.New(t)
 	member := ringtest.NewPerson(t, keyring.Member)
@@ -163,8 +163,8 @@ func TestRemovedIdentityLosesTheNextKEK(t *testing.T) {
 	}
 }
 
-// TestRemovalLeavesNoWriteUnderTheOldKEK: whoever was removed knows KEK 1. A
-// write that comes between the removal and its rewrap goes under KEK 2 all the same.
+// TestRemovalLeavesNoWriteUnderTheOldKEK: the removed identity knows KEK 1. Even a
+// write between the removal and its rewrap is under KEK 2.
 func TestRemovalLeavesNoWriteUnderTheOldKEK(t *testing.T) {
 	w := ringtest.New(t)
 	member := ringtest.NewPerson(t, keyring.Member)
@@ -207,8 +207,8 @@ func TestRemovalLeavesNoWriteUnderTheOldKEK(t *testing.T) {
 	}
 }
 
-// TestWhatWaitsIsThisIdentitys: a change that waits lies in the device state.
-// Whoever can write there makes none of their own, and changes none.
+// TestWhatWaitsIsThisIdentitys: pending changes are in the device state. An attacker
+// who can write there can neither make nor alter one.
 func TestWhatWaitsIsThisIdentitys(t *testing.T) {
 	w := ringtest.New(t)
 	r, _ := newRing(t, w, w.Owner)
@@ -250,8 +250,8 @@ func TestWhatWaitsIsThisIdentitys(t *testing.T) {
 	}
 }
 
-// TestANoisySeal: an owner made a KEK that another can't open. The earlier one
-// stays in use, and the other makes the next one.
+// TestANoisySeal: an owner made a KEK that another owner can't open. The earlier KEK
+// stays in use, and the other owner makes the next one.
 func TestANoisySeal(t *testing.T) {
 	w := ringtest.New(t)
 	second := ringtest.NewPerson(t, keyring.Owner)
@@ -281,7 +281,7 @@ func TestANoisySeal(t *testing.T) {
 	}
 }
 
-// TestReadersWriteNothing: every device would refuse it.
+// TestReadersWriteNothing: every device would refuse a reader's writes.
 func TestReadersWriteNothing(t *testing.T) {
 	w := ringtest.New(t)
 	reader := ringtest.NewPerson(t, keyring.Reader)
@@ -297,8 +297,8 @@ func TestReadersWriteNothing(t *testing.T) {
 	}
 }
 
-// TestALaterForkIsRefused: with the manifest that the device accepted last, and
-// with the one that the ring loaded before.
+// TestALaterForkIsRefused compares with the manifest that the device accepted last,
+// and with the one that the ring loaded before.
 func TestALaterForkIsRefused(t *testing.T) {
 	w := ringtest.New(t)
 	item := id.NewItem()
@@ -324,8 +324,8 @@ func TestALaterForkIsRefused(t *testing.T) {
 	}
 }
 
-// TestARefusedKeyringLeavesNoKEK: what a keyring brought that was refused must
-// not stand in the way of the good one.
+// TestARefusedKeyringLeavesNoKEK: the KEKs of a refused keyring must not get in the
+// way of the good one.
 func TestARefusedKeyringLeavesNoKEK(t *testing.T) {
 	w := ringtest.New(t)
 	r, slab := newRing(t, w, w.Owner)

@@ -12,7 +12,7 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// ring is a device's own: nothing loaded.
+// ring returns a device's ring, with nothing loaded.
 func (w *walker) ring(p *ringtest.Person) *ring.Ring {
 	seeds, err := w.slab.Alloc(len(p.Seeds))
 	if err != nil {
@@ -26,7 +26,7 @@ func (w *walker) ring(p *ringtest.Person) *ring.Ring {
 	return r
 }
 
-// read parses what is stored, once.
+// read parses a stored keyring, once.
 func (h *histories) read(o stored) (*keyring.Members, *keyring.Deks) {
 	return parsed(h, o.members, keyring.ParseMembers), parsed(h, o.deks, keyring.ParseDeks)
 }
@@ -48,13 +48,13 @@ func parsed[T any](h *histories, data []byte, parse func([]byte, id.Vault) (T, e
 	return fresh
 }
 
-// known is what a device remembers.
+// known returns what a device remembers.
 func (w *walker) known(d *device) ring.Known {
 	members, deks := w.read(d.has)
 	return ring.Known{Pins: ring.Pins{Members: members.Pin(), Deks: deks.Pin()}, Last: d.has.deks}
 }
 
-// open has a device look at what it is shown and, when it takes it, go on.
+// open has a device load what it is shown and, if it accepts that, continue.
 func (w *walker) open(s *state, i int, use func(*ring.Ring)) bool {
 	d := &s.devices[i]
 	r := w.ring(d.person)
@@ -71,7 +71,7 @@ func (w *walker) open(s *state, i int, use func(*ring.Ring)) bool {
 	return true
 }
 
-// put has a device make an object of what it is shown, and store it.
+// put has a device make an object from what it is shown, and store it.
 func (w *walker) put(s *state, i int, object string, make func(*ring.Ring) ([]byte, error)) bool {
 	did := false
 	w.open(s, i, func(r *ring.Ring) {
@@ -85,7 +85,7 @@ func (w *walker) put(s *state, i int, object string, make func(*ring.Ring) ([]by
 	return did
 }
 
-// store has the backend take an object, and its writer load it.
+// store has the backend accept an object, and its writer load it.
 func (w *walker) store(s *state, i int, object string, data []byte) {
 	o := s.shows[i]
 	if object == "members" {
@@ -109,8 +109,8 @@ func (w *walker) store(s *state, i int, object string, data []byte) {
 	}
 }
 
-// secret checks that who was removed opens nothing of what was written by who
-// knew it.
+// secret checks that the removed identity can't open anything written by a device
+// that knew of the removal.
 func (w *walker) secret(s *state, r *ring.Ring) {
 	if !r.Members().Removed(w.third.Identity.ID) {
 		return
@@ -130,7 +130,7 @@ func (w *walker) secret(s *state, r *ring.Ring) {
 	}
 }
 
-// write changes the manifest, together with what waits.
+// write changes the manifest, and pushes pending changes.
 func (w *walker) write(s *state, i int, change func(r *ring.Ring) (keyring.Update, func())) bool {
 	var done func()
 	waiting := s.devices[i].waiting
@@ -156,7 +156,7 @@ func (w *walker) write(s *state, i int, change func(r *ring.Ring) (keyring.Updat
 	return did
 }
 
-// newItem adds an item. Its id says who added it, and how many before.
+// newItem adds an item. Its id encodes who added it, and how many were added before.
 func (w *walker) newItem(s *state, i int) func(*ring.Ring) (keyring.Update, func()) {
 	return func(r *ring.Ring) (keyring.Update, func()) {
 		d := &s.devices[i]
@@ -235,7 +235,7 @@ func (w *walker) rekey(s *state, i int) bool {
 	return did
 }
 
-// removeThird removes the third identity. It keeps what it saw last.
+// removeThird removes the third identity, which keeps what it saw last.
 func (w *walker) removeThird(s *state) bool {
 	before := s.shows[0]
 	did := w.put(s, 0, "members", func(r *ring.Ring) ([]byte, error) {
@@ -250,7 +250,7 @@ func (w *walker) removeThird(s *state) bool {
 	return did
 }
 
-// forge has the removed identity write, with all that it knows, on top of what a
+// forge has the removed identity write, with all the keys it knows, on top of what a
 // device is shown or of what it saw last itself.
 func (w *walker) forge(s *state, i int) bool {
 	if s.before.members == nil || s.forged {

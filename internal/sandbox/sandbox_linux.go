@@ -12,14 +12,14 @@ import (
 	"vigil/internal/guard"
 )
 
-// maxFiles bounds the descriptors of a keeper: its sockets to the front, what
-// the runtime has open, and one at a time for growing guarded memory.
+// maxFiles is the limit on a keeper's descriptors: its sockets to the front, the
+// runtime's own, and one at a time for growing guarded memory.
 const maxFiles = 64
 
-// Apply sandboxes the process, all threads of it. It fails when a part that every
-// kernel has is refused; a keeper must not go on then. Before it, the keeper
-// makes its guarded memory's first segment, so that a lock limit that is too low
-// is told apart from a sandbox; growing it later is allowed.
+// Apply sandboxes all threads of the process. It fails if a part that every kernel
+// has is refused; then a keeper must not continue. The keeper makes the first segment
+// of its guarded memory before Apply, to distinguish a low lock limit from the
+// sandbox; growing it later is allowed.
 func Apply() (Report, error) {
 	var r Report
 	// The first timer makes the runtime create its epoll and eventfd descriptors,
@@ -50,9 +50,9 @@ func Apply() (Report, error) {
 func restrictAccess() (int, error) {
 	abi, err := ll.LandlockGetABIVersion()
 	if err != nil || abi <= 0 {
-		return 0, nil // not in this kernel, or switched off at boot
+		return 0, nil // not in this kernel, or disabled at boot
 	}
-	// Best effort: everything that this kernel's ABI knows.
+	// Best effort: everything that this kernel's ABI supports.
 	if err := landlock.V11.BestEffort().Restrict(); err != nil {
 		return 0, fmt.Errorf("restrict access with Landlock: %w", err)
 	}
@@ -61,7 +61,7 @@ func restrictAccess() (int, error) {
 
 // loadFilter sets no-new-privileges and the seccomp filter on all threads.
 func loadFilter() error {
-	// Both are first set on one thread, which must be the same.
+	// Both must first be set on the same thread.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	return load(filter(unix.Getpid()))

@@ -16,11 +16,11 @@ import (
 type curve struct {
 	typ, cert, id string
 	size          int  // bytes of a scalar or coordinate
-	topMask       byte // bits of a scalar's first byte that the order's length has
+	topMask       byte // bits of a scalar's first byte that the order uses
 	group         func() *group
 }
 
-// group is what a curve's scalars are computed modulo.
+// group is the order of a curve's group, the modulus of its scalars.
 type group struct {
 	order       *bigmod.Modulus
 	orderMinus2 []byte
@@ -50,8 +50,8 @@ var curves = [...]curve{
 	},
 }
 
-// newGroup returns a function that makes a group at its first call, from its
-// order (SP 800-186 section 3.2.1).
+// newGroup returns a function that makes a group from its order at its first call
+// (SP 800-186 section 3.2.1).
 func newGroup(order string) func() *group {
 	return sync.OnceValue(func() *group {
 		m, err := bigmod.NewModulus([]byte(order))
@@ -59,7 +59,7 @@ func newGroup(order string) func() *group {
 			panic("signer: " + err.Error()) // a constant
 		}
 		minus2 := []byte(order)
-		minus2[len(minus2)-1] -= 2 // every order ends in more than that
+		minus2[len(minus2)-1] -= 2 // the last byte of every order is larger than 2
 		return &group{order: m, orderMinus2: minus2}
 	})
 }

@@ -15,9 +15,9 @@ import (
 const maxScalarSize = 66
 
 // ecdsaKey is an ECDSA key. It signs with nistec and bigmod, the standard
-// library's own arithmetic, instead of crypto/ecdsa: that keeps what it derives
-// from a key in a cache that outlives the signature, and spends most of a P-256
-// signature on allocations.
+// library's own arithmetic, instead of crypto/ecdsa, which caches what it derives
+// from a key beyond the signature, and spends most of a P-256 signature on
+// allocations.
 type ecdsaKey struct {
 	curve  *curve
 	scalar *guard.Buffer // big-endian, curve.size bytes
@@ -52,7 +52,7 @@ func (c *curve) parse(slab *guard.Slab, r, cert *wire.Reader) (private, error) {
 	guard.Do(func() {
 		n, err := bigmod.NewNat().SetBytes(scalar, c.group().order)
 		if valid = err == nil && n.IsZero() == 0; valid {
-			// That it is d·G also shows that the point lies on the curve.
+			// This also shows that the point is on the curve.
 			same = c.isBaseMult(scalar, point)
 		}
 	})
@@ -72,8 +72,8 @@ func (k *ecdsaKey) appendSignature(dst, data []byte, _ uint32, _ bool) ([]byte, 
 	var r, s [maxScalarSize]byte
 	ok := false
 	guard.Do(func() {
-		// The first attempt fails with a chance of 2^-32 for P-256, and the others'
-		// with one that never happens.
+		// The first attempt fails with probability 2^-32 for P-256, and negligible
+		// probability for the others.
 		for attempt := byte(0); !ok && attempt < 8; attempt++ {
 			ok = k.attempt(&r, &s, digest, attempt)
 		}
@@ -109,7 +109,7 @@ func (k *ecdsaKey) attempt(r, s *[maxScalarSize]byte, digest []byte, attempt byt
 	}
 	// s = k⁻¹·(e + r·d) mod n
 	d, err := bigmod.NewNat().SetBytes(k.scalar.Bytes(), n)
-	if err != nil || d.IsZero() == 1 { // wiped meanwhile
+	if err != nil || d.IsZero() == 1 { // wiped in the meantime
 		return false
 	}
 	e, err := bigmod.NewNat().SetOverflowingBytes(digest, n)
@@ -124,13 +124,13 @@ func (k *ecdsaKey) attempt(r, s *[maxScalarSize]byte, digest []byte, attempt byt
 }
 
 // nonce derives a nonce candidate from the private key, fresh randomness and the
-// digest, as SHA-512(attempt, block, d, randomness, digest): uniform when the
-// randomness is good, and still never the same for two digests when it isn't
-// (the aim of draft-irtf-cfrg-det-sigs-with-noise). Candidates that aren't below
-// the order are rejected by the caller, so there is no bias.
+// digest, as SHA-512(attempt, block, d, randomness, digest): uniform if the
+// randomness is good, and never the same for two digests even if it isn't (the aim
+// of draft-irtf-cfrg-det-sigs-with-noise). The caller rejects candidates that aren't
+// below the order, so there is no bias.
 func (k *ecdsaKey) nonce(out *[maxScalarSize]byte, digest []byte, attempt byte) {
 	var random [32]byte
-	_, _ = rand.Read(random[:]) // it never fails: it ends the process instead
+	_, _ = rand.Read(random[:]) // never fails: it crashes the process instead
 	var sum [sha512.Size]byte
 	h := sha512.New()
 	rest := out[:k.curve.size]

@@ -19,13 +19,13 @@ const (
 	pointSize      = 32
 	ed25519SigSize = 64
 
-	// expandedSize is that of an expanded private key: scalar, nonce prefix.
+	// expandedSize is the size of an expanded private key: scalar, nonce prefix.
 	expandedSize = 64
 )
 
-// ed25519Key is an expanded Ed25519 key. crypto/ed25519 is not used to sign: it
-// caches what it derives from a key behind a weak pointer to it, which the
-// runtime can't make to guarded memory (it ends the process).
+// ed25519Key is an expanded Ed25519 key. It doesn't sign with crypto/ed25519, which
+// caches what it derives from a key behind a weak pointer to the key: for a key in
+// guarded memory, that crashes the process.
 type ed25519Key struct {
 	expanded *guard.Buffer // scalar, reduced, little-endian; nonce prefix
 	public   [pointSize]byte
@@ -85,8 +85,8 @@ func expandEd25519(dst, seed []byte) (public [pointSize]byte) {
 }
 
 // signEd25519 writes the signature of data into sig (RFC 8032 section 5.1.6). It
-// allocates nothing. Besides Do's erasing, which not every platform has, it
-// wipes what it keeps itself.
+// allocates nothing. It wipes its own variables, because Do doesn't erase on every
+// platform.
 func signEd25519(sig *[ed25519SigSize]byte, expanded []byte, public *[pointSize]byte, data []byte) error {
 	var failed error
 	guard.Do(func() {
@@ -119,7 +119,7 @@ func signEd25519(sig *[ed25519SigSize]byte, expanded []byte, public *[pointSize]
 		}
 		copy(sig[32:], s.MultiplyAdd(&k, &s, &r).Bytes())
 
-		// A key wiped meanwhile would have had a nonce anyone can compute.
+		// With a key wiped in the meantime, anyone could compute the nonce.
 		var wiped [32]byte
 		if subtle.ConstantTimeCompare(expanded[32:], wiped[:]) == 1 {
 			clear(sig[:])

@@ -12,12 +12,12 @@ import (
 
 const (
 	typeMLDSA = "ssh-mldsa44-ed25519@openssh.com"
-	// typeMLDSARegistered is what OpenSSH calls the same key from 10.6 on.
+	// typeMLDSARegistered is OpenSSH's name for the same type since 10.6.
 	typeMLDSARegistered = "ssh-mldsa44-ed25519"
 	certMLDSA           = "ssh-mldsa44-ed25519-cert-v01@openssh.com"
 	certMLDSARegistered = "ssh-mldsa44-ed25519-cert"
 
-	// compositePublicSize and compositeSigSize: the ML-DSA-44 part, then Ed25519's.
+	// compositePublicSize and compositeSigSize: the ML-DSA-44 part, then the Ed25519 part.
 	compositePublicSize = mldsa.MLDSA44PublicKeySize + pointSize
 	compositeSigSize    = mldsa.MLDSA44SignatureSize + ed25519SigSize
 	// compositeSecretSize is two seeds, in the same order.
@@ -29,7 +29,7 @@ const (
 	compositeLabel  = "COMPSIG-MLDSA44-Ed25519-SHA512"
 )
 
-// mldsaKey is a composite ML-DSA-44 and Ed25519 key as OpenSSH 10.4 has it
+// mldsaKey is a composite ML-DSA-44 and Ed25519 key as in OpenSSH 10.4
 // (draft-ietf-sshm-composite-sigs; ssh-mldsa-eddsa.c): two signatures over one
 // message representative, of which both must verify.
 type mldsaKey struct {
@@ -38,13 +38,13 @@ type mldsaKey struct {
 	public []byte        // both public keys
 }
 
-// parseMLDSA reads both public keys as one string (a certificate has it
-// instead), and both seeds as another.
+// parseMLDSA reads both public keys as one string (from the certificate, if there
+// is one), and both seeds as another.
 func parseMLDSA(slab *guard.Slab, r, cert *wire.Reader) (private, error) {
 	return parseComposite(typeMLDSA, slab, r, cert)
 }
 
-// parseMLDSARegistered is parseMLDSA for the other name.
+// parseMLDSARegistered is parseMLDSA for the registered name.
 func parseMLDSARegistered(slab *guard.Slab, r, cert *wire.Reader) (private, error) {
 	return parseComposite(typeMLDSARegistered, slab, r, cert)
 }

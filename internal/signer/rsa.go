@@ -15,9 +15,9 @@ const (
 	typeRSA = "ssh-rsa"
 	certRSA = "ssh-rsa-cert-v01@openssh.com"
 
-	// minRSABits and maxRSABits are the modulus sizes taken. Below 2048 bits
-	// a modulus can be factored by those who can afford it; above 8192 a signature
-	// takes so long that it would block others.
+	// minRSABits and maxRSABits bound the modulus. A well-funded attacker can
+	// factor one below 2048 bits; above 8192 bits a signature takes so long that
+	// it would block others.
 	minRSABits = 2048
 	maxRSABits = 8192
 
@@ -26,8 +26,8 @@ const (
 )
 
 // rsaKey is an RSA key with its Chinese remainder values. It signs with bigmod,
-// which is crypto/rsa's own arithmetic, instead of crypto/rsa, so that the two
-// exponentiations can run at the same time and no parsed key outlives a signature.
+// crypto/rsa's own arithmetic, instead of crypto/rsa, so that the two
+// exponentiations can run in parallel and no parsed key outlives a signature.
 type rsaKey struct {
 	modulus  *bigmod.Modulus
 	n        []byte // big-endian, no leading zeros
@@ -38,8 +38,8 @@ type rsaKey struct {
 	pSize, qSize int
 }
 
-// parseRSA reads n and e (a certificate has e and n instead), d, q⁻¹ mod p, p
-// and q (RFC 9987 section 3.2.1).
+// parseRSA reads n and e (from a certificate: e and n), d, q⁻¹ mod p, p and q
+// (RFC 9987 section 3.2.1).
 func parseRSA(slab *guard.Slab, r, cert *wire.Reader) (private, error) {
 	var n, e []byte
 	if cert != nil {
@@ -58,7 +58,7 @@ func parseRSA(slab *guard.Slab, r, cert *wire.Reader) (private, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Primes of very unequal length are of no use, and odd is what bigmod demands.
+	// Refuse primes of very unequal length, and even ones, which bigmod can't handle.
 	if len(p) < len(n)/4 || len(q) < len(n)/4 || len(p)+len(q) > len(n)+1 ||
 		p[len(p)-1]&1 == 0 || q[len(q)-1]&1 == 0 || len(d) > len(n) || len(qInv) > len(p) {
 		return nil, ErrMismatch
@@ -136,7 +136,7 @@ func (k *rsaKey) complete(v *rsaValues, d []byte) bool {
 }
 
 // inverseExponent writes d mod prime−1 to out, and reports whether it is e's
-// inverse there.
+// inverse modulo prime−1.
 func (k *rsaKey) inverseExponent(out []byte, d *bigmod.Nat, prime *bigmod.Modulus) bool {
 	order, err := bigmod.NewModulus(prime.Nat().SubOne(prime).Bytes(prime))
 	if err != nil {
@@ -183,9 +183,9 @@ func (k *rsaKey) appendSignature(dst, data []byte, flags uint32, spareCore bool)
 	return appendSignatureBlob(dst, algorithm, sig), nil
 }
 
-// exponentiate replaces the number in b by its d-th power mod n (RFC 8017
-// section 5.2.1, second form), and reports whether the e-th power of that is the
-// number again. If not, b is zero: one faulty half is enough to factor n.
+// exponentiate replaces the number in b with its d-th power mod n (RFC 8017
+// section 5.2.1, second form), and checks that the e-th power of that is the
+// number again. If not, it zeroes b: one faulty half is enough to factor n.
 func (k *rsaKey) exponentiate(b []byte, spareCore bool) (ok bool) {
 	v := k.values()
 	half := func(power **bigmod.Nat, prime, exponent []byte) {

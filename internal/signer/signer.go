@@ -1,14 +1,14 @@
-// Package signer makes SSH signatures with private keys that lie in guarded
-// memory. It knows the plain key types ssh-ed25519, ecdsa-sha2-nistp256/384/521,
-// ssh-rsa (2048 to 8192 bits) and ssh-mldsa44-ed25519@openssh.com, each with and
-// without an OpenSSH certificate, in the encoding in which ssh-add sends them.
+// Package signer makes SSH signatures with private keys in guarded memory. It
+// supports the plain key types ssh-ed25519, ecdsa-sha2-nistp256/384/521, ssh-rsa
+// (2048 to 8192 bits) and ssh-mldsa44-ed25519@openssh.com, each with and without
+// an OpenSSH certificate, in ssh-add's encoding.
 //
-// What it promises about memory: a key's secret values are copied once, from the
-// encoding into a guard.Slab, and everything computed from them happens inside
-// guard.Do. Ed25519 and ECDSA allocate nothing there; RSA and ML-DSA do. Whoever
-// calls Parse or Sign calls a guard.Sweeper's Touch afterwards, whatever the key:
-// its collections erase what was allocated, and the registers that a signal in
-// the middle of a signature left on the stack it was handled on.
+// A key's secret values are copied once, from the encoding into a guard.Slab, and
+// everything computed from them is computed inside guard.Do. Ed25519 and ECDSA
+// allocate nothing there; RSA and ML-DSA do. The caller of Parse or AppendSign
+// calls a guard.Sweeper's Touch afterwards, whatever the key type: its collections
+// erase what was allocated, and the registers that a signal during a signature
+// left on its handler's stack.
 //
 // Nothing here logs, and no error contains key material.
 package signer
@@ -24,34 +24,32 @@ import (
 )
 
 // The signature flags of SSH_AGENTC_SIGN_REQUEST (RFC 9987 section 3.6.1). They
-// mean something for RSA only; other key types ignore them.
+// apply to RSA only; other key types ignore them.
 const (
 	FlagSHA256 uint32 = 2 // rsa-sha2-256
 	FlagSHA512 uint32 = 4 // rsa-sha2-512
 )
 
-// maxTypeName is the longest key type name that is looked at, in bytes; RFC 4251
-// section 6 allows algorithm names no more.
+// maxTypeName is the longest key type name, in bytes (RFC 4251 section 6).
 const maxTypeName = 64
 
 var (
-	// ErrUnsupported reports a key type or key size that this package has no signer
-	// for. Hardware-backed sk- keys are among them: their private half is elsewhere.
+	// ErrUnsupported reports an unsupported key type or size, such as sk- keys,
+	// whose private half is in hardware.
 	ErrUnsupported = errors.New("key type is not supported")
-	// ErrMalformed reports an encoding that is cut short or holds impossible values.
+	// ErrMalformed reports a truncated encoding or one with impossible values.
 	ErrMalformed = errors.New("key is malformed")
-	// ErrMismatch reports halves that don't belong together: private and public
-	// half, or key and certificate. To sign with such a pair can give the key away.
+	// ErrMismatch reports a private and a public half, or a key and a certificate,
+	// that don't belong together. Signing with such a pair can reveal the key.
 	ErrMismatch = errors.New("private and public half do not belong together")
-	// ErrSHA1 reports that an RSA signature with SHA-1 ("ssh-rsa", no flag) was
-	// asked for.
+	// ErrSHA1 reports a request for an RSA signature with SHA-1 ("ssh-rsa", no flag).
 	ErrSHA1 = errors.New("RSA signatures with SHA-1 are refused")
 	// ErrFlags reports signature flags RFC 9987 doesn't define.
 	ErrFlags = errors.New("unknown signature flags")
 	// ErrFreed reports use of a key after Free.
 	ErrFreed = errors.New("key is not in memory any more")
-	// ErrFault reports that a signature did not verify under its own key, so the
-	// computation went wrong; it is withheld, as it could give the key away.
+	// ErrFault reports that a signature did not verify with its own key, so the
+	// computation was faulty. It is withheld, because it could reveal the key.
 	ErrFault = errors.New("signature is faulty and was withheld")
 )
 
@@ -62,9 +60,10 @@ type Key struct {
 	public []byte
 	plain  []byte
 	priv   private
-	// uses counts the signatures in progress; math.MinInt64 is added by Free, and
-	// whoever brings it to exactly that wipes the key. A key must not be wiped under
-	// a signature: Ed25519 with a zeroed nonce prefix would reveal the scalar.
+	// uses counts the signatures in progress. Free adds math.MinInt64, and the
+	// goroutine that brings uses to exactly that wipes the key. A key must not be
+	// wiped during a signature: Ed25519 with a zeroed nonce prefix would reveal the
+	// scalar.
 	uses atomic.Int64
 }
 
@@ -78,9 +77,9 @@ type private interface {
 	free()
 }
 
-// parseFunc reads the private half of a key from r. For a certificate's key the
-// public half comes from cert, which stands at the certificate's public key
-// fields and is left behind them; otherwise cert is nil.
+// parseFunc reads the private half of a key from r. For a certificate's key, it
+// reads the public half from cert, which is positioned at the certificate's public
+// key fields and left after them; otherwise cert is nil.
 type parseFunc func(slab *guard.Slab, r, cert *wire.Reader) (private, error)
 
 // lookup returns how to parse a key type, and whether it is a certificate's.
@@ -120,7 +119,7 @@ func lookup(name string) (parse parseFunc, certificate bool) {
 // wipes. The caller calls Free on the key.
 //
 // Errors wrap ErrUnsupported, ErrMalformed or ErrMismatch, or are the slab's.
-// A certificate's own signature and validity are not looked at.
+// Parse doesn't check a certificate's own signature and validity.
 func Parse(slab *guard.Slab, encoded []byte) (k *Key, rest []byte, err error) {
 	r := wire.NewReader(encoded)
 	name := r.String()
@@ -170,8 +169,8 @@ func (k *Key) parseCertified(slab *guard.Slab, parse parseFunc, r *wire.Reader) 
 	return nil
 }
 
-// skipCertificateBody reads what follows the public key in a certificate
-// (PROTOCOL.certkeys) to its end.
+// skipCertificateBody reads the part of a certificate after the public key
+// (PROTOCOL.certkeys), to its end.
 func skipCertificateBody(c *wire.Reader) error {
 	c.Uint64() // serial
 	c.Uint32() // type
@@ -189,11 +188,11 @@ func skipCertificateBody(c *wire.Reader) error {
 
 func malformed(err error) error { return fmt.Errorf("%w: %w", ErrMalformed, err) }
 
-// Type returns the key type's name as in Public, a certificate's included.
+// Type returns the name of the key type in Public, which may be a certificate's.
 func (k *Key) Type() string { return k.typ }
 
 // Public returns the public key blob (RFC 4253 section 6.6), or the certificate
-// when the key has one. The caller must not change it.
+// if the key has one. The caller must not change it.
 func (k *Key) Public() []byte { return k.public }
 
 // PlainPublic returns the public key blob, without certificate. The caller must
@@ -201,10 +200,11 @@ func (k *Key) Public() []byte { return k.public }
 func (k *Key) PlainPublic() []byte { return k.plain }
 
 // AppendSign appends a signature blob over data (string algorithm, string
-// signature) to dst, which may be nil and must not overlap data. For RSA flags
-// choose the hash (SHA-256 wins when both are set, as in OpenSSH); without one it
-// fails with ErrSHA1. After Free it fails with ErrFreed. spareCore says that a core is idle: an RSA signature then computes its
-// two halves at the same time, in a goroutine that has ended when it returns.
+// signature) to dst, which may be nil and must not overlap data. For RSA, flags
+// choose the hash (SHA-256 if both are set, as in OpenSSH); without one, AppendSign
+// fails with ErrSHA1. After Free it fails with ErrFreed. If spareCore is set, an RSA
+// signature computes its two halves in parallel, in a goroutine that ends before
+// AppendSign returns.
 func (k *Key) AppendSign(dst, data []byte, flags uint32, spareCore bool) ([]byte, error) {
 	if flags&^(FlagSHA256|FlagSHA512) != 0 {
 		return nil, ErrFlags
@@ -220,9 +220,9 @@ func (k *Key) AppendSign(dst, data []byte, flags uint32, spareCore bool) ([]byte
 	return sig, nil
 }
 
-// Free wipes the private half once the signatures in progress are done; it
-// doesn't wait for them. A second call and a call on nil do nothing. The public
-// blobs stay.
+// Free wipes the private half once the signatures in progress are done, without
+// waiting for them. A second call and a call on nil do nothing. The public blobs
+// stay.
 func (k *Key) Free() {
 	if k == nil {
 		return

@@ -12,8 +12,8 @@ import (
 	"vigil/internal/policy"
 )
 
-// add has the keeper hold the key in body, and publishes it. A key that is held
-// already keeps its place; handle, comment and constraints are replaced.
+// add hands the key in body to the keeper, and publishes it. A key that the agent
+// already has keeps its place; its handle, comment and constraints are replaced.
 // (OpenSSH: process_add_identity.)
 func (s *session) add(ctx context.Context, body *guard.Buffer, constrained bool) (*identity, error) {
 	a := s.agent
@@ -46,8 +46,8 @@ func (s *session) add(ctx context.Context, body *guard.Buffer, constrained bool)
 	return id, err
 }
 
-// newAdded makes an identity of what the keeper found. With an error it is what
-// the refusal is about.
+// newAdded makes an identity from what the keeper found in the message. It returns
+// the identity with an error too, to note in the refusal.
 func (a *Agent) newAdded(k Added) (*identity, error) {
 	id := newIdentity(slices.Clone(k.Blob))
 	id.comment, id.handle, id.signer, id.signing = k.Comment, k.Key, a.o.Keeper, a.addedSigning
@@ -70,9 +70,9 @@ func (a *Agent) newAdded(k Added) (*identity, error) {
 	return id, policy.CheckDestinations(id.to)
 }
 
-// replaceAdded publishes id, in the place of the key with its blob if there is
-// one, which it returns. A key that a client on path can't see, it can't replace.
-// epoch is from before the keeper was asked to hold the key.
+// replaceAdded publishes id, in place of the key with the same blob if there is
+// one, and returns that key. A client on path can't replace a key that it can't
+// see. epoch was read before the keeper was asked to hold the key.
 func (a *Agent) replaceAdded(id *identity, path *policy.Path, epoch int) (old *identity, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -112,7 +112,8 @@ func addedBytes(ids []*identity) (n int) {
 	return n
 }
 
-// bytes is how much of what its client chose an identity keeps, roughly; nil: 0.
+// bytes returns roughly how many bytes of client-chosen data an identity keeps. It
+// is 0 for nil.
 func (id *identity) bytes() int {
 	if id == nil {
 		return 0
@@ -126,14 +127,14 @@ func (a *Agent) keeperEpoch() int {
 	return a.epoch
 }
 
-// dropFromKeeper removes a key that the agent doesn't name any more.
+// dropFromKeeper removes a key from the keeper that the agent no longer lists.
 func (a *Agent) dropFromKeeper(id *identity) {
 	if err := a.o.Keeper.Remove(a.ctx, id.handle); err != nil {
 		a.o.Log.Error("a key could not be removed from its keeper", "key", id.fingerprint, "error", err)
 	}
 }
 
-// remove drops one added key (ssh-add -d). A vault's key stays.
+// remove removes one added key (ssh-add -d). It refuses to remove a vault's key.
 func (s *session) remove(ctx context.Context, body, out []byte) []byte {
 	a := s.agent
 	blob, err := agentproto.ParseRemove(body)
@@ -169,8 +170,8 @@ func (s *session) remove(ctx context.Context, body, out []byte) []byte {
 	return agentproto.AppendStatus(out, agentproto.MsgSuccess)
 }
 
-// removeAll drops all added keys (ssh-add -D), those hidden from this connection
-// too, as OpenSSH does. Vaults stay.
+// removeAll removes all added keys (ssh-add -D), even those hidden from this
+// connection, as OpenSSH does. The vaults' keys stay.
 func (s *session) removeAll(ctx context.Context, body, out []byte) []byte {
 	if err := agentproto.ParseEmpty(body); err != nil {
 		return s.refuse(out, "remove all", nil, err)

@@ -15,22 +15,22 @@ import (
 	"vigil/internal/pubkey"
 )
 
-// Options are what an Agent works with. Keeper and Bodies are required.
+// Options configure an Agent. Keeper and Bodies are required.
 type Options struct {
 	Keeper          Keeper
 	Bodies          Bodies
 	Prompter        Prompter             // nil: keys that ask for confirmation are refused
 	Unlocker        Unlocker             // nil: keys of a locked vault are refused
-	Refusals        Refusals             // nil: refusals are noted nowhere
-	Vaults          []string             // order of the vaults in listings; others follow as they come
+	Refusals        Refusals             // nil: refusals are not recorded
+	Vaults          []string             // order of the vaults in listings; others follow in the order they are set
 	DefaultLifetime time.Duration        // of keys added without a lifetime; 0: unlimited (ssh-agent -t)
-	ProgramOf       func(pid int) string // names a peer's executable for questions and refusals; may be nil
-	BootTime        func() time.Duration // nil: the system's clock that goes on in sleep
+	ProgramOf       func(pid int) string // returns a peer's executable for questions and refusals; may be nil
+	BootTime        func() time.Duration // nil: the system's clock, which includes sleep
 	Log             *slog.Logger         // nil: discarded
 }
 
-// Agent is the state all connections share. Its methods may be called
-// concurrently. Close it when done.
+// Agent is the state that all connections share. Its methods may be called
+// concurrently. The caller closes it when done.
 type Agent struct {
 	o       Options
 	current atomic.Pointer[snapshot]
@@ -38,16 +38,16 @@ type Agent struct {
 	verbose bool      // whether requests are logged
 
 	plain, secret *intake // of messages without secrets, and of others
-	// changing is held by who changes what the keeper holds, so that keeper and
+	// changing is held while the keys in the keeper change, so that keeper and
 	// snapshot change in the same order. Signing does not wait for it.
 	changing fair
-	// guessing is held by who tries to unlock, through the delay after a failure,
-	// so that guessing on many connections is no faster.
+	// guessing is held during an unlock attempt and the delay after a failure, so
+	// that guessing on many connections is no faster.
 	guessing fair
 	failures int // failed unlocks in a row; guarded by guessing
-	// asking is held by whose question stands: one is shown at a time.
+	// asking is held while a question is shown: there is one at a time.
 	asking       fair
-	addedSigning *fair // as identity.signing
+	addedSigning *fair // identity.signing of added keys
 
 	ctx    context.Context // ends at Close
 	cancel context.CancelFunc
@@ -59,27 +59,27 @@ type Agent struct {
 	added  []*identity
 	epoch  int // counts ForgetAdded
 	vaults map[string][]*identity
-	// signing is that of each vault's identities, see there.
+	// signing is identity.signing of each vault's keys.
 	signing map[string]*fair
 	order   []string
 	timer   *time.Timer
-	// standing are the questions that stand or wait to be shown.
+	// standing are the questions that are shown or wait to be shown.
 	standing map[*standing]struct{}
 }
 
-// identity is a public key or certificate in the agent. It never changes:
-// another one takes its place.
+// identity is a public key or certificate in the agent. It is immutable: a change
+// replaces it.
 type identity struct {
 	key         policy.Key
 	fingerprint string // of the plain key
 	comment     string
 	vault       string // empty for an added key
 	handle      uint64
-	signer      Signer // nil when locked or unusable
+	signer      Signer // nil if locked or unusable
 	signing     *fair  // held while its keeper signs
-	refusal     string // why it is unusable, when unlocking would not help
+	refusal     string // why it is unusable, if unlocking would not help
 	to          []agentproto.Destination
-	toBytes     int // of to as it came; of an added key
+	toBytes     int // encoded size of to; of an added key
 	confirm     bool
 	expires     time.Duration // in boot time; 0: never
 	certExpires time.Time     // zero: never
@@ -114,8 +114,8 @@ func New(o Options) *Agent {
 	return a
 }
 
-// Close stops expiring keys and waits for what is under way. Connections end
-// with the context they were served under, before or after.
+// Close stops expiring keys and waits for sweeps under way. It doesn't end
+// connections: the context passed to Serve does.
 func (a *Agent) Close() {
 	a.mu.Lock()
 	a.closed = true
@@ -125,11 +125,11 @@ func (a *Agent) Close() {
 	a.work.Wait()
 }
 
-// newSigning lets a keeper have as much to sign as it can do at once.
+// newSigning lets a keeper sign as many requests at once as it has workers for.
 func newSigning() *fair { return &fair{atOnce: max(minSigning, runtime.NumCPU())} }
 
-// SetVault makes keys the keys of a vault, in this order, in place of those it
-// had. It keeps what keys point to; the caller changes nothing in it afterwards.
+// SetVault replaces a vault's keys by keys, in this order. It keeps references to
+// the data in keys, which the caller must not change afterwards.
 func (a *Agent) SetVault(name string, keys []VaultKey) {
 	known := a.current.Load()
 	ids := make([]*identity, 0, len(keys))
@@ -148,7 +148,7 @@ func (a *Agent) SetVault(name string, keys []VaultKey) {
 		a.signing[name] = newSigning()
 	}
 	for _, id := range ids {
-		if id.signing == nil { // of a snapshot's own, it is what it was
+		if id.signing == nil { // set in an identity reused from a snapshot
 			id.signing = a.signing[name]
 		}
 	}
@@ -156,7 +156,7 @@ func (a *Agent) SetVault(name string, keys []VaultKey) {
 	a.publish()
 }
 
-// RemoveVault takes a vault's keys out of the agent.
+// RemoveVault removes a vault's keys from the agent.
 func (a *Agent) RemoveVault(name string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -165,7 +165,7 @@ func (a *Agent) RemoveVault(name string) {
 }
 
 // DropAdded removes every key that ssh-add added, from the keeper too, even
-// when ssh-add -x locked the agent (SIGUSR1, vigilctl lock).
+// while ssh-add -x has locked the agent (SIGUSR1, vigilctl lock).
 func (a *Agent) DropAdded(ctx context.Context) error {
 	if err := a.changing.take(ctx, ownPID); err != nil {
 		return err
@@ -175,8 +175,8 @@ func (a *Agent) DropAdded(ctx context.Context) error {
 	return a.o.Keeper.RemoveAll(ctx)
 }
 
-// ForgetAdded takes the added keys out of the agent without asking the keeper:
-// its process is gone.
+// ForgetAdded removes the added keys from the agent without a call to the keeper,
+// whose process has ended.
 func (a *Agent) ForgetAdded() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -185,11 +185,11 @@ func (a *Agent) ForgetAdded() {
 	a.publish()
 }
 
-// Locked reports whether ssh-add -x locked the agent.
+// Locked reports whether ssh-add -x has locked the agent.
 func (a *Agent) Locked() bool { return a.current.Load().locked }
 
-// Keys returns what the agent holds, in listing order, also when it is locked.
-// The caller must not change the slices in it.
+// Keys returns the agent's keys in listing order, even while it is locked. The
+// caller must not change the slices in them.
 func (a *Agent) Keys() []Info {
 	s := a.fresh()
 	infos := make([]Info, len(s.ids))
@@ -205,8 +205,8 @@ func (a *Agent) Keys() []Info {
 	return infos
 }
 
-// vaultIdentity is an identity of a vault's key: that of s, or at least what s has
-// read of its blob. Most of a vault stays as it is when it changes.
+// vaultIdentity returns an identity for a vault's key. It reuses the identity in s
+// or at least its parsed blob: a change leaves most of a vault's keys as they are.
 func (s *snapshot) vaultIdentity(vault string, k *VaultKey, blob []byte) *identity {
 	id := &identity{}
 	if old, ok := s.byBlob[string(blob)]; ok {
@@ -224,8 +224,8 @@ func (s *snapshot) vaultIdentity(vault string, k *VaultKey, blob []byte) *identi
 	return id
 }
 
-// newIdentity reads a blob. One of a type not known here still lists: its
-// keeper may know it, and a listing must not break at one odd key.
+// newIdentity returns an identity for a blob. A key of an unknown type is still
+// listed: its keeper may know the type, and one odd key must not break a listing.
 func newIdentity(blob []byte) *identity {
 	key, err := policy.ParseKey(blob)
 	if err != nil {
@@ -238,8 +238,8 @@ func newIdentity(blob []byte) *identity {
 	return id
 }
 
-// lastSecond is the latest end of a certificate that is taken for a time at
-// all: the year 9999. Later ones, "for ever" among them, are never.
+// lastSecond is the latest expiry time of a certificate, in Unix seconds: the end
+// of the year 9999. A certificate with a later one, or "forever", never expires.
 const lastSecond = 253402300799
 
 func certificateEnd(validBefore uint64) time.Time {

@@ -10,8 +10,9 @@ import (
 	"vigil/internal/policy"
 )
 
-// extension answers a request by name. While ssh-add -x holds, session binds are
-// still taken (OpenSSH 10.5): a connection made then must not look local later.
+// extension answers an extension request. Session binds are accepted even while
+// ssh-add -x has locked the agent (OpenSSH 10.5): a connection made then must not
+// look local later.
 func (s *session) extension(body, out []byte) []byte {
 	x, err := agentproto.ParseExtension(body)
 	if err != nil {
@@ -57,13 +58,13 @@ func (s *session) bind(data []byte) error {
 	for i := range s.path.Bindings {
 		old := &s.path.Bindings[i]
 		if !old.Forwarding {
-			return errors.New("the connection is bound for logging in already")
+			return errors.New("the connection is already bound for logging in")
 		}
 		if !bytes.Equal(old.SessionID, b.SessionID) {
 			continue
 		}
 		if !bytes.Equal(old.Host.Blob, key.Blob) {
-			return errors.New("the session is bound with another host key already")
+			return errors.New("the session is already bound to another host key")
 		}
 		return nil
 	}
@@ -77,7 +78,7 @@ func (s *session) bind(data []byte) error {
 	return nil
 }
 
-// bound reports whether a session is among those bound.
+// bound reports whether the connection is bound to b's session.
 func (s *session) bound(b agentproto.SessionBind) bool {
 	return slices.ContainsFunc(s.path.Bindings, func(old policy.Binding) bool {
 		return bytes.Equal(old.SessionID, b.SessionID)

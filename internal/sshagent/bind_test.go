@@ -21,7 +21,7 @@ import (
 	"vigil/internal/wire"
 )
 
-// host is a server of some chain: its key, and perhaps a certificate for it.
+// host is a server in a chain: its key, and possibly a certificate for it.
 type host struct {
 	t      testing.TB
 	signer ssh.Signer
@@ -112,12 +112,12 @@ func TestSessionBind(t *testing.T) {
 	l.notBound(a.bind(strings.Repeat("i", agentproto.MaxSessionID+1), true), "identifier of 129 bytes")
 	l.bound(a.bind(strings.Repeat("i", agentproto.MaxSessionID), true))
 	l.bound(a.bind("1", true))
-	l.bound(a.bind("1", true)) // the same again is no harm
-	l.bound(a.bind("2", true)) // nor is another session with the host
+	l.bound(a.bind("1", true)) // repeating a bind is allowed
+	l.bound(a.bind("2", true)) // and so is another session with the host
 	l.notBound(b.bind("1", true), "another host key")
 	l.bound(b.bind("3", false))
-	l.notBound(b.bind("4", false), "bound for logging in already")
-	l.notBound(b.bind("4", true), "bound for logging in already")
+	l.notBound(b.bind("4", false), "already bound for logging in")
+	l.notBound(b.bind("4", true), "already bound for logging in")
 
 	future := agentproto.SessionBind{HostKey: wire.AppendString(nil, "ssh-future"), SessionID: []byte("1"), Signature: []byte("x")}
 	w.link().notBound(future, "unknown key type")
@@ -278,7 +278,7 @@ func login(session, user string, key ssh.PublicKey, h *host) []byte {
 	return b
 }
 
-// Both kinds of keys, those of ssh-add and those of a vault, keep to their
+// Both kinds of keys, those of ssh-add and those of a vault, are restricted to their
 // destinations over a chain of three hosts.
 func TestDestinationsOverAChain(t *testing.T) {
 	jump, db, evil := newHost(t), newHost(t), newHost(t)

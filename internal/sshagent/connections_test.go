@@ -45,7 +45,7 @@ func TestManyClientsManySignatures(t *testing.T) {
 		must(t, setup.Add(agent.AddedKey{PrivateKey: &key}))
 		keys = append(keys, signerOf(t, key).PublicKey())
 	}
-	// These stop in the middle of a message, and cost the others nothing.
+	// These stop in the middle of a message, and don't affect the others.
 	for _, half := range []string{"\x00", "\x00\x00\x01\x00\x0d", "\x00\x00\x01\x00\x11half a key", "\x11\xe1\xa3\x00\x0d"} {
 		conn := dial()
 		defer conn.Close()

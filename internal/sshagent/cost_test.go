@@ -12,7 +12,7 @@ import (
 	"vigil/internal/unixsock"
 )
 
-// instant is a Signer that costs nothing, so that what is left is the front.
+// instant is a Signer that costs nothing, to measure the front only.
 type instant struct{ signature []byte }
 
 func (s instant) Sign(_ context.Context, _ uint64, _ []byte, _ uint32, dst []byte) ([]byte, error) {

@@ -58,7 +58,7 @@ func (s *serverEnd) AwaitHangup() error {
 	}
 }
 
-// frame makes a message out of its number and body.
+// frame returns a message with a number and body.
 func frame(number byte, body []byte) []byte {
 	b := binary.BigEndian.AppendUint32(nil, uint32(len(body)+1))
 	return append(append(b, number), body...)

@@ -7,29 +7,29 @@ import (
 	"sync"
 )
 
-// errQueue refuses a peer that has as much waiting as it may.
-var errQueue = errors.New("too many requests of this program are waiting already")
+// errQueue refuses a request when too many are waiting.
+var errQueue = errors.New("too many requests from this program are already waiting")
 
-// fair lets one job of a kind run at a time, or a few. Peers, told apart by
-// process, take turns: who asks for much waits for itself. A forwarded agent's
-// clients are one process here, that of ssh.
+// fair limits how many jobs of a kind run at once. Peers, told apart by process,
+// take turns: a peer with many jobs delays only itself. All clients of a forwarded
+// agent are one process here, that of ssh.
 type fair struct {
-	atOnce    int // 0: one
+	atOnce    int // how many jobs run at once; 0: one
 	each, all int // how many jobs of a peer may wait, and in all; 0: any number
 
 	mu      sync.Mutex // guards what follows
 	running int
-	lines   []*line // of the peers that wait, whose turn is next first
+	lines   []*line // of the peers that wait, the next one first
 	waiting int
 }
 
-// line is the jobs of one peer that wait, first come first served.
+// line holds the waiting jobs of one peer, first come first served.
 type line struct {
 	pid  int
 	jobs []chan struct{} // closed when the job may run
 }
 
-// take waits for the turn of a job of the process pid.
+// take waits for the turn of a job of the process pid. give ends the turn.
 func (f *fair) take(ctx context.Context, pid int) error {
 	ready, err := f.enter(pid)
 	if err != nil || ready == nil {
@@ -46,7 +46,8 @@ func (f *fair) take(ctx context.Context, pid int) error {
 	return context.Cause(ctx)
 }
 
-// enter takes a free turn and returns nil, or what says that a turn came.
+// enter takes a free turn and returns nil, or queues the job and returns a channel
+// that is closed when its turn has come.
 func (f *fair) enter(pid int) (<-chan struct{}, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -72,7 +73,7 @@ func (f *fair) find(pid int) int {
 	return slices.IndexFunc(f.lines, func(l *line) bool { return l.pid == pid })
 }
 
-// leave takes a job out of its line, and reports whether it was there still.
+// leave removes a job from its line, and reports whether it was still in it.
 func (f *fair) leave(pid int, ready <-chan struct{}) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -47,7 +47,7 @@ func TestProcessesTakeTurns(t *testing.T) {
 	})
 }
 
-// cutOff is a connection that notes that it's closed.
+// cutOff is a connection that records whether it is closed.
 type cutOff struct {
 	script
 	closed bool
@@ -76,7 +76,7 @@ func TestUnfinishedMessagesMakeRoom(t *testing.T) {
 		if !first.closed || !second.closed || other.closed || third.closed || wholeConn.closed {
 			t.Errorf("cut off: %v %v %v %v %v", first.closed, second.closed, other.closed, third.closed, wholeConn.closed)
 		}
-		// Who has the most doesn't displace those that have less: it waits.
+		// The process that has the most waits, and doesn't displace others.
 		more := &arrival{conn: &cutOff{}, pid: 1}
 		grown := make(chan error, 1)
 		go func() { grown <- in.grow(t.Context(), more, 30) }()

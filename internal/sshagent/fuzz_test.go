@@ -14,7 +14,7 @@ import (
 	"vigil/internal/wire"
 )
 
-// script is a connection whose peer says all it has to say at once.
+// script is a connection whose peer sends everything at once.
 type script struct {
 	net.Conn // nil: the methods below are all that are used
 	in       bytes.Reader
@@ -28,8 +28,8 @@ func (s *script) AwaitHangup() error               { return os.ErrDeadlineExceed
 func (s *script) SetReadDeadline(time.Time) error  { return nil }
 func (s *script) SetWriteDeadline(time.Time) error { return nil }
 
-// FuzzServe gives a connection any bytes. It must end, without a panic, and with
-// one whole reply for each whole message.
+// FuzzServe sends any bytes. The connection must end without a panic, and with one
+// complete reply for each complete message.
 func FuzzServe(f *testing.F) {
 	for _, m := range readMalformed(f) {
 		f.Add(m.frame)

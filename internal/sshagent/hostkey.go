@@ -15,9 +15,9 @@ import (
 	"vigil/internal/wire"
 )
 
-// Sizes of RSA host keys in bits: the least and most that are verified with
-// (OpenSSH: SSH_RSA_MINIMUM_MODULUS_SIZE, OPENSSL_RSA_MAX_MODULUS_BITS). Beyond
-// the most, one verification could take seconds.
+// Smallest and largest RSA host keys that are verified, in bits (OpenSSH:
+// SSH_RSA_MINIMUM_MODULUS_SIZE, OPENSSL_RSA_MAX_MODULUS_BITS). With larger keys,
+// one verification could take seconds.
 const (
 	minRSABits = 1024
 	maxRSABits = 16384
@@ -29,9 +29,9 @@ var (
 	errAlgorithm = errors.New("signed with an algorithm that is not accepted")
 )
 
-// verifyHost verifies a host key's signature over a session identifier and, when
-// the key is a certificate, the authority's signature on that. Whether the
-// certificate is for the right host, and valid now, is policy's question.
+// verifyHost verifies a host key's signature over a session identifier and, if
+// the key is a certificate, the authority's signature on the certificate. Package
+// policy checks that the certificate is for the right host and currently valid.
 func verifyHost(key *policy.Key, sessionID, signature []byte) error {
 	if c := key.Cert; c != nil {
 		if err := verify(c.CA, c.Signed, c.Signature); err != nil {
@@ -44,8 +44,8 @@ func verifyHost(key *policy.Key, sessionID, signature []byte) error {
 	return nil
 }
 
-// verify verifies the signature blob of data by a plain public key. RSA with
-// SHA-1 is refused: a signature with it no longer proves who made it.
+// verify verifies a signature blob over data with a plain public key. It refuses
+// RSA with SHA-1, which no longer proves who signed.
 func verify(blob, data, signature []byte) error {
 	r := wire.NewReader(signature)
 	format := string(r.String())
@@ -58,7 +58,7 @@ func verify(blob, data, signature []byte) error {
 	if err != nil {
 		return err
 	}
-	// Only security keys sign more than the signature itself: flags and a counter.
+	// Only security keys append data to the signature: flags and a counter.
 	if len(rest) != 0 && !strings.HasPrefix(key.Type, "sk-") {
 		return wire.ErrTrailing
 	}
@@ -96,8 +96,8 @@ func rsaBits(blob []byte) int {
 
 // mldsa44Ed25519 is OpenSSH's post-quantum key type: ML-DSA-44 and Ed25519, both
 // of which must verify (draft-ietf-sshm-composite-sigs,
-// draft-ietf-lamps-pq-composite-sigs). It has a registered name since 10.6; the
-// first is that of 10.4 and 10.5.
+// draft-ietf-lamps-pq-composite-sigs). OpenSSH 10.6 uses the registered name,
+// 10.4 and 10.5 the other.
 const (
 	mldsa44Ed25519      = "ssh-mldsa44-ed25519"
 	mldsa44Ed25519First = "ssh-mldsa44-ed25519@openssh.com"

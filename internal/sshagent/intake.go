@@ -8,17 +8,17 @@ import (
 	"sync"
 )
 
-// errNoRoom ends a connection whose unfinished message makes room for others.
-var errNoRoom = errors.New("an unfinished message made room for those of others")
+// errNoRoom ends a connection whose unfinished message was cut off.
+var errNoRoom = errors.New("an unfinished message was cut off to make room for others")
 
 // intake bounds the memory of the messages that connections send at the same
-// time. Where it is short, unfinished messages are cut off: of the process that
-// holds the most, the one that was begun first. So whoever sends a message and
-// ends it doesn't wait for those who don't.
+// time. When memory is short, it cuts off unfinished messages: the oldest one of
+// the process that holds the most. So a peer that finishes its message doesn't
+// wait for peers that don't.
 type intake struct {
-	mu      sync.Mutex    // guards what follows, and what is in the arrivals
-	left    int           // bytes
-	list    []*arrival    // that hold something, in the order in which they began
+	mu      sync.Mutex    // guards what follows, and the arrivals' fields
+	left    int           // bytes still free
+	list    []*arrival    // those that hold memory, oldest first
 	changed chan struct{} // closed when there is more room; nil: nobody waits
 }
 
@@ -29,15 +29,15 @@ type arrival struct {
 	conn  net.Conn
 	pid   int
 	held  int
-	whole bool // no more cut off
+	whole bool // complete, so never cut off
 	cut   bool
 }
 
-// begin makes a the arrival of a new message.
+// begin starts a new message.
 func (a *arrival) begin() { a.whole = false }
 
-// grow lets a message hold n bytes more. It waits while all that could make room
-// is being answered.
+// grow lets a message hold n more bytes. It waits while no unfinished message can
+// be cut off to make room.
 func (in *intake) grow(ctx context.Context, a *arrival, n int) error {
 	for {
 		wait, err := in.tryGrow(a, n)
@@ -52,7 +52,7 @@ func (in *intake) grow(ctx context.Context, a *arrival, n int) error {
 	}
 }
 
-// tryGrow returns what to wait for before the next try, or nil when a has grown.
+// tryGrow returns nil if a has grown, or a channel to wait for before the next try.
 func (in *intake) tryGrow(a *arrival, n int) (<-chan struct{}, error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -79,8 +79,8 @@ func (in *intake) tryGrow(a *arrival, n int) (<-chan struct{}, error) {
 	return nil, nil
 }
 
-// greediest is the unfinished message to cut off, or nil; asking is the one that
-// room is made for.
+// greediest returns the unfinished message to cut off, or nil. asking is the
+// message that needs room.
 func (in *intake) greediest(asking *arrival) *arrival {
 	held := map[int]int{}
 	for _, a := range in.list {
@@ -93,19 +93,19 @@ func (in *intake) greediest(asking *arrival) *arrival {
 		}
 	}
 	if victim != nil && victim.pid != asking.pid && held[asking.pid] >= held[victim.pid] {
-		return nil // who holds the most waits
+		return nil // the process that holds the most waits
 	}
 	return victim
 }
 
-// end takes a message out: it was answered, or its connection ends.
+// end releases a message that was answered or whose connection ends.
 func (in *intake) end(a *arrival) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.drop(a)
 }
 
-// complete says that all of a message is there. It reports false when it was cut off.
+// complete marks a message as complete. It returns false if it was cut off.
 func (in *intake) complete(a *arrival) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()

@@ -17,8 +17,8 @@ import (
 	"vigil/internal/wire"
 )
 
-// testKeeper is a Keeper on golang.org/x/crypto/ssh. It is the one place in
-// these tests that looks into secrets.
+// testKeeper is a Keeper that uses golang.org/x/crypto/ssh. Only it reads secrets in
+// these tests.
 type testKeeper struct {
 	mu         sync.Mutex
 	keys       map[uint64]ssh.Signer
@@ -179,7 +179,7 @@ func (k *testKeeper) Unlock(_ context.Context, body *guard.Buffer) error {
 	return nil
 }
 
-// addSigner gives the keeper a key that stands for one in a vault.
+// addSigner adds a key to the keeper that stands for a vault's key.
 func (k *testKeeper) addSigner(s ssh.Signer) uint64 {
 	k.mu.Lock()
 	defer k.mu.Unlock()

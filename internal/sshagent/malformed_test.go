@@ -51,8 +51,8 @@ func readMalformed(t testing.TB) []malformed {
 	return all
 }
 
-// Each malformed message is answered as written down, changes nothing, leaves a
-// reason, and leaves the connection usable unless it was closed.
+// Each malformed message is answered as listed, changes nothing, records a reason,
+// and leaves the connection usable unless it was closed.
 func TestMalformedMessages(t *testing.T) {
 	for _, m := range readMalformed(t) {
 		t.Run(m.name, func(t *testing.T) {

@@ -7,22 +7,22 @@ import (
 	"time"
 )
 
-// Reasons for a question to end without an answer.
+// Reasons why a question ends without an answer.
 var (
 	errNoPrompt = errors.New("the key asks for confirmation and there is no way to ask")
 	errNobody   = fmt.Errorf("nobody answered within %v", QuestionTimeout)
 	errLeft     = errors.New("the client went away before anybody answered")
 )
 
-// standing is a question that stands or waits to be shown.
+// standing is a question that is shown or waits to be shown.
 type standing struct {
 	id  *identity
 	end context.CancelCauseFunc
 }
 
-// confirm asks the user, one question at a time; processes take turns. It ends
-// when the client goes, when the key can't be used any more as it was asked for,
-// or when time is up.
+// confirm asks the user, one question at a time; processes take turns. The
+// question ends when the client hangs up, when the key can no longer be used as
+// the question says, or after QuestionTimeout.
 func (s *session) confirm(ctx context.Context, id *identity, q Question) error {
 	a := s.agent
 	if a.o.Prompter == nil {
@@ -45,8 +45,8 @@ func (s *session) confirm(ctx context.Context, id *identity, q Question) error {
 	})
 }
 
-// whileUsable returns a context that ends when id can't be used any more as it
-// is now. done is called afterwards.
+// whileUsable returns a context that ends when id can no longer be used as it is
+// now. The caller calls done afterwards.
 func (a *Agent) whileUsable(ctx context.Context, id *identity) (_ context.Context, done func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	q := &standing{id, cancel}
@@ -62,7 +62,7 @@ func (a *Agent) whileUsable(ctx context.Context, id *identity) (_ context.Contex
 	}
 }
 
-// check ends the question unless its key is in s as it was.
+// check ends the question unless its key is in s, unchanged.
 func (q *standing) check(s *snapshot) {
 	if s.locked {
 		q.end(errLocked)
@@ -74,7 +74,7 @@ func (q *standing) check(s *snapshot) {
 	}
 }
 
-// endQuestions ends those that are about what isn't in s any more. The caller
+// endQuestions ends the questions about keys that are no longer in s. The caller
 // holds mu, or is New.
 func (a *Agent) endQuestions(s *snapshot) {
 	for q := range a.standing {
@@ -82,8 +82,8 @@ func (a *Agent) endQuestions(s *snapshot) {
 	}
 }
 
-// whileConnected runs ask, whose context ends when the peer goes away: nobody
-// should be asked for a client that has given up, whatever it sent before.
+// whileConnected runs ask with a context that ends when the peer hangs up: nobody
+// should be asked on behalf of a client that has given up.
 func (s *session) whileConnected(ctx context.Context, ask func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

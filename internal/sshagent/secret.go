@@ -12,12 +12,12 @@ import (
 )
 
 // answerSecret reads a message that may carry a secret, or is unknown, from the
-// socket into guarded memory, and answers it. Nothing here looks into the body.
+// socket into guarded memory, and answers it. It doesn't look into the body.
 func (s *session) answerSecret(ctx context.Context, number byte, size int) error {
 	defer s.agent.secret.end(&s.arrival)
 	body, err := s.readSecret(ctx, size)
 	if errors.Is(err, errNoMemory) {
-		// There is no place for the body, so it stays in the socket.
+		// There is no memory for the body, so it stays in the socket.
 		_ = s.send(s.refuse(nil, requestName(number), nil, err))
 	}
 	if err != nil {
@@ -32,11 +32,11 @@ func (s *session) answerSecret(ctx context.Context, number byte, size int) error
 	return s.send(agentproto.AppendStatus(nil, agentproto.MsgSuccess))
 }
 
-// errNoMemory reports that no guarded memory is to be had.
+// errNoMemory reports that no guarded memory is available.
 var errNoMemory = errors.New("no guarded memory for the message")
 
 // readSecret reads a body of size bytes into guarded memory, which the caller
-// frees. It takes as much of that as arrives. An empty body is nil.
+// frees. It allocates memory only as bytes arrive. An empty body is nil.
 func (s *session) readSecret(ctx context.Context, size int) (body *guard.Buffer, err error) {
 	if size == 0 {
 		return nil, nil
@@ -91,8 +91,8 @@ func requestName(number byte) string {
 	return "message"
 }
 
-// handleSecret answers a request with a secret: nil is success. The identity, if
-// any, is the one a refusal is about.
+// handleSecret handles a request that carries a secret. It returns nil on success;
+// the identity, if any, is the one to note in a refusal.
 func (s *session) handleSecret(ctx context.Context, number byte, body *guard.Buffer) (*identity, error) {
 	switch number {
 	case agentproto.MsgAddIdentity:
@@ -109,11 +109,11 @@ func (s *session) handleSecret(ctx context.Context, number byte, body *guard.Buf
 	return nil, fmt.Errorf("message number %d is not supported", number)
 }
 
-// errNoPassphrase refuses to lock or unlock with nothing.
+// errNoPassphrase refuses to lock or unlock with an empty passphrase.
 var errNoPassphrase = errors.New("the passphrase is empty")
 
-// hasPassphrase tells from the length alone whether the body of a LOCK or UNLOCK
-// can have a passphrase in it: more than its length field.
+// hasPassphrase reports, from the length alone, whether the body of a LOCK or
+// UNLOCK has a passphrase: it is longer than the length field.
 func hasPassphrase(body *guard.Buffer) bool { return body != nil && body.Len() > 4 }
 
 // lock hides all keys until unlock is called with the same passphrase (ssh-add -x).
@@ -135,8 +135,8 @@ func (a *Agent) lock(ctx context.Context, body *guard.Buffer, pid int) error {
 	return nil
 }
 
-// unlock undoes lock (ssh-add -X). Each failure in a row delays the answer, and
-// every other attempt meanwhile, by UnlockDelay more; processes take turns.
+// unlock reverses lock (ssh-add -X). Each failure in a row adds UnlockDelay to the
+// delay of the answer and of other attempts; processes take turns.
 func (a *Agent) unlock(ctx context.Context, body *guard.Buffer, pid int) error {
 	if !a.Locked() {
 		return errors.New("the agent is not locked")
@@ -152,7 +152,7 @@ func (a *Agent) unlock(ctx context.Context, body *guard.Buffer, pid int) error {
 		return errors.New("the agent is not locked")
 	}
 	err := a.o.Keeper.Unlock(ctx, body)
-	body.Free() // not held through the delay
+	body.Free() // don't hold it through the delay
 	if err == nil {
 		a.failures = 0
 		a.setLocked(false)
@@ -164,7 +164,7 @@ func (a *Agent) unlock(ctx context.Context, body *guard.Buffer, pid int) error {
 	select {
 	case <-delay.C:
 	case <-a.ctx.Done():
-	case <-ctx.Done(): // the daemon stops; a peer that hangs up doesn't end it
+	case <-ctx.Done(): // the daemon stops; a hangup doesn't shorten the delay
 	}
 	return err
 }

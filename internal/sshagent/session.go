@@ -16,16 +16,16 @@ import (
 
 // Errors that end a connection.
 var (
-	// ErrFrame reports a length of zero or more than agentproto.MaxMessage: what
-	// follows can't be told apart any more.
+	// ErrFrame reports a length of zero or more than agentproto.MaxMessage: where
+	// the next message begins is unknown.
 	ErrFrame = errors.New("message length out of range")
 
 	// ErrPanic reports that answering a request panicked. The stack is logged.
 	ErrPanic = errors.New("the session failed")
 )
 
-// session is one connection. All of it runs in the goroutine of Serve, so that
-// replies leave in the order of their requests.
+// session is one connection. It runs in Serve's goroutine only, so that replies
+// are sent in the order of their requests.
 type session struct {
 	agent *Agent
 	conn  Conn
@@ -33,14 +33,14 @@ type session struct {
 	path  policy.Path
 
 	header [agentproto.HeaderLen]byte
-	have   int // bytes of header read already
+	have   int // bytes of header already read
 
 	hurried bool // a read deadline is set
 	arrival arrival
 }
 
-// scratch holds a request and its reply. Connections share a pool of them and
-// have none while idle.
+// scratch holds a request and its reply. Connections share a pool of them, and an
+// idle connection has none.
 type scratch struct {
 	in, out []byte
 }
@@ -50,8 +50,8 @@ func newScratch() *scratch {
 }
 
 // Serve answers the requests of one connection until the peer or ctx ends it,
-// and closes conn. It returns nil after an orderly end. A panic ends the
-// connection with ErrPanic and nothing else.
+// and closes conn. It returns nil after an orderly end. A panic ends only this
+// connection, with ErrPanic.
 func (a *Agent) Serve(ctx context.Context, conn Conn, peer Peer) (err error) {
 	defer conn.Close()
 	ctx, cancel := context.WithCancel(ctx)
@@ -93,9 +93,9 @@ func (s *session) run(ctx context.Context) error {
 	}
 }
 
-// readHeader waits for a message and reads its length and type, no byte more:
-// the next may belong to a secret. It returns the type and the body's size. An
-// end before the first byte is io.EOF.
+// readHeader waits for a message and reads its length and type, and not a byte
+// more: the next one may belong to a secret. It returns the type and the body's
+// size, or io.EOF if the connection ends before the first byte.
 func (s *session) readHeader() (number byte, size int, err error) {
 	h := s.header[:]
 	for s.have == 0 { // idle, without a deadline
@@ -153,15 +153,15 @@ func (s *session) answerPlain(ctx context.Context, number byte, size int) error 
 	return s.send(reply)
 }
 
-// readBody reads size bytes into b.in, which grows only as they arrive. What is
-// held meanwhile is charged to the agent's intake, and remains so.
+// readBody reads size bytes into b.in, which grows only as they arrive. It charges
+// the memory to the agent's intake; the caller releases it.
 func (s *session) readBody(ctx context.Context, b *scratch, size int) ([]byte, error) {
 	buf := b.in[:0]
 	if size == 0 {
 		return buf, nil
 	}
 	if p, ok := s.conn.(promptConn); ok && cap(buf) >= size {
-		// Most often all of it is there already, and then a deadline would only cost.
+		// Usually all of it has arrived: then no deadline is needed.
 		n, err := p.ReadReady(buf[:size])
 		switch buf = buf[:n]; {
 		case err != nil:
@@ -206,7 +206,7 @@ func (s *session) receiveBy() error {
 	return s.conn.SetReadDeadline(time.Now().Add(MessageTimeout))
 }
 
-// receiveAtLeisure lets the peer be idle.
+// receiveAtLeisure removes the deadline, so that the peer may be idle.
 func (s *session) receiveAtLeisure() error {
 	if !s.hurried {
 		return nil
@@ -218,19 +218,19 @@ func (s *session) receiveAtLeisure() error {
 // Conn is a connection that the agent serves.
 type Conn interface {
 	net.Conn
-	// AwaitHangup returns nil when the peer has closed its end, without reading
-	// what it sent before, or an error at the read deadline.
+	// AwaitHangup returns nil when the peer has closed its end, or an error at
+	// the read deadline. It doesn't read what the peer has sent.
 	AwaitHangup() error
 }
 
-// promptConn is a connection that can do at once what needs no waiting, as
-// unixsock.Stream. What is not done at once is 0 bytes and no error.
+// promptConn is a connection that can read and write without blocking, such as
+// unixsock.Stream. If it would block, it returns 0 bytes and no error.
 type promptConn interface {
 	ReadReady(b []byte) (int, error)
 	WriteReady(b []byte) (int, error)
 }
 
-// send writes a reply in one piece.
+// send writes a reply with one call.
 func (s *session) send(reply []byte) error {
 	if p, ok := s.conn.(promptConn); ok {
 		n, err := p.WriteReady(reply)
@@ -250,7 +250,7 @@ func (s *session) send(reply []byte) error {
 	return s.conn.SetWriteDeadline(time.Time{})
 }
 
-// noEOF turns an end in the middle of a message into io.ErrUnexpectedEOF.
+// noEOF turns io.EOF in the middle of a message into io.ErrUnexpectedEOF.
 func noEOF(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
@@ -258,8 +258,8 @@ func noEOF(err error) error {
 	return err
 }
 
-// handle answers a request without secrets. The reply is a whole frame, built in
-// out where it is not shared.
+// handle answers a request without secrets. The reply is a complete frame, built
+// in out unless it is shared.
 func (s *session) handle(ctx context.Context, number byte, body, out []byte) []byte {
 	switch number {
 	case agentproto.MsgSignRequest:
@@ -287,10 +287,10 @@ func (s *session) list(body, out []byte) []byte {
 	return s.agent.frameFor(snap, &s.path)
 }
 
-// errLocked is the reason for a refusal while ssh-add -x holds.
+// errLocked is the reason for a refusal while ssh-add -x has locked the agent.
 var errLocked = errors.New("the agent is locked with ssh-add -x; ssh-add -X unlocks it")
 
-// refuse notes a refusal and appends the reply, which is the same for all.
+// refuse records a refusal and appends the reply, which is the same for all.
 func (s *session) refuse(out []byte, request string, id *identity, reason error) []byte {
 	s.note(request, id, reason)
 	return agentproto.AppendStatus(out, agentproto.MsgFailure)
@@ -307,7 +307,7 @@ func (s *session) note(request string, id *identity, reason error) {
 	s.agent.o.Refusals.Refuse(r)
 }
 
-// peerNamed returns the peer with its program, looked up at the first need.
+// peerNamed returns the peer with its program, which it looks up at the first call.
 func (s *session) peerNamed() Peer {
 	if s.peer.Program == "" && s.agent.o.ProgramOf != nil && s.peer.PID != 0 {
 		s.peer.Program = s.agent.o.ProgramOf(s.peer.PID)
@@ -315,7 +315,8 @@ func (s *session) peerNamed() Peer {
 	return s.peer
 }
 
-// logPanic logs where a panic happened, but no value: it may hold what a peer sent.
+// logPanic logs where a panic happened, but not its value, which may hold data from
+// a peer.
 func (a *Agent) logPanic(r any) {
 	pc := make([]uintptr, 32)
 	frames := runtime.CallersFrames(pc[:runtime.Callers(3, pc)])

@@ -45,7 +45,7 @@ func (s *session) sign(ctx context.Context, body, out []byte) []byte {
 	defer id.signing.give()
 	frame, err := signWith(ctx, id, q, out)
 	if errors.Is(err, ErrNoKey) {
-		// The key may have been added again meanwhile, and have a new handle.
+		// The key may have been added again in the meantime, with a new handle.
 		again, found := s.lookup(q.Key)
 		if found == nil && again.handle != id.handle && sameUse(again, id) {
 			frame, err = signWith(ctx, again, q, out)
@@ -70,9 +70,9 @@ func (s *session) lookup(blob []byte) (*identity, error) {
 	return id, nil
 }
 
-// permit decides whether id may sign data for this connection: by destinations,
-// by whether its vault is open, and by what the user says. It returns the
-// identity to sign with, which after an unlock is another one.
+// permit decides whether id may sign data for this connection: it checks the
+// destinations, has a locked vault unlocked, and asks the user if need be. It
+// returns the identity to sign with, which after an unlock is another one.
 func (s *session) permit(ctx context.Context, id *identity, data []byte) (*identity, error) {
 	login, err := policy.MaySign(id.to, &id.key, &s.path, data, time.Now())
 	if err != nil {
@@ -93,12 +93,12 @@ func (s *session) permit(ctx context.Context, id *identity, data []byte) (*ident
 		if err != nil {
 			return id, err
 		}
-		return s.permit(ctx, open, data) // what it is limited to may only be known now
+		return s.permit(ctx, open, data) // its restrictions may only be known now
 	}
 	if err := s.confirm(ctx, id, q); err != nil {
 		return id, err
 	}
-	// Someone took time to answer: what was asked must still hold.
+	// The answer took time: what the question said must still hold.
 	still, err := s.lookup(id.key.Blob)
 	if err != nil || still.signer == nil || !sameUse(still, id) {
 		return id, errChanged
@@ -106,7 +106,7 @@ func (s *session) permit(ctx context.Context, id *identity, data []byte) (*ident
 	return still, nil
 }
 
-// unlockVault has the vault of id opened, and returns the key as it is then.
+// unlockVault has id's vault unlocked, and returns the key's new identity.
 func (s *session) unlockVault(ctx context.Context, id *identity, q Question) (*identity, error) {
 	if s.agent.o.Unlocker == nil {
 		return nil, fmt.Errorf("vault %s is locked: run vigilctl unlock", id.vault)
@@ -129,8 +129,8 @@ func (s *session) unlockVault(ctx context.Context, id *identity, q Question) (*i
 	return open, nil
 }
 
-// sameUse reports whether what was permitted for one identity is permitted for
-// another with the same blob.
+// sameUse reports whether a permission for one identity holds for another with
+// the same blob.
 func sameUse(a, b *identity) bool {
 	if a == b {
 		return true
@@ -155,7 +155,7 @@ func signWith(ctx context.Context, id *identity, q agentproto.SignRequest, out [
 	return frame, nil
 }
 
-// purpose says what data is for, as far as can be told.
+// purpose describes what the signature over data is for, or returns "".
 func purpose(data []byte, login policy.Login) string {
 	if u, err := agentproto.ParseUserauth(data); err == nil {
 		if login.Host != "" {

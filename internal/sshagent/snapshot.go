@@ -9,15 +9,15 @@ import (
 	"vigil/internal/policy"
 )
 
-// snapshot is the agent's state at one moment. It never changes, but for the
-// listing that is made when it is first asked for.
+// snapshot is the agent's state at one moment. It is immutable except for the
+// listing, which is built when it is first needed.
 type snapshot struct {
 	locked     bool
 	ids        []*identity          // in listing order: added keys, then vaults; every blob once
-	byBlob     map[string]*identity // by the blob of key or certificate
+	byBlob     map[string]*identity // keyed by the blob of the key or certificate
 	restricted bool                 // a key has destinations, so not all connections see the same
 
-	// When the first key expires, in both kinds of time; zero: never.
+	// When the first key and the first certificate expire; zero: never.
 	expires     time.Duration
 	certExpires time.Time
 
@@ -49,8 +49,8 @@ func (a *Agent) publish() {
 	a.setTimer(s)
 }
 
-// add appends an identity unless one with its blob is there: what was added by
-// ssh-add shadows a vault's key.
+// add appends an identity unless s has one with its blob: a key added by ssh-add
+// shadows a vault's key.
 func (s *snapshot) add(id *identity) {
 	if len(id.key.Blob) == 0 {
 		return
@@ -69,8 +69,8 @@ func (s *snapshot) add(id *identity) {
 	}
 }
 
-// setTimer arms the timer for the first expiry of s. It fires early when that
-// is far away, as timers stand still in sleep.
+// setTimer arms the timer for the first expiry in s. If that is far away, the timer
+// fires early, because timers stop during sleep.
 func (a *Agent) setTimer(s *snapshot) {
 	if a.closed {
 		return
@@ -89,7 +89,7 @@ func (a *Agent) setTimer(s *snapshot) {
 	a.timer.Reset(max(wait, 0))
 }
 
-// fresh returns the current snapshot, without what has expired.
+// fresh returns the current snapshot, without expired keys.
 func (a *Agent) fresh() *snapshot {
 	s := a.current.Load()
 	if s.expires != 0 && a.o.BootTime() >= s.expires || !s.certExpires.IsZero() && !time.Now().Before(s.certExpires) {
@@ -116,7 +116,7 @@ func (a *Agent) sweepOnTimer() {
 	a.sweep()
 }
 
-// sweep drops what has expired, first here and then in the keeper.
+// sweep removes expired keys, first here and then from the keeper.
 func (a *Agent) sweep() {
 	var gone []*identity
 	a.mu.Lock()
@@ -136,8 +136,8 @@ func (a *Agent) sweep() {
 	}
 }
 
-// frame returns the listing for connections that see every key. It is made once
-// a snapshot; nobody may change it.
+// frame returns the listing for connections that see every key. It is built once
+// per snapshot; the caller must not change it.
 func (a *Agent) frame(s *snapshot) []byte {
 	s.once.Do(func() {
 		var l agentproto.Listing
@@ -156,7 +156,7 @@ func (a *Agent) frame(s *snapshot) []byte {
 	return s.listing
 }
 
-// frameFor returns the listing of what is visible on a path.
+// frameFor returns the listing of the keys that are visible on a path.
 func (a *Agent) frameFor(s *snapshot, path *policy.Path) []byte {
 	if !s.restricted || len(path.Bindings) == 0 && !path.Tried {
 		return a.frame(s)
@@ -171,7 +171,7 @@ func (a *Agent) frameFor(s *snapshot, path *policy.Path) []byte {
 	return l.Frame()
 }
 
-// emptyFrame is the listing of a locked agent.
+// emptyFrame returns the listing of a locked agent.
 func emptyFrame() []byte {
 	var l agentproto.Listing
 	return l.Frame()

@@ -2,13 +2,13 @@
 // messages from clients, decides with package policy, has keepers sign, and
 // answers. It holds no private key and never decodes a message that carries one.
 //
-// A signature takes this way: Serve reads the request (session.go), sign looks
-// the key up in the current snapshot and asks policy (sign.go), the key's Signer
-// appends the signature behind the reply's header, and one write sends it.
+// To sign, Serve reads the request (session.go), sign looks the key up in the
+// current snapshot and asks policy (sign.go), the key's Signer appends the
+// signature to the reply's header, and one write sends it.
 //
-// A key added by ssh-add takes this way: Serve reads its undecoded body into
-// guarded memory (secret.go), add hands it to the Keeper and publishes the public
-// facts the Keeper found in it (added.go).
+// To add a key for ssh-add, Serve reads the message's undecoded body into guarded
+// memory (secret.go), and add hands it to the Keeper and publishes the public
+// facts that the Keeper found in it (added.go).
 //
 // The agent's state is an immutable snapshot behind an atomic pointer
 // (snapshot.go): signing and listing take no lock.
@@ -27,36 +27,36 @@ import (
 
 // Limits and times.
 const (
-	// MessageTimeout is how long a message may take from its first byte to its
-	// last, and a reply to be taken. A peer that is slower is cut off. Between
-	// messages a connection may be idle for ever.
+	// MessageTimeout is how long the peer may take to send a message, from its
+	// first byte to its last, and to read a reply. A slower peer is cut off.
+	// Between messages a connection may be idle forever.
 	MessageTimeout = 30 * time.Second
 
-	// MaxSecretBodies is how many messages with secrets of the largest size are
-	// received at once, or as many more as they are smaller: it bounds the guarded
-	// memory that they hold. For the next one an unfinished one is cut off.
+	// MaxSecretBodies bounds the guarded memory of messages with secrets, as a
+	// number of messages of the largest size. For one more, an unfinished message
+	// is cut off.
 	MaxSecretBodies = 8
-	// MaxUnanswered is how many bytes of memory the other messages hold that aren't
-	// there at once or are large: 64 of the largest. For the next one, too, an
-	// unfinished one is cut off.
+	// MaxUnanswered bounds the memory of the other messages that don't arrive at
+	// once or are large, in bytes: 64 of the largest. For one more, an unfinished
+	// message is cut off.
 	MaxUnanswered = 16 << 20
-	// secretChunk is what a message with a secret takes of guarded memory at
-	// first, in bytes: most keys fit.
+	// secretChunk is the guarded memory that a message with a secret takes at
+	// first, in bytes: enough for most keys.
 	secretChunk = 4 << 10
 
-	// QuestionTimeout is how long a question stands, and waits to be shown: sshd
+	// QuestionTimeout is how long a question waits to be shown and answered: sshd
 	// waits no longer for a login (LoginGraceTime).
 	QuestionTimeout = 2 * time.Minute
 	// maxWaiting is how many requests of one process may wait for a person or for
 	// the delay after a wrong passphrase, and maxAllWaiting how many in all. More
-	// are refused: nobody answers so many.
+	// are refused: nobody answers that many.
 	maxWaiting    = 8
 	maxAllWaiting = 64
-	// minSigning is how many signatures a keeper is asked for at once where there
-	// are fewer processors: as many as keep its workers busy. Of the processes that
-	// have more to be signed each has its turn.
+	// minSigning is how many signatures a keeper is asked for at once if there are
+	// fewer processors: enough to keep its workers busy. Processes with more
+	// requests take turns.
 	minSigning = 4
-	// ownPID is whom the agent's own changes are done for, where processes take turns.
+	// ownPID stands for the agent itself where processes take turns.
 	ownPID = -1
 
 	// MaxAddedBytes is how much of added keys' comments, destinations and
@@ -66,7 +66,7 @@ const (
 	// MaxAdded is the most keys that ssh-add can add: more could not be listed.
 	MaxAdded = agentproto.MaxIdentities
 
-	// CertificateGrace is how long a certificate stays after its validity ended
+	// CertificateGrace is how long a certificate stays after it has expired
 	// (OpenSSH 10.1: CERT_EXPIRY_GRACE).
 	CertificateGrace = 5 * time.Minute
 
@@ -75,8 +75,8 @@ const (
 	UnlockDelay    = 100 * time.Millisecond
 	MaxUnlockDelay = 10 * time.Second
 
-	// sweepInterval is how late at most the sweep notices that time went on while
-	// the machine slept, where timers stop. Uses check the time themselves.
+	// sweepInterval bounds how late the sweep notices an expiry after the machine
+	// slept, as timers stop during sleep. Each use of a key checks the time itself.
 	sweepInterval = time.Minute
 
 	// smallBuffer is the size of a fresh request or reply buffer in bytes: enough
@@ -85,9 +85,9 @@ const (
 	keepBuffer  = 16 << 10
 )
 
-// Errors that Keepers return and that something depends on.
+// Errors of a Keeper that the agent acts on.
 var (
-	// ErrNoKey reports a key handle that the keeper does not know (any more).
+	// ErrNoKey reports a key handle that the keeper doesn't know, or no longer knows.
 	ErrNoKey = errors.New("the keeper does not have the key")
 )
 
@@ -95,36 +95,36 @@ var (
 type Signer interface {
 	// Sign appends to dst the signature blob (RFC 4253 section 6.6) of data by a
 	// key, and returns the extended slice. flags are agentproto's; the signer
-	// refuses RSA without one of them. It must not keep data or dst. An unknown
-	// key gives ErrNoKey.
+	// refuses RSA without one of them. It must not keep data or dst. The error
+	// for an unknown key is ErrNoKey.
 	Sign(ctx context.Context, key uint64, data []byte, flags uint32, dst []byte) ([]byte, error)
 }
 
 // Keeper holds the keys that ssh-add added, and the passphrase of ssh-add -x.
-// Calls come concurrently.
+// Its methods may be called concurrently.
 type Keeper interface {
 	Signer
 
 	// Add decodes the body of an ADD_IDENTITY or, with constrained, an
 	// ADD_ID_CONSTRAINED, and holds the key. It must not keep body, which the
-	// caller wipes. Each call gives a new handle, for a key held already too: the
-	// caller removes the old one. On error nothing was added.
+	// caller wipes. Each call returns a new handle, even for a key it already
+	// holds: the caller removes the old one. On error nothing was added.
 	Add(ctx context.Context, body *guard.Buffer, constrained bool) (Added, error)
 
-	// Remove wipes a key. An unknown one is no error.
+	// Remove wipes a key. It is not an error if the key is unknown.
 	Remove(ctx context.Context, key uint64) error
 
 	// RemoveAll wipes all keys that Add added.
 	RemoveAll(ctx context.Context) error
 
-	// Lock remembers the passphrase in the body of a LOCK; Unlock compares with
-	// it and forgets it when it is the same. An empty passphrase, a second Lock,
-	// and an Unlock that is wrong or not needed are errors.
+	// Lock remembers the passphrase in the body of a LOCK; Unlock compares its
+	// own with it, and forgets it if they are equal. An empty or wrong passphrase,
+	// a second Lock, and an Unlock without a Lock are errors.
 	Lock(ctx context.Context, body *guard.Buffer) error
 	Unlock(ctx context.Context, body *guard.Buffer) error
 }
 
-// Added is what a Keeper found in the message that added a key: public facts.
+// Added holds the public facts that a Keeper found in a message that adds a key.
 type Added struct {
 	Key         uint64 // handle
 	Blob        []byte // public key, or certificate when the message had one
@@ -139,14 +139,14 @@ type Bodies interface {
 
 // Prompter asks a human.
 type Prompter interface {
-	// Confirm returns nil when the human said yes. The error's text becomes the
+	// Confirm returns nil if the human said yes. The error's text becomes the
 	// reason of the refusal ("nobody answered", "no way to ask"). The context ends
-	// when the client that asks goes away.
+	// when the client hangs up.
 	Confirm(ctx context.Context, q Question) error
 }
 
-// Question is what a human is asked before a key is used. Peers chose some of
-// its texts: they are cleaned of everything that doesn't print.
+// Question is what a human is asked before a key is used. Unprintable characters
+// are removed from texts that peers chose.
 type Question struct {
 	Comment     string // the key's name
 	Fingerprint string // SHA256:…
@@ -155,11 +155,11 @@ type Question struct {
 	Peer        Peer   // the program that asks, Program filled in
 }
 
-// maxAsked is how many characters of each text a question shows: a prompt is cut off
-// at its end, and a long comment mustn't push out what the key is used for.
+// maxAsked is how many characters of each text a question shows: prompts are
+// truncated, and a long comment must not hide what the key is used for.
 const maxAsked = 200
 
-// String returns the question as ssh-agent puts it, with what else is known.
+// String returns the question in ssh-agent's words, with what else is known.
 func (q Question) String() string {
 	s := fmt.Sprintf("Allow use of key %.*s?\nKey fingerprint %s.", maxAsked, q.Comment, q.Fingerprint)
 	if q.Purpose != "" {
@@ -171,20 +171,20 @@ func (q Question) String() string {
 	return s
 }
 
-// Unlocker is asked to open a vault when one of its keys is needed.
+// Unlocker unlocks a vault when one of its keys is needed.
 type Unlocker interface {
-	// Unlock returns nil when the vault is open now and SetVault was called with
+	// Unlock returns nil if the vault is now unlocked and SetVault was called with
 	// its keys. The error's text becomes the reason of the refusal.
 	Unlock(ctx context.Context, vault string, q Question) error
 }
 
-// Refusals takes note of every request that was refused, for `vigilctl why`.
+// Refusals records every refused request, for `vigilctl why`.
 type Refusals interface {
 	Refuse(Refusal)
 }
 
-// Refusal says what was refused to whom, and why. On the wire the client only
-// sees a failure.
+// Refusal reports what was refused to whom, and why. The client itself only sees
+// SSH_AGENT_FAILURE.
 type Refusal struct {
 	Time        time.Time
 	Peer        Peer
@@ -199,22 +199,22 @@ type Refusal struct {
 type Peer struct {
 	PID     int
 	UID     int
-	Program string // path of its executable, or empty when unknown or not looked up yet
+	Program string // path of its executable, or empty if unknown or not looked up yet
 }
 
 // VaultKey is a key of a vault as the front knows it.
 type VaultKey struct {
 	ID          uint64 // handle for Signer
 	Signer      Signer // nil while the vault is locked; comparable
-	Refusal     string // with Signer nil: why the key can't be used even when the vault is unlocked ("the item is damaged"); empty otherwise
+	Refusal     string // if Signer is nil: why the key can't be used even after an unlock ("the item is damaged"), or empty
 	Blob        []byte // public key
-	Certificate []byte // nil, or a certificate for it: listed after the key, signed with by it
+	Certificate []byte // nil, or a certificate for the key, listed after it
 	Comment     string
 	To          []agentproto.Destination // none: anywhere
 	Confirm     bool
 }
 
-// Info is what the agent says about one of its keys.
+// Info describes one of the agent's keys.
 type Info struct {
 	Blob        []byte
 	Fingerprint string

@@ -56,7 +56,8 @@ func TestAddListSignRemove(t *testing.T) {
 	}
 }
 
-// TestALongCommentAddsNothing: one key's comment crowds nobody out of a listing.
+// TestALongCommentAddsNothing: one key's comment can't displace other keys from a
+// listing.
 func TestALongCommentAddsNothing(t *testing.T) {
 	w := newWorld(t, nil)
 	for _, tt := range []struct {

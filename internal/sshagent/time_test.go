@@ -42,7 +42,7 @@ func TestLifetimes(t *testing.T) {
 		} {
 			time.Sleep(step.after)
 			synctest.Wait()
-			// The keeper forgets by the timer alone, before anybody asks.
+			// The timer alone makes the keeper forget the key, before any request.
 			if held := w.keeper.held(); held != step.held {
 				t.Fatalf("%v later the keeper has %d keys", step.after, held)
 			}
@@ -64,7 +64,7 @@ func TestLifetimeOfZeroIsOverAtOnce(t *testing.T) {
 	})
 }
 
-// While a machine sleeps timers stand still, but boot time goes on.
+// While a machine sleeps, timers stop, but boot time goes on.
 func TestKeysExpireInSleep(t *testing.T) {
 	var slept time.Duration
 	start := time.Now()
@@ -168,7 +168,7 @@ func TestGuessingSlowsDown(t *testing.T) {
 				t.Fatalf("failure %d took %v, want %v", i, took, want)
 			}
 		}
-		// Others are served meanwhile, and guess no faster for being many.
+		// Others are served in the meantime, and many guessers are no faster.
 		start := time.Now()
 		var guesses sync.WaitGroup
 		for range 4 {
@@ -227,8 +227,8 @@ func TestConfirmForAKeyThatGoesMeanwhile(t *testing.T) {
 	w.refused(err, "changed or removed")
 }
 
-// Nobody is asked for a client that has gone; one that sends its next request
-// meanwhile is no such client.
+// A question ends when its client hangs up, but not when the client sends its next
+// request.
 func TestConfirmEndsWithTheClient(t *testing.T) {
 	asking, ended := make(chan struct{}), make(chan error)
 	w := newWorld(t, func(o *Options) {
@@ -360,7 +360,7 @@ func TestServeEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// A giant length costs no memory, whatever the message, and ends the connection.
+// A giant length allocates no memory, whatever the message, and ends the connection.
 func TestGiantLengthsCostNothing(t *testing.T) {
 	w := newWorld(t, nil)
 	var before, after runtime.MemStats
@@ -376,7 +376,7 @@ func TestGiantLengthsCostNothing(t *testing.T) {
 			t.Fatalf("%x: %v", header, err)
 		}
 	}
-	// The largest that is allowed is waited for, and not paid for in advance.
+	// For the largest length, the agent waits, and allocates nothing in advance.
 	for range 50 {
 		conn, _ := w.dial()
 		_, err := conn.Write([]byte("\x00\x04\x00\x00\x0dx"))

@@ -92,7 +92,7 @@ func TestLockedVaultUnlocksOnUse(t *testing.T) {
 	must(t, public.Verify([]byte("data"), sig))
 }
 
-// What limits a key may only be known once its vault is open.
+// A key's restrictions may only be known once its vault is unlocked.
 func TestLimitsFoundByUnlockingHold(t *testing.T) {
 	var w *world
 	key, h := newKey(t), newHost(t)

@@ -18,7 +18,7 @@ import (
 	"vigil/internal/guard"
 )
 
-// world is an agent with what surrounds it.
+// world is an agent with its environment.
 type world struct {
 	*Agent
 	t        testing.TB

@@ -16,8 +16,8 @@ import (
 	"vigil/internal/keyring"
 )
 
-// keptKeyring is the body of keyring.json. The objects lie beside it as they
-// are, in files called by their hash: they're megabytes, and members seldom changes.
+// keptKeyring is the body of keyring.json. The objects are beside it, unencoded,
+// in files named by their hash: they are megabytes, and members rarely changes.
 type keptKeyring struct {
 	Members        id.Hash         `json:"members"`
 	Deks           id.Hash         `json:"deks"`
@@ -26,13 +26,13 @@ type keptKeyring struct {
 	Fetched        time.Time       `json:"fetched"`
 }
 
-// Names of an object's file: a prefix, and its SHA-256.
+// Prefixes of the objects' file names; the object's SHA-256 follows.
 const (
 	membersPrefix = "members-"
 	deksPrefix    = "deks-"
 )
 
-// Keyring returns what SetKeyring kept; ErrNone when nothing was.
+// Keyring returns what SetKeyring kept, or ErrNone.
 func (v *Vault) Keyring() (k backend.Keyring, fetched time.Time, err error) {
 	var kept keptKeyring
 	if err := read(v.file("keyring.json"), "keyring", &kept); err != nil {
@@ -53,7 +53,7 @@ func (v *Vault) object(prefix string, sum id.Hash) ([]byte, error) {
 	path := v.file(prefix + sum.String())
 	data, err := durable.ReadFile(path, keyring.MaxObject)
 	if err == nil && id.HashOf(data) != sum {
-		err = errors.New("its content is not what was kept")
+		err = errors.New("content does not match its hash")
 	}
 	if err != nil {
 		return nil, &CorruptError{File: path, Err: err}
@@ -61,9 +61,9 @@ func (v *Vault) object(prefix string, sum id.Hash) ([]byte, error) {
 	return data, nil
 }
 
-// SetKeyring keeps k, the last good keyring, which the backend confirmed last when
-// it was fetched. The caller has verified it, and calls Advance after this: a crash in between leaves a good keyring newer than the pins. The
-// objects are on the disk before what names them.
+// SetKeyring keeps k, which the backend confirmed last at fetched. The caller has
+// verified k, and calls Advance afterwards: a crash in between leaves a good keyring
+// newer than the pins. The objects are synced to disk before the file that names them.
 func (v *Vault) SetKeyring(ctx context.Context, k backend.Keyring, fetched time.Time) error {
 	return v.locked(ctx, func() error {
 		kept := keptKeyring{

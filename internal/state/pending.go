@@ -16,11 +16,11 @@ import (
 	"vigil/internal/id"
 )
 
-// MaxPending limits the changes that may wait for the backend: enough for an
-// import while travelling, and small enough to read at every start.
+// MaxPending is the most changes that may wait for the backend: enough for an
+// import while travelling, and few enough to read at every start.
 const MaxPending = 10_000
 
-// ErrTooManyPending reports that no further change can wait.
+// ErrTooManyPending reports that there are MaxPending changes already.
 var ErrTooManyPending = errors.New("too many changes wait for the backend")
 
 // Pending is a change that this device has saved and the backend hasn't: a new
@@ -31,12 +31,12 @@ type Pending struct {
 	Parents  []id.Revision `json:"parents,omitempty"`
 	Remove   bool          `json:"remove,omitempty"`
 	Tightens bool          `json:"tightens,omitempty"`
-	// Wrapped is the DEK, wrapped by the identity's own key with all of the above.
+	// Wrapped is the DEK wrapped by the identity's own key, bound to the above.
 	Wrapped []byte `json:"wrapped,omitempty"`
 	// Line is the revision's line of the vault file, without line feed.
 	Line  []byte    `json:"line,omitempty"`
 	Added time.Time `json:"added"`
-	// Ahead: the write is under way. Only one that was stopped is still there later.
+	// Ahead is set during the write, and stays set if that is interrupted.
 	Ahead bool `json:"ahead,omitempty"`
 	// DeletedElsewhere is set once the change has met a tombstone of its item.
 	DeletedElsewhere bool `json:"deleted_elsewhere,omitempty"`
@@ -50,7 +50,7 @@ func (p *Pending) file() string {
 	return "revision-" + p.Revision.String() + ".json"
 }
 
-// check refuses what couldn't be pushed later.
+// check refuses a change that couldn't be pushed later.
 func (p *Pending) check() error {
 	switch {
 	case p.Item.IsZero():
@@ -63,8 +63,8 @@ func (p *Pending) check() error {
 	return nil
 }
 
-// AddPending keeps a change; when it returns nil, the change is on the disk and
-// outlives locks and restarts. The same change again replaces the kept one.
+// AddPending keeps a change. When it returns nil, the change is on disk and
+// survives locks and restarts. Adding the same change again replaces it.
 func (v *Vault) AddPending(ctx context.Context, p Pending) error {
 	if err := p.check(); err != nil {
 		return err
@@ -81,9 +81,9 @@ func (v *Vault) AddPending(ctx context.Context, p Pending) error {
 	})
 }
 
-// Pending returns the kept changes, oldest first. Files that can't be used are
-// left where they are, and are *CorruptErrors in the error, which then comes
-// along with all the others.
+// Pending returns the kept changes, oldest first. It leaves files that can't be
+// used in place, and returns a *CorruptError for each of them, joined, along with
+// the other changes.
 func (v *Vault) Pending() ([]Pending, error) {
 	entries, err := os.ReadDir(v.file("pending"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -96,17 +96,17 @@ func (v *Vault) Pending() ([]Pending, error) {
 	var errs []error
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), ".") {
-			continue // a write under way, or its leftover
+			continue // a temporary file of a write
 		}
 		file := filepath.Join(v.dir, "pending", e.Name())
 		var p Pending
 		err := read(file, "pending", &p)
 		if errors.Is(err, ErrNone) {
-			continue // pushed and dropped meanwhile
+			continue // pushed and dropped in the meantime
 		}
 		if err == nil {
 			if err = p.check(); err == nil && p.file() != e.Name() {
-				err = errors.New("the file's name is another change's")
+				err = errors.New("the file name belongs to another change")
 			}
 			if err != nil {
 				err = &CorruptError{File: file, Err: err}
@@ -124,8 +124,8 @@ func (v *Vault) Pending() ([]Pending, error) {
 	return list, errors.Join(errs...)
 }
 
-// DropPending forgets a change: the backend has it, or the user gave it up.
-// That it isn't kept is no error.
+// DropPending forgets a change that the backend has or the user has given up. It
+// is not an error if the change isn't kept.
 func (v *Vault) DropPending(ctx context.Context, p Pending) error {
 	return v.locked(ctx, func() error {
 		err := durable.Remove(filepath.Join(v.dir, "pending", p.file()))

@@ -1,21 +1,21 @@
 // Package state keeps what this device has seen and still has to do, under
-// $XDG_STATE_HOME/vigil. Nothing in it opens anything: public facts, ciphertext
-// and wrapped keys only.
+// $XDG_STATE_HOME/vigil. It holds no plaintext secret: only public facts,
+// ciphertext and wrapped keys.
 //
 //	names.json                       vault name → vault id
 //	vaults/ID/pins.json              last members record and manifest accepted
-//	vaults/ID/keyring.json           last good members and deks: their hashes
-//	vaults/ID/{members,deks}-HASH    and the objects themselves
+//	vaults/ID/keyring.json           hashes of the last good members and deks
+//	vaults/ID/{members,deks}-HASH    these objects
 //	vaults/ID/public.json            public keys and names, listed while locked
-//	vaults/ID/replaced.json          revisions that don't serve again
+//	vaults/ID/replaced.json          revisions that must not be used again
 //	vaults/ID/pending/…              changes the backend doesn't have yet
-//	vaults/ID/blob-NAME              what other packages keep, opaque here
+//	vaults/ID/blob-NAME              data of other packages, opaque here
 //
-// Folders are 0700 and files 0600. Every file is replaced whole and synced, and
-// has two lines: a header with kind, version and the SHA-256 of the body, and
-// the body, JSON. A file that doesn't read back is a *CorruptError, and is
-// never overwritten by what depends on it. Changes hold a lock, so several
-// processes can make them.
+// Folders have mode 0700 and files 0600. Every file is replaced as a whole and
+// synced. It has two lines: a header with kind, version and the SHA-256 of the
+// body, and the body, JSON. A file that can't be read back is a *CorruptError and
+// is not overwritten by a change that depends on it. Changes hold a lock, so
+// several processes can make them.
 package state
 
 import (
@@ -35,7 +35,7 @@ import (
 	"vigil/internal/paths"
 )
 
-// Version is the version of every file's form.
+// Version is the format version of every file.
 const Version = 1
 
 // MaxFile is the largest state file, in bytes: far more than the public keys of
@@ -52,9 +52,9 @@ var (
 	ErrVersion = errors.New("written by a newer version of vigil")
 	// ErrNone reports that nothing has been kept yet.
 	ErrNone = errors.New("not kept on this device")
-	// ErrBound reports a name that stands for another vault id.
+	// ErrBound reports a name that is bound to another vault id.
 	ErrBound = errors.New("the name stands for another vault on this device")
-	// ErrBackwards reports pins older than those kept, or of a fork.
+	// ErrBackwards reports pins that are older than, or a fork of, those kept.
 	ErrBackwards = errors.New("older than what this device has seen")
 )
 
@@ -70,10 +70,11 @@ func (e *CorruptError) Error() string {
 
 func (e *CorruptError) Unwrap() error { return e.Err }
 
-// Store is the device state in one folder. It holds nothing in memory.
+// Store is the device state in one folder. It caches nothing in memory.
 type Store struct{ dir string }
 
-// Open uses the state in dir, which is paths.Paths.State, and makes it when missing.
+// Open returns the store in dir, which is paths.Paths.State, and creates dir if it
+// is missing.
 func Open(dir string) (*Store, error) {
 	if err := durable.MkdirAll(dir, folderMode); err != nil {
 		return nil, fmt.Errorf("open device state: %w", err)
@@ -101,9 +102,9 @@ func (s *Store) Names() (map[string]id.Vault, error) {
 	return n.Vaults, nil
 }
 
-// Bind notes that name stands for vault. A name that stands for another vault
-// already wraps ErrBound and stays as it is: a vault file that turned into
-// another one isn't believed until Unbind.
+// Bind binds name to vault. If name is bound to another vault, the binding stays
+// and the error wraps ErrBound: a file that became another vault's is not trusted
+// until Unbind.
 func (s *Store) Bind(ctx context.Context, name string, vault id.Vault) error {
 	if err := paths.CheckName(name); err != nil {
 		return err
@@ -117,7 +118,7 @@ func (s *Store) Bind(ctx context.Context, name string, vault id.Vault) error {
 	})
 }
 
-// Unbind forgets which vault name stands for; the vault's own state stays.
+// Unbind forgets which vault name is bound to; the vault's own state stays.
 func (s *Store) Unbind(ctx context.Context, name string) error {
 	return s.changeNames(ctx, func(n map[string]id.Vault) error {
 		delete(n, name)
@@ -149,7 +150,7 @@ type header struct {
 	SHA256  string `json:"sha256"` // of the body line without its end, hex
 }
 
-// encode writes a file's two lines.
+// encode returns a file's two lines.
 func encode(kind string, body any) ([]byte, error) {
 	text, err := json.Marshal(body)
 	if err != nil {
@@ -163,7 +164,7 @@ func encode(kind string, body any) ([]byte, error) {
 	return append(append(append(head, '\n'), text...), '\n'), nil
 }
 
-// write replaces a file of the state, making its folder when missing.
+// write replaces a state file, and creates its folder if it is missing.
 func write(file, kind string, body any) error {
 	data, err := encode(kind, body)
 	if err != nil {
@@ -175,8 +176,8 @@ func write(file, kind string, body any) error {
 	return durable.Replace(file, data, durable.Options{Mode: fileMode})
 }
 
-// read decodes a file of the state. No file is ErrNone, one that can't be used
-// a *CorruptError.
+// read decodes a state file. The error is ErrNone if there is no file, and a
+// *CorruptError if it can't be used.
 func read(file, kind string, body any) error {
 	data, err := durable.ReadFile(file, MaxFile)
 	switch {
@@ -193,12 +194,12 @@ func read(file, kind string, body any) error {
 	return nil
 }
 
-// decode undoes encode, and refuses everything that encode doesn't write.
+// decode reverses encode, and refuses anything that encode doesn't write.
 func decode(data []byte, kind string, body any) error {
 	first, rest, ok := bytes.Cut(data, []byte("\n"))
 	text, end := bytes.CutSuffix(rest, []byte("\n"))
 	if !ok || !end || bytes.IndexByte(text, '\n') >= 0 {
-		return errors.New("not two whole lines")
+		return errors.New("not two complete lines")
 	}
 	var h header
 	if err := strict(first, &h); err != nil {
@@ -222,7 +223,7 @@ func decode(data []byte, kind string, body any) error {
 	return nil
 }
 
-// strict decodes one JSON value, of which every member is known.
+// strict decodes exactly one JSON value, and refuses unknown members.
 func strict(text []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()

@@ -284,7 +284,7 @@ func TestPendingRefusesWhatCantBePushed(t *testing.T) {
 	}
 }
 
-// A damaged file is named, stays as it is, and doesn't take others with it.
+// A damaged file is reported and left alone, and doesn't affect others.
 func TestDamage(t *testing.T) {
 	damages := map[string]func(data []byte) []byte{
 		"empty":              func([]byte) []byte { return nil },

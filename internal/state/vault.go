@@ -20,12 +20,12 @@ type Vault struct {
 	id  id.Vault
 }
 
-// Vault returns the state of the vault called by its id. Nothing is read or made.
+// Vault returns the state of the vault with the given id. It does no I/O.
 func (s *Store) Vault(vault id.Vault) *Vault {
 	return &Vault{dir: filepath.Join(s.dir, "vaults", vault.String()), id: vault}
 }
 
-// ID is the vault's id.
+// ID returns the vault's id.
 func (v *Vault) ID() id.Vault { return v.id }
 
 func (v *Vault) file(name string) string { return filepath.Join(v.dir, name) }
@@ -43,7 +43,7 @@ func (v *Vault) locked(ctx context.Context, change func() error) error {
 	return change()
 }
 
-// drop removes one file; that it isn't there is no error.
+// drop removes one file. It is not an error if there is none.
 func (v *Vault) drop(ctx context.Context, name string) error {
 	return v.locked(ctx, func() error {
 		if err := durable.Remove(v.file(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -60,7 +60,7 @@ type Pins struct {
 	Deks    keyring.DeksPin    `json:"deks"`
 }
 
-// Pins returns the vault's pins; the zero Pins when there are none yet.
+// Pins returns the vault's pins, or zero Pins if there are none yet.
 func (v *Vault) Pins() (Pins, error) {
 	var p Pins
 	err := read(v.file("pins.json"), "pins", &p)
@@ -70,10 +70,10 @@ func (v *Vault) Pins() (Pins, error) {
 	return p, err
 }
 
-// Advance keeps newer pins. That they extend the kept ones is checked by the
-// keyring package; here they may only not go back: pins with a lower sequence
-// number, KEK or epoch, or another hash at the same one, wrap ErrBackwards and
-// leave the kept ones. Damaged pins aren't replaced.
+// Advance keeps newer pins. Package keyring checks that they extend the kept ones;
+// Advance only refuses to go back: for pins with a lower sequence number, KEK or
+// epoch, or another hash at the same one, the kept pins stay and the error wraps
+// ErrBackwards. Damaged pins aren't replaced.
 func (v *Vault) Advance(ctx context.Context, p Pins) error {
 	return v.locked(ctx, func() error {
 		old, err := v.Pins()
@@ -93,7 +93,7 @@ func (v *Vault) Advance(ctx context.Context, p Pins) error {
 	})
 }
 
-// back reports whether a step is one back or sideways. A zero hash pins nothing.
+// back reports whether a step goes back or sideways. A zero hash pins nothing.
 func back(step int, old, now id.Hash) bool {
 	return !old.IsZero() && (step < 0 || step == 0 && old != now)
 }
@@ -103,8 +103,8 @@ type replaced struct {
 	Revisions []id.Revision `json:"revisions"`
 }
 
-// Replaced returns the revisions that must not serve again on this device, as
-// it has had what replaced them; none when nothing was kept.
+// Replaced returns the revisions that must not be used again on this device,
+// because it has had their replacements. There are none if nothing was kept.
 func (v *Vault) Replaced() ([]id.Revision, error) {
 	var r replaced
 	err := read(v.file("replaced.json"), "replaced", &r)
@@ -114,18 +114,18 @@ func (v *Vault) Replaced() ([]id.Revision, error) {
 	return r.Revisions, err
 }
 
-// SetReplaced keeps them.
+// SetReplaced keeps the revisions that Replaced returns.
 func (v *Vault) SetReplaced(ctx context.Context, revisions []id.Revision) error {
 	return v.locked(ctx, func() error { return write(v.file("replaced.json"), "replaced", replaced{revisions}) })
 }
 
-// Reset replaces the pins whatever they are, damaged ones too: for a restore
-// that the user asked for.
+// Reset replaces the pins unconditionally, even damaged ones, for a restore that
+// the user asked for.
 func (v *Vault) Reset(ctx context.Context, p Pins) error {
 	return v.locked(ctx, func() error { return write(v.file("pins.json"), "pins", p) })
 }
 
-// PublicKey is what is listed of a key while its vault is locked.
+// PublicKey is what the agent lists of a key while its vault is locked.
 type PublicKey struct {
 	Item        id.Item     `json:"item"`
 	Revision    id.Revision `json:"revision"`
@@ -133,8 +133,8 @@ type PublicKey struct {
 	Comment     string      `json:"comment"`
 	Public      []byte      `json:"public"`                // SSH wire encoding
 	Certificate []byte      `json:"certificate,omitempty"` // in the same encoding
-	// Destinations and Confirm are its policy (vaultfile.Policy): a restricted
-	// key stays hidden where it couldn't be used.
+	// Destinations and Confirm are the key's policy (vaultfile.Policy): a
+	// restricted key stays hidden where it couldn't be used.
 	Destinations []byte `json:"destinations,omitempty"`
 	Confirm      bool   `json:"confirm,omitempty"`
 }
@@ -144,26 +144,26 @@ type publicKeys struct {
 	Keys []PublicKey `json:"keys"`
 }
 
-// PublicKeys returns what SetPublicKeys kept, in its order; ErrNone when
-// nothing was.
+// PublicKeys returns what SetPublicKeys kept, in the same order, or ErrNone.
 func (v *Vault) PublicKeys() ([]PublicKey, error) {
 	var p publicKeys
 	err := read(v.file("public.json"), "public", &p)
 	return p.Keys, err
 }
 
-// SetPublicKeys keeps keys in their order. It is a cache: a damaged one is replaced.
+// SetPublicKeys keeps keys in their order. They are a cache: a damaged file is
+// replaced.
 func (v *Vault) SetPublicKeys(ctx context.Context, keys []PublicKey) error {
 	return v.locked(ctx, func() error { return write(v.file("public.json"), "public", publicKeys{Keys: keys}) })
 }
 
-// DropPublicKeys forgets them, for `public_cache = false`.
+// DropPublicKeys forgets the public keys, for `public_cache = false`.
 func (v *Vault) DropPublicKeys(ctx context.Context) error { return v.drop(ctx, "public.json") }
 
-// MaxBlobName limits a blob's name, in bytes of [a-z0-9-].
+// MaxBlobName is the most bytes of [a-z0-9-] a blob's name may have.
 const MaxBlobName = 32
 
-// blobFile names a blob's file.
+// blobFile returns the path of a blob's file.
 func (v *Vault) blobFile(name string) (string, error) {
 	ok := name != "" && len(name) <= MaxBlobName
 	for _, c := range []byte(name) {
@@ -175,7 +175,7 @@ func (v *Vault) blobFile(name string) (string, error) {
 	return "blob-" + name, nil
 }
 
-// Blob returns what SetBlob kept under name; ErrNone when nothing was.
+// Blob returns what SetBlob kept under name, or ErrNone.
 func (v *Vault) Blob(name string) ([]byte, error) {
 	file, err := v.blobFile(name)
 	if err != nil {
@@ -186,7 +186,7 @@ func (v *Vault) Blob(name string) ([]byte, error) {
 	return b, err
 }
 
-// SetBlob keeps data, which its owner has sealed when it must be, under name.
+// SetBlob keeps data under name. The caller has sealed data that is secret.
 func (v *Vault) SetBlob(ctx context.Context, name string, data []byte) error {
 	file, err := v.blobFile(name)
 	if err != nil {
@@ -195,7 +195,7 @@ func (v *Vault) SetBlob(ctx context.Context, name string, data []byte) error {
 	return v.locked(ctx, func() error { return write(v.file(file), "blob", data) })
 }
 
-// DropBlob forgets what is kept under name.
+// DropBlob forgets the blob kept under name.
 func (v *Vault) DropBlob(ctx context.Context, name string) error {
 	file, err := v.blobFile(name)
 	if err != nil {
@@ -204,8 +204,8 @@ func (v *Vault) DropBlob(ctx context.Context, name string) error {
 	return v.drop(ctx, file)
 }
 
-// Forget removes the vault's state from this device. While changes are
-// pending it fails, as they exist nowhere else.
+// Forget removes the vault's state from this device. It fails while changes are
+// pending, because they exist nowhere else.
 func (v *Vault) Forget(ctx context.Context) error {
 	return v.locked(ctx, func() error {
 		list, err := v.Pending()

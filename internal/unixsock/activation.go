@@ -14,19 +14,19 @@ import (
 const (
 	// firstFD is SD_LISTEN_FDS_START of sd_listen_fds(3).
 	firstFD = 3
-	// MaxActivated is how many sockets are taken from a service manager.
+	// MaxActivated is how many sockets are accepted from a service manager.
 	MaxActivated = 16
 )
 
 // ErrActivation reports sockets from a service manager that can't be served.
 var ErrActivation = errors.New("socket activation")
 
-// Activated takes the sockets that a service manager passed to the process
-// pid, the caller's own, in its environment (LISTEN_FDS, LISTEN_PID,
-// LISTEN_FDNAMES; sd_listen_fds(3)). None is no error. Each must be a listening
-// unix stream socket. The descriptors are taken over, close-on-exec, so it is
-// called once, before others open files. The caller removes the variables from
-// what its children see.
+// Activated returns the sockets that a service manager passed to the process pid, the
+// caller's own, in its environment (LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES;
+// sd_listen_fds(3)). It is not an error if there are none. Each must be a listening
+// unix stream socket. It takes ownership of the descriptors and makes them
+// close-on-exec, so call it once, before opening other files. The caller removes the
+// variables from its children's environment.
 func Activated(environ []string, pid int) ([]*Listener, error) {
 	env := make(map[string]string)
 	for _, kv := range environ {
@@ -35,7 +35,7 @@ func Activated(environ []string, pid int) ([]*Listener, error) {
 		}
 	}
 	if env["LISTEN_FDS"] == "" || env["LISTEN_PID"] != strconv.Itoa(pid) {
-		return nil, nil // for another process, whose child this is
+		return nil, nil // meant for another process, such as the parent
 	}
 	n, err := strconv.Atoi(env["LISTEN_FDS"])
 	if err != nil || n < 0 || n > MaxActivated {
@@ -65,7 +65,7 @@ func Activated(environ []string, pid int) ([]*Listener, error) {
 	return list, nil
 }
 
-// adopt makes a Listener of a descriptor that it takes over.
+// adopt returns a Listener for a descriptor, which it takes ownership of.
 func adopt(fd int, name string) (*Listener, error) {
 	f := os.NewFile(uintptr(fd), "activated")
 	defer f.Close() // FileListener works on a duplicate
@@ -76,7 +76,8 @@ func adopt(fd int, name string) (*Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: descriptor %d: %w", ErrActivation, fd, err)
 	}
-	// Who connects from now on is told that this process serves, not the manager.
+	// Listening again makes SO_PEERCRED name this process, not the manager, to
+	// clients that connect from now on.
 	if err := unix.Listen(fd, unix.SOMAXCONN); err != nil {
 		l.Close()
 		return nil, fmt.Errorf("%w: listen on descriptor %d: %w", ErrActivation, fd, err)

@@ -11,10 +11,10 @@ import (
 	"vigil/internal/paths"
 )
 
-// Bind serves a new socket at path with mode 0600, as `ssh-agent -a PATH` does:
-// in any folder, with no lock file, and only where there is nothing yet; a dead
-// socket too is left alone, and the error wraps EADDRINUSE. A path that is too
-// long is a *paths.SocketPathError.
+// Bind serves a new socket at path with mode 0600, as `ssh-agent -a PATH` does: in
+// any folder, and without a lock file. If anything exists at path, even a dead
+// socket, it is left alone and the error wraps EADDRINUSE. A path that is too long is
+// a *paths.SocketPathError.
 func Bind(path string) (*Listener, error) {
 	if err := paths.CheckSocket(path); err != nil {
 		return nil, err
@@ -31,8 +31,8 @@ func Bind(path string) (*Listener, error) {
 	return b, nil
 }
 
-// Inherit serves the socket that the process which started this one bound at
-// path, from the descriptor fd, which it takes over. Close removes the socket.
+// Inherit serves the socket that the parent process bound at path, from the
+// descriptor fd, which it takes ownership of. Close removes the socket.
 func Inherit(fd int, path string) (*Listener, error) {
 	unix.CloseOnExec(fd)
 	a, err := adopt(fd, "")
@@ -47,8 +47,8 @@ func Inherit(fd int, path string) (*Listener, error) {
 	return l, nil
 }
 
-// owned is a listener whose Close removes the socket at path, wherever the
-// process's working directory is then.
+// owned returns a listener whose Close removes the socket at path, even if the
+// working directory changes.
 func owned(l *net.UnixListener, path string) (*Listener, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -65,8 +65,8 @@ func owned(l *net.UnixListener, path string) (*Listener, error) {
 // The caller closes it.
 func (l *Listener) File() (*os.File, error) { return l.l.File() }
 
-// maxInherited is the highest descriptor that is looked at where the system
-// can't mark all at once; shells give low ones.
+// maxInherited is the highest descriptor that is marked if the system can't mark all
+// at once; shells use low ones.
 const maxInherited = 1024
 
 func closeLowOnExec() {

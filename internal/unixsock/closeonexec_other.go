@@ -2,6 +2,6 @@
 
 package unixsock
 
-// CloseOnExec keeps every descriptor but the standard ones from the programs
-// that are started from now on: a shell may have left any open.
+// CloseOnExec makes all open descriptors but the standard ones close-on-exec, because
+// a shell may have left any of them open.
 func CloseOnExec() { closeLowOnExec() }

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// Crowd bounds how many connections are open at once. There is always room for
-// one more: another makes place, of the process that has the most. So who keeps
-// many shuts nobody out but itself.
+// Crowd bounds how many connections are open at once. There is always room for a new
+// one: if there are too many, Crowd closes one of the process that has the most. So a
+// process that opens many connections can't exclude others.
 type Crowd struct {
 	most int
 
-	mu     sync.Mutex // guards what follows, and what is in the guests
+	mu     sync.Mutex // guards what follows, and the guests' fields
 	guests map[*Guest]struct{}
-	count  map[int]int // of each process
+	count  map[int]int // connections of each process
 }
 
 // NewCrowd returns a crowd of no more than most connections.
@@ -28,12 +28,12 @@ type Guest struct {
 	conn  io.Closer
 	pid   int
 	busy  bool
-	used  time.Time // when it was busy last; zero: never
+	used  time.Time // when it was last busy; zero: never
 	since time.Time
 }
 
-// Enter takes in a connection of the process pid, and closes another if there are
-// too many.
+// Enter adds a connection of the process pid, and closes another one if there are too
+// many.
 func (c *Crowd) Enter(conn io.Closer, pid int) *Guest {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -49,7 +49,7 @@ func (c *Crowd) Enter(conn io.Closer, pid int) *Guest {
 	return g
 }
 
-// choose picks who makes place for g.
+// choose returns the guest to close to make room for g.
 func (c *Crowd) choose(g *Guest) (out *Guest) {
 	for o := range c.guests {
 		if o != g && (out == nil || c.before(o, out)) {
@@ -59,8 +59,9 @@ func (c *Crowd) choose(g *Guest) (out *Guest) {
 	return out
 }
 
-// before reports whether a goes rather than b: of the process that has more; one
-// that is idle; one that never asked for anything; one that was used longer ago.
+// before reports whether a is closed rather than b: the one of the process with more
+// connections, then an idle one, then one that was never used, then the one that was
+// used longer ago.
 func (c *Crowd) before(a, b *Guest) bool {
 	switch {
 	case c.count[a.pid] != c.count[b.pid]:
@@ -73,7 +74,7 @@ func (c *Crowd) before(a, b *Guest) bool {
 	return a.since.Before(b.since)
 }
 
-// remove takes a guest out. It may be called again.
+// remove removes a guest. It may be called again.
 func (c *Crowd) remove(g *Guest) {
 	if _, ok := c.guests[g]; !ok {
 		return
@@ -84,21 +85,21 @@ func (c *Crowd) remove(g *Guest) {
 	}
 }
 
-// Busy notes whether something is being done for the connection.
+// Busy records whether a request of the connection is in progress.
 func (g *Guest) Busy(busy bool) {
 	g.crowd.mu.Lock()
 	defer g.crowd.mu.Unlock()
 	g.busy, g.used = busy, time.Now()
 }
 
-// Leave ends the connection's stay, when it has been closed.
+// Leave removes a connection that has been closed.
 func (g *Guest) Leave() {
 	g.crowd.mu.Lock()
 	defer g.crowd.mu.Unlock()
 	g.crowd.remove(g)
 }
 
-// Size is how many connections there are.
+// Size returns the number of connections.
 func (c *Crowd) Size() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -11,26 +11,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MaxFDs is the most descriptors that one message passes. No message of Vigil
-// needs more than a few, and systems differ above 250 (SCM_MAX_FD).
+// MaxFDs is the most descriptors that one message passes. Vigil's messages need only
+// a few, and systems differ above 250 (SCM_MAX_FD).
 const MaxFDs = 16
 
-// ErrTooManyFDs reports a message that passes more descriptors than its
-// reader takes. All of them were closed.
+// ErrTooManyFDs reports a message that passes more descriptors than its reader
+// accepts. All of them were closed.
 var ErrTooManyFDs = errors.New("message passes too many descriptors")
 
-// errNoData: a stream carries descriptors only along with at least one byte.
+// errNoData reports descriptors without data: a stream needs at least one byte.
 var errNoData = errors.New("descriptors need at least one byte of data")
 
-// sizeFDs is the space of a control message with n descriptors. Alignment may
+// sizeFDs returns the size of a control message with n descriptors. Alignment may
 // leave room for one more, so their number is checked as well.
 func sizeFDs(n int) int { return unix.CmsgSpace(4 * n) }
 
-// RecvFDs reads at most len(buf) bytes from the blocking socket sock, and at
-// most max descriptors that came with them, close-on-exec, which the caller
-// owns. It never returns descriptors along with an error. It needs recvmsg(2)
-// and close(2) only; at the end of the stream it returns io.EOF. A read ends
-// where the descriptors of another message begin.
+// RecvFDs reads at most len(buf) bytes from the blocking socket sock, and at most max
+// descriptors that came with them. The descriptors are close-on-exec, and the caller
+// owns them. With an error it returns none. It uses only recvmsg(2) and close(2); at
+// the end of the stream it returns io.EOF. A read ends where the descriptors of
+// another message begin.
 func RecvFDs(sock int, buf []byte, max int) (int, []int, error) {
 	oob := make([]byte, sizeFDs(min(max, MaxFDs)))
 	for {
@@ -54,8 +54,8 @@ func RecvFDs(sock int, buf []byte, max int) (int, []int, error) {
 }
 
 // SendFDsConn writes all of data to a connection, with the descriptors attached to
-// its first byte, within the connection's deadline. The caller keeps them open, and
-// closes its own copies when it likes.
+// its first byte, within the connection's deadline. It doesn't close the caller's
+// descriptors.
 func SendFDsConn(c *net.UnixConn, data []byte, fds ...int) error {
 	if err := checkSend(data, fds); err != nil {
 		return err
@@ -71,7 +71,7 @@ func SendFDsConn(c *net.UnixConn, data []byte, fds ...int) error {
 	return err
 }
 
-// RecvFDsConn is RecvFDs on a connection, whose deadline it keeps.
+// RecvFDsConn is RecvFDs on a connection, within its deadline.
 func RecvFDsConn(c *net.UnixConn, buf []byte, max int) (int, []int, error) {
 	oob := make([]byte, sizeFDs(min(max, MaxFDs)))
 	n, oobn, flags, _, err := c.ReadMsgUnix(buf, oob)
@@ -92,7 +92,8 @@ func RecvFDsConn(c *net.UnixConn, buf []byte, max int) (int, []int, error) {
 	return n, fds, nil
 }
 
-// Conn makes a connection of a socket, which it takes over even when it fails.
+// Conn returns a connection for a socket, which it takes ownership of even if it
+// fails.
 func Conn(fd int) (*net.UnixConn, error) {
 	f := os.NewFile(uintptr(fd), "socket")
 	defer f.Close() // FileConn works on a duplicate
@@ -118,8 +119,8 @@ func checkSend(data []byte, fds []int) error {
 	return nil
 }
 
-// received takes the descriptors out of control messages, or closes every one
-// that came and says what was wrong.
+// received returns the descriptors in control messages. On an error it closes all of
+// them.
 func received(oob []byte, flags, max int) ([]int, error) {
 	var fds []int
 	msgs, err := unix.ParseSocketControlMessage(oob)

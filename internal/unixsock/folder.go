@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// ownFolder makes dir, 0700, when it is missing, and checks that nobody but its
-// user and root can put anything into it or in its place.
+// ownFolder creates dir with mode 0700 if it is missing, and checks that only the user
+// and root can put anything into it or in its place.
 func ownFolder(dir string) error {
 	if err := os.MkdirAll(dir, folderMode); err != nil {
 		return err
@@ -22,7 +22,7 @@ func ownFolder(dir string) error {
 	case info.Mode()&fs.ModeSymlink != 0:
 		return fmt.Errorf("folder %q is a symbolic link: %w", dir, ErrUnsafe)
 	case !info.IsDir():
-		return fmt.Errorf("%q is no folder: %w", dir, ErrUnsafe)
+		return fmt.Errorf("%q is not a folder: %w", dir, ErrUnsafe)
 	case owner(info) != os.Geteuid():
 		return fmt.Errorf("folder %q belongs to uid %d, not to %d: %w", dir, owner(info), os.Geteuid(), ErrUnsafe)
 	case info.Mode().Perm()&0o077 != 0:
@@ -40,9 +40,9 @@ func ownFolder(dir string) error {
 	return nil
 }
 
-// safeAbove checks every folder above path, following links: each belongs to
-// the user or root, and if others can write in it, it is sticky, so that they
-// can't rename what isn't theirs. OpenSSH's safe_path asks the same.
+// safeAbove checks every folder above path, following links: each must belong to the
+// user or root and, if others can write in it, be sticky, so that they can't rename
+// files of other users. OpenSSH's safe_path requires the same.
 func safeAbove(path string) error {
 	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
 		info, err := os.Stat(dir)
@@ -61,7 +61,7 @@ func safeAbove(path string) error {
 	}
 }
 
-// owner is the uid that a file belongs to.
+// owner returns the uid that a file belongs to.
 func owner(info fs.FileInfo) int {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		return int(st.Uid)

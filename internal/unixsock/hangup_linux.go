@@ -2,5 +2,5 @@ package unixsock
 
 import "golang.org/x/sys/unix"
 
-// hangup is what poll(2) says of a stream whose peer sends no more.
+// hangup are poll(2)'s events for a stream whose peer has closed its end.
 const hangup = unix.POLLRDHUP | unix.POLLHUP | unix.POLLERR

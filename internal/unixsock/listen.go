@@ -1,10 +1,10 @@
-// Package unixsock listens on unix(7) sockets that only their user, and root,
-// can reach; says who is at the other end; and passes descriptors.
+// Package unixsock listens on unix(7) sockets that only their user and root can
+// reach, identifies peers, and passes descriptors.
 //
-// A socket path is served by one process at a time. Who holds an flock(2) on
-// PATH.lock may bind PATH, remove a dead daemon's socket there and, at the end,
-// both files; so two daemons that start at once can't take each other's place,
-// and a socket that nobody holds the lock of and nobody answers on is stale.
+// A socket path is served by one process at a time. The process that holds an
+// flock(2) on PATH.lock may bind PATH, remove a dead daemon's socket there and, at the
+// end, remove both files. So daemons that start at the same time can't replace each
+// other's socket, and a socket without a lock holder or a listener is stale.
 package unixsock
 
 import (
@@ -24,37 +24,37 @@ import (
 	"vigil/internal/paths"
 )
 
-// ErrServing reports a socket that a live process serves already.
+// ErrServing reports a socket that another process already serves.
 var ErrServing = errors.New("another process is serving this socket: use it, or stop it first (vigilctl down)")
 
-// ErrUnsafe reports a folder or file that lets another user put a socket of
-// theirs in place of this one. The error around it says which, and why.
+// ErrUnsafe reports a folder or file that lets another user replace this socket. The
+// wrapping error says which, and why.
 var ErrUnsafe = errors.New("not safe for a socket")
 
 // ErrClosed is what Accept returns after Close.
 var ErrClosed = net.ErrClosed
 
 const (
-	// socketMode is for the user alone; folderMode is so for what is made above it.
+	// socketMode and folderMode are the modes of the socket and of new folders.
 	socketMode = 0o600
 	folderMode = 0o700
-	// acceptPause and acceptPauseMax bound the wait after an accept that
-	// failed for want of descriptors or memory: it doubles from one to the
-	// other, so running out costs neither the daemon nor a core.
+	// acceptPause and acceptPauseMax bound the wait after an accept that failed
+	// for lack of descriptors or memory: it doubles from one to the other, so the
+	// daemon neither ends nor spins.
 	acceptPause    = 5 * time.Millisecond
 	acceptPauseMax = time.Second
-	// lockPatience is how long a held lock is waited for, by lockRetry: a
-	// process that was killed leaves it, for a moment, to children of its that
-	// are between fork and exec.
+	// lockPatience is how long to wait for a held lock, and lockRetry the time
+	// between tries: children of a killed process that are between fork and exec
+	// hold its lock for a moment.
 	lockPatience = 500 * time.Millisecond
 	lockRetry    = 5 * time.Millisecond
 )
 
-// Options say where a socket may lie.
+// Options configure where a socket may be.
 type Options struct {
-	// AnyFolder takes the folder as it is, shared ones such as /tmp too, as
-	// `ssh-agent -a PATH` does. Otherwise it is made when missing and must be
-	// the user's own, closed to others, and so must be all above it.
+	// AnyFolder accepts any existing folder, even a shared one such as /tmp, as
+	// `ssh-agent -a PATH` does. Otherwise a missing folder is created, and it must
+	// be the user's own, closed to others, below folders that others can't change.
 	AnyFolder bool
 }
 
@@ -64,18 +64,18 @@ type Listener struct {
 	path string
 	name string      // from LISTEN_FDNAMES
 	lock *os.File    // PATH.lock, or nil
-	made fs.FileInfo // what Close removes, or nil when activated
+	made fs.FileInfo // the socket that Close removes; nil if activated
 
 	closed chan struct{}
 	once   sync.Once
 	err    error
 }
 
-// Listen serves a new socket at path with mode 0600. It replaces a socket that
-// nobody serves; a live one is an error that wraps ErrServing. Anything else at
-// path is left alone and refused. Folders that others can write in, or that are
-// symbolic links or belong to somebody else, wrap ErrUnsafe; a path that is
-// too long is a *paths.SocketPathError.
+// Listen serves a new socket at path with mode 0600. It replaces a dead socket; for a
+// live one the error wraps ErrServing. It refuses anything else at path and leaves it
+// alone. For folders that others can write in, that are symbolic links or belong to
+// another user, the error wraps ErrUnsafe; for a path that is too long it is a
+// *paths.SocketPathError.
 func Listen(path string, opts Options) (*Listener, error) {
 	if err := paths.CheckSocket(path); err != nil {
 		return nil, err
@@ -103,19 +103,19 @@ func Listen(path string, opts Options) (*Listener, error) {
 	return &Listener{l: l, path: path, lock: lock, made: made, closed: make(chan struct{})}, nil
 }
 
-// Path is where the socket lies, as it was asked for.
+// Path returns the socket's path as it was passed in.
 func (l *Listener) Path() string { return l.path }
 
-// Name is the socket's name in LISTEN_FDNAMES, or "".
+// Name returns the socket's name in LISTEN_FDNAMES, or "".
 func (l *Listener) Name() string { return l.name }
 
-// Activated reports a socket that the service manager owns and keeps.
+// Activated reports whether the service manager owns the socket.
 func (l *Listener) Activated() bool { return l.made == nil }
 
-// Accept waits for a connection. A peer of another user is an error of type
-// *ForeignPeerError with its connection closed, and the caller goes on
-// accepting. While descriptors or memory are short it waits and tries again.
-// After Close it returns ErrClosed; any other error means the socket is dead.
+// Accept waits for a connection. It closes a connection from another user and returns
+// a *ForeignPeerError; the caller goes on accepting. While descriptors or memory are
+// short it waits and tries again. After Close it returns ErrClosed; any other error
+// means that the socket is dead.
 func (l *Listener) Accept() (*net.UnixConn, Peer, error) {
 	wait := acceptPause
 	for {
@@ -138,7 +138,7 @@ func (l *Listener) Accept() (*net.UnixConn, Peer, error) {
 			conn.Close()
 			var foreign *ForeignPeerError
 			if !errors.As(err, &foreign) {
-				continue // gone before it could be asked who it was
+				continue // the peer hung up before it could be identified
 			}
 			return nil, peer, err
 		}
@@ -146,7 +146,7 @@ func (l *Listener) Accept() (*net.UnixConn, Peer, error) {
 	}
 }
 
-// pause waits, and reports false when the listener was closed meanwhile.
+// pause waits, and returns false if the listener was closed in the meantime.
 func (l *Listener) pause(d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -158,8 +158,8 @@ func (l *Listener) pause(d time.Duration) bool {
 	}
 }
 
-// short reports an accept that failed for want of something that comes back,
-// or because the one connection went away.
+// short reports whether an accept failed for a temporary lack of resources, or because
+// the connection was aborted.
 func short(err error) bool {
 	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.EPERM} {
 		if errors.Is(err, e) {
@@ -169,9 +169,9 @@ func short(err error) bool {
 	return false
 }
 
-// Close stops accepting, and removes the socket and its lock file unless they
-// are the service manager's or another process put its own there. Connections
-// stay. It may be called more than once.
+// Close stops accepting, and removes the socket and its lock file unless the service
+// manager owns them or another process has replaced them. It doesn't close
+// connections. It may be called more than once.
 func (l *Listener) Close() error {
 	l.once.Do(func() {
 		close(l.closed)
@@ -188,8 +188,8 @@ func (l *Listener) Close() error {
 	return l.err
 }
 
-// takeLock takes the lock file at path or fails with ErrServing. Its holder
-// may remove it, so what is locked is checked to be what lies at path still.
+// takeLock takes the lock file at path, or fails with ErrServing. A holder may remove
+// the file, so takeLock checks that the locked file is still at path.
 func takeLock(path string) (*os.File, error) {
 	const tries = 100
 	patience := time.Now().Add(lockPatience)
@@ -232,14 +232,14 @@ func takeLock(path string) (*os.File, error) {
 	return nil, fmt.Errorf("lock %q: replaced each time", path)
 }
 
-// releaseLock removes a held lock file and gives the lock up, in this order:
-// who opens it in between finds another file at its path and tries again.
+// releaseLock removes a held lock file and then releases the lock: a process that
+// opened the file before finds another one at its path and tries again.
 func releaseLock(f *os.File) {
 	_ = os.Remove(f.Name())
 	f.Close()
 }
 
-// bind makes the socket in place of a dead one, the lock being held.
+// bind makes the socket, and replaces a dead one. The caller holds the lock.
 func bind(path string) (*net.UnixListener, error) {
 	if err := clearStale(path); err != nil {
 		return nil, err
@@ -247,11 +247,11 @@ func bind(path string) (*net.UnixListener, error) {
 	return bindNew(path)
 }
 
-// bindNew makes the socket where there is nothing yet.
+// bindNew makes the socket. It fails if anything exists at path.
 func bindNew(path string) (*net.UnixListener, error) {
 	var lc net.ListenConfig
-	// On Linux the mode of a bound socket is that of the descriptor less the
-	// umask, so there is no moment in which others could connect.
+	// On Linux a bound socket gets the descriptor's mode, less the umask, so there is
+	// no moment at which others could connect.
 	lc.Control = func(_, _ string, c syscall.RawConn) error {
 		return c.Control(func(fd uintptr) { _ = unix.Fchmod(int(fd), socketMode) })
 	}
@@ -260,7 +260,7 @@ func bindNew(path string) (*net.UnixListener, error) {
 		return nil, err
 	}
 	ul := l.(*net.UnixListener)
-	ul.SetUnlinkOnClose(false) // Close does, when it is still ours
+	ul.SetUnlinkOnClose(false) // Close removes it, if it is still ours
 	if err := os.Chmod(path, socketMode); err != nil {
 		_ = os.Remove(path)
 		ul.Close()
@@ -269,7 +269,7 @@ func bindNew(path string) (*net.UnixListener, error) {
 	return ul, nil
 }
 
-// clearStale removes a socket at path that nobody answers on.
+// clearStale removes a socket at path without a listener.
 func clearStale(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -279,7 +279,7 @@ func clearStale(path string) error {
 		return err
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return fmt.Errorf("something that is no socket is in the way, and was left there: %w", ErrUnsafe)
+		return fmt.Errorf("a file that is not a socket is in the way, and was left there: %w", ErrUnsafe)
 	}
 	if owner(info) != os.Geteuid() {
 		return fmt.Errorf("the socket there belongs to uid %d: %w", owner(info), ErrUnsafe)
@@ -294,9 +294,8 @@ func clearStale(path string) error {
 	return os.Remove(path)
 }
 
-// Answers reports whether a process listens at path. A full backlog is an
-// answer too. It doesn't wait: a connection to a unix socket is made or
-// refused at once.
+// Answers reports whether a process listens at path, even if its backlog is full. It
+// doesn't wait: connecting to a unix socket succeeds or fails at once.
 func Answers(path string) (bool, error) {
 	fd, err := socket()
 	if err != nil {

@@ -8,9 +8,9 @@ import (
 	"unicode"
 )
 
-// Peer is who made a connection, as the kernel noted it at connect time.
+// Peer is the process that made a connection, as recorded by the kernel at connect.
 type Peer struct {
-	PID int // 0 when the peer is in a pid namespace that can't be seen from here
+	PID int // 0 if the peer is in a pid namespace that isn't visible from here
 	UID uint32
 	GID uint32
 }
@@ -22,7 +22,7 @@ func (e *ForeignPeerError) Error() string {
 	return fmt.Sprintf("refuse process %d of uid %d: only uid %d and root may connect", e.Peer.PID, e.Peer.UID, os.Geteuid())
 }
 
-// PeerOf asks the kernel who is at the other end of c.
+// PeerOf asks the kernel for the peer of c.
 func PeerOf(c *net.UnixConn) (Peer, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -36,8 +36,8 @@ func PeerOf(c *net.UnixConn) (Peer, error) {
 	return p, perr
 }
 
-// Check returns a *ForeignPeerError unless the peer is the process's own user
-// or root, as OpenSSH's ssh-agent decides.
+// Check returns a *ForeignPeerError unless the peer is the process's own user or root,
+// like OpenSSH's ssh-agent.
 func (p Peer) Check() error {
 	if p.UID != 0 && int(p.UID) != os.Geteuid() {
 		return &ForeignPeerError{Peer: p}
@@ -45,16 +45,16 @@ func (p Peer) Check() error {
 	return nil
 }
 
-// Process describes a running program for people to read. A process can choose
-// its name and can be gone, and its number reused, before it is described: so
-// it is shown, and no decision rests on it.
+// Process describes a running program for people to read. A process can choose its
+// name, and can end and its number be reused before it is described, so no decision
+// may depend on it.
 type Process struct {
 	PID  int
 	Name string // short name, as ps shows it
-	Exe  string // path of the program; "" when the system doesn't tell
+	Exe  string // path of the program; "" if unknown
 }
 
-// String is the program's path, or its name, and the process's number.
+// String returns the program's path or name, and the process's number.
 func (p Process) String() string {
 	what := p.Exe
 	if what == "" {
@@ -73,8 +73,8 @@ const (
 	maxShown = 256
 )
 
-// Ancestry describes the process pid, then its parent, and so on: up to the
-// first process of the system, which isn't listed, or as far as can be seen.
+// Ancestry describes the process pid, its parent, and so on, as far as they are
+// visible, up to the first process of the system, which isn't listed.
 func Ancestry(pid int) []Process {
 	var list []Process
 	for pid > 1 && len(list) < MaxAncestry {
@@ -88,8 +88,8 @@ func Ancestry(pid int) []Process {
 	return list
 }
 
-// shown makes text that a process chose fit to be printed: one line, no control
-// or formatting characters, limited.
+// shown makes text that a process chose fit to print: one line without control or
+// formatting characters, of limited length.
 func shown(text string) string {
 	n := 0
 	return strings.Map(func(r rune) rune {

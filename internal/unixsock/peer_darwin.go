@@ -68,16 +68,16 @@ func SocketPair() (a, b int, err error) {
 	return fds[0], fds[1], nil
 }
 
-// markCloseOnExec: descriptors arrive without it.
+// markCloseOnExec is set because descriptors arrive without close-on-exec.
 const markCloseOnExec = true
 
-// recvmsg receives; RecvFDs makes the descriptors close-on-exec. Between the
-// two a fork could inherit one, which macOS has no way to prevent here without
-// holding up every fork while this waits.
+// recvmsg receives; RecvFDs then makes the descriptors close-on-exec. A fork in
+// between could inherit one: macOS can't prevent that without blocking every fork
+// while recvmsg waits.
 func recvmsg(fd int, buf, oob []byte) (n, oobn, flags int, err error) {
 	n, oobn, flags, _, err = unix.Recvmsg(fd, buf, oob, 0)
 	return n, oobn, flags, err
 }
 
-// sendFlags: the Go runtime turns SIGPIPE of a socket into EPIPE.
+// sendFlags is 0 because the Go runtime turns SIGPIPE of a socket into EPIPE.
 const sendFlags = 0

@@ -20,15 +20,15 @@ func PeerOfFD(fd int) (Peer, error) {
 	return Peer{PID: int(cred.Pid), UID: cred.Uid, GID: cred.Gid}, nil
 }
 
-// describe reads /proc/PID: proc_pid_stat(5), proc_pid_exe(5). The link exe of
-// an undumpable process or another user's can't be read; its name can.
+// describe reads /proc/PID: proc_pid_stat(5), proc_pid_exe(5). For an undumpable
+// process or another user's, the link exe can't be read, but the name can.
 func describe(pid int) (Process, int, error) {
 	dir := "/proc/" + strconv.Itoa(pid)
 	stat, err := os.ReadFile(dir + "/stat")
 	if err != nil {
 		return Process{}, 0, err
 	}
-	// "PID (NAME) STATE PPID …", and NAME may have parentheses of its own.
+	// "PID (NAME) STATE PPID …", where NAME may contain parentheses.
 	begin, end := bytes.IndexByte(stat, '('), bytes.LastIndexByte(stat, ')')
 	if begin < 0 || end < begin {
 		return Process{}, 0, errors.New("unknown form of /proc/PID/stat")
@@ -70,9 +70,8 @@ func recvmsg(fd int, buf, oob []byte) (n, oobn, flags int, err error) {
 	return n, oobn, flags, err
 }
 
-// markCloseOnExec: MSG_CMSG_CLOEXEC has done it, and the keeper's sandbox has no
-// fcntl(2).
+// markCloseOnExec is unset because MSG_CMSG_CLOEXEC has already marked them.
 const markCloseOnExec = false
 
-// sendFlags turns a lost peer into EPIPE without a signal.
+// sendFlags makes a lost peer an EPIPE error instead of a signal.
 const sendFlags = unix.MSG_NOSIGNAL

@@ -12,19 +12,19 @@ import (
 	"vigil/internal/guard"
 )
 
-// Stream is a connection that many small messages go over. It reads and writes
-// as the connection does, deadlines included, at less cost (guard.ReadNow says
-// why), and can do what needs no waiting without a deadline, which costs more
-// than it. One goroutine reads at a time, and one writes.
+// Stream is a connection for many small messages. It reads and writes like the
+// connection, including deadlines, at less cost (see guard.ReadNow). It can also
+// transfer what needs no waiting without a deadline, which would cost more than the
+// transfer. Only one goroutine may read at a time, and one write.
 type Stream struct {
 	*net.UnixConn
 	raw     syscall.RawConn
 	in, out transfer
-	// The four are made once: a closure for each call would be garbage.
+	// Made once, because a closure for each call would be garbage.
 	read, readReady, write, writeReady func(fd uintptr) bool
 }
 
-// transfer is a call under way.
+// transfer is a read or write in progress.
 type transfer struct {
 	b    []byte
 	n    int
@@ -47,8 +47,8 @@ func NewStream(c *net.UnixConn) (*Stream, error) {
 	return s, nil
 }
 
-// one transfers what it can at once, and reports whether there was anything, an
-// end and an error included.
+// one transfers what it can without waiting, and reports whether it made progress: an
+// end or an error counts, too.
 func (t *transfer) one(fd uintptr) bool {
 	for {
 		n, err := t.call(int(fd), t.b[t.n:])
@@ -63,7 +63,7 @@ func (t *transfer) one(fd uintptr) bool {
 	}
 }
 
-// all transfers the rest, and reports whether it's done or failed.
+// all transfers the rest, and reports whether it is done or has failed.
 func (t *transfer) all(fd uintptr) bool {
 	for t.n < len(t.b) && t.err == nil {
 		if !t.one(fd) {
@@ -73,8 +73,8 @@ func (t *transfer) all(fd uintptr) bool {
 	return true
 }
 
-// run transfers b by way of f, which is called again whenever the connection is
-// ready, until it says that it's done.
+// run transfers b with f, which it calls whenever the connection is ready, until f
+// reports that it is done.
 func (t *transfer) run(wait func(func(fd uintptr) bool) error, f func(fd uintptr) bool, b []byte) (int, error) {
 	t.b, t.n, t.err = b, 0, nil
 	err := wait(f)
@@ -85,7 +85,7 @@ func (t *transfer) run(wait func(func(fd uintptr) bool) error, f func(fd uintptr
 	return t.n, err
 }
 
-// Read reads what is there, or waits for it; see [net.Conn].
+// Read reads available data, or waits for some; see [net.Conn].
 func (s *Stream) Read(b []byte) (int, error) {
 	n, err := s.in.run(s.raw.Read, s.read, b)
 	if n == 0 && err == nil && len(b) > 0 {
@@ -94,23 +94,23 @@ func (s *Stream) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// ReadReady reads what is there and doesn't wait: 0 bytes without an error are
-// nothing yet, or the end. It heeds no deadline that isn't over.
+// ReadReady reads available data without waiting: 0 bytes without an error mean no
+// data yet, or the end. It ignores a deadline that hasn't passed.
 func (s *Stream) ReadReady(b []byte) (int, error) { return s.in.run(s.raw.Read, s.readReady, b) }
 
 // Write writes all of b; see [net.Conn].
 func (s *Stream) Write(b []byte) (int, error) { return s.out.run(s.raw.Write, s.write, b) }
 
-// WriteReady writes as much of b as is taken at once, and returns how much that is.
+// WriteReady writes as much of b as it can without waiting, and returns that number.
 func (s *Stream) WriteReady(b []byte) (int, error) {
 	return s.out.run(s.raw.Write, s.writeReady, b)
 }
 
-// AwaitHangup waits until the peer sends no more and returns nil, whatever of
-// what it sent before hasn't been read, and reads nothing of it. At the read
-// deadline it returns an error. Nobody reads meanwhile.
+// AwaitHangup waits until the peer has closed its end, and returns nil. It reads
+// nothing, even if data is left. At the read deadline it returns an error. No other
+// goroutine may read in the meantime.
 func (s *Stream) AwaitHangup() error {
-	return s.raw.Read(func(fd uintptr) bool { // again with all that comes
+	return s.raw.Read(func(fd uintptr) bool { // called again whenever data arrives
 		p := []unix.PollFd{{Fd: int32(fd), Events: hangup}}
 		n, err := unix.Poll(p, 0)
 		return n > 0 && err == nil && p[0].Revents&hangup != 0

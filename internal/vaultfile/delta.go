@@ -8,17 +8,17 @@ import (
 	"vigil/internal/canon"
 )
 
-// Delta is what makes one file of another: so little is sent to a keeper when a
-// vault of thousands of items changes. Damaged lines have no part in it.
+// Delta is the difference between two files, so that little is sent to a keeper
+// when a vault of thousands of items changes. It ignores damaged lines.
 type Delta struct {
-	Drop []int    // places of the lines to leave out, ascending
+	Drop []int    // indexes of the lines to leave out, ascending
 	Add  [][]byte // lines to put in, without line feeds
 }
 
-// ErrDelta reports a Delta that isn't one of the file it was applied to.
-var ErrDelta = errors.New("the change is not one of this vault file")
+// ErrDelta reports a Delta that wasn't made from the file it was applied to.
+var ErrDelta = errors.New("the change does not apply to this vault file")
 
-// Delta returns what makes next of f.
+// Delta returns the difference that Apply turns f into next with.
 func (f *File) Delta(next *File) (d Delta) {
 	at := 0
 	for _, line := range next.lines {
@@ -38,9 +38,8 @@ func (f *File) Delta(next *File) (d Delta) {
 	return d
 }
 
-// Apply returns f with a change made. Errors wrap ErrDelta, or are *LineError or
-// *Error.
-// The result aliases d.Add.
+// Apply returns f with d applied. The result aliases d.Add. Errors wrap ErrDelta,
+// or are *LineError or *Error.
 func (f *File) Apply(d Delta) (*File, error) {
 	out := empty(f.vault, len(f.lines)+len(d.Add))
 	from := 0
@@ -66,14 +65,14 @@ func (f *File) Apply(d Delta) (*File, error) {
 	return out, nil
 }
 
-// pushAll appends the revisions of another file from one place up to another.
+// pushAll appends revisions [from, to) of another file.
 func (f *File) pushAll(of *File, from, to int) {
 	f.revisions = append(f.revisions, of.revisions[from:to]...)
 	f.lines = append(f.lines, of.lines[from:to]...)
 	f.sums = append(f.sums, of.sums[from:to]...)
 }
 
-// Holds tells whether data is what EncodeAll would return.
+// Holds reports whether data is what EncodeAll would return.
 func (f *File) Holds(data []byte) bool {
 	if len(f.damaged) > 0 {
 		return false

@@ -11,7 +11,7 @@ import (
 	"vigil/internal/id"
 )
 
-// pick is a file with some of the revisions, of which there are n.
+// pick returns a file with some of n revisions.
 func pick(r *rand.Rand, n int) *File {
 	var some []Revision
 	for i := range n {
@@ -22,8 +22,8 @@ func pick(r *rand.Rand, n int) *File {
 	return New(testVault).Add(some...)
 }
 
-// TestAChangeMakesOneFileOfAnother, whatever the two have in common; and reading
-// one after another gives what reading it alone does.
+// TestAChangeMakesOneFileOfAnother, whatever the two have in common; and parsing a
+// file after another one gives the same result as parsing it alone.
 func TestAChangeMakesOneFileOfAnother(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 300 {
@@ -71,8 +71,8 @@ func TestAChangeOfAnotherFileIsRefused(t *testing.T) {
 	}
 }
 
-// TestAFileReadAfterAnotherKeepsNothingElse: what was read for a few new lines
-// doesn't stay in memory with them.
+// TestAFileReadAfterAnotherKeepsNothingElse: a few new lines don't keep all of the
+// data that was read in memory.
 func TestAFileReadAfterAnotherKeepsNothingElse(t *testing.T) {
 	text := New(testVault).Add(rev(1, 1), rev(2, 1)).EncodeAll()
 	want := string(text)

@@ -6,8 +6,8 @@ import (
 )
 
 // Merge returns the union of two files of one vault: every line of either,
-// damaged ones too. It commutes, associates and is idempotent, and drops
-// nothing: Prune does. The error is a *VaultError.
+// including damaged ones. It is commutative, associative and idempotent, and
+// drops nothing: Prune does. The error is a *VaultError.
 func Merge(a, b *File) (*File, error) {
 	if a.vault != b.vault {
 		return nil, &VaultError{1, a.vault, b.vault}
@@ -17,7 +17,7 @@ func Merge(a, b *File) (*File, error) {
 	out.pushAll(b, 0, len(b.lines))
 	out.sort()
 	out.damaged = slices.Concat(a.damaged, b.damaged)
-	// By content, as numbers mean nothing in a union.
+	// By content: line numbers mean nothing in a union.
 	slices.SortFunc(out.damaged, func(x, y LineError) int { return bytes.Compare(x.Bytes, y.Bytes) })
 	out.damaged = slices.CompactFunc(out.damaged, func(x, y LineError) bool { return bytes.Equal(x.Bytes, y.Bytes) })
 	return out, nil

@@ -8,8 +8,8 @@ import (
 	"vigil/internal/id"
 )
 
-// Whatever two files hold: merging them fails for two vaults only, doesn't care
-// for the order, changes nothing the second time, and loses no line.
+// Merging any two files fails only if they are of different vaults, is commutative
+// and idempotent, and loses no line.
 func FuzzMerge(f *testing.F) {
 	one := encode(f, New(testVault).Add(rev(1, 1), rev(1, 2, 1)))
 	two := encode(f, New(testVault).Add(rev(1, 3, 1), rev(2, 1)))

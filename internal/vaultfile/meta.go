@@ -10,7 +10,7 @@ import (
 	"vigil/internal/canon"
 )
 
-// Limits of an item's metadata. All of it together must fit MaxMetaSize.
+// Limits of an item's metadata. Its encoding must fit in MaxMetaSize.
 const (
 	MaxMetaSize = 64<<10 - 1 // bytes of canonical JSON
 	maxText     = 1024       // bytes of a name, comment, host or tag
@@ -18,7 +18,7 @@ const (
 	maxBlob     = 48 << 10   // bytes of a public key, certificate or policy value
 )
 
-// Meta is what is known of a key besides the key: sealed, shown by list.
+// Meta is a key's metadata. It is stored sealed; list shows it.
 type Meta struct {
 	Name    string
 	Comment string
@@ -27,9 +27,9 @@ type Meta struct {
 	Public []byte
 	// Certificate is an OpenSSH certificate's wire encoding, or empty.
 	Certificate []byte
-	// Hosts are patterns of the hosts it is meant for, sorted.
+	// Hosts are patterns of the hosts that the key is meant for, sorted.
 	Hosts []string
-	// Policy says when it may be used.
+	// Policy restricts when the key may be used.
 	Policy Policy
 	// Tags are the user's own words, sorted.
 	Tags []string
@@ -41,15 +41,15 @@ const (
 	policyDestinations = "restrict-destination-v00@openssh.com"
 )
 
-// Policy holds conditions of use. As with the critical options of a
+// Policy holds the conditions of a key's use. As with the critical options of a
 // certificate, a reader that doesn't know an entry must refuse to use the key.
 type Policy struct {
-	// Confirm asks before every use.
+	// Confirm requires confirmation of every use.
 	Confirm bool
 	// Destinations is the body of a restrict-destination-v00@openssh.com
 	// constraint (PROTOCOL.agent), or empty for none.
 	Destinations []byte
-	// Other are entries that this version doesn't know, sorted by name.
+	// Other holds entries that this version doesn't know, sorted by name.
 	Other []PolicyEntry
 }
 
@@ -59,7 +59,7 @@ type PolicyEntry struct {
 	Data []byte
 }
 
-// entries returns the policy as it is stored: sorted by name.
+// entries returns the policy in stored order: sorted by name.
 func (p *Policy) entries() []PolicyEntry {
 	out := slices.Clone(p.Other)
 	if p.Confirm {
@@ -72,9 +72,9 @@ func (p *Policy) entries() []PolicyEntry {
 	return out
 }
 
-// Tightens reports whether p has a condition that old hasn't. Two of the same name
-// and other data count as that: which is the stricter one isn't this package's
-// to say.
+// Tightens reports whether p has a condition that old lacks. A condition of the
+// same name with other data counts as one: this package can't tell which of the
+// two is stricter.
 func (p *Policy) Tightens(old *Policy) bool {
 	had := old.entries()
 	return slices.ContainsFunc(p.entries(), func(e PolicyEntry) bool {
@@ -129,7 +129,7 @@ func (m *Meta) Encode() ([]byte, error) {
 	}
 	b = append(b, `],"tags":`...)
 	b = append(appendTexts(b, m.Tags), '}')
-	// What it reads back is what any reader gets: limits are checked once.
+	// ParseMeta checks the limits.
 	if _, err := ParseMeta(b); err != nil {
 		return nil, fmt.Errorf("encode meta: %w", err)
 	}
@@ -149,7 +149,7 @@ func appendTexts(b []byte, texts []string) []byte {
 	return append(b, ']')
 }
 
-// ParseMeta reads metadata, opened and unpadded. Its error quotes nothing of it.
+// ParseMeta reads decrypted, unpadded metadata. Its error quotes nothing from it.
 func ParseMeta(data []byte) (m Meta, err error) {
 	if len(data) > MaxMetaSize {
 		return m, fmt.Errorf("meta of %d bytes, at most %d", len(data), MaxMetaSize)

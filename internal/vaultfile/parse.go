@@ -10,18 +10,18 @@ import (
 	"vigil/internal/keyring"
 )
 
-// Parse reads a vault file. With a want that isn't zero it must be that
-// vault's. The error is an *Error or *VaultError when the file can't be used at
-// all: too large, no header, an unknown version, another vault. Lines that can't
-// be read are in Damaged. The result may alias data, which must not change afterwards.
+// Parse reads a vault file. If want isn't zero, the file must be that vault's.
+// The error is an *Error or *VaultError if the file can't be used at all: too
+// large, no header, an unknown version, another vault. Lines that can't be read
+// are in Damaged. The result may alias data, which must not change afterwards.
 func Parse(data []byte, want id.Vault) (*File, error) { return parseWith(data, want, &File{}) }
 
-// Parse reads a vault file as [Parse] does, and takes the lines that f has, too,
-// from f: of a file that is f but for a few lines, only those are read.
+// Parse is like the function [Parse], but reuses the lines that f has too: if the
+// file differs from f in a few lines, it parses only those.
 func (f *File) Parse(data []byte, want id.Vault) (*File, error) { return parseWith(data, want, f) }
 
-// ParseHeader reads which vault a file is of from its first line, and nothing
-// else of it. Errors are those of Parse.
+// ParseHeader returns the vault id in a file's first line. It doesn't read the
+// rest. Errors are those of Parse.
 func ParseHeader(data []byte) (id.Vault, error) {
 	lines := canon.NewLines(data)
 	first, _, _, ok := lines.Next()
@@ -58,7 +58,7 @@ func parseWith(data []byte, want id.Vault, known *File) (*File, error) {
 		}
 	}
 	p.file.sort()
-	if !p.own && p.file.Size() < len(data)/2 { // mostly what isn't kept
+	if !p.own && p.file.Size() < len(data)/2 { // don't keep data alive for a small part of it
 		for i, line := range p.file.lines {
 			p.file.lines[i] = bytes.Clone(line)
 		}
@@ -89,14 +89,14 @@ type parser struct {
 	file   *File
 	header []byte
 	known  cursor
-	own    bool // lines don't alias what is read: it would stay in memory for a few of them
+	own    bool // copy new lines, so that a few of them don't keep all of the data in memory
 }
 
 // take reads one line after the first. It fails for the header of another
 // vault, and when too many lines can't be read.
 func (p *parser) take(line []byte, number int, ended bool) error {
 	if bytes.Equal(line, p.header) {
-		return nil // a union of two files has it twice
+		return nil // a union of two files repeats the header
 	}
 	if bytes.HasPrefix(line, []byte(`{"vigil":`)) {
 		if other, err := parseHeader(line); err == nil && other != p.file.vault {
@@ -138,7 +138,7 @@ func describe(line []byte, ended bool, err error) string {
 	return err.Error()
 }
 
-// itemOf returns the item that a damaged line begins with.
+// itemOf returns the item that a damaged line begins with, or zero.
 func itemOf(line []byte) (item id.Item) {
 	var found id.Item
 	r := canon.NewReader(line)
@@ -150,14 +150,14 @@ func itemOf(line []byte) (item id.Item) {
 	return item
 }
 
-// cursor walks along the lines of a file while another with nearly the same
-// lines is read.
+// cursor walks along the lines of a file while another file with nearly the same
+// lines is parsed.
 type cursor struct {
 	file *File
 	at   int
 }
 
-// find returns the place of a line.
+// find returns the index of a line.
 func (c *cursor) find(line []byte) (at int, ok bool) {
 	lines := c.file.lines
 	if c.at >= len(lines) || !bytes.Equal(lines[c.at], line) {
@@ -181,7 +181,7 @@ func (f *File) add(rev Revision, line []byte) {
 	f.revisions, f.lines, f.sums = append(f.revisions, rev), append(f.lines, line), append(f.sums, id.HashOf(line))
 }
 
-// sort puts the revisions in the order of their lines and drops repetitions.
+// sort sorts the revisions by their lines and drops duplicates.
 func (f *File) sort() {
 	inOrder := func(a, b []byte) bool { return bytes.Compare(a, b) < 0 }
 	ordered := true
@@ -204,7 +204,7 @@ func (f *File) sort() {
 	f.revisions, f.lines, f.sums = sorted.revisions, sorted.lines, sorted.sums
 }
 
-// empty returns a file without revisions and with room for so many.
+// empty returns a file without revisions and with capacity for room of them.
 func empty(vault id.Vault, room int) *File {
 	return &File{vault: vault, revisions: make([]Revision, 0, room), lines: make([][]byte, 0, room), sums: make([]id.Hash, 0, room)}
 }

@@ -8,28 +8,28 @@ import (
 	"vigil/internal/keyring"
 )
 
-// Manifest is what the file needs to know of the deks object. *keyring.Deks is
-// one; with changes that wait to be pushed it is a *keyring.Pending.
+// Manifest is what the file needs from the deks object. *keyring.Deks implements
+// it, and so does *keyring.Pending, which adds pending changes.
 type Manifest interface {
-	// Lookup returns what the manifest has of a revision; nil: nothing.
+	// Lookup returns the manifest's entry for a revision, or nil.
 	Lookup(revision id.Revision) *keyring.DEK
-	// Heads are the revisions that nothing has superseded.
+	// Heads returns the revisions that have not been superseded.
 	Heads() iter.Seq[*keyring.DEK]
-	// Deleted reports whether the item was removed for good.
+	// Deleted reports whether the item was removed.
 	Deleted(item id.Item) bool
 }
 
-// State says what a revision in the file is good for.
+// State is the state of a revision in the file.
 type State int
 
 // The states of a revision.
 const (
-	Ready         State = iota // a head with a DEK: to be listed and used
-	Outdated                   // replaced, and what replaced it is not in the file
-	WaitingForKey              // a head without a DEK: kept, not usable yet
-	Superseded                 // a descendant of it that can be used is in the file too
+	Ready         State = iota // a head with a DEK: can be listed and used
+	Outdated                   // replaced, but its replacement is not in the file or doesn't open
+	WaitingForKey              // has no DEK: kept, not usable yet
+	Superseded                 // the file has a usable descendant of it
 	Deleted                    // its item has a tombstone
-	Unusable                   // it has a DEK and isn't that revision's line, or doesn't open
+	Unusable                   // has a DEK, but the line is not the revision's, or doesn't open
 )
 
 func (s State) String() string {
@@ -50,31 +50,32 @@ func (s State) String() string {
 	return "unknown"
 }
 
-// View is a vault file as a manifest sees it.
+// View is the state of a vault file according to a manifest.
 type View struct {
 	// States has the state of each of File.Revisions, in their order.
 	States []State
 	// Missing are heads of the manifest whose lines are not in the file.
 	Missing []keyring.DEK
-	// Held are the items of which something stricter than what the file has is
-	// missing: none of their revisions is to be used.
+	// Held are the items of which a revision is missing that restricts use
+	// further than those in the file: none of their revisions may be used.
 	Held map[id.Item]bool
 	// Replaced are the revisions that have a descendant in the file.
 	Replaced map[id.Revision]bool
 }
 
-// See returns the file as a manifest sees it. opens reports whether a genuine
-// line opens under its DEK; with nil, every one counts as one that does.
+// See returns the state of the file according to a manifest. opens reports
+// whether a genuine line opens under its DEK; if nil, every line counts as
+// opening.
 //
-// Which revision replaced which, and which line is a revision's, is taken from
-// the manifest alone, as lines may be forged. An item with two heads has two
-// revisions that are Ready. While what replaced a revision is missing or
-// doesn't open, the revision is Outdated: whether it may still serve depends on
-// Held, and on what the device has seen before.
+// Only the manifest determines which revision replaced which, and which line is a
+// revision's, because lines may be forged. An item with two heads has two Ready
+// revisions. A revision is Outdated while its replacement is missing or doesn't
+// open: whether it may still serve depends on Held, and on what the device has
+// seen before.
 func (f *File) See(m Manifest, opens func(*Revision) bool) *View {
 	v := &View{States: make([]State, len(f.revisions)), Held: map[id.Item]bool{}, Replaced: map[id.Revision]bool{}}
-	genuine := make([]*keyring.DEK, len(f.revisions)) // nil: the line is none that counts
-	heads := 0                                        // of the manifest that are here; no line is in a file twice
+	genuine := make([]*keyring.DEK, len(f.revisions)) // nil: the line is not genuine
+	heads := 0                                        // the manifest's heads in the file; no line is in it twice
 	for i := range f.revisions {
 		rev := &f.revisions[i]
 		e := m.Lookup(rev.Revision)
@@ -100,7 +101,7 @@ func (f *File) See(m Manifest, opens func(*Revision) bool) *View {
 	for range m.Heads() {
 		heads-- // below 0: some are missing
 	}
-	var here map[id.Revision]bool // made when something is amiss, which is seldom
+	var here map[id.Revision]bool // computed only if needed, which is rare
 	if heads != 0 || slices.Contains(v.States, Unusable) {
 		here = f.present(genuine)
 	}
@@ -109,7 +110,7 @@ func (f *File) See(m Manifest, opens func(*Revision) bool) *View {
 		switch {
 		case v.States[i] != Ready && v.States[i] != Unusable:
 		case v.Replaced[rev.Revision], v.States[i] == Unusable && here[rev.Revision]:
-			v.States[i] = Superseded // a line beside the genuine one is nobody's loss
+			v.States[i] = Superseded // the file has a usable line: this one isn't needed
 		case genuine[i] != nil && genuine[i].Superseded != 0:
 			v.States[i] = Outdated
 		}
@@ -120,7 +121,7 @@ func (f *File) See(m Manifest, opens func(*Revision) bool) *View {
 	return v
 }
 
-// present are the revisions whose genuine lines the file has.
+// present returns the revisions whose genuine lines are in the file.
 func (f *File) present(genuine []*keyring.DEK) map[id.Revision]bool {
 	here := make(map[id.Revision]bool, len(genuine))
 	for i, e := range genuine {
@@ -131,9 +132,9 @@ func (f *File) present(genuine []*keyring.DEK) map[id.Revision]bool {
 	return here
 }
 
-// missing notes the heads whose lines aren't there.
+// missing records the heads whose lines aren't in the file.
 func (v *View) missing(m Manifest, here map[id.Revision]bool) {
-	between := map[id.Revision]bool{} // a missing head and what is there
+	between := map[id.Revision]bool{} // revisions between a missing head and those in the file
 	for head := range m.Heads() {
 		if !here[head.Revision] {
 			v.miss(m, head, here, between)
@@ -141,9 +142,9 @@ func (v *View) missing(m Manifest, here map[id.Revision]bool) {
 	}
 }
 
-// miss notes a head whose line isn't there. Its item is held when it, or one
-// between it and what is there, restricts the key's use. What another missing head
-// has led to already is not gone through again.
+// miss records a head whose line isn't in the file. Its item is held if the head,
+// or a revision between it and those in the file, restricts the key's use. miss
+// doesn't visit revisions in between again, which were visited for another head.
 func (v *View) miss(m Manifest, head *keyring.DEK, here, between map[id.Revision]bool) {
 	v.Missing = append(v.Missing, *head)
 	held := head.Tightens
@@ -160,8 +161,8 @@ func (v *View) miss(m Manifest, head *keyring.DEK, here, between map[id.Revision
 	}
 }
 
-// ancestors calls visit for the revisions of the same item that e descends from
-// and the manifest has, going on from those for which it returns true.
+// ancestors calls visit for e's ancestors in the manifest that are of the same
+// item. It continues to the parents of those for which visit returns true.
 func ancestors(m Manifest, e *keyring.DEK, visit func(*keyring.DEK) bool) {
 	for next := slices.Clone(e.Parents); len(next) > 0; {
 		p := next[len(next)-1]
@@ -172,9 +173,9 @@ func ancestors(m Manifest, e *keyring.DEK, visit func(*keyring.DEK) bool) {
 	}
 }
 
-// Prune returns the file as a writer leaves it: without superseded revisions
-// and those of deleted items. What waits for its key or is damaged stays. opens
-// is that of See, and should not be nil where the result replaces a file.
+// Prune returns the file without superseded revisions and those of deleted items.
+// Lines that wait for their key or are damaged stay. opens is as in See, and
+// should not be nil if the result replaces a file.
 func (f *File) Prune(m Manifest, opens func(*Revision) bool) *File {
 	view := f.See(m, opens)
 	out := empty(f.vault, len(f.lines))

@@ -9,7 +9,7 @@ import (
 	"vigil/internal/keyring"
 )
 
-// entry is what a manifest has of a revision.
+// entry returns a manifest's entry for a revision.
 func entry(v Revision) keyring.DEK {
 	return keyring.DEK{Item: v.Item, Revision: v.Revision, Parents: v.Parents, Line: v.Sum()}
 }
@@ -61,7 +61,7 @@ func manifestOf(dead []byte, revisions ...Revision) manifest {
 	return m
 }
 
-// tightening says of a revision that it restricts its parents.
+// tightening marks a revision as restricting use further than its parents.
 func (m manifest) tightening(v Revision) manifest {
 	e := m.deks[v.Revision]
 	e.Tightens = true
@@ -136,7 +136,7 @@ func TestSee(t *testing.T) {
 	})
 }
 
-// counted counts what is looked up.
+// counted is a Manifest that counts lookups.
 type counted struct {
 	manifest
 	lookups *int
@@ -148,7 +148,7 @@ func (m counted) Lookup(r id.Revision) *keyring.DEK {
 }
 
 // TestSeeLooksAtEachRevisionOnce: promise 10. However many heads of a long history
-// are missing, what they descend from is gone through once.
+// are missing, each ancestor is visited once.
 func TestSeeLooksAtEachRevisionOnce(t *testing.T) {
 	const length, heads = 200, 50
 	m := manifestOf(nil)

@@ -2,12 +2,11 @@
 // ciphertext that the user syncs however they like. It holds no key and does no
 // I/O.
 //
-// What tools do to such a file must not cost an item. So a reader takes lines in
-// any order, repeated or superseded; a line that it can't read is reported by
-// number and doesn't hide the others; and a writer refuses to drop what it could
-// not read.
+// Sync and merge tools must not be able to lose an item. So a reader accepts
+// lines in any order, repeated or superseded; it reports a line that it can't read
+// by number, and reads the others; and a writer refuses to drop unreadable lines.
 //
-// The format is written down in docs/vault-format.md, "The vault file".
+// The format is specified in docs/vault-format.md, "The vault file".
 package vaultfile
 
 import (
@@ -31,21 +30,22 @@ const (
 	// MaxLine is the most bytes one line may have, its line feed excluded: a
 	// secret of 256 KiB and a meta of 64 KiB in base64url, and MaxParents.
 	MaxLine = 512 << 10
-	// MaxDamaged is the most lines that may be unreadable: beyond, it is no
-	// vault file with damage but something else.
+	// MaxDamaged is the most lines that may be unreadable: a file with more is
+	// not a damaged vault file but something else.
 	MaxDamaged = 10_000
 	// maxSealed bounds one sealed field.
 	maxSealed = 80 + 256<<10
-	// minSealed is the size of the smallest: 512 bytes of padded plaintext.
+	// minSealed is the size of the smallest one: 512 bytes of padded plaintext.
 	minSealed = 80 + 512
-	// minLine is less than the shortest readable item line has, in bytes.
+	// minLine is a lower bound of the length of a readable item line, in bytes.
 	minLine = 1600
 )
 
-// Stage names the check that refused a file or line. Test vectors name it too.
+// Stage names the check that refused a file or line. Test vectors use the same
+// names.
 type Stage string
 
-// The stages, in the order in which a reader goes through them.
+// The stages, in the order in which a reader checks them.
 const (
 	StageSize    Stage = "size"
 	StageHeader  Stage = "header"
@@ -54,9 +54,9 @@ const (
 	StageSyntax  Stage = "syntax" // of an item line
 )
 
-// Error says why a file can't be used at all.
+// Error reports why a file can't be used at all.
 type Error struct {
-	Line  int // from 1; 0 when the whole file is meant
+	Line  int // from 1; 0 for the whole file
 	Stage Stage
 	What  string
 }
@@ -68,7 +68,7 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("vault file line %d: %s: %s", e.Line, e.Stage, e.What)
 }
 
-// VaultError says that a file, or a header line within it, is another vault's.
+// VaultError reports that a file, or a header line within it, is another vault's.
 type VaultError struct {
 	Line            int
 	Expected, Found id.Vault
@@ -97,13 +97,13 @@ func StageOf(err error) Stage {
 // ErrDamaged is returned by Encode for a file with lines that could not be read.
 var ErrDamaged = errors.New("vault file has lines that can't be read; it is not overwritten")
 
-// LineError is a line that could not be read. It doesn't stop the others.
+// LineError is a line that could not be read. It doesn't affect other lines.
 type LineError struct {
 	Line int // from 1
-	// Item is the item it seems to be about, zero if it can't be told.
+	// Item is the item that the line seems to belong to, or zero.
 	Item id.Item
 	What string
-	// Bytes are the line as it stands, without line feed.
+	// Bytes is the line as read, without line feed.
 	Bytes []byte
 }
 
@@ -114,7 +114,7 @@ func (e *LineError) Error() string {
 	return fmt.Sprintf("vault file line %d: item %v: %s", e.Line, e.Item, e.What)
 }
 
-// Revision is one line: one version of an item. It is genuine when the manifest
+// Revision is one line: one version of an item. It is genuine if the manifest
 // has the hash of its line.
 type Revision struct {
 	Item     id.Item
@@ -125,12 +125,12 @@ type Revision struct {
 	Meta, Secret []byte
 }
 
-// File is a vault file. Its lines are a set. It is immutable.
+// File is a vault file: a set of lines. It is immutable.
 type File struct {
 	vault     id.Vault
 	revisions []Revision // sorted by their line, each once
-	lines     [][]byte   // that of each revision, without line feed
-	sums      []id.Hash  // of each line
+	lines     [][]byte   // each revision's line, without line feed
+	sums      []id.Hash  // each line's hash
 	damaged   []LineError
 }
 
@@ -161,7 +161,7 @@ func (v *Revision) AppendLine(b []byte) []byte {
 	return append(b, '}')
 }
 
-// appendName appends what a line begins with: whose it is.
+// appendName appends the start of the line: its item and revision.
 func (v *Revision) appendName(b []byte) []byte {
 	b = append(b, `{"item":`...)
 	b = canon.AppendBytes(b, v.Item[:])
@@ -189,8 +189,7 @@ func (f *File) Sums() []id.Hash { return f.sums }
 // Damaged returns the lines that could not be read, in the order of the file.
 func (f *File) Damaged() []LineError { return f.damaged }
 
-// Has reports whether the file has a revision's line, whose hash the manifest
-// names.
+// Has reports whether the file has e's line, the one with the hash in e.
 func (f *File) Has(e *keyring.DEK) bool {
 	v := Revision{Item: e.Item, Revision: e.Revision}
 	prefix := v.appendName(nil)
@@ -204,7 +203,7 @@ func (f *File) Has(e *keyring.DEK) bool {
 }
 
 // Encode returns the file: the header, then every revision sorted by its line.
-// With damaged lines it returns ErrDamaged: EncodeAll keeps them.
+// If the file has damaged lines, it returns ErrDamaged; EncodeAll keeps them.
 func (f *File) Encode() ([]byte, error) {
 	if len(f.damaged) > 0 {
 		return nil, fmt.Errorf("%w: line %d", ErrDamaged, f.damaged[0].Line)
@@ -212,7 +211,7 @@ func (f *File) Encode() ([]byte, error) {
 	return f.EncodeAll(), nil
 }
 
-// Size returns how many bytes EncodeAll does.
+// Size returns the length in bytes of EncodeAll's result.
 func (f *File) Size() int {
 	size := len(Header(f.vault))
 	for _, line := range f.lines {

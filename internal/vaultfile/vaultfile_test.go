@@ -13,7 +13,7 @@ import (
 
 var testVault = id.Vault{1, 2, 3}
 
-// rev is a revision of an item whose seals say which it is.
+// rev returns a revision whose seals identify it.
 func rev(item, n byte, parents ...byte) Revision {
 	v := Revision{Item: id.Item{15: item}, Revision: id.Revision{14: item, 15: n}}
 	for _, p := range parents {
@@ -61,8 +61,8 @@ func TestReadBackAsWritten(t *testing.T) {
 	}
 }
 
-// TestWhatSyncToolsDo: order, repetition and a second header cost nothing, and
-// what is written is the same again.
+// TestWhatSyncToolsDo: order, repetition and a second header don't matter, and the
+// file is written the same again.
 func TestWhatSyncToolsDo(t *testing.T) {
 	good := encode(t, New(testVault).Add(rev(1, 1), rev(2, 1), rev(3, 1)))
 	lines := strings.SplitAfter(strings.TrimSuffix(good, "\n"), "\n")
@@ -114,7 +114,7 @@ func TestUnusableFiles(t *testing.T) {
 	}
 }
 
-// TestDamagedLines: each is named, hides no other, and is not lost.
+// TestDamagedLines: each is reported, doesn't hide others, and is not lost.
 func TestDamagedLines(t *testing.T) {
 	good := encode(t, New(testVault).Add(rev(1, 1), rev(2, 1), rev(3, 1)))
 	lines := strings.SplitAfter(strings.TrimSuffix(good, "\n"), "\n")
@@ -123,7 +123,7 @@ func TestDamagedLines(t *testing.T) {
 	for name, tt := range map[string]struct {
 		line string
 		says string
-		item bool // it still says which item
+		item bool // its item can still be read
 	}{
 		"empty":             {"\n", "empty line", false},
 		"cut":               {second[:len(second)/2] + "\n", "byte", true},
@@ -283,8 +283,8 @@ func FuzzVaultfile(f *testing.F) {
 			}
 			return
 		}
-		// Every line is in the file that is written, and reading that one
-		// changes nothing more.
+		// Every line is in the file that is written, and parsing that file
+		// changes nothing.
 		out := file.EncodeAll()
 		header := bytes.TrimSuffix(Header(file.Vault()), []byte("\n"))
 		have := map[string]bool{}

@@ -8,13 +8,12 @@ import (
 	"strings"
 )
 
-// maxLinks is how many symbolic links are followed: as many as Linux does.
+// maxLinks is how many symbolic links are followed, as on Linux.
 const maxLinks = 40
 
-// follow brings the watches in line with what is at the path now: the folders
-// of the file, of what it resolves to and of every link between, and the
-// folders above these, where a replaced folder shows. It also settles how
-// often to poll: fast after a problem with the events.
+// follow updates the watches to what is at the path now: the folders of the file, of
+// its target and of every link between, and the folders above these, which show a
+// replaced folder. It also sets how often to poll: fast after a problem with events.
 func (w *Watcher) follow(problem error) {
 	links, target := resolve(w.path)
 	w.links = map[string]bool{w.path: true, target: true}
@@ -55,9 +54,9 @@ func (w *Watcher) follow(problem error) {
 	w.mu.Unlock()
 }
 
-// rewatch watches the wanted folders and no others. A folder that isn't there
-// is found by polling, and one that is now another folder is watched from then on. The
-// error is of a folder that the file itself lies in.
+// rewatch watches the wanted folders and no others. Polling finds a folder that is
+// missing; one that was replaced by another folder is watched again. The error is
+// about a folder that the file itself is in.
 func (w *Watcher) rewatch(want map[string]bool) error {
 	for dir := range w.watched {
 		if !want[dir] {
@@ -66,7 +65,7 @@ func (w *Watcher) rewatch(want map[string]bool) error {
 		}
 	}
 	var problem error
-	live := w.notify.WatchList() // a folder that was removed left by itself
+	live := w.notify.WatchList() // without folders that were removed
 	for dir := range want {
 		info, err := os.Stat(dir)
 		if err == nil {
@@ -74,7 +73,7 @@ func (w *Watcher) rewatch(want map[string]bool) error {
 			if w.watched[dir] == now && slices.Contains(live, dir) {
 				continue
 			}
-			_ = w.notify.Remove(dir) // the folder that was here
+			_ = w.notify.Remove(dir) // the previous folder
 			delete(w.watched, dir)
 			if err = w.notify.Add(dir); err == nil {
 				w.watched[dir] = now
@@ -90,9 +89,9 @@ func (w *Watcher) rewatch(want map[string]bool) error {
 	return problem
 }
 
-// resolve follows path through symbolic links, those in its folders too, and
-// returns each link it met and where it ends: what need not exist. The folder
-// "/" itself isn't watched, so links in it aren't returned.
+// resolve follows the symbolic links in path, including those in its folders, and
+// returns every link and the target, which need not exist. The folder "/" itself isn't
+// watched, so links in it aren't returned.
 func resolve(path string) (links []string, target string) {
 	rest := strings.Split(strings.TrimPrefix(path, "/"), "/")
 	at := "/"

@@ -13,30 +13,30 @@ import (
 )
 
 const (
-	// maxHashed is the largest file whose content is compared, in bytes. A
-	// larger one counts as changed with its times.
+	// maxHashed is the largest file whose content is compared, in bytes. A larger
+	// file counts as changed if its times change.
 	maxHashed = durable.MaxFile
 	// racy is how old a file's times must be before an equal stamp proves
 	// equal content: the coarsest clock of a file system (FAT) ticks every 2 s.
 	racy = 2 * time.Second
 )
 
-// file is what a look found at a path.
+// file is the state of a path at one look.
 type file struct {
 	exists bool
 	fail   string // why it can't be read; part of what is compared
 	sum    [sha256.Size]byte
 	stamp  stamp
-	recent bool // the stamp was taken so soon after a change that another may hide behind it
+	recent bool // the stamp is so recent that a further change may not have altered it
 }
 
-// same reports whether two looks found the same thing for a reader.
+// same reports whether f and g are the same to a reader.
 func (f file) same(g file) bool {
 	return f.exists == g.exists && f.fail == g.fail && f.sum == g.sum
 }
 
-// look examines the file and its matching neighbours. Content is read only
-// where the stamp doesn't prove that it is what the last look saw.
+// look examines the file and its matching neighbours. It reads content only if the
+// stamp doesn't prove that it is unchanged since the last look.
 func (w *Watcher) look() map[string]file {
 	found := map[string]file{w.path: examine(w.path, w.last[w.path])}
 	for _, path := range w.neighbours() {
@@ -45,7 +45,8 @@ func (w *Watcher) look() map[string]file {
 	return found
 }
 
-// moved is the cheap look of a poll: whether stamps differ from the last look's.
+// moved is the cheap check of a poll: it reports whether stamps differ from the last
+// look's.
 func (w *Watcher) moved() bool {
 	paths := append(w.neighbours(), w.path)
 	if len(paths) != len(w.last) {
@@ -64,7 +65,7 @@ func (w *Watcher) moved() bool {
 	return false
 }
 
-// neighbours lists the files that Match picks.
+// neighbours lists the files that Match selects.
 func (w *Watcher) neighbours() []string {
 	var paths []string
 	for _, dir := range w.folders {
@@ -82,7 +83,7 @@ func (w *Watcher) neighbours() []string {
 	return paths
 }
 
-// examine looks at one file.
+// examine returns the state of one file.
 func examine(path string, last file) file {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -110,7 +111,7 @@ func examine(path string, last file) file {
 	return f
 }
 
-// hash reads the file at path.
+// hash returns the SHA-256 of the file at path.
 func hash(path string) (sum [sha256.Size]byte, err error) {
 	r, err := durable.OpenRegular(path)
 	if err != nil {

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// fileID tells one file or folder from another that took its place.
+// fileID distinguishes a file or folder from another that replaced it.
 type fileID struct{ dev, ino uint64 }
 
-// stamp is what changes with a file's content, as far as its folder knows.
+// stamp is the metadata that changes with a file's content.
 type stamp struct {
 	id           fileID
 	size         int64
@@ -41,8 +41,7 @@ func stampOf(info fs.FileInfo) stamp {
 	return s
 }
 
-// newest is the later of the times of content and of the file's description.
-// The first can be set at will, the second can't.
+// newest returns the later of mtime, which can be set at will, and ctime, which can't.
 func newest(info fs.FileInfo) time.Time {
 	t := info.ModTime()
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {

@@ -10,10 +10,10 @@ import (
 
 func changeTime(st *syscall.Stat_t) time.Time { return time.Unix(st.Ctimespec.Unix()) }
 
-// native are the file systems whose every change makes an event here.
+// native are the file systems on which every change causes an event.
 var native = map[string]bool{"apfs": true, "hfs": true}
 
-// eventless says why no events are to be expected in one of the folders, or "".
+// eventless returns why no events can be expected in one of the folders, or "".
 func eventless(folders []string) string {
 	for _, dir := range folders {
 		var fs unix.Statfs_t

@@ -10,8 +10,8 @@ import (
 
 func changeTime(st *syscall.Stat_t) time.Time { return time.Unix(st.Ctim.Unix()) }
 
-// foreign are file systems whose changes can come from another machine or a
-// program, and then make no event here; by their magic numbers, statfs(2).
+// foreign are file systems, by their magic number (statfs(2)), on which changes by
+// another machine or a program cause no event here.
 var foreign = map[uint32]string{
 	unix.NFS_SUPER_MAGIC:  "NFS",
 	unix.SMB_SUPER_MAGIC:  "SMB",
@@ -26,7 +26,7 @@ var foreign = map[uint32]string{
 	0xbacbacbc:            "VMware shared folders",
 }
 
-// eventless says why no events are to be expected in one of the folders, or "".
+// eventless returns why no events can be expected in one of the folders, or "".
 func eventless(folders []string) string {
 	for _, dir := range folders {
 		var fs unix.Statfs_t

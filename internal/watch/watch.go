@@ -1,17 +1,17 @@
-// Package watch notices that a file changed, whatever changed it and whatever
-// file system it is on: rewritten in place, replaced by a rename, behind
-// symbolic links, in a folder that is itself replaced, or where no events come.
+// Package watch reports changes of a file on any file system: rewritten in place,
+// replaced by a rename, behind symbolic links, in a folder that is itself replaced, or
+// where there are no events.
 //
-// Events only say when to look; what counts is what a look finds. Folders are
-// watched, as a watch on the file dies with its first replacement. After an
-// event the file is left to settle, for a shorter time after a rename into place,
-// then compared by (device, inode, size, times) and, if one of them moved, by
-// SHA-256, so that a touch or a rewrite of the same content is no change. A slow
-// poll finds what events missed; it is a fast one on file systems known for having
-// none, and where watching fails.
+// Events only trigger a look at the file, which decides whether it has changed.
+// Folders are watched, because a watch on the file ends with its first replacement.
+// After an event there is a debounce time, shorter after a rename into place. Then the
+// file is compared by (device, inode, size, times) and, if one of them differs, by
+// SHA-256, so that a touch or a rewrite with the same content is not a change. A slow
+// poll finds changes that events missed; it is fast on file systems known to have no
+// events, and if watching fails.
 //
-// What is found may be half-written. The reader verifies the whole file, keeps
-// what it had when that fails, and is told again when the file changes again.
+// The file may be incomplete. The reader verifies all of it, keeps its previous
+// content if that fails, and is notified when the file changes again.
 package watch
 
 import (
@@ -33,59 +33,59 @@ const (
 	// DefaultDebounce is long enough for the events of one save to arrive,
 	// and short enough for ssh to see a new key within half a second.
 	DefaultDebounce = 150 * time.Millisecond
-	// replaced is the same after a rename into place: what arrives that way is
-	// whole already. A file that was only made has writes following.
+	// replaced is the debounce time after a rename into place, which brings a
+	// complete file. A file that was just created is still being written.
 	replaced = 20 * time.Millisecond
-	// DefaultMaxDelay bounds how long a file that never settles is left alone.
+	// DefaultMaxDelay bounds how long a file that keeps changing is left alone.
 	DefaultMaxDelay = 2 * time.Second
-	// DefaultPoll is for file systems with events, which still get lost.
+	// DefaultPoll is for file systems with events, because some get lost.
 	DefaultPoll = 30 * time.Second
-	// DefaultFastPoll is for those without.
+	// DefaultFastPoll is for file systems without events.
 	DefaultFastPoll = 3 * time.Second
 )
 
-// Options may be left zero.
+// Options configure a Watcher. The zero value uses the defaults.
 type Options struct {
-	// Debounce is the quiet time after an event before a look; MaxDelay is
-	// the most that events which go on can put it off.
+	// Debounce is the quiet time after an event before a look; MaxDelay is the
+	// longest that further events can delay it.
 	Debounce, MaxDelay time.Duration
-	// Poll is the time between looks without an event, and FastPoll the same
-	// where no events are to be expected.
+	// Poll is the time between looks without an event, and FastPoll the same where
+	// no events can be expected.
 	Poll, FastPoll time.Duration
-	// Match picks other files of the same folder to watch too, by their base
-	// names, such as the conflict copies that sync tools make.
+	// Match selects other files in the same folder to watch, by their base names,
+	// such as the conflict copies that sync tools make.
 	Match func(name string) bool
-	// Rewrites tells also of a file that was rewritten with the content that
-	// the last look saw. A reader that writes the file itself needs it: its own
+	// Rewrites also reports a file that was rewritten with the same content as at
+	// the last look. A reader that writes the file itself needs this: its own
 	// content may have come and gone between two looks.
 	Rewrites bool
 }
 
-// Change says what is different from the time before.
+// Change reports what has changed since the last Change.
 type Change struct {
-	// Paths of the files that appeared, vanished or have another content,
-	// sorted: the watched path as it was given, others with their folder.
+	// Paths of the files that appeared, disappeared or have other content, sorted:
+	// the watched path as it was given, others with their folder.
 	Paths []string
 }
 
-// Status says how changes are found.
+// Status describes how changes are found.
 type Status struct {
-	// Events is set while the system reports changes by itself.
+	// Events is set while the system reports changes.
 	Events bool
-	// Reason says why it doesn't, in words for the user.
+	// Reason says, for the user, why it doesn't.
 	Reason string
 	// Poll is the time between looks without an event.
 	Poll time.Duration
 }
 
-// Watcher watches until its context ends.
+// Watcher watches a file until its context ends.
 type Watcher struct {
 	path string
 	opts Options
 	out  chan Change
 
-	notify  *fsnotify.Watcher // nil when it can't be had
-	without string            // and why
+	notify  *fsnotify.Watcher // nil if not available
+	without string            // why notify is nil
 	events  <-chan fsnotify.Event
 	errs    <-chan error
 	watched map[string]fileID // folders, and which one was at the path then
@@ -97,9 +97,9 @@ type Watcher struct {
 	status Status
 }
 
-// Watch begins to watch the file at path, which needs not exist. What is there
-// when it returns is the state that changes are told from; so read the file
-// after that. The error says that path can't be made absolute.
+// Watch begins to watch the file at path, which need not exist. Changes are relative
+// to the state when Watch returns, so read the file after that. It fails only if path
+// can't be made absolute.
 func Watch(ctx context.Context, path string, opts Options) (*Watcher, error) {
 	w, err := prepare(path, opts)
 	if err != nil {
@@ -109,7 +109,7 @@ func Watch(ctx context.Context, path string, opts Options) (*Watcher, error) {
 	return w, nil
 }
 
-// prepare does what Watch does before its goroutine starts.
+// prepare returns a Watcher whose goroutine has not started.
 func prepare(path string, opts Options) (*Watcher, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -133,7 +133,7 @@ func prepare(path string, opts Options) (*Watcher, error) {
 	return w, nil
 }
 
-// or returns d, or instead where d isn't set.
+// or returns d if it is set, or instead.
 func or(d, instead time.Duration) time.Duration {
 	if d > 0 {
 		return d
@@ -141,19 +141,19 @@ func or(d, instead time.Duration) time.Duration {
 	return instead
 }
 
-// Changes delivers changes. One that isn't received yet takes up the following
-// ones, so a slow receiver misses none and gets them at once. The channel is
-// closed when the context has ended and the watcher holds nothing any more.
+// Changes returns the channel of changes. Further changes are merged into one that
+// hasn't been received, so a slow receiver misses none. The channel is closed when the
+// context has ended and the watcher has released its resources.
 func (w *Watcher) Changes() <-chan Change { return w.out }
 
-// Status tells how changes are found at the moment.
+// Status returns how changes are currently found.
 func (w *Watcher) Status() Status {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.status
 }
 
-// run is the watcher's one goroutine: it alone uses its fields.
+// run is the watcher's only goroutine. Only it uses the watcher's fields.
 func (w *Watcher) run(ctx context.Context) {
 	defer close(w.out)
 	if w.notify != nil {
@@ -166,7 +166,7 @@ func (w *Watcher) run(ctx context.Context) {
 	poll := time.NewTimer(w.Status().Poll)
 	defer poll.Stop()
 
-	var since time.Time // the first event not looked after yet
+	var since time.Time // the first event since the last look
 	touch := func(quiet time.Duration) {
 		now := time.Now()
 		if since.IsZero() {
@@ -224,7 +224,7 @@ func (w *Watcher) run(ctx context.Context) {
 	}
 }
 
-// empty tells of a file that was only made, and is written next.
+// empty reports whether the file is missing or empty, as one that was just created.
 func empty(path string) bool {
 	info, err := os.Stat(path)
 	return err != nil || info.Size() == 0

@@ -2,10 +2,10 @@
 // boolean, uint32, uint64, string, mpint) that SSH messages, SSH keys and
 // Vigil's own process protocol are made of.
 //
-// A Reader never copies: the slices it returns alias its input, so a secret
-// that lies in guarded memory stays there. It never allocates for a length it
-// has not seen the bytes of. An error sticks: after the first one every method
-// returns zero values, so a caller may read a whole message and check Err once.
+// A Reader never copies: the slices it returns alias its input, so a secret in guarded
+// memory stays there. It never allocates memory for bytes that are missing. Errors are
+// sticky: after the first one every method returns zero values, so a caller may read a
+// whole message and check Err once.
 package wire
 
 import (
@@ -19,8 +19,8 @@ var ErrShort = errors.New("message is shorter than it says")
 // ErrTrailing reports bytes after the last expected value.
 var ErrTrailing = errors.New("message has bytes after its end")
 
-// ErrBool reports a boolean that is neither 0 nor 1. RFC 4251 reads every
-// non-zero value as true; Vigil refuses them, as one message then has one encoding.
+// ErrBool reports a boolean that is neither 0 nor 1. RFC 4251 reads every non-zero
+// value as true; Vigil refuses other values, so that a message has only one encoding.
 var ErrBool = errors.New("boolean is neither 0 nor 1")
 
 // ErrMpint reports an integer that is negative or not in its shortest form.

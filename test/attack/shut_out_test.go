@@ -48,7 +48,7 @@ func TestAMemberShutsTheOwnersOut(t *testing.T) {
 	lines = slices.Insert(lines, seq+3, seals...)
 	insider.Put("members", bytes.Join(lines, nil))
 
-	owner.Fails(sshtest.StatusFailed, []string{"is no owner and may not append"}, "refresh")
+	owner.Fails(sshtest.StatusFailed, []string{"is not an owner and may not append"}, "refresh")
 	owner.Signs("shared")
 	if v := owner.Vault(); v.Problem == "" || v.KEKVersion != 1 {
 		t.Errorf("status says %+v", v)

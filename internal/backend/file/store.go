@@ -1,14 +1,13 @@
 // Package file keeps a keyring in a directory, for the devices of one machine.
 //
 // An object is a file, and its version is the SHA-256 of its content, so a
-// version stays valid however the file came back: restored from a backup or
-// copied to another disk. Writers take a lock (flock) and replace the file
-// atomically and durably; readers need no lock. The generations that were
-// replaced stand in .history beside it (package durable), for a person to go
-// back to; DropPrevious deletes them.
+// version stays valid if the file is restored from a backup or copied to another
+// disk. Writers take a lock (flock) and replace the file atomically and durably;
+// readers need no lock. Replaced generations are kept in .history beside the file
+// (package durable), so that a person can restore them; DropPrevious deletes them.
 //
-// The directory must not be shared by a sync tool or a network file system
-// between devices: flock doesn't reach that far. Use backend/s3 for that.
+// Devices must not share the directory by a sync tool or a network file system:
+// flock doesn't work across devices. Use backend/s3 for that.
 package file
 
 import (
@@ -31,10 +30,10 @@ import (
 
 const (
 	// lockTimeout limits the wait for the lock. A writer holds it for a few
-	// fsyncs; whoever holds it this long is stuck on its disk.
+	// fsyncs; a writer that holds it this long is waiting for its disk.
 	lockTimeout = 10 * time.Second
 
-	// lockName is the lock's file, which stays in place.
+	// lockName is the name of the lock file, which is never removed.
 	lockName = "lock"
 )
 
@@ -46,8 +45,8 @@ type Store struct {
 
 var _ backend.Store = (*Store)(nil)
 
-// New returns the store in dir, an absolute path. The directory is made, 0700,
-// by the first Put.
+// New returns the store in dir, an absolute path. The first Put creates the
+// directory with mode 0700.
 func New(dir string) *Store { return &Store{dir: dir} }
 
 // Get reads an object. See [backend.Store].
@@ -119,7 +118,7 @@ func (s *Store) swap(object backend.Object, data []byte, expect backend.Version)
 // probe is the object of Probe.
 const probe backend.Object = "probe"
 
-// Probe writes an object of its own. See [backend.Store].
+// Probe checks the store with an object of its own. See [backend.Store].
 func (s *Store) Probe(ctx context.Context) error {
 	const op = "probe"
 	if err := durable.MkdirAll(s.dir, 0o700); err != nil {
@@ -140,21 +139,21 @@ func (s *Store) Probe(ctx context.Context) error {
 	return nil
 }
 
-// Retention tells how many replaced contents package durable keeps.
+// Retention returns how many replaced contents package durable keeps.
 func (s *Store) Retention(context.Context) (backend.Retention, error) {
 	return backend.Retention{Versioned: true, Generations: durable.KeepNewest, Days: durable.KeepDays}, nil
 }
 
-// DropPrevious deletes the kept generations of an object. A caller that
-// removed an item for good calls it once the new deks is stored: until then
-// the item's DEKs are still on the disk.
+// DropPrevious deletes the kept generations of an object. A caller that removed
+// an item calls it once the new deks is stored: until then the item's DEKs are
+// still on disk.
 func (s *Store) DropPrevious(ctx context.Context, object backend.Object) error {
 	if err := object.Validate(); err != nil {
 		return err
 	}
 	lock, err := s.lock(ctx)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // there is no directory, so there is nothing in it
+		return nil // no directory, so no generations
 	}
 	if err != nil {
 		return failure("drop generations of", object, err)
@@ -189,7 +188,7 @@ func (s *Store) lock(ctx context.Context) (*durable.Lock, error) {
 	return durable.AcquireLock(ctx, filepath.Join(s.dir, lockName))
 }
 
-// read returns a file's content. It refuses what is no regular file, and
+// read returns a file's content. It refuses anything but a regular file, and
 // content beyond the limit.
 func read(path string) ([]byte, error) {
 	data, err := durable.ReadFile(path, backend.MaxObject)
@@ -204,7 +203,7 @@ func versionOf(data []byte) backend.Version {
 	return backend.Version(hex.EncodeToString(sum[:]))
 }
 
-// failure sorts an error of the file system or of this package.
+// failure returns a *fault.Error for an error of the file system or this package.
 func failure(op string, object backend.Object, err error) error {
 	e := &fault.Error{Of: backend.Name, Op: op + " " + string(object)}
 	for _, kind := range []error{fault.ErrNotModified, fault.ErrConflict, fault.ErrTooLarge} {

@@ -14,8 +14,8 @@ import (
 	"vigil/internal/backend"
 )
 
-// Retention asks for the bucket's versioning and its lifecycle rules. A caller
-// who may not ask gets a Retention that says so, not an error.
+// Retention asks for the bucket's versioning and its lifecycle rules. If the
+// caller may not see them, the Retention says so, and there is no error.
 func (s *Store) Retention(ctx context.Context) (backend.Retention, error) {
 	const op = "ask for the retention"
 	var r backend.Retention
@@ -63,8 +63,8 @@ func (s *Store) Retention(ctx context.Context) (backend.Retention, error) {
 	return r, nil
 }
 
-// covered reports whether a rule ends old versions of both objects: enabled, on
-// a prefix of their keys, and without conditions they don't meet.
+// covered reports whether a rule expires old versions of both objects: it is
+// enabled, on a prefix of their keys, and has no conditions they don't meet.
 func (s *Store) covered(rule types.LifecycleRule) bool {
 	if rule.Status != types.ExpirationStatusEnabled || rule.NoncurrentVersionExpiration == nil {
 		return false
@@ -82,7 +82,7 @@ func (s *Store) covered(rule types.LifecycleRule) bool {
 	return strings.HasPrefix(s.uri.Key(backend.Members), prefix) && strings.HasPrefix(s.uri.Key(backend.Deks), prefix)
 }
 
-// unknown turns a refusal to tell into a Retention that says so.
+// unknown turns a denied request into a Retention that says so.
 func unknown(err error, what string) (backend.Retention, error) {
 	if errors.Is(err, fault.ErrDenied) {
 		return backend.Retention{Unknown: "this caller may not see " + what}, nil

@@ -1,10 +1,10 @@
 // Package s3 keeps a keyring in a bucket of Amazon S3, or of a store that
 // speaks its protocol with conditional writes (If-Match, If-None-Match).
 //
-// An object's version is its ETag. The bucket needs no trust beyond keeping
-// what it acknowledged: see package backend. Versioning in the bucket is a
-// backup and, since old versions hold the DEKs of removed items, a liability:
-// give it an end with a lifecycle rule (Retention tells whether there is one).
+// An object's version is its ETag. The bucket is trusted only to keep what it has
+// acknowledged: see package backend. Versioning in the bucket is a backup and,
+// since old versions hold the DEKs of removed items, a liability: expire them with
+// a lifecycle rule (Retention reports whether there is one).
 //
 // Only vigil-opener links this package.
 package s3
@@ -30,11 +30,11 @@ import (
 )
 
 const (
-	// callTimeout limits one operation with all its attempts: a keyring of
-	// some MiB over a slow line.
+	// callTimeout limits one operation with all its attempts: it allows for a
+	// keyring of some MiB over a slow line.
 	callTimeout = time.Minute
 
-	// anyRegion is for stores that are told by their endpoint.
+	// anyRegion is the region for stores that are identified by their endpoint.
 	anyRegion = "us-east-1"
 
 	contentType = "application/jsonl"
@@ -74,7 +74,7 @@ func Open(ctx context.Context, uri backend.URI, o awsauth.Options) (*Store, erro
 		return nil, misconfigured(op, "", errors.New("no AWS region"), "add ?region=… to the backend's URI")
 	}
 	client := awss3.NewFromConfig(account.Config, func(o *awss3.Options) {
-		// A name with dots doesn't match the certificate of *.s3.amazonaws.com.
+		// The certificate of *.s3.amazonaws.com doesn't match a name with dots.
 		o.UsePathStyle = uri.Endpoint != "" || strings.Contains(uri.Bucket, ".")
 		if uri.Endpoint != "" {
 			o.BaseEndpoint = aws.String(uri.Endpoint)
@@ -86,8 +86,8 @@ func Open(ctx context.Context, uri backend.URI, o awsauth.Options) (*Store, erro
 	return &Store{uri: uri, account: account, client: client}, nil
 }
 
-// Skew returns how far the store's clock is ahead of this machine's, as its
-// last answer said.
+// Skew returns how far the store's clock is ahead of this machine's, according
+// to its last answer.
 func (s *Store) Skew() (ahead time.Duration, ok bool) { return s.account.Skew() }
 
 // do makes one request: credentials, then deadline, then the call.
@@ -111,7 +111,7 @@ func (s *Store) do(ctx context.Context, op string, object backend.Object, call f
 	return nil
 }
 
-// Get reads an object, with If-None-Match when the caller has a version. See
+// Get reads an object, with If-None-Match if the caller has a version. See
 // [backend.Store].
 func (s *Store) Get(ctx context.Context, object backend.Object, have backend.Version) ([]byte, backend.Version, error) {
 	if err := object.Validate(); err != nil {
@@ -185,8 +185,8 @@ func (s *Store) put(ctx context.Context, op string, object backend.Object, data 
 		version = backend.Version(aws.ToString(out.ETag))
 		return checkETag(version)
 	})
-	// An attempt whose answer got lost may have been carried out: then the
-	// writer that was first was this one.
+	// An attempt whose answer was lost may have succeeded: then this writer was
+	// the first one.
 	if attempts > 1 && errors.Is(err, fault.ErrConflict) {
 		if stored, v, getErr := s.get(ctx, op, object, ""); getErr == nil && bytes.Equal(stored, data) {
 			return v, nil
@@ -220,8 +220,8 @@ func checkETag(v backend.Version) error {
 	return nil
 }
 
-// Probe proves on an object of its own that the store can be read and written
-// and keeps compare-and-swap. See [backend.Store].
+// Probe checks with an object of its own that the store can be read and written
+// and supports compare-and-swap. See [backend.Store].
 func (s *Store) Probe(ctx context.Context) error {
 	const op = "probe"
 	version, err := s.put(ctx, op, probe, []byte("vigil 0\n"), "")
@@ -258,13 +258,13 @@ func ignores(op, what string, err error) error {
 		"use a store with conditional writes: without them devices overwrite each other's changes")
 }
 
-// cutShort marks an answer that ended before its end: the connection broke.
+// cutShort marks an incomplete answer: the connection broke.
 type cutShort struct{ err error }
 
 func (c *cutShort) Error() string { return c.err.Error() }
 func (c *cutShort) Unwrap() error { return c.err }
 
-// sorted makes a *fault.Error of what a request ended with.
+// sorted returns a *fault.Error for the error of a request.
 func sorted(op string, object backend.Object, err error, accessKeyID string) error {
 	what := about(op, object)
 	var e *fault.Error

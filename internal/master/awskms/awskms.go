@@ -1,14 +1,14 @@
-// Package awskms is a master key in AWS KMS: a symmetric key that never leaves
-// the service. It makes and unwraps shares with GenerateDataKey and Decrypt,
-// and moves them to another key with ReEncrypt, so that their plaintext stays
-// in KMS.
+// Package awskms implements a master key in AWS KMS: a symmetric key that never
+// leaves the service. It makes and unwraps shares with GenerateDataKey and Decrypt,
+// and moves them to another key with ReEncrypt, so that their plaintext stays in
+// KMS.
 //
 // Every request carries the KeyId and the encryption context of [master.Context].
-// The KeyId keeps KMS from decrypting with whatever key a forged wrapped share
-// names; the context is KMS's additional authenticated data, what IAM policies
-// are conditioned on, and what CloudTrail shows.
+// The KeyId keeps KMS from decrypting with another key that a forged wrapped share
+// names. The context is KMS's additional authenticated data; IAM conditions can
+// test it, and CloudTrail shows it.
 //
-// The SDK leaves copies of a share in its buffers that cannot be wiped. So only
+// The SDK leaves copies of a share in buffers that can't be wiped. So only
 // vigil-opener links this package, a process that ends after one job.
 package awskms
 
@@ -36,8 +36,8 @@ import (
 // tens of milliseconds; throttling takes some seconds to pass.
 const CallTimeout = 20 * time.Second
 
-// Key is one key of AWS KMS. It is safe for concurrent use, holds no secret
-// but the account's credentials, and needs no closing.
+// Key is a key in AWS KMS. It is safe for concurrent use, holds no secret but the
+// account's credentials, and needs no closing.
 type Key struct {
 	uri     master.URI
 	account *awsauth.Account
@@ -88,19 +88,19 @@ func (c counter) BeforeTransmit(context.Context, *smithyhttp.InterceptorContext)
 	return nil
 }
 
-// Calls counts the requests to KMS so far; requests for signing in are not
-// among them.
+// Calls returns the number of requests to KMS so far, without requests for signing
+// in.
 func (k *Key) Calls() master.Calls {
 	return master.Calls{Operations: k.operations.Load(), Attempts: k.attempts.Load()}
 }
 
-// Skew returns how far AWS's clock is ahead of this machine's, as the last
-// answer of KMS said.
+// Skew returns how far AWS's clock is ahead of this machine's, according to KMS's
+// last answer.
 func (k *Key) Skew() (ahead time.Duration, ok bool) { return k.account.Skew() }
 
-// SignIn gets AWS credentials without a request to KMS, asking for an MFA code
-// where one is needed. Every call does this by itself; a job that signs in
-// first can tell the user what it waits for.
+// SignIn gets AWS credentials without a request to KMS, and asks for an MFA code
+// if one is needed. Every call does this too; a job that signs in first can tell
+// the user what it is waiting for.
 func (k *Key) SignIn(ctx context.Context) error {
 	_, err := k.account.SignIn(ctx)
 	if err != nil {
@@ -251,7 +251,7 @@ func (k *Key) Check(ctx context.Context) (master.Description, error) {
 	return master.Description{URI: uri, Detail: strings.Join(detail, ", ")}, nil
 }
 
-// checkMetadata refuses a key that can't be a master key now or ever.
+// checkMetadata refuses a key that can't be a master key, or can't be used now.
 func checkMetadata(op string, meta *types.KeyMetadata) error {
 	if meta.KeySpec != types.KeySpecSymmetricDefault || meta.KeyUsage != types.KeyUsageTypeEncryptDecrypt {
 		return misconfigured(op, fmt.Errorf("the key is %s for %s", meta.KeySpec, meta.KeyUsage),
@@ -268,7 +268,7 @@ func checkMetadata(op string, meta *types.KeyMetadata) error {
 	return misconfigured(op, fmt.Errorf("the key's state is %s", meta.KeyState), "import the key's material, or use another key")
 }
 
-// take moves a plaintext out of an SDK answer into guarded memory.
+// take moves a plaintext from an SDK answer into guarded memory.
 func take(dst, plaintext []byte) error {
 	defer guard.Wipe(plaintext)
 	if len(plaintext) != len(dst) {
@@ -288,7 +288,7 @@ func checkCall(dst []byte, c master.Context) error {
 	return c.Validate()
 }
 
-// checkWrapped refuses what can't be a ciphertext of KMS, without asking it.
+// checkWrapped refuses data that can't be a ciphertext of KMS, without a request.
 func checkWrapped(op string, wrapped []byte) error {
 	if len(wrapped) == 0 || len(wrapped) > master.MaxWrapped {
 		return misconfigured(op, fmt.Errorf("wrapped share of %d bytes, want 1 to %d", len(wrapped), master.MaxWrapped), nextDamaged)

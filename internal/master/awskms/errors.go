@@ -10,7 +10,7 @@ import (
 	"vigil/internal/master"
 )
 
-// What a person does about it.
+// What the user should do.
 const (
 	nextRevoked  = "ask whoever runs the AWS account whether the key was disabled on purpose; vigilctl unlock works again once it is enabled"
 	nextDenied   = "ask whoever runs the AWS account for access to the key, or check that the right AWS profile is in use"
@@ -23,7 +23,7 @@ const (
 	nextFake     = "check the endpoint: what answered there doesn't behave as AWS KMS"
 )
 
-// byCode sorts the errors of KMS's own that mean more than "the request was
+// byCode classifies the KMS errors that mean more than "the request was
 // refused". https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html
 // and the Errors section of each operation.
 var byCode = map[string]struct {
@@ -44,8 +44,8 @@ var byCode = map[string]struct {
 	"InvalidGrantTokenException":    {fault.ErrDenied, nextDenied},
 }
 
-// sorted makes a *fault.Error of what a request ended with. accessKeyID stands
-// for the caller where KMS doesn't name one; it is no secret.
+// sorted returns a *fault.Error for the error of a request. If KMS doesn't name
+// the caller, accessKeyID, which is not secret, identifies it.
 func sorted(op string, err error, accessKeyID string) error {
 	var e *fault.Error
 	if errors.As(err, &e) {
@@ -60,7 +60,7 @@ func sorted(op string, err error, accessKeyID string) error {
 	return e
 }
 
-// refused sorts the errors that only KMS knows.
+// refused classifies errors that are specific to KMS.
 func refused(f *awsauth.Fault) (next string, kind error) {
 	if known, ok := byCode[f.Code]; ok {
 		return known.next, known.kind
@@ -68,15 +68,15 @@ func refused(f *awsauth.Fault) (next string, kind error) {
 	if f.Code != "KMSInvalidStateException" {
 		return nextKey, fault.ErrMisconfigured
 	}
-	// The error names the state in words alone: "arn:… is pending deletion."
+	// The error names the state only in its text: "arn:… is pending deletion."
 	switch {
 	case strings.Contains(f.Message, "pending deletion"), strings.Contains(f.Message, "pending replica deletion"):
 		return nextRevoked, fault.ErrRevoked
 	case strings.Contains(f.Message, "unavailable"), strings.Contains(f.Message, "creating"), strings.Contains(f.Message, "updating"):
 		return nextLater, fault.ErrUnreachable
 	}
-	// A state this version doesn't know counts as a refusal, but not as a
-	// clear one.
+	// A state that this version doesn't know counts as a denial, not as a
+	// revocation.
 	return nextDenied, fault.ErrDenied
 }
 

@@ -1,13 +1,13 @@
-// Package local is a master key in a file of this device: 32 random bytes in
-// $XDG_DATA_HOME/vigil/device/master.key, 0600 in a folder of its owner's.
+// Package local implements a master key in a file on this device: 32 random bytes
+// in $XDG_DATA_HOME/vigil/device/master.key, with mode 0600.
 //
-// It makes Vigil complete without a cloud, and gives up what a key management
-// service adds: who copies the device key, the keyring and the vault from this
-// disk needs only the passphrase, and nobody can revoke the key from afar. Who
-// loses the file loses the vault, so it belongs in a backup.
+// It makes Vigil usable without a cloud, and gives up what a key management
+// service adds: an attacker who copies the device key, the keyring and the vault
+// from this disk needs only the passphrase, and the key can't be revoked remotely.
+// Without the file the vault is lost, so it belongs in a backup.
 //
-// A wrapped share is the project's one symmetric seal (package envelope) under
-// the device key, with the encryption context as its context.
+// A wrapped share is sealed by package envelope under the device key, with the
+// encryption context as its context.
 package local
 
 import (
@@ -35,7 +35,7 @@ const KeySize = 32
 // fileName is the device key's file in the device folder.
 const fileName = "master.key"
 
-// label opens the context of a share that a device key wraps. The fields are
+// label begins the context of a share that a device key wraps. The fields are
 // vault, identity and purpose. docs/vault-format.md, "Local master".
 const label = "vigil v1 local share"
 
@@ -43,8 +43,8 @@ func sealContext(c master.Context) envelope.Context {
 	return envelope.NewContext(label, c.Vault[:], c.Identity[:], []byte(c.Purpose))
 }
 
-// Key is the master key in one device folder. It holds no secret between
-// calls: each one reads the file into guarded memory and wipes it.
+// Key is the master key in a device folder. It holds no secret between calls: each
+// call reads the file into guarded memory and wipes it.
 type Key struct {
 	dir  string
 	slab *guard.Slab
@@ -52,16 +52,16 @@ type Key struct {
 
 var _ master.Key = (*Key)(nil)
 
-// New returns the master key in the device folder dir, an absolute path. It
-// looks at nothing yet: Check does, and so does every other call. The slab
-// stays the caller's and must outlive the Key.
+// New returns the master key in the device folder dir, an absolute path. It does
+// no I/O; Check and every other call does. The caller owns the slab, which must
+// outlive the Key.
 func New(dir string, slab *guard.Slab) *Key { return &Key{dir: dir, slab: slab} }
 
 // Path returns the device key's file, for a person to back up.
 func (k *Key) Path() string { return filepath.Join(k.dir, fileName) }
 
-// Create makes the device key and puts it on the disk. It fails with
-// fs.ErrExist, and changes nothing, when there is one: vaults depend on it.
+// Create makes the device key and writes it durably. If there is one already, on
+// which vaults may depend, it fails with fs.ErrExist and changes nothing.
 func (k *Key) Create() error {
 	if err := durable.MkdirAll(k.dir, 0o700); err != nil {
 		return fmt.Errorf("make device folder: %w", err)
@@ -101,7 +101,7 @@ func (k *Key) Generate(ctx context.Context, dst []byte, c master.Context) ([]byt
 	return wrapped, nil
 }
 
-// Decrypt puts the share that wrapped holds into dst. See [master.Key].
+// Decrypt unwraps a share into dst. See [master.Key].
 func (k *Key) Decrypt(ctx context.Context, dst, wrapped []byte, c master.Context) error {
 	const op = "unwrap share"
 	if err := check(ctx, dst, c); err != nil {
@@ -123,8 +123,8 @@ func (k *Key) Decrypt(ctx context.Context, dst, wrapped []byte, c master.Context
 	return err
 }
 
-// Rewrap wraps a share again. It can go to no other master key, because its
-// plaintext would have to leave this one. See [master.Key].
+// Rewrap wraps a share again. It can't move the share to another kind of master
+// key, because the plaintext would have to leave this one. See [master.Key].
 func (k *Key) Rewrap(ctx context.Context, wrapped []byte, c master.Context, to master.URI) ([]byte, error) {
 	const op = "rewrap share"
 	if to.Scheme != master.SchemeLocal {
@@ -162,10 +162,10 @@ func (k *Key) Check(context.Context) (master.Description, error) {
 	}, nil
 }
 
-// Calls is zero: a device key needs no service.
+// Calls returns zero: a device key needs no service.
 func (k *Key) Calls() master.Calls { return master.Calls{} }
 
-// check refuses what no call to a master key may be made with.
+// check refuses arguments that no call to a master key may have.
 func check(ctx context.Context, dst []byte, c master.Context) error {
 	if len(dst) != master.ShareSize {
 		return fmt.Errorf("room for %d bytes of share, want %d", len(dst), master.ShareSize)
@@ -176,7 +176,7 @@ func check(ctx context.Context, dst []byte, c master.Context) error {
 	return ctx.Err()
 }
 
-// use runs f on the device key, in guarded memory that is wiped after it, and
+// use runs f on the device key, in guarded memory that is wiped afterwards, and
 // erases what f leaves on stack and heap.
 func (k *Key) use(op string, f func(key []byte) error) error {
 	buf, err := k.slab.Alloc(KeySize)
@@ -222,7 +222,7 @@ func (k *Key) read(dst []byte) error {
 	return err
 }
 
-// failure says what is wrong with the device key's file and what to do.
+// failure returns what is wrong with the device key's file and what to do.
 func (k *Key) failure(op string, err error) error {
 	e := &fault.Error{Of: master.Name, Kind: fault.ErrMisconfigured, Op: op, Err: fmt.Errorf("device key %s: %w", k.Path(), err)}
 	switch {
@@ -236,7 +236,7 @@ func (k *Key) failure(op string, err error) error {
 	case errors.Is(err, errSize), errors.Is(err, durable.ErrNotAFile), errors.Is(err, syscall.ELOOP):
 		e.Next = "restore the device key from the backup of this device"
 	default:
-		e.Kind = fault.ErrUnreachable // a disk that fails may work again
+		e.Kind = fault.ErrUnreachable // a disk error may be temporary
 		e.Next = "look after the disk and the permissions of " + k.dir
 	}
 	return e
