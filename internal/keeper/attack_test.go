@@ -397,11 +397,11 @@ func TestPins(t *testing.T) {
 	onlyMembers.Deks, onlyDeks.Members = keyring.DeksPin{}, keyring.MembersPin{}
 	for _, tt := range []struct {
 		name string
-		pins Pins
+		pins keyring.Pins
 		o    ringtest.Objects
 		want error
 	}{
-		{"a new device", Pins{}, good, nil},
+		{"a new device", keyring.Pins{}, good, nil},
 		{"the same", pins, later, nil},
 		{"older deks", pins, good, ErrRollback},
 		{"older deks, members unknown", onlyDeks, good, ErrRollback},
@@ -416,11 +416,11 @@ func TestPins(t *testing.T) {
 	}
 	t.Run("a keeper that has seen it itself", func(t *testing.T) {
 		c := unlocked(t, w.world, w.Owner)
-		if _, err := loadObjects(t, c, Pins{}, later); err != nil {
+		if _, err := loadObjects(t, c, keyring.Pins{}, later); err != nil {
 			t.Fatal(err)
 		}
 		for name, o := range map[string]ringtest.Objects{"older": good, "forked": other.Objects(), "before": w.before} {
-			if _, err := loadObjects(t, c, Pins{}, o); !errors.Is(err, ErrRollback) {
+			if _, err := loadObjects(t, c, keyring.Pins{}, o); !errors.Is(err, ErrRollback) {
 				t.Fatalf("%s: %v", name, err)
 			}
 		}
@@ -438,6 +438,6 @@ func TestRemovedWhileUnlocked(t *testing.T) {
 	w.KEKs = maps.Clone(w.KEKs)
 	w.Append(keyring.RemoveIdentity{ID: w.member.Identity.ID})
 	w.MakeKEK()
-	_, err := loadObjects(t, c, Pins{}, w.Objects())
+	_, err := loadObjects(t, c, keyring.Pins{}, w.Objects())
 	wantErr(t, err, ErrNoIdentity)
 }

@@ -9,22 +9,18 @@ import (
 	"vigil/internal/clock"
 	"vigil/internal/id"
 	"vigil/internal/keyring"
-	"vigil/internal/ring"
 	"vigil/internal/wire"
 )
 
-// Pins are the last states of both keyring objects that this device accepted.
-type Pins = ring.Pins
-
 // Known is what this device knows of the vault from before.
 type Known struct {
-	ring.Known
+	keyring.Known
 	// Replaced are revisions that must not serve again: this device has had the
 	// line of one that descends from them.
 	Replaced []id.Revision
 }
 
-func appendPins(b []byte, p Pins) []byte {
+func appendPins(b []byte, p keyring.Pins) []byte {
 	b = wire.AppendUint64(b, p.Members.Seq)
 	b = append(b, p.Members.Hash[:]...)
 	b = wire.AppendUint64(b, p.Deks.KEK)
@@ -32,7 +28,7 @@ func appendPins(b []byte, p Pins) []byte {
 	return append(b, p.Deks.SHA256[:]...)
 }
 
-func readPins(r *wire.Reader) (p Pins) {
+func readPins(r *wire.Reader) (p keyring.Pins) {
 	p.Members.Seq = r.Uint64()
 	copy(p.Members.Hash[:], r.Bytes(len(p.Members.Hash)))
 	p.Deks.KEK, p.Deks.Epoch = r.Uint64(), r.Uint64()
@@ -93,7 +89,7 @@ func readItem(r *wire.Reader) Item {
 
 // Loaded is what a Load made usable.
 type Loaded struct {
-	Pins Pins // of the keyring that is in use now
+	Pins keyring.Pins // of the keyring that is in use now
 	// OpensKEK: the newest KEK is sealed to this identity, so that it can write.
 	OpensKEK bool
 	Items    []Item

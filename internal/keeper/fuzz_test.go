@@ -11,7 +11,6 @@ import (
 	"vigil/internal/id"
 	"vigil/internal/ipc"
 	"vigil/internal/keyring"
-	"vigil/internal/ring"
 	"vigil/internal/testing/ringtest"
 	"vigil/internal/unixsock"
 	"vigil/internal/vaultfile"
@@ -39,7 +38,7 @@ func wired(t testing.TB) (*Client, io.ReadWriteCloser) {
 // asked is what the requests are about.
 type asked struct {
 	ringtest.Objects
-	pins ring.Pins
+	pins keyring.Pins
 	line vaultfile.Revision
 	dek  keyring.DEK
 }
@@ -58,7 +57,7 @@ var requests = []func(ctx context.Context, c *Client, v *asked){
 		_ = c.ChangeFile(ctx, vaultfile.Delta{Drop: []int{0}, Add: [][]byte{v.line.AppendLine(nil)}})
 	},
 	func(ctx context.Context, c *Client, v *asked) {
-		known := Known{Known: ring.Known{Pins: v.pins, Last: v.Deks}, Replaced: []id.Revision{v.line.Revision}}
+		known := Known{Known: keyring.Known{Pins: v.pins, Last: v.Deks}, Replaced: []id.Revision{v.line.Revision}}
 		_, _ = c.Load(ctx, known, v.Members, v.Deks, keyring.Update{Add: []keyring.DEK{v.dek}})
 	},
 	func(ctx context.Context, c *Client, v *asked) { _, _ = c.SealDraft(ctx, 1, id.NewItem(), []byte("{}")) },

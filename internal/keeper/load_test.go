@@ -31,7 +31,7 @@ func TestADamagedItemIsNamedAndTheOthersLoad(t *testing.T) {
 	o := w.Objects()
 	o.File = slices.Concat(lines[0], lines[1], line2, line3, []byte("not a line\n"))
 	c := unlocked(t, w, w.Owner)
-	l, err := loadObjects(t, c, Pins{}, o)
+	l, err := loadObjects(t, c, keyring.Pins{}, o)
 	if err != nil || len(l.Items) != 3 {
 		t.Fatalf("%d items, %v", len(l.Items), err)
 	}
@@ -131,7 +131,7 @@ func TestLoadWhileKeysOpen(t *testing.T) {
 		if i%2 == 0 {
 			o = half
 		}
-		l, err := loadObjects(t, c, Pins{}, o)
+		l, err := loadObjects(t, c, keyring.Pins{}, o)
 		if err != nil {
 			t.Fatal(err)
 		}

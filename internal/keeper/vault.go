@@ -58,7 +58,7 @@ func (v *vault) rekey(next *ring.Ring) {
 }
 
 // loadKeyring loads a keyring into the ring that it is for.
-func (v *vault) loadKeyring(members, deks []byte, known ring.Known, waiting keyring.Update) error {
+func (v *vault) loadKeyring(members, deks []byte, known keyring.Known, waiting keyring.Update) error {
 	if v.next == nil {
 		return v.ring.Load(members, deks, known, waiting)
 	}

@@ -12,7 +12,6 @@ import (
 	"vigil/internal/id"
 	"vigil/internal/ipc"
 	"vigil/internal/keyring"
-	"vigil/internal/ring"
 	"vigil/internal/testing/ringtest"
 	"vigil/internal/unixsock"
 	"vigil/internal/vaultfile"
@@ -99,19 +98,19 @@ func handKey(t testing.TB, c *Client, vault id.Vault, encoding []byte) (d Draft,
 
 func load(t testing.TB, c *Client, w *world) *Loaded {
 	t.Helper()
-	l, err := loadObjects(t, c, Pins{}, w.Objects())
+	l, err := loadObjects(t, c, keyring.Pins{}, w.Objects())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return l
 }
 
-func loadObjects(t testing.TB, c *Client, pins Pins, o ringtest.Objects) (*Loaded, error) {
+func loadObjects(t testing.TB, c *Client, pins keyring.Pins, o ringtest.Objects) (*Loaded, error) {
 	t.Helper()
 	if err := c.GiveFile(t.Context(), o.File); err != nil {
 		return nil, err
 	}
-	return c.Load(t.Context(), Known{Known: ring.Known{Pins: pins}}, o.Members, o.Deks, keyring.Update{})
+	return c.Load(t.Context(), Known{Known: keyring.Known{Pins: pins}}, o.Members, o.Deks, keyring.Update{})
 }
 
 // number returns the key number of a revision.
@@ -184,7 +183,7 @@ func TestHandoverThatIsRefused(t *testing.T) {
 		if err := handIdentity(t, c, id.Vault{1}, w.Owner); !errors.Is(err, ipc.ErrMismatch) {
 			t.Fatalf("got %v", err)
 		}
-		_, err := loadObjects(t, c, Pins{}, w.Objects())
+		_, err := loadObjects(t, c, keyring.Pins{}, w.Objects())
 		wantErr(t, err, ErrRefused)
 	})
 	t.Run("an opener that ends in the middle", func(t *testing.T) {
@@ -201,14 +200,14 @@ func TestHandoverThatIsRefused(t *testing.T) {
 	})
 	t.Run("an identity that isn't a member", func(t *testing.T) {
 		c := unlocked(t, w, ringtest.NewPerson(t, keyring.Owner))
-		_, err := loadObjects(t, c, Pins{}, w.Objects())
+		_, err := loadObjects(t, c, keyring.Pins{}, w.Objects())
 		wantErr(t, err, ErrNoIdentity)
 	})
 	t.Run("a member's identity with other keys", func(t *testing.T) {
 		other := ringtest.NewPerson(t, keyring.Owner)
 		other.Identity.ID = w.Owner.Identity.ID
 		c := unlocked(t, w, other)
-		_, err := loadObjects(t, c, Pins{}, w.Objects())
+		_, err := loadObjects(t, c, keyring.Pins{}, w.Objects())
 		wantErr(t, err, ErrNoIdentity)
 	})
 	t.Run("a key that isn't one", func(t *testing.T) {
@@ -292,7 +291,7 @@ func TestRemovedItemsStopSigning(t *testing.T) {
 	}
 	o := w.Objects()
 	o.Deks = object
-	if l, err = loadObjects(t, c, Pins{}, o); err != nil || len(l.Items) != 1 {
+	if l, err = loadObjects(t, c, keyring.Pins{}, o); err != nil || len(l.Items) != 1 {
 		t.Fatalf("%d items, %v", len(l.Items), err)
 	}
 	wantErr(t, sign(t, c, gone), ErrNoKey)
@@ -350,7 +349,7 @@ func TestRotation(t *testing.T) {
 		} else {
 			o.Members = object
 		}
-		if l, err = loadObjects(t, c, Pins{}, o); err != nil {
+		if l, err = loadObjects(t, c, keyring.Pins{}, o); err != nil {
 			t.Fatalf("after step %d: %v", step, err)
 		}
 		signsWith(t, c, key, w.keys[0])
@@ -367,7 +366,7 @@ func TestRotation(t *testing.T) {
 	wantErr(t, err, ErrBadRequest)
 	// A key that nobody used before the rotation opens under the new KEK.
 	fresh := unlocked(t, w, w.Owner)
-	if l, err = loadObjects(t, fresh, Pins{}, o); err != nil {
+	if l, err = loadObjects(t, fresh, keyring.Pins{}, o); err != nil {
 		t.Fatal(err)
 	}
 	signsWith(t, fresh, number(t, l, w.items[0].Line.Revision), w.keys[0])
