@@ -27,6 +27,8 @@ type Client struct {
 	idle []*conn       // a stack: the connection used last is the warmest
 
 	traced *guard.TracedError // why it was ended, if that was it
+
+	watching sync.WaitGroup // watchTracers, which ends with the process
 }
 
 // conn is one connection with its buffer, used by one goroutine at a time.

@@ -2,12 +2,14 @@ package keeper
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -246,6 +248,10 @@ func TestCloseEndsTheKeeper(t *testing.T) {
 	}
 	wantErr(t, sign(t, c, a.Key), ErrGone)
 	c.Close()
+	stacks := make([]byte, 1<<20)
+	if stacks = stacks[:runtime.Stack(stacks, true)]; bytes.Contains(stacks, []byte("watchTracers")) {
+		t.Fatalf("it is still watched:\n%s", stacks)
+	}
 }
 
 func TestCloseKillsAKeeperThatDoesNotEnd(t *testing.T) {

@@ -65,7 +65,7 @@ func Start(ctx context.Context, o Options) (*Client, error) {
 		c.Close()
 		return nil, fmt.Errorf("start keeper: %w", err)
 	}
-	go c.watchTracers() // until the process has ended
+	c.watching.Go(c.watchTracers)
 	return c, nil
 }
 
@@ -128,8 +128,15 @@ func (c *Client) greet(vault id.Vault) error {
 }
 
 // Close ends the keeper: it wipes and exits when its connections close, and is
-// killed when it doesn't within a second. It returns once the process is gone.
+// killed when it doesn't within a second. It returns once the process is gone, and
+// with it what watched that.
 func (c *Client) Close() {
+	c.end()
+	c.watching.Wait()
+}
+
+// end is Close for what Close waits for.
+func (c *Client) end() {
 	c.closeConns()
 	c.child.End(endTimeout)
 }

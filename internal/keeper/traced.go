@@ -22,7 +22,7 @@ func (c *Client) untraced() error {
 		c.mu.Lock()
 		c.traced = traced
 		c.mu.Unlock()
-		c.Close()
+		c.end()
 	}
 	return err
 }
