@@ -220,7 +220,7 @@ func (c *Client) Lock(ctx context.Context, body *guard.Buffer) error {
 	if err := c.untraced(); err != nil {
 		return err
 	}
-	_, err := c.call(ctx, opHide, body.Bytes())
+	_, err := c.call(ctx, opLock, body.Bytes())
 	return err
 }
 
@@ -230,7 +230,7 @@ func (c *Client) Unlock(ctx context.Context, body *guard.Buffer) error {
 	if err := c.untraced(); err != nil {
 		return err
 	}
-	_, err := c.call(ctx, opReveal, body.Bytes())
+	_, err := c.call(ctx, opUnlock, body.Bytes())
 	return err
 }
 

@@ -97,8 +97,8 @@ func FuzzRequests(f *testing.F) {
 	}
 	f.Add(byte(opAdd), addBody(key, "comment"))
 	f.Add(byte(opAddBound), append(addBody(key, "comment"), 1, 0, 0, 0, 9))
-	f.Add(byte(opHide), wire.AppendString(nil, "passphrase"))
-	f.Add(byte(opReveal), wire.AppendString(nil, "passphrase"))
+	f.Add(byte(opLock), wire.AppendString(nil, "passphrase"))
+	f.Add(byte(opUnlock), wire.AppendString(nil, "passphrase"))
 
 	wk := worker{server: served(f, w)}
 	secrets := [][]byte{w.Owner.Seeds[:32], w.Owner.Seeds[32:], seedOf(f, key)}

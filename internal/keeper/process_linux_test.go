@@ -322,7 +322,7 @@ func TestNonsenseIsAnswered(t *testing.T) {
 			if errors.Is(err, ErrGone) || errors.Is(err, io.EOF) {
 				t.Fatalf("op %d with % x ended the keeper", o, body)
 			}
-			if op(o) == opHide && err == nil {
+			if op(o) == opLock && err == nil {
 				t.Fatalf("locked with % x", body)
 			}
 			if op(o) == opDeadlines && err == nil && len(body) != 0 {

@@ -22,8 +22,8 @@ const (
 	opAddBound                // body of SSH_AGENTC_ADD_ID_CONSTRAINED → Added
 	opRemove                  // key
 	opRemoveAll               //
-	opHide                    // body of SSH_AGENTC_LOCK
-	opReveal                  // body of SSH_AGENTC_UNLOCK
+	opLock                    // body of SSH_AGENTC_LOCK
+	opUnlock                  // body of SSH_AGENTC_UNLOCK
 	opAttach                  // kind, then a descriptor → what the opener handed over
 	opFile                    // vault file
 	opFileDelta               // what changes of it

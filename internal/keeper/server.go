@@ -33,7 +33,7 @@ type server struct {
 	endOnce sync.Once
 
 	deadlines deadlines
-	hidden    hidden
+	locked    lock
 
 	mu        sync.Mutex // guards what follows; never held while a key is used
 	drafts    map[uint64]*draft
@@ -135,7 +135,7 @@ func (w *worker) discard(n int) error {
 // secret tells which requests carry bytes that must not reach the heap.
 func (o op) secret() bool {
 	switch o {
-	case opAdd, opAddBound, opHide, opReveal:
+	case opAdd, opAddBound, opLock, opUnlock:
 		return true
 	}
 	return false
@@ -193,10 +193,10 @@ func (w *worker) handle(o op, body, out []byte) ([]byte, error) {
 	case opRemoveAll:
 		s.keys.removeAll()
 		return out, nil
-	case opHide:
-		return out, s.hidden.hide(s, body)
-	case opReveal:
-		return out, s.hidden.reveal(body)
+	case opLock:
+		return out, s.lock(body)
+	case opUnlock:
+		return out, s.unlock(body)
 	case opAttach:
 		return w.attach(&r, out)
 	case opFile:
@@ -237,7 +237,7 @@ func (s *server) sign(r *wire.Reader, out []byte) ([]byte, error) {
 	if r.Err() != nil {
 		return out, ErrBadRequest
 	}
-	if s.hidden.on() {
+	if s.locked.on() {
 		return out, fmt.Errorf("%w: locked by ssh-add -x", ErrRefused)
 	}
 	e, ok := s.keys.get(number)
