@@ -1,59 +1,76 @@
 package keeper
 
 import (
-	"fmt"
-	"time"
+	"context"
 
-	"vigil/internal/agentproto"
-	"vigil/internal/clock"
+	"vigil/internal/guard"
 	"vigil/internal/wire"
 )
 
-// add takes the body of SSH_AGENTC_ADD_IDENTITY or, when bound, of
-// SSH_AGENTC_ADD_ID_CONSTRAINED (RFC 9987 section 3.2) and reports what the
-// front needs to list the key and to enforce its constraints.
-func (s *server) add(body []byte, bound bool, out []byte) ([]byte, error) {
-	key, rest, err := s.parseKey(body)
-	if err != nil {
-		return out, err
-	}
-	e := &entry{key: key}
-	comment, constraints, err := e.tail(rest, bound)
-	if err != nil {
-		key.Free()
-		return out, fmt.Errorf("%w: %w", ErrBadRequest, err)
-	}
-	number := s.keys.add(e)
-	if !e.expires.IsZero() {
-		s.wakeWatch()
-	}
-	out = wire.AppendUint64(out, number)
-	out = wire.AppendString(out, key.Public())
-	out = wire.AppendString(out, key.PlainPublic())
-	out = wire.AppendString(out, comment)
-	return wire.AppendString(out, constraints), nil
+// Added is a key that ssh-add added.
+type Added struct {
+	Key     uint64 // its number in this keeper
+	Blob    []byte // public key, or the certificate
+	Plain   []byte // public key without a certificate
+	Comment string
+	// Constraints are the encoded constraints that followed the key, which the
+	// front decodes and enforces (agentproto.ParseConstraints).
+	Constraints []byte
 }
 
-// tail reads what follows the key. The keeper keeps the lifetime itself: a key
-// is gone when it ends, whatever the front does.
-func (e *entry) tail(rest []byte, bound bool) (comment, constraints []byte, err error) {
-	t, err := agentproto.ParseKeyTail(rest, bound)
-	if err != nil {
-		return nil, nil, err
-	}
-	if c := t.Constraints; c.HasLifetime {
-		e.expires = clock.Now().After(time.Duration(c.Lifetime) * time.Second)
-	}
-	return t.Comment, t.Constraints.Raw, nil
+// Append appends the encoding of a to b.
+func (a Added) Append(b []byte) []byte {
+	b = wire.AppendUint64(b, a.Key)
+	b = wire.AppendString(b, a.Blob)
+	b = wire.AppendString(b, a.Plain)
+	b = wire.AppendString(b, a.Comment)
+	return wire.AppendString(b, a.Constraints)
 }
 
-func (s *server) remove(r *wire.Reader) error {
-	number := r.Uint64()
-	if r.End() != nil {
-		return ErrBadRequest
+func readAdded(body []byte) (Added, error) {
+	r := wire.NewReader(body)
+	a := Added{Key: r.Uint64(), Blob: r.String(), Plain: r.String(), Comment: string(r.String()), Constraints: r.String()}
+	return a, replyEnd(&r, "added key")
+}
+
+// Add hands the body of an add message, which lies in guarded memory that the
+// caller frees, to the keeper.
+func (c *Client) Add(ctx context.Context, body *guard.Buffer, constrained bool) (Added, error) {
+	o := OpAdd
+	if constrained {
+		o = OpAddBound
 	}
-	if !s.keys.remove(number) {
-		return ErrNoKey
+	reply, err := c.call(ctx, o, body.Bytes())
+	if err != nil {
+		return Added{}, err
 	}
-	return nil
+	return readAdded(reply)
+}
+
+// Remove forgets an added key. The error is ErrNoKey when there is none of that number.
+func (c *Client) Remove(ctx context.Context, key uint64) error {
+	_, err := c.call(ctx, OpRemove, Number(key).Append(nil))
+	return err
+}
+
+// RemoveAll forgets all added keys.
+func (c *Client) RemoveAll(ctx context.Context) error {
+	_, err := c.call(ctx, OpRemoveAll)
+	return err
+}
+
+// Lock sets the passphrase of ssh-add -x; body is SSH_AGENTC_LOCK's, in guarded
+// memory that the caller frees. Until Unlock nothing signs. The error is ErrRefused
+// when it is locked already.
+func (c *Client) Lock(ctx context.Context, body *guard.Buffer) error {
+	_, err := c.call(ctx, OpLock, body.Bytes())
+	return err
+}
+
+// Unlock checks the passphrase of ssh-add -X and forgets it when it is right;
+// otherwise the error is ErrWrongPassphrase, or ErrRefused when there is none. Body
+// is SSH_AGENTC_UNLOCK's, in guarded memory that the caller frees.
+func (c *Client) Unlock(ctx context.Context, body *guard.Buffer) error {
+	_, err := c.call(ctx, OpUnlock, body.Bytes())
+	return err
 }

@@ -14,12 +14,7 @@ import (
 	"vigil/internal/id"
 	"vigil/internal/ipc"
 	"vigil/internal/unixsock"
-	"vigil/internal/wire"
 )
-
-// Role is the first argument that makes vigild run as a keeper (see Main). It
-// is no flag: people never type it.
-const Role = "keeper-role"
 
 const (
 	// startTimeout is how long a new keeper may take until it says that it is
@@ -119,12 +114,8 @@ func (c *Client) greet(vault id.Vault) error {
 	if err != nil {
 		return err
 	}
-	r := wire.NewReader(body)
-	c.report = readReport(&r)
-	if err := r.End(); err != nil {
-		return fmt.Errorf("read keeper's report: %w", err)
-	}
-	return nil
+	c.report, err = readReport(body)
+	return err
 }
 
 // Close ends the keeper: it wipes and exits when its connections close, and is

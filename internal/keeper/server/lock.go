@@ -1,4 +1,4 @@
-package keeper
+package server
 
 import (
 	"crypto/hmac"
@@ -11,6 +11,7 @@ import (
 
 	"vigil/internal/agentproto"
 	"vigil/internal/guard"
+	"vigil/internal/keeper"
 )
 
 // lock is the state of ssh-add -x (SSH_AGENTC_LOCK). While it's on, nothing signs
@@ -31,12 +32,12 @@ func (s *server) lock(body []byte) error {
 	l := &s.locked
 	pass, err := agentproto.ParsePassphrase(body)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrBadRequest, err)
+		return fmt.Errorf("%w: %w", keeper.ErrBadRequest, err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.active.Load() || len(pass) == 0 {
-		return fmt.Errorf("%w: locked already, or an empty passphrase", ErrRefused)
+		return fmt.Errorf("%w: locked already, or an empty passphrase", keeper.ErrRefused)
 	}
 	check, err := s.alloc(saltLen + sha256.Size)
 	if err != nil {
@@ -55,12 +56,12 @@ func (s *server) unlock(body []byte) error {
 	l := &s.locked
 	pass, err := agentproto.ParsePassphrase(body)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrBadRequest, err)
+		return fmt.Errorf("%w: %w", keeper.ErrBadRequest, err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.active.Load() {
-		return fmt.Errorf("%w: not locked", ErrRefused)
+		return fmt.Errorf("%w: not locked", keeper.ErrRefused)
 	}
 	b := l.check.Bytes()
 	var same bool
@@ -70,7 +71,7 @@ func (s *server) unlock(body []byte) error {
 		same = subtle.ConstantTimeCompare(got, b[saltLen:]) == 1
 	})
 	if !same {
-		return ErrWrongPassphrase
+		return keeper.ErrWrongPassphrase
 	}
 	l.check.Free()
 	l.check = nil
