@@ -9,12 +9,13 @@ import (
 
 	"vigil/internal/agentcmd"
 	"vigil/internal/keeper"
+	"vigil/internal/keeper/server"
 )
 
 func main() {
 	switch {
 	case len(os.Args) > 1 && os.Args[1] == keeper.Role:
-		os.Exit(keeper.Main(os.Args[2:]))
+		os.Exit(server.Main(os.Args[2:]))
 	case agentcmd.Called(os.Args):
 		os.Exit(sshAgent())
 	}

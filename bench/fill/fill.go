@@ -104,7 +104,7 @@ func (v Vault) ring(slab *guard.Slab) (*ring.Ring, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r, r.Load(v.Members, v.Deks, ring.Known{}, keyring.Update{})
+	return r, r.Load(v.Members, v.Deks, keyring.Known{}, keyring.Update{})
 }
 
 func seal(r *ring.Ring, n int) (u keyring.Update, lines []vaultfile.Revision, err error) {

@@ -21,6 +21,7 @@ import (
 	"vigil/internal/config"
 	"vigil/internal/control"
 	"vigil/internal/keeper"
+	"vigil/internal/keeper/server"
 	openerjob "vigil/internal/opener/job"
 	"vigil/internal/paths"
 	"vigil/internal/unixsock"
@@ -31,7 +32,7 @@ import (
 func TestMain(m *testing.M) {
 	switch {
 	case len(os.Args) > 1 && os.Args[1] == keeper.Role:
-		os.Exit(keeper.Main(os.Args[2:]))
+		os.Exit(server.Main(os.Args[2:]))
 	case os.Args[0] == "vigil-opener":
 		os.Exit(openerjob.Run(context.Background()))
 	}

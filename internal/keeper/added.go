@@ -1,133 +1,76 @@
 package keeper
 
 import (
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"crypto/subtle"
-	"fmt"
-	"sync"
-	"sync/atomic"
-	"time"
+	"context"
 
-	"vigil/internal/agentproto"
-	"vigil/internal/clock"
 	"vigil/internal/guard"
 	"vigil/internal/wire"
 )
 
-// add takes the body of SSH_AGENTC_ADD_IDENTITY or, when bound, of
-// SSH_AGENTC_ADD_ID_CONSTRAINED (RFC 9987 section 3.2) and reports what the
-// front needs to list the key and to enforce its constraints.
-func (s *server) add(body []byte, bound bool, out []byte) ([]byte, error) {
-	key, rest, err := s.parseKey(body)
-	if err != nil {
-		return out, err
-	}
-	e := &entry{key: key}
-	comment, constraints, err := e.tail(rest, bound)
-	if err != nil {
-		key.Free()
-		return out, fmt.Errorf("%w: %w", ErrBadRequest, err)
-	}
-	number := s.keys.add(e)
-	if !e.expires.IsZero() {
-		s.wakeWatch()
-	}
-	out = wire.AppendUint64(out, number)
-	out = wire.AppendString(out, key.Public())
-	out = wire.AppendString(out, key.PlainPublic())
-	out = wire.AppendString(out, comment)
-	return wire.AppendString(out, constraints), nil
+// Added is a key that ssh-add added.
+type Added struct {
+	Key     uint64 // its number in this keeper
+	Blob    []byte // public key, or the certificate
+	Plain   []byte // public key without a certificate
+	Comment string
+	// Constraints are the encoded constraints that followed the key, which the
+	// front decodes and enforces (agentproto.ParseConstraints).
+	Constraints []byte
 }
 
-// tail reads what follows the key. The keeper keeps the lifetime itself: a key
-// is gone when it ends, whatever the front does.
-func (e *entry) tail(rest []byte, bound bool) (comment, constraints []byte, err error) {
-	t, err := agentproto.ParseKeyTail(rest, bound)
+// Append appends the encoding of a to b.
+func (a Added) Append(b []byte) []byte {
+	b = wire.AppendUint64(b, a.Key)
+	b = wire.AppendString(b, a.Blob)
+	b = wire.AppendString(b, a.Plain)
+	b = wire.AppendString(b, a.Comment)
+	return wire.AppendString(b, a.Constraints)
+}
+
+func readAdded(body []byte) (Added, error) {
+	r := wire.NewReader(body)
+	a := Added{Key: r.Uint64(), Blob: r.String(), Plain: r.String(), Comment: string(r.String()), Constraints: r.String()}
+	return a, replyEnd(&r, "added key")
+}
+
+// Add hands the body of an add message, which lies in guarded memory that the
+// caller frees, to the keeper.
+func (c *Client) Add(ctx context.Context, body *guard.Buffer, constrained bool) (Added, error) {
+	o := OpAdd
+	if constrained {
+		o = OpAddBound
+	}
+	reply, err := c.call(ctx, o, body.Bytes())
 	if err != nil {
-		return nil, nil, err
+		return Added{}, err
 	}
-	if c := t.Constraints; c.HasLifetime {
-		e.expires = clock.Now().After(time.Duration(c.Lifetime) * time.Second)
-	}
-	return t.Comment, t.Constraints.Raw, nil
+	return readAdded(reply)
 }
 
-func (s *server) remove(r *wire.Reader) error {
-	number := r.Uint64()
-	if r.End() != nil {
-		return ErrBadRequest
-	}
-	if !s.keys.remove(number) {
-		return ErrNoKey
-	}
-	return nil
+// Remove forgets an added key. The error is ErrNoKey when there is none of that number.
+func (c *Client) Remove(ctx context.Context, key uint64) error {
+	_, err := c.call(ctx, OpRemove, Number(key).Append(nil))
+	return err
 }
 
-// hidden is the state of ssh-add -x. While it's on, nothing signs here.
-type hidden struct {
-	active atomic.Bool
-	mu     sync.Mutex
-	check  *guard.Buffer // salt and HMAC-SHA256(salt, passphrase)
+// RemoveAll forgets all added keys.
+func (c *Client) RemoveAll(ctx context.Context) error {
+	_, err := c.call(ctx, OpRemoveAll)
+	return err
 }
 
-const saltLen = 16
-
-func (h *hidden) on() bool { return h.active.Load() }
-
-// hide sets the passphrase. A fast hash is enough: it lies in guarded memory
-// beside the keys it protects, and the front slows down guessing.
-func (h *hidden) hide(s *server, body []byte) error {
-	pass, err := agentproto.ParsePassphrase(body)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrBadRequest, err)
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.active.Load() || len(pass) == 0 {
-		return fmt.Errorf("%w: locked already, or an empty passphrase", ErrRefused)
-	}
-	check, err := s.alloc(saltLen + sha256.Size)
-	if err != nil {
-		return err
-	}
-	b := check.Bytes()
-	rand.Read(b[:saltLen])
-	guard.Do(func() { tag(b[saltLen:], b[:saltLen], pass) })
-	h.check = check
-	h.active.Store(true)
-	return nil
+// Lock sets the passphrase of ssh-add -x; body is SSH_AGENTC_LOCK's, in guarded
+// memory that the caller frees. Until Unlock nothing signs. The error is ErrRefused
+// when it is locked already.
+func (c *Client) Lock(ctx context.Context, body *guard.Buffer) error {
+	_, err := c.call(ctx, OpLock, body.Bytes())
+	return err
 }
 
-func (h *hidden) reveal(body []byte) error {
-	pass, err := agentproto.ParsePassphrase(body)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrBadRequest, err)
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if !h.active.Load() {
-		return fmt.Errorf("%w: not locked", ErrRefused)
-	}
-	b := h.check.Bytes()
-	var same bool
-	guard.Do(func() {
-		got := make([]byte, sha256.Size)
-		tag(got, b[:saltLen], pass)
-		same = subtle.ConstantTimeCompare(got, b[saltLen:]) == 1
-	})
-	if !same {
-		return ErrWrongPassphrase
-	}
-	h.check.Free()
-	h.check = nil
-	h.active.Store(false)
-	return nil
-}
-
-func tag(dst, salt, pass []byte) {
-	mac := hmac.New(sha256.New, salt)
-	mac.Write(pass)
-	mac.Sum(dst[:0])
+// Unlock checks the passphrase of ssh-add -X and forgets it when it is right;
+// otherwise the error is ErrWrongPassphrase, or ErrRefused when there is none. Body
+// is SSH_AGENTC_UNLOCK's, in guarded memory that the caller frees.
+func (c *Client) Unlock(ctx context.Context, body *guard.Buffer) error {
+	_, err := c.call(ctx, OpUnlock, body.Bytes())
+	return err
 }

@@ -1,151 +1,113 @@
 package keeper
 
 import (
-	"errors"
-	"fmt"
+	"context"
+	"os"
 
-	"golang.org/x/sys/unix"
-
-	"vigil/internal/guard"
-	"vigil/internal/handover"
 	"vigil/internal/id"
-	"vigil/internal/ring"
 	"vigil/internal/unixsock"
 	"vigil/internal/wire"
 )
 
-// draft is a private key that an opener handed over and that isn't sealed yet.
-// It's in SSH_AGENTC_ADD_IDENTITY's encoding.
-type draft struct {
-	encoding *guard.Buffer
-	typ      string
-	public   []byte
+// AttachKind says what an opener hands over through its private socketpair. It is
+// the body of OpAttach. The keeper replies once when it is ready for the descriptor,
+// which comes with a byte that means nothing, and again when it has what came
+// through that.
+type AttachKind byte
+
+// The kinds.
+const (
+	AttachIdentity AttachKind = iota + 1 // the identity's private halves
+	AttachKey                            // an imported or generated key
+)
+
+// Append appends the encoding of k, 1 byte, to b.
+func (k AttachKind) Append(b []byte) []byte { return append(b, byte(k)) }
+
+// ReadAttachKind reads a kind, of which there may be none of that number. The error
+// is ErrBadRequest.
+func ReadAttachKind(body []byte) (AttachKind, error) {
+	r := wire.NewReader(body)
+	return AttachKind(r.Byte()), requestEnd(&r)
 }
 
-// maxDrafts bounds keys that wait to be sealed: the front seals each at once.
-const maxDrafts = 16
+// Identity is the body of the reply to AttachIdentity: whose private halves came.
+type Identity id.Identity
 
-// fdConn is a raw descriptor as a stream.
-type fdConn int
+// Append appends the encoding of i to b.
+func (i Identity) Append(b []byte) []byte { return append(b, i[:]...) }
 
-func (fd fdConn) Read(b []byte) (int, error)  { return readAtLeast(int(fd), b, 1) }
-func (fd fdConn) Write(b []byte) (int, error) { return len(b), writeFull(int(fd), b) }
-
-// attach receives the end of a socketpair from the front, and from the opener
-// at its other end what the kind says.
-func (w *worker) attach(r *wire.Reader, out []byte) ([]byte, error) {
-	kind := attachKind(r.Byte())
-	if err := r.End(); err != nil {
-		return out, ErrBadRequest
-	}
-	fd, err := w.receiveFD()
-	if err != nil {
-		return out, fmt.Errorf("%w: receive descriptor: %w", ErrBadRequest, err)
-	}
-	defer unix.Close(fd)
-	switch kind {
-	case attachIdentity:
-		identity, err := w.server.takeIdentity(fdConn(fd))
-		if err != nil {
-			return out, err
-		}
-		return append(out, identity[:]...), nil
-	case attachKeys:
-		number, d, err := w.server.takeDraft(fdConn(fd))
-		if err != nil {
-			return out, err
-		}
-		out = wire.AppendUint64(out, number)
-		out = wire.AppendString(out, d.typ)
-		return wire.AppendString(out, d.public), nil
-	}
-	return out, fmt.Errorf("%w: attach of kind %d", ErrBadRequest, kind)
+func readIdentity(body []byte) (i id.Identity, err error) {
+	r := wire.NewReader(body)
+	copy(i[:], r.Bytes(len(i)))
+	return i, replyEnd(&r, "attached identity")
 }
 
-// receiveFD tells the front that the next byte may come with a descriptor: a
-// plain read before this point would have lost it.
-func (w *worker) receiveFD() (int, error) {
-	if err := writeFull(w.fd, []byte{0, 0, 0, 1, byte(statusOK)}); err != nil {
-		return -1, err
-	}
-	var one [1]byte
-	_, fds, err := unixsock.RecvFDs(w.fd, one[:], 1)
-	if err != nil {
-		return -1, err
-	}
-	if len(fds) != 1 {
-		return -1, errors.New("none came")
-	}
-	return fds[0], nil
+// Draft is a private key that the keeper has and that isn't sealed yet.
+type Draft struct {
+	Number uint64
+	Type   string // of the public key, such as "ssh-ed25519"
+	Public []byte // blob
 }
 
-// takeIdentity receives the private halves that open this vault's KEKs.
-func (s *server) takeIdentity(conn fdConn) (id.Identity, error) {
-	identity, seeds, err := handover.ReceiveIdentity(conn, s.vaultID, s.alloc)
-	if err != nil {
-		return identity, err
-	}
-	err = s.takeSeeds(identity, seeds)
-	if tellErr := handover.Verdict(conn, err); err == nil {
-		err = tellErr
-	}
-	return identity, err
+// Append appends the encoding of d to b.
+func (d Draft) Append(b []byte) []byte {
+	b = wire.AppendUint64(b, d.Number)
+	b = wire.AppendString(b, d.Type)
+	return wire.AppendString(b, d.Public)
 }
 
-// takeSeeds makes the vault of an identity, or gives the one there is the
-// identity's new private halves: its keys go on signing.
-func (s *server) takeSeeds(identity id.Identity, seeds *guard.Buffer) error {
-	r, err := ring.New(s.vaultID, identity, seeds, s.alloc)
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	old := s.vault
-	if old == nil || old.identity != identity {
-		s.vault = newVault(s, identity, r)
-	}
-	s.mu.Unlock()
-	if old != nil && old.identity == identity {
-		old.rekey(r)
-		return nil
-	}
-	old.close()
-	return nil
+func readDraft(body []byte) (Draft, error) {
+	r := wire.NewReader(body)
+	d := Draft{Number: r.Uint64(), Type: string(r.String()), Public: r.String()}
+	return d, replyEnd(&r, "attached key")
 }
 
-// takeDraft receives one private key, checks that its halves belong together
-// and keeps it until it is sealed.
-func (s *server) takeDraft(conn fdConn) (number uint64, d *draft, err error) {
-	encoding, err := handover.ReceiveKey(conn, s.vaultID, s.alloc)
+// AttachIdentity lets an opener at the other end of end's socketpair hand over an
+// identity's private halves, and returns whose they are. The caller closes end.
+func (c *Client) AttachIdentity(ctx context.Context, end *os.File) (id.Identity, error) {
+	reply, err := c.attach(ctx, AttachIdentity, end)
 	if err != nil {
-		return 0, nil, err
+		return id.Identity{}, err
 	}
-	number, d, err = s.addDraft(encoding)
-	if err != nil {
-		encoding.Free()
-	}
-	if tellErr := handover.Verdict(conn, err); err == nil {
-		err = tellErr
-	}
-	return number, d, err
+	return readIdentity(reply)
 }
 
-func (s *server) addDraft(encoding *guard.Buffer) (uint64, *draft, error) {
-	key, rest, err := s.parseKey(encoding.Bytes())
+// AttachKey lets an opener hand over one private key. The caller closes end.
+func (c *Client) AttachKey(ctx context.Context, end *os.File) (Draft, error) {
+	reply, err := c.attach(ctx, AttachKey, end)
 	if err != nil {
-		return 0, nil, err
+		return Draft{}, err
 	}
-	d := &draft{encoding: encoding, typ: key.Type(), public: key.PlainPublic()}
-	key.Free()
-	if len(rest) != 0 {
-		return 0, nil, fmt.Errorf("%w: bytes after the key", ErrBadRequest)
+	return readDraft(reply)
+}
+
+// DropDraft forgets a key that won't be sealed.
+func (c *Client) DropDraft(ctx context.Context, draft uint64) error {
+	_, err := c.call(ctx, OpDropDraft, Number(draft).Append(nil))
+	return err
+}
+
+// attach passes the keeper's end of an opener's private socketpair and returns
+// what the keeper says of what came through it. The keeper works on it until
+// the opener closes its end, or ctx ends.
+func (c *Client) attach(ctx context.Context, kind AttachKind, end *os.File) ([]byte, error) {
+	if err := c.untraced(); err != nil {
+		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.drafts) >= maxDrafts {
-		return 0, nil, fmt.Errorf("%w: %d keys wait to be sealed", ErrRefused, len(s.drafts))
+	k, err := c.take(ctx)
+	if err != nil {
+		return nil, err
 	}
-	s.lastDraft++
-	s.drafts[s.lastDraft] = d
-	return s.lastDraft, d, nil
+	defer c.put(k)
+	if err := k.send(OpAttach, kind.Append(nil)); err != nil {
+		return nil, err
+	}
+	if _, err := k.receive(nil); err != nil { // it is ready for the descriptor
+		return nil, err
+	}
+	if err := unixsock.SendFDsConn(k.c.UnixConn, []byte{0}, int(end.Fd())); err != nil {
+		return nil, k.fail("pass descriptor to keeper", err)
+	}
+	return k.receive(nil)
 }

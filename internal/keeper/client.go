@@ -6,13 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"sync"
 
 	"vigil/internal/guard"
 	"vigil/internal/ipc"
 	"vigil/internal/unixsock"
-	"vigil/internal/wire"
 )
 
 // Client is the front's end of a keeper process. Its methods may be called from
@@ -27,12 +25,14 @@ type Client struct {
 	idle []*conn       // a stack: the connection used last is the warmest
 
 	traced *guard.TracedError // why it was ended, if that was it
+
+	watching sync.WaitGroup // watchTracers, which ends with the process
 }
 
 // conn is one connection with its buffer, used by one goroutine at a time.
 type conn struct {
 	c      *unixsock.Stream
-	buf    [smallMessage]byte
+	buf    [SmallMessage]byte
 	broken bool // a reply was lost: the next request would read it
 }
 
@@ -63,8 +63,13 @@ func (c *Client) put(k *conn) {
 }
 
 // call sends a request made of parts, in one write, and returns the reply's
-// body, a fresh slice.
-func (c *Client) call(ctx context.Context, o op, parts ...[]byte) ([]byte, error) {
+// body, a fresh slice. A secret isn't sent to a keeper that somebody traces.
+func (c *Client) call(ctx context.Context, o Op, parts ...[]byte) ([]byte, error) {
+	if o.Secret() {
+		if err := c.untraced(); err != nil {
+			return nil, err
+		}
+	}
 	k, err := c.take(ctx)
 	if err != nil {
 		return nil, err
@@ -78,11 +83,11 @@ func (c *Client) call(ctx context.Context, o op, parts ...[]byte) ([]byte, error
 
 // send writes one request. A body of any size is written from where it lies,
 // never copied, so that a secret in guarded memory stays there.
-func (k *conn) send(o op, parts ...[]byte) error {
+func (k *conn) send(o Op, parts ...[]byte) error {
 	if k.broken {
 		return ErrGone
 	}
-	err := ipc.Write(k.c.UnixConn, maxMessage, append([][]byte{{byte(o)}}, parts...)...)
+	err := ipc.Write(k.c.UnixConn, MaxMessage, append([][]byte{{byte(o)}}, parts...)...)
 	if errors.Is(err, ipc.ErrTooLong) {
 		return fmt.Errorf("write to keeper: %w", err) // nothing was written
 	}
@@ -92,21 +97,35 @@ func (k *conn) send(o op, parts ...[]byte) error {
 	return nil
 }
 
+// sendBuf writes one request that lies in the connection's buffer: b begins with
+// room for the header.
+func (k *conn) sendBuf(o Op, b []byte) error {
+	if k.broken {
+		return ErrGone
+	}
+	binary.BigEndian.PutUint32(b, uint32(len(b)-ipc.HeaderLen))
+	b[ipc.HeaderLen] = byte(o)
+	if _, err := k.c.Write(b); err != nil {
+		return k.fail("write to keeper", err)
+	}
+	return nil
+}
+
 // receive reads one reply and appends its body to dst.
 func (k *conn) receive(dst []byte) ([]byte, error) {
-	n, err := io.ReadAtLeast(k.c, k.buf[:], headerLen)
+	n, err := io.ReadAtLeast(k.c, k.buf[:], HeaderLen)
 	if err != nil {
 		return nil, k.fail("read from keeper", err)
 	}
-	size, err := ipc.Length(k.buf[:], maxMessage)
+	size, err := ipc.Length(k.buf[:], MaxMessage)
 	if err == nil && size < 1 {
 		err = errors.New("reply without a status")
 	}
 	if err != nil {
 		return nil, k.fail("read from keeper", err)
 	}
-	s, body := status(k.buf[4]), size-1
-	have := k.buf[headerLen:n]
+	s, body := Status(k.buf[ipc.HeaderLen]), size-1
+	have := k.buf[HeaderLen:n]
 	if len(have) > body {
 		return nil, k.fail("read from keeper", errors.New("bytes after the reply"))
 	}
@@ -118,7 +137,7 @@ func (k *conn) receive(dst []byte) ([]byte, error) {
 			return nil, k.fail("read from keeper", err)
 		}
 	}
-	if s != statusOK {
+	if s != StatusOK {
 		return nil, errorOf(s, dst[start:])
 	}
 	return dst, nil
@@ -133,125 +152,4 @@ func (k *conn) fail(verb string, err error) error {
 		return ErrGone
 	}
 	return fmt.Errorf("%s: %w", verb, err)
-}
-
-// Sign signs data with a key and appends the signature blob (RFC 4253 section
-// 6.6) to dst. Flags are SSH_AGENTC_SIGN_REQUEST's.
-func (c *Client) Sign(ctx context.Context, key uint64, data []byte, flags uint32, dst []byte) ([]byte, error) {
-	k, err := c.take(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer c.put(k)
-	const fixed = headerLen + 8 + 4
-	if len(data) > len(k.buf)-fixed {
-		var head [8 + 4]byte
-		binary.BigEndian.PutUint64(head[:], key)
-		binary.BigEndian.PutUint32(head[8:], flags)
-		if err := k.send(opSign, head[:], data); err != nil {
-			return nil, err
-		}
-		return k.receive(dst)
-	}
-	if k.broken {
-		return nil, ErrGone
-	}
-	b := k.buf[:fixed]
-	binary.BigEndian.PutUint32(b, uint32(fixed-4+len(data)))
-	b[4] = byte(opSign)
-	binary.BigEndian.PutUint64(b[5:], key)
-	binary.BigEndian.PutUint32(b[13:], flags)
-	b = append(b, data...)
-	if _, err := k.c.Write(b); err != nil {
-		return nil, k.fail("write to keeper", err)
-	}
-	return k.receive(dst)
-}
-
-// Added is a key that ssh-add added.
-type Added struct {
-	Key     uint64 // its number in this keeper
-	Blob    []byte // public key, or the certificate
-	Plain   []byte // public key without a certificate
-	Comment string
-	// Constraints are the encoded constraints that followed the key, which the
-	// front decodes and enforces (agentproto.ParseConstraints).
-	Constraints []byte
-}
-
-// Add hands the body of an add message, which lies in guarded memory that the
-// caller frees, to the keeper.
-func (c *Client) Add(ctx context.Context, body *guard.Buffer, constrained bool) (Added, error) {
-	if err := c.untraced(); err != nil {
-		return Added{}, err
-	}
-	o := opAdd
-	if constrained {
-		o = opAddBound
-	}
-	reply, err := c.call(ctx, o, body.Bytes())
-	if err != nil {
-		return Added{}, err
-	}
-	r := wire.NewReader(reply)
-	a := Added{Key: r.Uint64(), Blob: r.String(), Plain: r.String(), Comment: string(r.String()), Constraints: r.String()}
-	if err := r.End(); err != nil {
-		return Added{}, fmt.Errorf("read added key: %w", err)
-	}
-	return a, nil
-}
-
-// Remove forgets an added key.
-func (c *Client) Remove(ctx context.Context, key uint64) error {
-	_, err := c.call(ctx, opRemove, wire.AppendUint64(nil, key))
-	return err
-}
-
-// RemoveAll forgets all added keys.
-func (c *Client) RemoveAll(ctx context.Context) error {
-	_, err := c.call(ctx, opRemoveAll)
-	return err
-}
-
-// Lock sets the passphrase of ssh-add -x; body is SSH_AGENTC_LOCK's, in guarded memory.
-func (c *Client) Lock(ctx context.Context, body *guard.Buffer) error {
-	if err := c.untraced(); err != nil {
-		return err
-	}
-	_, err := c.call(ctx, opHide, body.Bytes())
-	return err
-}
-
-// Unlock checks the passphrase of ssh-add -X and forgets it when it is right;
-// otherwise the error is ErrWrongPassphrase, or ErrRefused when there is none.
-func (c *Client) Unlock(ctx context.Context, body *guard.Buffer) error {
-	if err := c.untraced(); err != nil {
-		return err
-	}
-	_, err := c.call(ctx, opReveal, body.Bytes())
-	return err
-}
-
-// attach passes the keeper's end of an opener's private socketpair and returns
-// what the keeper says of what came through it. The keeper works on it until
-// the opener closes its end, or ctx ends.
-func (c *Client) attach(ctx context.Context, kind attachKind, end *os.File) ([]byte, error) {
-	if err := c.untraced(); err != nil {
-		return nil, err
-	}
-	k, err := c.take(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer c.put(k)
-	if err := k.send(opAttach, []byte{byte(kind)}); err != nil {
-		return nil, err
-	}
-	if _, err := k.receive(nil); err != nil { // it is ready for the descriptor
-		return nil, err
-	}
-	if err := unixsock.SendFDsConn(k.c.UnixConn, []byte{0}, int(end.Fd())); err != nil {
-		return nil, k.fail("pass descriptor to keeper", err)
-	}
-	return k.receive(nil)
 }

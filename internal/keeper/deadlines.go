@@ -1,97 +1,42 @@
 package keeper
 
 import (
-	"sync"
+	"context"
 	"time"
 
 	"vigil/internal/clock"
 	"vigil/internal/wire"
 )
 
-// deadlines end the keeper, whatever the front does: when no key was used for
-// idle, and when the lease wasn't renewed. They are checked when a timer says
-// so and, as timers stop in suspend, at least every recheck.
-type deadlines struct {
-	mu      sync.Mutex
-	idle    time.Duration // 0: none
-	lastUse clock.Instant
-	lease   clock.Instant // zero: none
-	changed chan struct{} // made by init, holds one token
+// Deadlines are the body of OpDeadlines: when the keeper ends, whatever the front
+// does by then.
+type Deadlines struct {
+	Idle  time.Duration // without a use of a key; 0: never
+	Lease clock.Instant // so that what lies between saying and hearing it counts; zero: never
 }
 
-// recheck bounds how late a deadline that passed in suspend is noticed after
-// resume. A use of a key checks its own key's deadline at once.
-const recheck = 15 * time.Second
-
-func (d *deadlines) touch() {
-	d.mu.Lock()
-	if d.idle != 0 {
-		d.lastUse = clock.Now()
-	}
-	d.mu.Unlock()
+// Append appends the encoding of d, 24 bytes, to b.
+func (d Deadlines) Append(b []byte) []byte {
+	b = wire.AppendUint64(b, uint64(d.Idle))
+	b = wire.AppendUint64(b, uint64(d.Lease.Boot()))
+	return wire.AppendUint64(b, uint64(d.Lease.UnixNano()))
 }
 
-// passed reports whether a deadline is over, and else when the next one is.
-func (d *deadlines) passed(at clock.Instant) (over bool, next clock.Instant) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.idle != 0 {
-		next = d.lastUse.After(d.idle)
+// ReadDeadlines reads deadlines. The error is ErrBadRequest, also for an idle time
+// below 0.
+func ReadDeadlines(body []byte) (d Deadlines, err error) {
+	r := wire.NewReader(body)
+	d.Idle = time.Duration(r.Uint64())
+	d.Lease = clock.Of(time.Duration(r.Uint64()), int64(r.Uint64()))
+	if d.Idle < 0 {
+		return d, ErrBadRequest
 	}
-	next = clock.Earlier(next, d.lease)
-	return !next.IsZero() && next.Passed(at), next
+	return d, requestEnd(&r)
 }
 
-// setDeadlines takes the idle time in nanoseconds, 0 for none, and the moment at
-// which the lease ends, so that what lies between saying and hearing it counts.
-func (s *server) setDeadlines(r *wire.Reader) error {
-	idle := time.Duration(r.Uint64())
-	lease := clock.Of(time.Duration(r.Uint64()), int64(r.Uint64()))
-	if r.End() != nil || idle < 0 {
-		return ErrBadRequest
-	}
-	d := &s.deadlines
-	d.mu.Lock()
-	if d.idle != idle { // renewing a lease is no use of a key
-		d.idle, d.lastUse = idle, clock.Now()
-	}
-	d.lease = lease
-	d.mu.Unlock()
-	s.wakeWatch()
-	return nil
-}
-
-// wakeWatch makes watchDeadlines look at the deadlines again.
-func (s *server) wakeWatch() {
-	select {
-	case s.deadlines.changed <- struct{}{}:
-	default:
-	}
-}
-
-// watchDeadlines ends the keeper when a deadline has passed or somebody traces it,
-// and drops keys whose lifetime has ended.
-func (s *server) watchDeadlines() {
-	timer := time.NewTimer(recheck)
-	defer timer.Stop()
-	for {
-		at := clock.Now()
-		over, next := s.deadlines.passed(at)
-		if over {
-			s.end()
-			return
-		}
-		_ = s.untraced() // ends it, or looks again
-		next = clock.Earlier(next, s.keys.expire(at))
-		timer.Stop()
-		if !next.IsZero() {
-			timer.Reset(max(time.Millisecond, min(next.Left(at), recheck)))
-		}
-		select {
-		case <-timer.C:
-		case <-s.deadlines.changed:
-		case <-s.quit:
-			return
-		}
-	}
+// SetDeadlines makes the keeper end when no key was used for idle, or when the
+// lease does; 0 and the zero moment are no such deadline.
+func (c *Client) SetDeadlines(ctx context.Context, idle time.Duration, lease clock.Instant) error {
+	_, err := c.call(ctx, OpDeadlines, Deadlines{Idle: idle, Lease: lease}.Append(nil))
+	return err
 }

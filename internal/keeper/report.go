@@ -1,8 +1,8 @@
 package keeper
 
 import (
-	"vigil/internal/guard"
-	"vigil/internal/sandbox"
+	"context"
+
 	"vigil/internal/wire"
 )
 
@@ -11,30 +11,14 @@ type Report struct {
 	// Undumpable: no debugger and no core file; FromStart: since exec, as its
 	// binary is unreadable to its user.
 	Undumpable, FromStart bool
-	// Holds names what protects it: "seccomp", "landlock", "no_new_privs", …
+	// Holds names what protects it: "seccomp", "landlock", "no_core".
 	Holds []string
 	// Missing says what this system doesn't offer.
 	Missing []string
 }
 
-func (p *Report) harden(h guard.Hardening) {
-	p.Undumpable, p.FromStart = h.Undumpable, h.FromStart
-	if h.NoCore {
-		p.Holds = append(p.Holds, "no_core")
-	}
-}
-
-func (p *Report) sandbox(r sandbox.Report) {
-	if r.Seccomp {
-		p.Holds = append(p.Holds, "seccomp")
-	}
-	if r.Landlock > 0 {
-		p.Holds = append(p.Holds, "landlock")
-	}
-	p.Missing = append(p.Missing, r.Missing...)
-}
-
-func (p *Report) append(b []byte) []byte {
+// Append appends the encoding of p to b.
+func (p Report) Append(b []byte) []byte {
 	b = wire.AppendBool(b, p.Undumpable)
 	b = wire.AppendBool(b, p.FromStart)
 	for _, list := range [][]string{p.Holds, p.Missing} {
@@ -46,28 +30,49 @@ func (p *Report) append(b []byte) []byte {
 	return b
 }
 
-func readReport(r *wire.Reader) Report {
+func readReport(body []byte) (Report, error) {
+	r := wire.NewReader(body)
 	p := Report{Undumpable: r.Bool(), FromStart: r.Bool()}
 	for _, list := range []*[]string{&p.Holds, &p.Missing} {
 		for n := r.Uint32(); n > 0 && r.Err() == nil; n-- {
 			*list = append(*list, string(r.String()))
 		}
 	}
-	return p
+	return p, replyEnd(&r, "keeper's report")
 }
 
 // Stats says what a keeper holds now.
 type Stats struct {
-	Keys   int // all of them
-	Open   int // those whose private half is in guarded memory
-	Used   int // bytes of guarded memory handed out
-	Mapped int // bytes of guarded memory
-	Kind   string
+	Keys   int    // all of them
+	Open   int    // those whose private half is in guarded memory
+	Used   int    // bytes of guarded memory handed out
+	Mapped int    // bytes of guarded memory
+	Kind   string // of guarded memory (guard.Kind)
 }
 
-func readStats(r *wire.Reader) Stats {
-	return Stats{
+// Append appends the encoding of s to b.
+func (s Stats) Append(b []byte) []byte {
+	b = wire.AppendUint32(b, uint32(s.Keys))
+	b = wire.AppendUint32(b, uint32(s.Open))
+	b = wire.AppendUint64(b, uint64(s.Used))
+	b = wire.AppendUint64(b, uint64(s.Mapped))
+	return wire.AppendString(b, s.Kind)
+}
+
+func readStats(body []byte) (Stats, error) {
+	r := wire.NewReader(body)
+	s := Stats{
 		Keys: int(r.Uint32()), Open: int(r.Uint32()),
 		Used: int(r.Uint64()), Mapped: int(r.Uint64()), Kind: string(r.String()),
 	}
+	return s, replyEnd(&r, "stats")
+}
+
+// Stats asks what the keeper holds now.
+func (c *Client) Stats(ctx context.Context) (Stats, error) {
+	reply, err := c.call(ctx, OpStats)
+	if err != nil {
+		return Stats{}, err
+	}
+	return readStats(reply)
 }

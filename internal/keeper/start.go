@@ -14,12 +14,7 @@ import (
 	"vigil/internal/id"
 	"vigil/internal/ipc"
 	"vigil/internal/unixsock"
-	"vigil/internal/wire"
 )
-
-// Role is the first argument that makes vigild run as a keeper (see Main). It
-// is no flag: people never type it.
-const Role = "keeper-role"
 
 const (
 	// startTimeout is how long a new keeper may take until it says that it is
@@ -65,7 +60,7 @@ func Start(ctx context.Context, o Options) (*Client, error) {
 		c.Close()
 		return nil, fmt.Errorf("start keeper: %w", err)
 	}
-	go c.watchTracers() // until the process has ended
+	c.watching.Go(c.watchTracers)
 	return c, nil
 }
 
@@ -119,17 +114,20 @@ func (c *Client) greet(vault id.Vault) error {
 	if err != nil {
 		return err
 	}
-	r := wire.NewReader(body)
-	c.report = readReport(&r)
-	if err := r.End(); err != nil {
-		return fmt.Errorf("read keeper's report: %w", err)
-	}
-	return nil
+	c.report, err = readReport(body)
+	return err
 }
 
 // Close ends the keeper: it wipes and exits when its connections close, and is
-// killed when it doesn't within a second. It returns once the process is gone.
+// killed when it doesn't within a second. It returns once the process is gone, and
+// with it what watched that.
 func (c *Client) Close() {
+	c.end()
+	c.watching.Wait()
+}
+
+// end is Close for what Close waits for.
+func (c *Client) end() {
 	c.closeConns()
 	c.child.End(endTimeout)
 }

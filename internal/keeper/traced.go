@@ -2,11 +2,13 @@ package keeper
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"vigil/internal/guard"
 )
+
+// recheck bounds how long a tracer is there before the front sees it.
+const recheck = 15 * time.Second
 
 // untraced returns an error when front or keeper is traced, and ends the keeper
 // then; also when that can't be seen, as without a free descriptor. It looks at the
@@ -22,7 +24,7 @@ func (c *Client) untraced() error {
 		c.mu.Lock()
 		c.traced = traced
 		c.mu.Unlock()
-		c.Close()
+		c.end()
 	}
 	return err
 }
@@ -47,21 +49,4 @@ func (c *Client) watchTracers() {
 			return
 		}
 	}
-}
-
-// takesSecret tells which requests bring a secret with them, or after them.
-func (o op) takesSecret() bool { return o.secret() || o == opAttach }
-
-// untraced is what the keeper itself can see of a tracer, with nothing to open.
-// One that is traced serves nobody any more.
-func (s *server) untraced() error {
-	err := s.watch.Untraced()
-	if err == nil {
-		return nil
-	}
-	var traced *guard.TracedError
-	if errors.As(err, &traced) {
-		s.end()
-	}
-	return fmt.Errorf("%w: %w", ErrRefused, err)
 }

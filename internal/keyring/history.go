@@ -8,6 +8,20 @@ import (
 	"vigil/internal/id"
 )
 
+// Pins are the last states of both keyring objects that a device accepted. Older
+// ones, and ones that don't extend them, are refused from then on.
+type Pins struct {
+	Members MembersPin `json:"members"`
+	Deks    DeksPin    `json:"deks"`
+}
+
+// Known is what a device knows of a keyring from before.
+type Known struct {
+	Pins
+	// Last is the deks object of the pins, or nil where the device has no copy.
+	Last []byte
+}
+
 // DeksPin is what a device remembers of the manifest it accepted last. It is zero
 // on a device that has seen none.
 type DeksPin struct {

@@ -10,8 +10,7 @@ import (
 // Seen is what this device has accepted of both keyring objects: a job refuses
 // older ones, and forks.
 type Seen struct {
-	Members keyring.MembersPin `json:"members"`
-	Deks    keyring.DeksPin    `json:"deks"`
+	keyring.Pins
 	// Kept is the keyring as it was accepted last, or empty. It stands in where
 	// what the backend has is refused, so that a job can put that right.
 	Kept backend.Keyring `json:"kept"`

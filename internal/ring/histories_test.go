@@ -304,7 +304,7 @@ func (w *walker) act(s *state, r *ring.Ring, o stored) {
 			} else {
 				o.deks = data
 			}
-			err = r.Load(o.members, o.deks, ring.Known{}, keyring.Update{})
+			err = r.Load(o.members, o.deks, keyring.Known{}, keyring.Update{})
 		}
 		if err != nil {
 			w.t.Errorf("%s: the owner can't go on: %v", s.history, err)

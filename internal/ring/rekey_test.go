@@ -29,13 +29,13 @@ func TestRekey(t *testing.T) {
 				t.Fatal(err)
 			}
 			o := w.Objects()
-			if err := old.Load(members, o.Deks, ring.Known{}, keyring.Update{}); !errors.Is(err, ring.ErrNotAMember) {
+			if err := old.Load(members, o.Deks, keyring.Known{}, keyring.Update{}); !errors.Is(err, ring.ErrNotAMember) {
 				t.Fatalf("the old keys still load: %v", err)
 			}
 			next, _ := newRing(t, w, fresh)
 			owner, _ := newRing(t, w, w.Owner)
 			turn := func() ([]byte, error) { // of an owner, where the identity is none
-				if err := owner.Load(members, o.Deks, ring.Known{}, keyring.Update{}); err != nil {
+				if err := owner.Load(members, o.Deks, keyring.Known{}, keyring.Update{}); err != nil {
 					return nil, err
 				}
 				return owner.NewKEK()
@@ -61,11 +61,11 @@ func TestRekey(t *testing.T) {
 					t.Fatalf("%s: nothing to write: %v", s.name, err)
 				}
 				*s.into = object
-				if err := next.Load(o.Members, o.Deks, ring.Known{}, keyring.Update{}); err != nil {
+				if err := next.Load(o.Members, o.Deks, keyring.Known{}, keyring.Update{}); err != nil {
 					t.Fatalf("%s: %v", s.name, err)
 				}
 				if role != keyring.Owner && s.name != "rekeyed" {
-					if err := owner.Load(o.Members, o.Deks, ring.Known{}, keyring.Update{}); err != nil {
+					if err := owner.Load(o.Members, o.Deks, keyring.Known{}, keyring.Update{}); err != nil {
 						t.Fatalf("%s: owner: %v", s.name, err)
 					}
 				}
@@ -105,7 +105,7 @@ func TestWriteThroughARotation(t *testing.T) {
 			t.Fatal(err)
 		}
 		*step.into = object
-		if err := r.Load(o.Members, o.Deks, ring.Known{}, keyring.Update{}); err != nil {
+		if err := r.Load(o.Members, o.Deks, keyring.Known{}, keyring.Update{}); err != nil {
 			t.Fatal(err)
 		}
 	}

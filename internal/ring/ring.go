@@ -35,19 +35,6 @@ var (
 	ErrEmpty = errors.New("no keyring was loaded")
 )
 
-// Pins are the last states of both keyring objects that a device accepted.
-type Pins struct {
-	Members keyring.MembersPin
-	Deks    keyring.DeksPin
-}
-
-// Known is what a device remembers of a keyring.
-type Known struct {
-	Pins
-	// Last is the deks object that Pins.Deks names, or nil if the device has no copy.
-	Last []byte
-}
-
 // Alloc allocates n bytes of guarded memory; the caller frees the buffer.
 type Alloc func(n int) (*guard.Buffer, error)
 
@@ -102,7 +89,7 @@ func (r *Ring) Members() *keyring.Members { return r.members }
 func (r *Ring) Deks() *keyring.Deks { return r.deks }
 
 // Pins returns the pins of the keyring loaded last.
-func (r *Ring) Pins() Pins { return Pins{Members: r.members.Pin(), Deks: r.deks.Pin()} }
+func (r *Ring) Pins() keyring.Pins { return keyring.Pins{Members: r.members.Pin(), Deks: r.deks.Pin()} }
 
 // Manifest returns the manifest loaded last with the pending changes on top.
 func (r *Ring) Manifest() *keyring.Pending { return r.pending }
@@ -112,7 +99,7 @@ func (r *Ring) Manifest() *keyring.Pending { return r.pending }
 // doesn't have yet. On an error the old objects stay. Errors are those of package
 // keyring (see keyring.StageOf), ErrNotAMember, ErrNoKEK for a deks under a KEK
 // that this identity can't open, or about guarded memory.
-func (r *Ring) Load(membersObject, deksObject []byte, known Known, waiting keyring.Update) error {
+func (r *Ring) Load(membersObject, deksObject []byte, known keyring.Known, waiting keyring.Update) error {
 	members, err := r.verifyMembers(membersObject, known.Pins)
 	if err != nil {
 		return err
@@ -141,7 +128,7 @@ func (r *Ring) Load(membersObject, deksObject []byte, known Known, waiting keyri
 }
 
 // follows checks that deks can descend from the manifest accepted last.
-func (r *Ring) follows(deks *keyring.Deks, known Known) error {
+func (r *Ring) follows(deks *keyring.Deks, known keyring.Known) error {
 	last := r.deks
 	// Without a pin, the device was told to forget what it has seen.
 	if last == nil && known.Last != nil && known.Deks != (keyring.DeksPin{}) && deks.Pin() != known.Deks {
@@ -161,7 +148,7 @@ func (r *Ring) follows(deks *keyring.Deks, known Known) error {
 }
 
 // verifyMembers checks the chain, and that it lists this identity with these keys.
-func (r *Ring) verifyMembers(object []byte, pins Pins) (*keyring.Members, error) {
+func (r *Ring) verifyMembers(object []byte, pins keyring.Pins) (*keyring.Members, error) {
 	members, err := keyring.ParseMembers(object, r.vault)
 	if err != nil {
 		return nil, err

@@ -36,7 +36,7 @@ func newRing(t *testing.T, w *ringtest.World, p *ringtest.Person) (*ring.Ring, *
 func load(t *testing.T, r *ring.Ring, w *ringtest.World) {
 	t.Helper()
 	o := w.Objects()
-	if err := r.Load(o.Members, o.Deks, ring.Known{}, keyring.Update{}); err != nil {
+	if err := r.Load(o.Members, o.Deks, keyring.Known{}, keyring.Update{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -107,7 +107,7 @@ func TestRotation(t *testing.T) {
 	both := func(stage string) {
 		t.Helper()
 		for name, r := range map[string]*ring.Ring{"owner": owner, "member": other} {
-			if err := r.Load(o.Members, o.Deks, ring.Known{}, keyring.Update{}); err != nil {
+			if err := r.Load(o.Members, o.Deks, keyring.Known{}, keyring.Update{}); err != nil {
 				t.Fatalf("%s: %s: %v", stage, name, err)
 			}
 			dek := r.Deks().Lookup(written.DEK.Revision)
@@ -151,10 +151,10 @@ func TestRemovedIdentityLosesTheNextKEK(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := other.Load(members, w.Objects().Deks, ring.Known{}, keyring.Update{}); !errors.Is(err, ring.ErrNotAMember) {
+	if err := other.Load(members, w.Objects().Deks, keyring.Known{}, keyring.Update{}); !errors.Is(err, ring.ErrNotAMember) {
 		t.Fatalf("removed member: %v", err)
 	}
-	if err := owner.Load(members, w.Objects().Deks, ring.Known{}, keyring.Update{}); err != nil {
+	if err := owner.Load(members, w.Objects().Deks, keyring.Known{}, keyring.Update{}); err != nil {
 		t.Fatal(err)
 	}
 	other.Close()
@@ -177,7 +177,7 @@ func TestRemovalLeavesNoWriteUnderTheOldKEK(t *testing.T) {
 	if o.Members, err = r.RemoveIdentities(member.Identity.ID); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Load(o.Members, o.Deks, ring.Known{}, keyring.Update{}); err != nil {
+	if err := r.Load(o.Members, o.Deks, keyring.Known{}, keyring.Update{}); err != nil {
 		t.Fatal(err)
 	}
 	line := vaultfile.Revision{Item: id.NewItem(), Revision: id.NewRevision()}
@@ -188,7 +188,7 @@ func TestRemovalLeavesNoWriteUnderTheOldKEK(t *testing.T) {
 	if o.Deks, _, err = r.Apply(keyring.Update{Add: []keyring.DEK{added}}, ringtest.Now); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Load(o.Members, o.Deks, ring.Known{}, keyring.Update{}); err != nil {
+	if err := r.Load(o.Members, o.Deks, keyring.Known{}, keyring.Update{}); err != nil {
 		t.Fatal(err)
 	}
 	if r.Deks().KEK() != 2 {
@@ -273,7 +273,7 @@ func TestANoisySeal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Load(members, w.Objects().Deks, ring.Known{}, keyring.Update{}); err != nil {
+	if err := r.Load(members, w.Objects().Deks, keyring.Known{}, keyring.Update{}); err != nil {
 		t.Fatal(err)
 	}
 	if object, err := r.Rewrap(); err != nil || object == nil {
@@ -310,16 +310,16 @@ func TestALaterForkIsRefused(t *testing.T) {
 	}
 	last, later := w.Objects(), fork.Objects()
 	r, _ := newRing(t, w, w.Owner)
-	known := ring.Known{Pins: w.Pins(), Last: last.Deks}
+	known := keyring.Known{Pins: w.Pins(), Last: last.Deks}
 	if err := r.Load(later.Members, later.Deks, known, keyring.Update{}); keyring.StageOf(err) != keyring.StageFork {
 		t.Fatalf("a device that has kept its last manifest: %v", err)
 	}
 	load(t, r, w)
-	if err := r.Load(later.Members, later.Deks, ring.Known{}, keyring.Update{}); keyring.StageOf(err) != keyring.StageFork {
+	if err := r.Load(later.Members, later.Deks, keyring.Known{}, keyring.Update{}); keyring.StageOf(err) != keyring.StageFork {
 		t.Fatalf("a ring that has loaded it: %v", err)
 	}
 	forgot, _ := newRing(t, w, w.Owner)
-	if err := forgot.Load(later.Members, later.Deks, ring.Known{Last: last.Deks}, keyring.Update{}); err != nil {
+	if err := forgot.Load(later.Members, later.Deks, keyring.Known{Last: last.Deks}, keyring.Update{}); err != nil {
 		t.Fatalf("a device that was told to forget its pins: %v", err)
 	}
 }
@@ -335,7 +335,7 @@ func TestARefusedKeyringLeavesNoKEK(t *testing.T) {
 	refused.KEKs = map[uint64][]byte{1: w.KEKs[1]}
 	refused.MakeKEK()
 	damaged := ringtest.Resign(t, w.Vault(), 1, ringtest.Random32(), w.Owner.Halves, w.Objects().Deks)
-	if err := r.Load(refused.Members.Encode(), damaged, ring.Known{}, keyring.Update{}); err == nil {
+	if err := r.Load(refused.Members.Encode(), damaged, keyring.Known{}, keyring.Update{}); err == nil {
 		t.Fatal("accepted a manifest with a wrong MAC")
 	}
 	if got := slab.Usage().Used; got != used {

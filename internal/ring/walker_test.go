@@ -49,9 +49,9 @@ func parsed[T any](h *histories, data []byte, parse func([]byte, id.Vault) (T, e
 }
 
 // known returns what a device remembers.
-func (w *walker) known(d *device) ring.Known {
+func (w *walker) known(d *device) keyring.Known {
 	members, deks := w.read(d.has)
-	return ring.Known{Pins: ring.Pins{Members: members.Pin(), Deks: deks.Pin()}, Last: d.has.deks}
+	return keyring.Known{Pins: keyring.Pins{Members: members.Pin(), Deks: deks.Pin()}, Last: d.has.deks}
 }
 
 // open has a device load what it is shown and, if it accepts that, continue.

@@ -86,8 +86,8 @@ func TestNamesByManyAtOnce(t *testing.T) {
 	}
 }
 
-func pins(seq uint64, members byte, epoch uint64, deks byte) state.Pins {
-	return state.Pins{
+func pins(seq uint64, members byte, epoch uint64, deks byte) keyring.Pins {
+	return keyring.Pins{
 		Members: keyring.MembersPin{Seq: seq, Hash: id.Hash{members}},
 		Deks:    keyring.DeksPin{Epoch: epoch, KEK: 1, SHA256: id.Hash{deks}},
 	}
@@ -97,7 +97,7 @@ func TestPinsOnlyGoForward(t *testing.T) {
 	now := pins(5, 5, 40, 40)
 	for _, tc := range []struct {
 		name string
-		next state.Pins
+		next keyring.Pins
 		err  error
 	}{
 		{"the same", now, nil},
@@ -108,13 +108,13 @@ func TestPinsOnlyGoForward(t *testing.T) {
 		{"older members", pins(4, 4, 41, 41), state.ErrBackwards},
 		{"forked members", pins(5, 6, 41, 41), state.ErrBackwards},
 		{"forked deks", pins(6, 6, 40, 41), state.ErrBackwards},
-		{"none", state.Pins{}, state.ErrBackwards},
-		{"members alone", state.Pins{Members: pins(6, 6, 0, 0).Members}, state.ErrBackwards},
+		{"none", keyring.Pins{}, state.ErrBackwards},
+		{"members alone", keyring.Pins{Members: pins(6, 6, 0, 0).Members}, state.ErrBackwards},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s, _ := open(t)
 			v := s.Vault(vaultA)
-			if p, err := v.Pins(); err != nil || p != (state.Pins{}) {
+			if p, err := v.Pins(); err != nil || p != (keyring.Pins{}) {
 				t.Fatalf("at first: %v, %v", p, err)
 			}
 			ok(t, v.Advance(t.Context(), now))
@@ -135,7 +135,7 @@ func TestPinsOnlyGoForward(t *testing.T) {
 	t.Run("members first, deks later", func(t *testing.T) {
 		s, _ := open(t)
 		v := s.Vault(vaultA)
-		ok(t, v.Advance(t.Context(), state.Pins{Members: now.Members}))
+		ok(t, v.Advance(t.Context(), keyring.Pins{Members: now.Members}))
 		ok(t, v.Advance(t.Context(), now))
 	})
 }

@@ -53,16 +53,9 @@ func (v *Vault) drop(ctx context.Context, name string) error {
 	})
 }
 
-// Pins are the newest keyring objects that this device has accepted. Older
-// ones, and ones that don't extend them, are refused from then on.
-type Pins struct {
-	Members keyring.MembersPin `json:"members"`
-	Deks    keyring.DeksPin    `json:"deks"`
-}
-
 // Pins returns the vault's pins, or zero Pins if there are none yet.
-func (v *Vault) Pins() (Pins, error) {
-	var p Pins
+func (v *Vault) Pins() (keyring.Pins, error) {
+	var p keyring.Pins
 	err := read(v.file("pins.json"), "pins", &p)
 	if errors.Is(err, ErrNone) {
 		err = nil
@@ -74,7 +67,7 @@ func (v *Vault) Pins() (Pins, error) {
 // Advance only refuses to go back: for pins with a lower sequence number, KEK or
 // epoch, or another hash at the same one, the kept pins stay and the error wraps
 // ErrBackwards. Damaged pins aren't replaced.
-func (v *Vault) Advance(ctx context.Context, p Pins) error {
+func (v *Vault) Advance(ctx context.Context, p keyring.Pins) error {
 	return v.locked(ctx, func() error {
 		old, err := v.Pins()
 		if err != nil {
@@ -121,7 +114,7 @@ func (v *Vault) SetReplaced(ctx context.Context, revisions []id.Revision) error 
 
 // Reset replaces the pins unconditionally, even damaged ones, for a restore that
 // the user asked for.
-func (v *Vault) Reset(ctx context.Context, p Pins) error {
+func (v *Vault) Reset(ctx context.Context, p keyring.Pins) error {
 	return v.locked(ctx, func() error { return write(v.file("pins.json"), "pins", p) })
 }
 

@@ -8,6 +8,7 @@ import (
 	"vigil/internal/backend"
 	"vigil/internal/control"
 	"vigil/internal/id"
+	"vigil/internal/keyring"
 	"vigil/internal/opener"
 	"vigil/internal/state"
 )
@@ -39,7 +40,7 @@ func (v *Vault) restoreKeyring(ctx context.Context, req *control.KeyringRestoreR
 	}
 	st := v.d.State.Vault(f.Vault())
 	if req.Accept {
-		return st.Reset(ctx, state.Pins{})
+		return st.Reset(ctx, keyring.Pins{})
 	}
 	kept, _, err := st.Keyring()
 	if errors.Is(err, state.ErrNone) {

@@ -11,7 +11,6 @@ import (
 
 	"vigil/internal/control"
 	"vigil/internal/durable"
-	"vigil/internal/state"
 	"vigil/internal/vaultfile"
 )
 
@@ -101,7 +100,7 @@ func (v *Vault) remember(ctx context.Context, o *openVault, s *snapshot) error {
 	}
 	steps := []func() error{
 		func() error { return v.keepKeyring(ctx, o, s.keyring) },
-		func() error { return st.Advance(ctx, state.Pins(s.pins)) },
+		func() error { return st.Advance(ctx, s.pins) },
 		func() error {
 			if slices.Equal(o.replaced, s.replaced) {
 				return nil

@@ -95,7 +95,7 @@ func (v *Vault) takeChanged(ctx context.Context, j passphraseJob, c *opener.Chan
 	if err != nil {
 		return err
 	}
-	return j.state.Advance(ctx, state.Pins{Members: members.Pin(), Deks: deks.Pin()})
+	return j.state.Advance(ctx, keyring.Pins{Members: members.Pin(), Deks: deks.Pin()})
 }
 
 // changeNotices say what else there is to know of a change.

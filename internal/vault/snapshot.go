@@ -24,8 +24,8 @@ type snapshot struct {
 	deks func() (*keyring.Deks, error)
 	file *vaultfile.File
 
-	pins     keeper.Pins // of keyring
-	opensKEK bool        // the keeper has opened the newest KEK
+	pins     keyring.Pins // of keyring
+	opensKEK bool         // the keeper has opened the newest KEK
 	replaced []id.Revision
 
 	keys       []*Key // those in use, sorted by name

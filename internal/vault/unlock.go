@@ -12,9 +12,9 @@ import (
 	"vigil/internal/control"
 	"vigil/internal/id"
 	"vigil/internal/keeper"
+	"vigil/internal/keyring"
 	"vigil/internal/opener"
 	"vigil/internal/refresh"
-	"vigil/internal/ring"
 	"vigil/internal/state"
 	"vigil/internal/vaultfile"
 )
@@ -155,7 +155,7 @@ func (v *Vault) seen(st *state.Vault) (opener.Seen, error) {
 	if err != nil {
 		return opener.Seen{}, err
 	}
-	seen := opener.Seen{Members: pins.Members, Deks: pins.Deks}
+	seen := opener.Seen{Pins: pins}
 	if seen.Kept, _, err = st.Keyring(); err != nil && !errors.Is(err, state.ErrNone) {
 		v.d.Log.Warn("the keyring kept on this device can't be read", "vault", v.name, "err", err)
 	}
@@ -166,7 +166,7 @@ func (v *Vault) seen(st *state.Vault) (opener.Seen, error) {
 func known(st *state.Vault, seen opener.Seen) (keeper.Known, error) {
 	replaced, err := st.Replaced()
 	return keeper.Known{
-		Known:    ring.Known{Pins: ring.Pins{Members: seen.Members, Deks: seen.Deks}, Last: seen.Kept.Deks},
+		Known:    keyring.Known{Pins: seen.Pins, Last: seen.Kept.Deks},
 		Replaced: replaced,
 	}, err
 }

@@ -28,6 +28,7 @@ import (
 	"vigil/internal/control"
 	"vigil/internal/id"
 	"vigil/internal/keeper"
+	"vigil/internal/keyring"
 	"vigil/internal/opener"
 	"vigil/internal/paths"
 	"vigil/internal/sshagent"
@@ -101,7 +102,7 @@ type openVault struct {
 
 	given     *vaultfile.File                         // the keeper has it; nil: none, or nobody knows
 	known     keeper.Known                            // what the device state had before; Replaced is as it is now
-	noted     keeper.Pins                             // the newest that the device state has
+	noted     keyring.Pins                            // the newest that the device state has
 	replaced  []id.Revision                           // as the device state has it
 	kept      struct{ members, deks backend.Version } // of the keyring in it
 	share     seenShare                               // that the last proof was of

@@ -19,7 +19,7 @@ import (
 type session struct {
 	*opened
 	store backend.Store
-	known ring.Known
+	known keyring.Known
 	// refusedDeks is why the deks that the store has doesn't count; the keyring has
 	// the one that does, and the version of the other.
 	refusedDeks error

@@ -8,7 +8,6 @@
 package job
 
 import (
-	"vigil/internal/turn"
 	"context"
 	"errors"
 	"fmt"
@@ -21,9 +20,10 @@ import (
 	"vigil/internal/guard"
 	"vigil/internal/id"
 	"vigil/internal/ipc"
+	"vigil/internal/keyring"
 	"vigil/internal/opener"
 	"vigil/internal/passphrase"
-	"vigil/internal/ring"
+	"vigil/internal/turn"
 )
 
 // memory is the size in bytes of the opener's guarded memory: a passphrase, a
@@ -161,8 +161,8 @@ func (j *job) changeMembers(ctx context.Context, req *opener.Request) (*opener.C
 }
 
 // known is what the device has seen, as a ring takes it.
-func (j *job) known() ring.Known {
-	return ring.Known{Pins: ring.Pins{Members: j.seen.Members, Deks: j.seen.Deks}, Last: j.seen.Kept.Deks}
+func (j *job) known() keyring.Known {
+	return keyring.Known{Pins: j.seen.Pins, Last: j.seen.Kept.Deks}
 }
 
 // ask asks the person who waits for the job. While it waits for the answer

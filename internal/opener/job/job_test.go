@@ -226,7 +226,7 @@ func (h *home) ring() *ring.Ring {
 	copy(seeds.Bytes(), got.secret)
 	r, err := ring.New(h.place.Vault, got.identity, seeds, slab.Alloc)
 	if err == nil {
-		err = r.Load(u.Keyring.Members, u.Keyring.Deks, ring.Known{}, keyring.Update{})
+		err = r.Load(u.Keyring.Members, u.Keyring.Deks, keyring.Known{}, keyring.Update{})
 	}
 	if err != nil {
 		h.t.Fatal(err)

@@ -62,7 +62,17 @@ var forbidden = []struct {
 		"the opener does one job and ends: it serves nobody, asks nobody and signs nothing",
 	},
 	{
+		"vigil/internal/daemon",
+		[]string{"vigil/internal/keeper/server", "vigil/internal/signer", "vigil/internal/ring", "vigil/internal/envelope", "vigil/internal/handover"},
+		"the front decodes what strangers chose: it has no key, and no code to use one or to take one over",
+	},
+	{
 		"vigil/internal/keeper",
+		[]string{"vigil/internal/keeper/server", "vigil/internal/signer", "vigil/internal/ring", "vigil/internal/envelope", "vigil/internal/handover", "vigil/internal/sandbox"},
+		"the front links it to talk to a keeper, not to be one",
+	},
+	{
+		"vigil/internal/keeper/server",
 		[]string{"vigil/internal/master/...", "vigil/internal/backend/...", "vigil/internal/keyfile", "vigil/internal/passphrase", "vigil/internal/config", "vigil/internal/sshagent", "vigil/internal/daemon"},
 		"the process that holds keys does what needs them and nothing else",
 	},

@@ -14,7 +14,6 @@ import (
 	"vigil/internal/envelope"
 	"vigil/internal/id"
 	"vigil/internal/keyring"
-	"vigil/internal/ring"
 	"vigil/internal/vaultfile"
 )
 
@@ -112,8 +111,8 @@ func (w *World) Objects() Objects {
 }
 
 // Pins are the state that a device has after it accepted what is stored now.
-func (w *World) Pins() ring.Pins {
-	return ring.Pins{Members: w.Members.Pin(), Deks: w.Store(w.Deks).Pin()}
+func (w *World) Pins() keyring.Pins {
+	return keyring.Pins{Members: w.Members.Pin(), Deks: w.Store(w.Deks).Pin()}
 }
 
 // Append adds records signed by the owner.

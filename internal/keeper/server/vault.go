@@ -1,4 +1,4 @@
-package keeper
+package server
 
 import (
 	"bytes"
@@ -7,11 +7,11 @@ import (
 	"sync"
 
 	"vigil/internal/id"
+	"vigil/internal/keeper"
 	"vigil/internal/keyring"
 	"vigil/internal/ring"
 	"vigil/internal/signer"
 	"vigil/internal/vaultfile"
-	"vigil/internal/wire"
 )
 
 // vault is an unlocked vault: the ring that opens it, and its items.
@@ -35,7 +35,7 @@ type item struct {
 	line   vaultfile.Revision
 	dek    keyring.DEK
 	meta   []byte // until the front has it
-	state  ItemState
+	state  keeper.ItemState
 	// problem says why the metadata doesn't open.
 	problem string
 }
@@ -58,11 +58,11 @@ func (v *vault) rekey(next *ring.Ring) {
 }
 
 // loadKeyring loads a keyring into the ring that it is for.
-func (v *vault) loadKeyring(members, deks []byte, known ring.Known, waiting keyring.Update) error {
+func (v *vault) loadKeyring(q *keeper.LoadRequest) error {
 	if v.next == nil {
-		return v.ring.Load(members, deks, known, waiting)
+		return v.ring.Load(q.Members, q.Deks, q.Known.Known, q.Waiting)
 	}
-	if err := v.next.Load(members, deks, known, waiting); err != nil {
+	if err := v.next.Load(q.Members, q.Deks, q.Known.Known, q.Waiting); err != nil {
 		return err
 	}
 	v.ring.Close()
@@ -100,7 +100,7 @@ func (s *server) withVault(f func(v *vault) error) error {
 	v := s.vault
 	s.mu.Unlock()
 	if v == nil {
-		return fmt.Errorf("%w: no identity was handed over", ErrRefused)
+		return fmt.Errorf("%w: no identity was handed over", keeper.ErrRefused)
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -110,41 +110,40 @@ func (s *server) withVault(f func(v *vault) error) error {
 // ringError gives an error of ring's the kind that the front branches on.
 func ringError(err error) error {
 	switch stage := keyring.StageOf(err); {
-	case err == nil || statusOf(err) != statusFailed:
+	case err == nil || keeper.StatusOf(err) != keeper.StatusFailed:
 		return err
 	case errors.Is(err, ring.ErrNotAMember):
-		return fmt.Errorf("%w: %w", ErrNoIdentity, err)
+		return fmt.Errorf("%w: %w", keeper.ErrNoIdentity, err)
 	case errors.Is(err, ring.ErrReader):
-		return fmt.Errorf("%w: %w", ErrReader, err)
+		return fmt.Errorf("%w: %w", keeper.ErrReader, err)
 	case stage == keyring.StageRollback || stage == keyring.StageFork:
-		return fmt.Errorf("%w: %w", ErrRollback, err)
+		return fmt.Errorf("%w: %w", keeper.ErrRollback, err)
 	case errors.Is(err, keyring.ErrChange) || errors.Is(err, ring.ErrEmpty):
-		return fmt.Errorf("%w: %w", ErrRefused, err)
+		return fmt.Errorf("%w: %w", keeper.ErrRefused, err)
 	case isFull(err):
-		return fmt.Errorf("%w: %w", ErrFull, err)
+		return fmt.Errorf("%w: %w", keeper.ErrFull, err)
 	}
-	return fmt.Errorf("%w: %w", ErrDamaged, err)
+	return fmt.Errorf("%w: %w", keeper.ErrDamaged, err)
 }
 
 // load takes a keyring, if it is good, and opens the metadata of what is new in
 // the vault file. On an error the old state stays.
-func (s *server) load(r *wire.Reader, out []byte) ([]byte, error) {
-	known := readKnown(r)
-	// What is parsed aliases these, and a worker's buffer is used again.
-	members, deks := bytes.Clone(r.String()), bytes.Clone(r.String())
-	waiting, err := readUpdate(r)
+func (s *server) load(body, out []byte) ([]byte, error) {
+	q, err := keeper.ReadLoadRequest(body)
 	if err != nil {
 		return out, err
 	}
+	// What is parsed aliases these, and a worker's buffer is used again.
+	q.Members, q.Deks = bytes.Clone(q.Members), bytes.Clone(q.Deks)
 	err = s.withVault(func(v *vault) error {
 		file, err := s.currentFile()
 		if err != nil {
 			return err
 		}
-		if err := v.loadKeyring(members, deks, known.Known, waiting); err != nil {
+		if err := v.loadKeyring(&q); err != nil {
 			return err
 		}
-		out = v.loadItems(file, known.Replaced, out)
+		out = v.loadItems(file, q.Known.Replaced).Append(out)
 		return nil
 	})
 	return out, err
@@ -159,7 +158,7 @@ func (v *vault) openKey(it *item) (key *signer.Key, err error) {
 		key, rest, err = v.server.parseKey(secret)
 		if err == nil && len(rest) != 0 {
 			key.Free()
-			return fmt.Errorf("%w: bytes after the private key of item %v", ErrDamaged, it.line.Item)
+			return fmt.Errorf("%w: bytes after the private key of item %v", keeper.ErrDamaged, it.line.Item)
 		}
 		return err
 	})

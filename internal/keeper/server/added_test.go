@@ -1,4 +1,4 @@
-package keeper
+package server
 
 import (
 	"bytes"
@@ -6,12 +6,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"testing"
 
 	"vigil/internal/id"
-
+	"vigil/internal/keeper"
 	"vigil/internal/wire"
 )
 
@@ -59,9 +60,9 @@ func TestSignaturesThatAreRefused(t *testing.T) {
 		flags uint32
 		want  error
 	}{
-		{"unknown flags", ed.Key, 8, ErrUnsupported},
-		{"RSA with SHA-1", rsa.Key, 0, ErrUnsupported},
-		{"no such key", ed.Key + 1000, 0, ErrNoKey},
+		{"unknown flags", ed.Key, 8, keeper.ErrUnsupported},
+		{"RSA with SHA-1", rsa.Key, 0, keeper.ErrUnsupported},
+		{"no such key", ed.Key + 1000, 0, keeper.ErrNoKey},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := c.Sign(t.Context(), tt.key, []byte("data"), tt.flags, nil)
@@ -83,15 +84,15 @@ func TestKeysThatAreRefused(t *testing.T) {
 		bound bool
 		want  error
 	}{
-		{"nothing", []byte{0}, false, ErrBadRequest},
-		{"cut", s.encoding[:len(s.encoding)-1], false, ErrBadRequest},
-		{"without comment", s.encoding, false, ErrBadRequest},
-		{"bytes after the comment", append(addBody(s, ""), 0), false, ErrBadRequest},
-		{"public half of another key", mixed, false, ErrBadRequest},
-		{"unknown type", wire.AppendString(nil, "ssh-dss"), false, ErrUnsupported},
-		{"unknown constraint", append(addBody(s, ""), 99), true, ErrBadRequest},
-		{"lifetime cut short", append(addBody(s, ""), 1, 0, 0), true, ErrBadRequest},
-		{"lifetime twice", append(addBody(s, ""), 1, 0, 0, 0, 9, 1, 0, 0, 0, 9), true, ErrBadRequest},
+		{"nothing", []byte{0}, false, keeper.ErrBadRequest},
+		{"cut", s.encoding[:len(s.encoding)-1], false, keeper.ErrBadRequest},
+		{"without comment", s.encoding, false, keeper.ErrBadRequest},
+		{"bytes after the comment", append(addBody(s, ""), 0), false, keeper.ErrBadRequest},
+		{"public half of another key", mixed, false, keeper.ErrBadRequest},
+		{"unknown type", wire.AppendString(nil, "ssh-dss"), false, keeper.ErrUnsupported},
+		{"unknown constraint", append(addBody(s, ""), 99), true, keeper.ErrBadRequest},
+		{"lifetime cut short", append(addBody(s, ""), 1, 0, 0), true, keeper.ErrBadRequest},
+		{"lifetime twice", append(addBody(s, ""), 1, 0, 0, 0, 9, 1, 0, 0, 0, 9), true, keeper.ErrBadRequest},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := c.Add(t.Context(), guarded(t, tt.body), tt.bound)
@@ -114,16 +115,16 @@ func TestRemovedKeysAreGone(t *testing.T) {
 	if err := c.Remove(t.Context(), a.Key); err != nil {
 		t.Fatal(err)
 	}
-	wantErr(t, sign(t, c, a.Key), ErrNoKey)
-	wantErr(t, c.Remove(t.Context(), a.Key), ErrNoKey)
+	wantErr(t, sign(t, c, a.Key), keeper.ErrNoKey)
+	wantErr(t, c.Remove(t.Context(), a.Key), keeper.ErrNoKey)
 	if err := sign(t, c, b.Key); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.RemoveAll(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	wantErr(t, sign(t, c, b.Key), ErrNoKey)
-	wantErr(t, sign(t, c, d.Key), ErrNoKey)
+	wantErr(t, sign(t, c, b.Key), keeper.ErrNoKey)
+	wantErr(t, sign(t, c, d.Key), keeper.ErrNoKey)
 	after, err := c.Stats(t.Context())
 	if err != nil || after.Used != before.Used || after.Keys != 0 {
 		t.Fatalf("%d bytes of guarded memory in use, %d at the start; %d keys; %v", after.Used, before.Used, after.Keys, err)
@@ -143,7 +144,7 @@ func TestLifetimesEndInTheKeeper(t *testing.T) {
 	if !bytes.Equal(lasting.Constraints, []byte{1, 0, 0, 14, 16}) {
 		t.Fatalf("constraints %v", lasting.Constraints)
 	}
-	wantErr(t, sign(t, c, atOnce.Key), ErrNoKey)
+	wantErr(t, sign(t, c, atOnce.Key), keeper.ErrNoKey)
 	for keys := 4; keys > 1; { // until only the lasting key is left
 		s, err := c.Stats(t.Context())
 		if err != nil {
@@ -163,18 +164,18 @@ func TestLockedBySSHAdd(t *testing.T) {
 	lock := func(p []byte) error { return c.Lock(t.Context(), guarded(t, p)) }
 	unlock := func(p []byte) error { return c.Unlock(t.Context(), guarded(t, p)) }
 
-	wantErr(t, unlock(pass("secret")), ErrRefused)
-	wantErr(t, lock(pass("")), ErrRefused)
-	wantErr(t, lock([]byte{0, 0, 0, 9, 'x'}), ErrBadRequest)
-	wantErr(t, lock(append(pass("secret"), 0)), ErrBadRequest)
+	wantErr(t, unlock(pass("secret")), keeper.ErrRefused)
+	wantErr(t, lock(pass("")), keeper.ErrRefused)
+	wantErr(t, lock([]byte{0, 0, 0, 9, 'x'}), keeper.ErrBadRequest)
+	wantErr(t, lock(append(pass("secret"), 0)), keeper.ErrBadRequest)
 	if err := lock(pass("secret")); err != nil {
 		t.Fatal(err)
 	}
-	wantErr(t, sign(t, c, a.Key), ErrRefused)
-	wantErr(t, lock(pass("other")), ErrRefused)
-	wantErr(t, unlock(pass("other")), ErrWrongPassphrase)
-	wantErr(t, unlock(pass("")), ErrWrongPassphrase)
-	wantErr(t, sign(t, c, a.Key), ErrRefused)
+	wantErr(t, sign(t, c, a.Key), keeper.ErrRefused)
+	wantErr(t, lock(pass("other")), keeper.ErrRefused)
+	wantErr(t, unlock(pass("other")), keeper.ErrWrongPassphrase)
+	wantErr(t, unlock(pass("")), keeper.ErrWrongPassphrase)
+	wantErr(t, sign(t, c, a.Key), keeper.ErrRefused)
 	if err := unlock(pass("secret")); err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +240,7 @@ func TestKeysComeAndGoWhileOthersSign(t *testing.T) {
 				if err := c.Remove(t.Context(), a.Key); err != nil {
 					t.Error(err)
 				}
-				if _, err := c.Sign(t.Context(), a.Key, []byte("x"), 0, nil); !errors.Is(err, ErrNoKey) {
+				if _, err := c.Sign(t.Context(), a.Key, []byte("x"), 0, nil); !errors.Is(err, keeper.ErrNoKey) {
 					t.Errorf("sign with a removed key: %v", err)
 				}
 				if _, err := c.Sign(t.Context(), steady.Key, []byte("x"), 0, nil); err != nil {
@@ -259,7 +260,7 @@ func TestLargeMessages(t *testing.T) {
 	if err != nil || a.Comment != comment {
 		t.Fatalf("add a key with a comment of %d bytes: %v", len(comment), err)
 	}
-	for _, n := range []int{0, 1, smallMessage - headerLen - 12 - 1, smallMessage - headerLen - 12, smallMessage - headerLen - 12 + 1, maxAgentBody, 4 << 20} {
+	for _, n := range []int{0, 1, keeper.SmallMessage - keeper.HeaderLen - 12 - 1, keeper.SmallMessage - keeper.HeaderLen - 12, keeper.SmallMessage - keeper.HeaderLen - 12 + 1, maxAgentBody, 4 << 20} {
 		data := make([]byte, n)
 		rand.Read(data)
 		sig, err := c.Sign(t.Context(), a.Key, data, 0, nil)
@@ -269,6 +270,25 @@ func TestLargeMessages(t *testing.T) {
 		if err := verify(s.public, data, sig); err != nil {
 			t.Fatalf("%d bytes: %v", n, err)
 		}
+	}
+}
+
+// TestSignatureCostsTheFrontNoMemory: what ssh asks for most is one write and one
+// read, from and into buffers that are there.
+func TestSignatureCostsTheFrontNoMemory(t *testing.T) {
+	c := start(t, id.Vault{})
+	a := add(t, c, ed25519Key(t))
+	data, reply := make([]byte, 300), make([]byte, 0, 1<<10)
+	least := math.Inf(1) // others of this process may allocate as well
+	for range 10 {
+		least = min(least, testing.AllocsPerRun(20, func() {
+			if _, err := c.Sign(t.Context(), a.Key, data, 0, reply); err != nil {
+				t.Fatal(err)
+			}
+		}))
+	}
+	if least > 0 && !raceBuild {
+		t.Fatalf("%v allocations", least)
 	}
 }
 

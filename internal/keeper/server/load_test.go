@@ -1,4 +1,4 @@
-package keeper
+package server
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"vigil/internal/id"
+	"vigil/internal/keeper"
 	"vigil/internal/keyring"
 	"vigil/internal/testing/ringtest"
 	"vigil/internal/vaultfile"
@@ -31,7 +32,7 @@ func TestADamagedItemIsNamedAndTheOthersLoad(t *testing.T) {
 	o := w.Objects()
 	o.File = slices.Concat(lines[0], lines[1], line2, line3, []byte("not a line\n"))
 	c := unlocked(t, w, w.Owner)
-	l, err := loadObjects(t, c, Pins{}, o)
+	l, err := loadObjects(t, c, keyring.Pins{}, o)
 	if err != nil || len(l.Items) != 3 {
 		t.Fatalf("%d items, %v", len(l.Items), err)
 	}
@@ -72,7 +73,7 @@ func TestAnItemThatIsSomethingElseInside(t *testing.T) {
 				t.Fatal(err)
 			}
 			for range 3 {
-				if err := sign(t, c, number(t, l, w.items[0].Line.Revision)); err == nil || errors.Is(err, ErrGone) {
+				if err := sign(t, c, number(t, l, w.items[0].Line.Revision)); err == nil || errors.Is(err, keeper.ErrGone) {
 					t.Fatalf("got %v", err)
 				}
 			}
@@ -99,7 +100,7 @@ func TestLoadWhileKeysOpen(t *testing.T) {
 	stop := make(chan struct{})
 	var mu sync.Mutex
 	numbers := make([]uint64, 0, len(keys))
-	take := func(l *Loaded) {
+	take := func(l *keeper.Loaded) {
 		mu.Lock()
 		defer mu.Unlock()
 		numbers = numbers[:0]
@@ -119,7 +120,7 @@ func TestLoadWhileKeysOpen(t *testing.T) {
 				mu.Lock()
 				n := numbers[i%len(numbers)]
 				mu.Unlock()
-				if _, err := c.Sign(context.Background(), n, []byte("x"), 0, nil); err != nil && !errors.Is(err, ErrNoKey) {
+				if _, err := c.Sign(context.Background(), n, []byte("x"), 0, nil); err != nil && !errors.Is(err, keeper.ErrNoKey) {
 					t.Error(err)
 					return
 				}
@@ -131,7 +132,7 @@ func TestLoadWhileKeysOpen(t *testing.T) {
 		if i%2 == 0 {
 			o = half
 		}
-		l, err := loadObjects(t, c, Pins{}, o)
+		l, err := loadObjects(t, c, keyring.Pins{}, o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -154,11 +155,11 @@ func TestBeforeAKeyringIsLoaded(t *testing.T) {
 		"seal line": func() error { _, err := c.SealLine(t.Context(), w.items[0].Line.Line(), nil); return err },
 		"collect":   func() error { _, err := c.Collect(t.Context(), time.Now()); return err },
 		"deks":      func() error { _, _, err := c.Deks(t.Context(), keyring.Update{}, time.Now()); return err },
-		"rotation":  func() error { _, err := c.Rotation(t.Context(), StepNewKEK); return err },
-		"rewrap":    func() error { _, err := c.Rotation(t.Context(), StepRewrap); return err },
-		"retire":    func() error { _, err := c.Rotation(t.Context(), StepRetire); return err },
+		"rotation":  func() error { _, err := c.Rotation(t.Context(), keeper.StepNewKEK); return err },
+		"rewrap":    func() error { _, err := c.Rotation(t.Context(), keeper.StepRewrap); return err },
+		"retire":    func() error { _, err := c.Rotation(t.Context(), keeper.StepRetire); return err },
 	} {
-		t.Run(name, func(t *testing.T) { wantErr(t, call(), ErrRefused) })
+		t.Run(name, func(t *testing.T) { wantErr(t, call(), keeper.ErrRefused) })
 	}
 	signsWith(t, c, number(t, load(t, c, w), w.items[0].Line.Revision), w.keys[0])
 }

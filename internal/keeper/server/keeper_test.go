@@ -1,4 +1,4 @@
-package keeper
+package server
 
 import (
 	"bytes"
@@ -11,12 +11,12 @@ import (
 	"syscall"
 	"testing"
 
-	"vigil/internal/id"
-
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
 
 	"vigil/internal/guard"
+	"vigil/internal/id"
+	"vigil/internal/keeper"
 	"vigil/internal/keyfile"
 	"vigil/internal/wire"
 )
@@ -28,7 +28,7 @@ const memlockVariable = "VIGIL_TEST_MEMLOCK"
 // TestMain makes this binary a keeper, or a front of one, when it's started as such.
 func TestMain(m *testing.M) {
 	switch {
-	case len(os.Args) > 1 && os.Args[1] == Role:
+	case len(os.Args) > 1 && os.Args[1] == keeper.Role:
 		if err := bindLockLimit(); err != nil {
 			os.Exit(3)
 		}
@@ -89,14 +89,14 @@ func script(t testing.TB, variables string) string {
 	return path
 }
 
-func start(t testing.TB, vault id.Vault) *Client {
+func start(t testing.TB, vault id.Vault) *keeper.Client {
 	t.Helper()
-	return startAs(t, Options{Exe: exe(t), Vault: vault})
+	return startAs(t, keeper.Options{Exe: exe(t), Vault: vault})
 }
 
-func startAs(t testing.TB, o Options) *Client {
+func startAs(t testing.TB, o keeper.Options) *keeper.Client {
 	t.Helper()
-	c, err := Start(t.Context(), o)
+	c, err := keeper.Start(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,14 +106,14 @@ func startAs(t testing.TB, o Options) *Client {
 
 // startSmall starts a keeper that the lock limit leaves no more than limit
 // bytes of guarded memory.
-func startSmall(t testing.TB, vault id.Vault, limit int) *Client {
+func startSmall(t testing.TB, vault id.Vault, limit int) *keeper.Client {
 	t.Helper()
 	return startAs(t, smallOptions(t, vault, limit))
 }
 
-func smallOptions(t testing.TB, vault id.Vault, limit int) Options {
+func smallOptions(t testing.TB, vault id.Vault, limit int) keeper.Options {
 	t.Helper()
-	return Options{Exe: script(t, fmt.Sprintf("GORACE=atexit_sleep_ms=0 %s=%d", memlockVariable, limit)), Vault: vault}
+	return keeper.Options{Exe: script(t, fmt.Sprintf("GORACE=atexit_sleep_ms=0 %s=%d", memlockVariable, limit)), Vault: vault}
 }
 
 // sample is a private key as an agent's add message carries it.
@@ -171,7 +171,7 @@ func addBody(s sample, comment string) []byte {
 	return wire.AppendString(bytes.Clone(s.encoding), comment)
 }
 
-func add(t testing.TB, c *Client, s sample) Added {
+func add(t testing.TB, c *keeper.Client, s sample) keeper.Added {
 	t.Helper()
 	a, err := c.Add(t.Context(), guarded(t, addBody(s, "comment")), false)
 	if err != nil {
@@ -181,7 +181,7 @@ func add(t testing.TB, c *Client, s sample) Added {
 }
 
 // addFor adds a key with a lifetime in seconds.
-func addFor(t testing.TB, c *Client, s sample, seconds uint32) Added {
+func addFor(t testing.TB, c *keeper.Client, s sample, seconds uint32) keeper.Added {
 	t.Helper()
 	a, err := c.Add(t.Context(), guarded(t, wire.AppendUint32(append(addBody(s, "comment"), 1), seconds)), true)
 	if err != nil {
@@ -190,7 +190,7 @@ func addFor(t testing.TB, c *Client, s sample, seconds uint32) Added {
 	return a
 }
 
-func sign(t testing.TB, c *Client, key uint64) error {
+func sign(t testing.TB, c *keeper.Client, key uint64) error {
 	t.Helper()
 	_, err := c.Sign(t.Context(), key, []byte("data"), 0, nil)
 	return err

@@ -1,4 +1,8 @@
-package keeper
+// Package server is the process that holds keys: the other end of package keeper's
+// protocol. It has a thread for each connection, guarded memory, and no way to
+// files, other sockets or programs (package sandbox). What it holds ends with it:
+// when the front closes a connection or ends, and at its deadlines.
+package server
 
 import (
 	"errors"
@@ -11,6 +15,7 @@ import (
 
 	"vigil/internal/guard"
 	"vigil/internal/ipc"
+	"vigil/internal/keeper"
 	"vigil/internal/sandbox"
 )
 
@@ -29,7 +34,7 @@ const (
 
 // Main runs a keeper on the connections it inherited and returns its exit
 // status when the front has closed them or a deadline has passed. args are
-// those after Role: how many connections, and the bytes of guarded memory.
+// those after keeper.Role: how many connections, and the bytes of guarded memory.
 func Main(args []string) int {
 	s, err := newServer(args)
 	if s == nil {
@@ -50,7 +55,7 @@ func (s *server) greet(startErr error) error {
 	if s.vaultID, err = ipc.Answer(fdConn(w.fd), ipc.Keeper, ipc.Front); err != nil {
 		return err
 	}
-	return errors.Join(startErr, w.reply(s.report.append(w.header()), startErr))
+	return errors.Join(startErr, w.reply(s.report.Append(w.header()), startErr))
 }
 
 // newServer sets everything up that the sandbox forbids afterwards, and then
@@ -72,7 +77,7 @@ func newServer(args []string) (*server, error) {
 		memory = defaultMemory
 	}
 	time.Sleep(time.Nanosecond) // the first timer makes an epoll instance, which the sandbox forbids
-	s := &server{keys: newTable(), drafts: make(map[uint64]*draft), quit: make(chan struct{}), deadlines: deadlines{changed: make(chan struct{}, 1)}}
+	s := &server{keys: newTable(), drafts: make(map[uint64]*guard.Buffer), quit: make(chan struct{}), deadlines: deadlines{changed: make(chan struct{}, 1)}}
 	for i := range workers {
 		unix.CloseOnExec(firstConn + i)
 		s.workers = append(s.workers, &worker{fd: firstConn + i, server: s})
@@ -84,10 +89,13 @@ func newServer(args []string) (*server, error) {
 	if err != nil {
 		s.report.Missing = append(s.report.Missing, err.Error())
 	}
-	s.report.harden(hardening)
+	s.report.Undumpable, s.report.FromStart = hardening.Undumpable, hardening.FromStart
+	if hardening.NoCore {
+		s.report.Holds = append(s.report.Holds, "no_core")
+	}
 	s.slab, err = guard.NewSlab(memory)
 	if err != nil {
-		return s, fmt.Errorf("%w: %w", ErrFull, err)
+		return s, fmt.Errorf("%w: %w", keeper.ErrFull, err)
 	}
 	return s, s.setUp()
 }
@@ -95,7 +103,7 @@ func newServer(args []string) (*server, error) {
 func (s *server) setUp() error {
 	for _, w := range s.workers {
 		var err error
-		if w.buf, err = s.slab.Alloc(smallMessage); err != nil {
+		if w.buf, err = s.slab.Alloc(keeper.SmallMessage); err != nil {
 			return err
 		}
 	}
@@ -108,7 +116,13 @@ func (s *server) setUp() error {
 	if err != nil {
 		return fmt.Errorf("enter sandbox: %w", err)
 	}
-	s.report.sandbox(report)
+	if report.Seccomp {
+		s.report.Holds = append(s.report.Holds, "seccomp")
+	}
+	if report.Landlock > 0 {
+		s.report.Holds = append(s.report.Holds, "landlock")
+	}
+	s.report.Missing = append(s.report.Missing, report.Missing...)
 	return nil
 }
 

@@ -1,4 +1,4 @@
-package keeper
+package server
 
 import (
 	"bytes"
@@ -11,8 +11,8 @@ import (
 	"vigil/internal/handover"
 	"vigil/internal/id"
 	"vigil/internal/ipc"
+	"vigil/internal/keeper"
 	"vigil/internal/keyring"
-	"vigil/internal/ring"
 	"vigil/internal/testing/ringtest"
 	"vigil/internal/unixsock"
 	"vigil/internal/vaultfile"
@@ -36,7 +36,7 @@ func newWorld(t testing.TB, keys ...sample) *world {
 }
 
 // unlocked starts a keeper and hands it a person's private halves.
-func unlocked(t testing.TB, w *world, p *ringtest.Person) *Client {
+func unlocked(t testing.TB, w *world, p *ringtest.Person) *keeper.Client {
 	t.Helper()
 	vault := w.Vault()
 	c := start(t, vault)
@@ -47,7 +47,7 @@ func unlocked(t testing.TB, w *world, p *ringtest.Person) *Client {
 }
 
 // opened is unlocked, with the vault loaded.
-func opened(t testing.TB, w *world) (*Client, *Loaded) {
+func opened(t testing.TB, w *world) (*keeper.Client, *keeper.Loaded) {
 	t.Helper()
 	c := unlocked(t, w, w.Owner)
 	return c, load(t, c, w)
@@ -72,7 +72,7 @@ func betweenPair(t testing.TB, opener func(io.ReadWriter) error, attach func(end
 	return <-done, attachErr
 }
 
-func handIdentity(t testing.TB, c *Client, vault id.Vault, p *ringtest.Person) error {
+func handIdentity(t testing.TB, c *keeper.Client, vault id.Vault, p *ringtest.Person) error {
 	t.Helper()
 	openerErr, err := betweenPair(t,
 		func(rw io.ReadWriter) error { return handover.Identity(rw, vault, p.Identity.ID, p.Seeds) },
@@ -86,7 +86,7 @@ func handIdentity(t testing.TB, c *Client, vault id.Vault, p *ringtest.Person) e
 	return errors.Join(err, openerErr)
 }
 
-func handKey(t testing.TB, c *Client, vault id.Vault, encoding []byte) (d Draft, openerErr, err error) {
+func handKey(t testing.TB, c *keeper.Client, vault id.Vault, encoding []byte) (d keeper.Draft, openerErr, err error) {
 	t.Helper()
 	openerErr, err = betweenPair(t,
 		func(rw io.ReadWriter) error { return handover.Key(rw, vault, encoding) },
@@ -97,25 +97,25 @@ func handKey(t testing.TB, c *Client, vault id.Vault, encoding []byte) (d Draft,
 	return d, openerErr, err
 }
 
-func load(t testing.TB, c *Client, w *world) *Loaded {
+func load(t testing.TB, c *keeper.Client, w *world) *keeper.Loaded {
 	t.Helper()
-	l, err := loadObjects(t, c, Pins{}, w.Objects())
+	l, err := loadObjects(t, c, keyring.Pins{}, w.Objects())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return l
 }
 
-func loadObjects(t testing.TB, c *Client, pins Pins, o ringtest.Objects) (*Loaded, error) {
+func loadObjects(t testing.TB, c *keeper.Client, pins keyring.Pins, o ringtest.Objects) (*keeper.Loaded, error) {
 	t.Helper()
 	if err := c.GiveFile(t.Context(), o.File); err != nil {
 		return nil, err
 	}
-	return c.Load(t.Context(), Known{Known: ring.Known{Pins: pins}}, o.Members, o.Deks, keyring.Update{})
+	return c.Load(t.Context(), keeper.Known{Known: keyring.Known{Pins: pins}}, o.Members, o.Deks, keyring.Update{})
 }
 
 // number returns the key number of a revision.
-func number(t testing.TB, l *Loaded, revision id.Revision) uint64 {
+func number(t testing.TB, l *keeper.Loaded, revision id.Revision) uint64 {
 	t.Helper()
 	for _, it := range l.Items {
 		if it.Revision == revision && it.Problem == "" {
@@ -127,7 +127,7 @@ func number(t testing.TB, l *Loaded, revision id.Revision) uint64 {
 }
 
 // signsWith checks that a key signs, and that it's the one it should be.
-func signsWith(t testing.TB, c *Client, key uint64, s sample) {
+func signsWith(t testing.TB, c *keeper.Client, key uint64, s sample) {
 	t.Helper()
 	sig, err := c.Sign(t.Context(), key, []byte("data"), s.flags[0], nil)
 	if err == nil {
@@ -144,7 +144,7 @@ func TestVaultKeysOfEveryTypeSign(t *testing.T) {
 	if len(l.Items) != len(w.keys) || l.Pins.Deks.KEK != 1 || l.Pins != w.Pins() {
 		t.Fatalf("loaded %d items, KEK %d", len(l.Items), l.Pins.Deks.KEK)
 	}
-	stats := func() Stats {
+	stats := func() keeper.Stats {
 		t.Helper()
 		s, err := c.Stats(t.Context())
 		if err != nil {
@@ -184,15 +184,15 @@ func TestHandoverThatIsRefused(t *testing.T) {
 		if err := handIdentity(t, c, id.Vault{1}, w.Owner); !errors.Is(err, ipc.ErrMismatch) {
 			t.Fatalf("got %v", err)
 		}
-		_, err := loadObjects(t, c, Pins{}, w.Objects())
-		wantErr(t, err, ErrRefused)
+		_, err := loadObjects(t, c, keyring.Pins{}, w.Objects())
+		wantErr(t, err, keeper.ErrRefused)
 	})
 	t.Run("an opener that ends in the middle", func(t *testing.T) {
 		c := start(t, vault)
 		_, err := betweenPair(t,
 			func(rw io.ReadWriter) error { _, err := rw.Write([]byte{0, 0, 0}); return err },
 			func(end *os.File) error { _, err := c.AttachIdentity(t.Context(), end); return err })
-		if err == nil || errors.Is(err, ErrGone) {
+		if err == nil || errors.Is(err, keeper.ErrGone) {
 			t.Fatalf("got %v", err)
 		}
 		if err := handIdentity(t, c, vault, w.Owner); err != nil {
@@ -201,15 +201,15 @@ func TestHandoverThatIsRefused(t *testing.T) {
 	})
 	t.Run("an identity that isn't a member", func(t *testing.T) {
 		c := unlocked(t, w, ringtest.NewPerson(t, keyring.Owner))
-		_, err := loadObjects(t, c, Pins{}, w.Objects())
-		wantErr(t, err, ErrNoIdentity)
+		_, err := loadObjects(t, c, keyring.Pins{}, w.Objects())
+		wantErr(t, err, keeper.ErrNoIdentity)
 	})
 	t.Run("a member's identity with other keys", func(t *testing.T) {
 		other := ringtest.NewPerson(t, keyring.Owner)
 		other.Identity.ID = w.Owner.Identity.ID
 		c := unlocked(t, w, other)
-		_, err := loadObjects(t, c, Pins{}, w.Objects())
-		wantErr(t, err, ErrNoIdentity)
+		_, err := loadObjects(t, c, keyring.Pins{}, w.Objects())
+		wantErr(t, err, keeper.ErrNoIdentity)
 	})
 	t.Run("a key that isn't one", func(t *testing.T) {
 		c, _ := opened(t, w)
@@ -243,7 +243,7 @@ func TestSealedKeysComeBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.SealDraft(t.Context(), d.Number, item, meta); !errors.Is(err, ErrNoKey) {
+	if _, err := c.SealDraft(t.Context(), d.Number, item, meta); !errors.Is(err, keeper.ErrNoKey) {
 		t.Fatalf("a draft was sealed twice: %v", err)
 	}
 	push(t, c, w, sealed)
@@ -268,7 +268,7 @@ func TestSealedKeysComeBack(t *testing.T) {
 }
 
 // push does what the front does with a sealed revision.
-func push(t testing.TB, c *Client, w *world, s Sealed) {
+func push(t testing.TB, c *keeper.Client, w *world, s keeper.Sealed) {
 	t.Helper()
 	object, deleted, err := c.Deks(t.Context(), keyring.Update{Add: []keyring.DEK{s.DEK}}, time.Unix(ringtest.Now, 0))
 	if err != nil || len(deleted) > 0 {
@@ -292,10 +292,10 @@ func TestRemovedItemsStopSigning(t *testing.T) {
 	}
 	o := w.Objects()
 	o.Deks = object
-	if l, err = loadObjects(t, c, Pins{}, o); err != nil || len(l.Items) != 1 {
+	if l, err = loadObjects(t, c, keyring.Pins{}, o); err != nil || len(l.Items) != 1 {
 		t.Fatalf("%d items, %v", len(l.Items), err)
 	}
-	wantErr(t, sign(t, c, gone), ErrNoKey)
+	wantErr(t, sign(t, c, gone), keeper.ErrNoKey)
 	if got := number(t, l, w.items[1].Line.Revision); got != stays {
 		t.Fatalf("the other key's number changed from %d to %d", stays, got)
 	}
@@ -311,7 +311,7 @@ func TestDrafts(t *testing.T) {
 	w := newWorld(t)
 	c, _ := opened(t, w)
 	s := ed25519Key(t)
-	var drafts []Draft
+	var drafts []keeper.Draft
 	for range maxDrafts {
 		d, openerErr, err := handKey(t, c, w.Vault(), s.encoding)
 		if err := errors.Join(openerErr, err); err != nil {
@@ -320,7 +320,7 @@ func TestDrafts(t *testing.T) {
 		drafts = append(drafts, d)
 	}
 	_, openerErr, err := handKey(t, c, w.Vault(), s.encoding)
-	wantErr(t, err, ErrRefused)
+	wantErr(t, err, keeper.ErrRefused)
 	if openerErr == nil {
 		t.Fatal("the opener wasn't told")
 	}
@@ -329,7 +329,7 @@ func TestDrafts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	wantErr(t, c.DropDraft(t.Context(), drafts[0].Number), ErrNoKey)
+	wantErr(t, c.DropDraft(t.Context(), drafts[0].Number), keeper.ErrNoKey)
 	if _, openerErr, err = handKey(t, c, w.Vault(), s.encoding); errors.Join(openerErr, err) != nil {
 		t.Fatal(openerErr, err)
 	}
@@ -340,17 +340,17 @@ func TestRotation(t *testing.T) {
 	c, l := opened(t, w)
 	key := number(t, l, w.items[0].Line.Revision)
 	o := w.Objects()
-	for _, step := range []RotationStep{StepNewKEK, StepRewrap, StepRetire} {
+	for _, step := range []keeper.RotationStep{keeper.StepNewKEK, keeper.StepRewrap, keeper.StepRetire} {
 		object, err := c.Rotation(t.Context(), step)
 		if err != nil || object == nil {
 			t.Fatalf("step %d: %d bytes, %v", step, len(object), err)
 		}
-		if step == StepRewrap {
+		if step == keeper.StepRewrap {
 			o.Deks = object
 		} else {
 			o.Members = object
 		}
-		if l, err = loadObjects(t, c, Pins{}, o); err != nil {
+		if l, err = loadObjects(t, c, keyring.Pins{}, o); err != nil {
 			t.Fatalf("after step %d: %v", step, err)
 		}
 		signsWith(t, c, key, w.keys[0])
@@ -358,16 +358,16 @@ func TestRotation(t *testing.T) {
 	if l.Pins.Deks.KEK != 2 {
 		t.Fatalf("KEK %d", l.Pins.Deks.KEK)
 	}
-	for _, step := range []RotationStep{StepRewrap, StepRetire} {
+	for _, step := range []keeper.RotationStep{keeper.StepRewrap, keeper.StepRetire} {
 		if object, err := c.Rotation(t.Context(), step); object != nil || err != nil {
 			t.Fatalf("step %d a second time: %d bytes, %v", step, len(object), err)
 		}
 	}
 	_, err := c.Rotation(t.Context(), 99)
-	wantErr(t, err, ErrBadRequest)
+	wantErr(t, err, keeper.ErrBadRequest)
 	// A key that nobody used before the rotation opens under the new KEK.
 	fresh := unlocked(t, w, w.Owner)
-	if l, err = loadObjects(t, fresh, Pins{}, o); err != nil {
+	if l, err = loadObjects(t, fresh, keyring.Pins{}, o); err != nil {
 		t.Fatal(err)
 	}
 	signsWith(t, fresh, number(t, l, w.items[0].Line.Revision), w.keys[0])
@@ -383,7 +383,7 @@ func TestASecondIdentityReplacesTheFirst(t *testing.T) {
 	if err := handIdentity(t, c, w.Vault(), member); err != nil {
 		t.Fatal(err)
 	}
-	wantErr(t, sign(t, c, old), ErrNoKey)
+	wantErr(t, sign(t, c, old), keeper.ErrNoKey)
 	signsWith(t, c, number(t, load(t, c, w), w.items[0].Line.Revision), w.keys[0])
 }
 

@@ -1,4 +1,4 @@
-package keeper
+package server
 
 import (
 	"errors"
@@ -9,6 +9,12 @@ import (
 
 // The keeper reads and writes raw descriptors: the sandbox has no room for what
 // package net and package os do at set-up.
+
+// fdConn is a raw descriptor as a stream.
+type fdConn int
+
+func (fd fdConn) Read(b []byte) (int, error)  { return readAtLeast(int(fd), b, 1) }
+func (fd fdConn) Write(b []byte) (int, error) { return len(b), writeFull(int(fd), b) }
 
 // readAtLeast reads until b holds least bytes and returns how many it holds.
 func readAtLeast(fd int, b []byte, least int) (n int, err error) {

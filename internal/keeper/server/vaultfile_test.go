@@ -1,10 +1,11 @@
-package keeper
+package server
 
 import (
 	"slices"
 	"testing"
 
 	"vigil/internal/id"
+	"vigil/internal/keeper"
 	"vigil/internal/keyring"
 	"vigil/internal/vaultfile"
 )
@@ -23,7 +24,7 @@ func TestTheVaultFileMayComeInParts(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := w.Objects()
-	l := must(c.Load(t.Context(), Known{}, o.Members, o.Deks, keyring.Update{}))(t)
+	l := must(c.Load(t.Context(), keeper.Known{}, o.Members, o.Deks, keyring.Update{}))(t)
 	first, second := number(t, l, w.items[0].Line.Revision), number(t, l, w.items[1].Line.Revision)
 
 	without := vaultfile.New(w.Vault()).Add(w.items[0].Line)
@@ -31,14 +32,14 @@ func TestTheVaultFileMayComeInParts(t *testing.T) {
 		t.Fatal(err)
 	}
 	signsWith(t, c, second, w.keys[1])
-	must(c.Load(t.Context(), Known{}, o.Members, o.Deks, keyring.Update{}))(t)
-	wantErr(t, sign(t, c, second), ErrNoKey)
+	must(c.Load(t.Context(), keeper.Known{}, o.Members, o.Deks, keyring.Update{}))(t)
+	wantErr(t, sign(t, c, second), keeper.ErrNoKey)
 	signsWith(t, c, first, w.keys[0])
 
 	if err := c.ChangeFile(t.Context(), without.Delta(before)); err != nil {
 		t.Fatal(err)
 	}
-	l = must(c.Load(t.Context(), Known{}, o.Members, o.Deks, keyring.Update{}))(t)
+	l = must(c.Load(t.Context(), keeper.Known{}, o.Members, o.Deks, keyring.Update{}))(t)
 	signsWith(t, c, number(t, l, w.items[1].Line.Revision), w.keys[1])
 }
 
@@ -54,10 +55,10 @@ func TestVaultFilesThatAreRefused(t *testing.T) {
 		"beyond its end":    func() error { return c.ChangeFile(t.Context(), vaultfile.Delta{Drop: []int{7}}) },
 		"an unreadable one": func() error { return c.ChangeFile(t.Context(), vaultfile.Delta{Add: [][]byte{[]byte("x")}}) },
 	} {
-		t.Run(name, func(t *testing.T) { wantErr(t, give(), ErrDamaged) })
+		t.Run(name, func(t *testing.T) { wantErr(t, give(), keeper.ErrDamaged) })
 	}
 	o := w.Objects()
-	must(c.Load(t.Context(), Known{}, o.Members, o.Deks, keyring.Update{}))(t)
+	must(c.Load(t.Context(), keeper.Known{}, o.Members, o.Deks, keyring.Update{}))(t)
 	signsWith(t, c, number, w.keys[0])
 }
 
@@ -65,9 +66,9 @@ func TestVaultFilesThatAreRefused(t *testing.T) {
 func TestWithoutAVaultFile(t *testing.T) {
 	w := newWorld(t, ed25519Key(t))
 	c := unlocked(t, w, w.Owner)
-	wantErr(t, c.ChangeFile(t.Context(), vaultfile.Delta{}), ErrRefused)
+	wantErr(t, c.ChangeFile(t.Context(), vaultfile.Delta{}), keeper.ErrRefused)
 	o := w.Objects()
-	_, err := c.Load(t.Context(), Known{}, o.Members, o.Deks, keyring.Update{})
-	wantErr(t, err, ErrRefused)
-	wantErr(t, start(t, id.Vault{}).GiveFile(t.Context(), slices.Clone(o.File)), ErrRefused)
+	_, err := c.Load(t.Context(), keeper.Known{}, o.Members, o.Deks, keyring.Update{})
+	wantErr(t, err, keeper.ErrRefused)
+	wantErr(t, start(t, id.Vault{}).GiveFile(t.Context(), slices.Clone(o.File)), keeper.ErrRefused)
 }

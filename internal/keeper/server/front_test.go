@@ -1,4 +1,4 @@
-package keeper
+package server
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"vigil/internal/clock"
+	"vigil/internal/keeper"
 )
 
 // frontRole makes the test binary a front: a process that can be killed or
@@ -29,7 +30,7 @@ func beFront(args []string) int {
 	idle, err1 := time.ParseDuration(args[0])
 	lease, err2 := time.ParseDuration(args[1])
 	me, err3 := os.Executable()
-	c, err4 := Start(context.Background(), Options{Exe: me})
+	c, err4 := keeper.Start(context.Background(), keeper.Options{Exe: me})
 	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -1,6 +1,6 @@
 //go:build race
 
-package keeper
+package server
 
 // raceBuild says that the race detector is linked in.
 const raceBuild = true

@@ -1,16 +1,16 @@
-package keeper
+package server
 
 import (
 	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
 
 	"vigil/internal/id"
+	"vigil/internal/keeper"
 	"vigil/internal/keyring"
 	"vigil/internal/testing/ringtest"
 	"vigil/internal/vaultfile"
@@ -69,7 +69,7 @@ func TestAttacksOnWhatIsStored(t *testing.T) {
 			if bytes.Equal(o.Members, good.Members) && bytes.Equal(o.Deks, good.Deks) && bytes.Equal(o.File, good.File) {
 				t.Fatal("the attack changed nothing")
 			}
-			for name, c := range map[string]*Client{"serving": serving, "just unlocked": fresh} {
+			for name, c := range map[string]*keeper.Client{"serving": serving, "just unlocked": fresh} {
 				_, err := loadObjects(t, c, pins, o)
 				if !errors.Is(err, a.want) {
 					t.Fatalf("%s: got %v, want %v", name, err, a.want)
@@ -88,7 +88,7 @@ func TestAttacksOnWhatIsStored(t *testing.T) {
 		})
 	}
 	// Nothing of it stuck.
-	for name, c := range map[string]*Client{"serving": serving, "just unlocked": fresh} {
+	for name, c := range map[string]*keeper.Client{"serving": serving, "just unlocked": fresh} {
 		l, err := loadObjects(t, c, pins, good)
 		if err != nil || len(l.Items) != 2 || l.Pins != pins {
 			t.Fatalf("%s: the good state afterwards: %v", name, err)
@@ -149,36 +149,36 @@ func membersAttacks(t *testing.T, w *stored) []attack {
 		return attack{"members: " + name, want, stage, func(o *ringtest.Objects) { o.Members = data }}
 	}
 	return []attack{
-		members("own KEK sealed to every identity", ErrDamaged, keyring.StageBlocks, reseal),
-		members("an owner added without a signature", ErrDamaged, keyring.StageSignature,
+		members("own KEK sealed to every identity", keeper.ErrDamaged, keyring.StageBlocks, reseal),
+		members("an owner added without a signature", keeper.ErrDamaged, keyring.StageSignature,
 			insertRecord(m, fmt.Appendf(nil, "{\"body\":%s,\"sig\":\"%s\"}\n", addStranger(w.Owner.Identity.ID), strings.Repeat("A", 86)))),
-		members("an owner added by a stranger in the owner's name", ErrDamaged, keyring.StageSignature,
+		members("an owner added by a stranger in the owner's name", keeper.ErrDamaged, keyring.StageSignature,
 			insertRecord(m, signed(t, stranger, addStranger(w.Owner.Identity.ID)))),
-		members("an owner added by a stranger", ErrDamaged, keyring.StageAuthorisation,
+		members("an owner added by a stranger", keeper.ErrDamaged, keyring.StageAuthorisation,
 			insertRecord(m, signed(t, stranger, addStranger(stranger.Identity.ID)))),
-		members("an owner added by a member", ErrDamaged, keyring.StageAuthorisation,
+		members("an owner added by a member", keeper.ErrDamaged, keyring.StageAuthorisation,
 			insertRecord(m, signed(t, w.member, addStranger(w.member.Identity.ID)))),
-		members("another vault's", ErrDamaged, keyring.StageVault, other.Members.Encode()),
-		members("another vault's under this one's header", ErrDamaged, keyring.StageVault,
+		members("another vault's", keeper.ErrDamaged, keyring.StageVault, other.Members.Encode()),
+		members("another vault's under this one's header", keeper.ErrDamaged, keyring.StageVault,
 			slices.Concat(ringtest.Lines(good)[0], bytes.Join(ringtest.Lines(other.Members.Encode())[1:], nil))),
-		members("a record of another vault", ErrDamaged, keyring.StageChain,
+		members("a record of another vault", keeper.ErrDamaged, keyring.StageChain,
 			insertRecord(m, ringtest.Lines(other.Members.Encode())[2])),
-		members("a record left out", ErrDamaged, keyring.StageChain,
+		members("a record left out", keeper.ErrDamaged, keyring.StageChain,
 			bytes.Join(slices.Delete(ringtest.Lines(good), 3, 4), nil)),
-		members("a shorter chain", ErrRollback, keyring.StageRollback, w.old.Encode()),
-		members("a forked chain", ErrRollback, keyring.StageFork, fork.Encode()),
-		members("KDF memory changed", ErrDamaged, keyring.StageBlocks, sub(good, `"memory":262144`, `"memory":65536`)),
-		members("KDF passes changed", ErrDamaged, keyring.StageBlocks, sub(good, `"time":3`, `"time":4`)),
-		members("KDF salt changed", ErrDamaged, keyring.StageBlocks, flip(good, `"salt":"`)),
-		members("wrapped share changed", ErrDamaged, keyring.StageBlocks, flip(good, `"share":"`)),
-		members("sealed halves changed", ErrDamaged, keyring.StageBlocks, flip(good, `"halves":"`)),
-		members("a seal missing", ErrDamaged, keyring.StageBlocks,
+		members("a shorter chain", keeper.ErrRollback, keyring.StageRollback, w.old.Encode()),
+		members("a forked chain", keeper.ErrRollback, keyring.StageFork, fork.Encode()),
+		members("KDF memory changed", keeper.ErrDamaged, keyring.StageBlocks, sub(good, `"memory":262144`, `"memory":65536`)),
+		members("KDF passes changed", keeper.ErrDamaged, keyring.StageBlocks, sub(good, `"time":3`, `"time":4`)),
+		members("KDF salt changed", keeper.ErrDamaged, keyring.StageBlocks, flip(good, `"salt":"`)),
+		members("wrapped share changed", keeper.ErrDamaged, keyring.StageBlocks, flip(good, `"share":"`)),
+		members("sealed halves changed", keeper.ErrDamaged, keyring.StageBlocks, flip(good, `"halves":"`)),
+		members("a seal missing", keeper.ErrDamaged, keyring.StageBlocks,
 			bytes.Join(slices.DeleteFunc(ringtest.Lines(good), func(l []byte) bool {
 				return bytes.HasPrefix(l, []byte(`{"seal":`)) && bytes.Contains(l, []byte(w.Owner.Identity.ID.String()))
 			}), nil)),
-		members("empty", ErrDamaged, keyring.StageSyntax, nil),
-		members("cut", ErrDamaged, keyring.StageSyntax, good[:len(good)-1]),
-		members("a later version", ErrDamaged, keyring.StageVersion, sub(good, `"version":1`, `"version":2`)),
+		members("empty", keeper.ErrDamaged, keyring.StageSyntax, nil),
+		members("cut", keeper.ErrDamaged, keyring.StageSyntax, good[:len(good)-1]),
+		members("a later version", keeper.ErrDamaged, keyring.StageVersion, sub(good, `"version":1`, `"version":2`)),
 	}
 }
 
@@ -214,30 +214,30 @@ func deksAttacks(t *testing.T, w *stored) []attack {
 		return attack{"deks: " + name, want, stage, func(o *ringtest.Objects) { o.Deks = data }}
 	}
 	return []attack{
-		{"both: own KEK sealed to every identity, higher epoch, right MAC", ErrDamaged, keyring.StageBlocks, func(o *ringtest.Objects) {
+		{"both: own KEK sealed to every identity, higher epoch, right MAC", keeper.ErrDamaged, keyring.StageBlocks, func(o *ringtest.Objects) {
 			o.Members, o.Deks = reseal, mac(2, own, next)
 		}},
-		{"both: as they were before the rotation", ErrRollback, keyring.StageRollback, func(o *ringtest.Objects) {
+		{"both: as they were before the rotation", keeper.ErrRollback, keyring.StageRollback, func(o *ringtest.Objects) {
 			o.Members, o.Deks = w.before.Members, w.before.Deks
 		}},
-		deks("own KEK, higher epoch, right MAC", ErrDamaged, keyring.StageMAC, mac(2, own, next)),
-		deks("own KEK as a new version", ErrDamaged, keyring.StageKEK, mac(3, own, epoch(good, 1, 3))),
-		deks("the retired KEK, higher epoch", ErrRollback, keyring.StageRollback, mac(1, w.KEKs[1], epoch(good, 1, 1))),
-		deks("as it was before the rotation", ErrRollback, keyring.StageRollback, w.before.Deks),
-		deks("of the same epoch, with another content", ErrRollback, keyring.StageFork, mac(2, w.KEKs[2], sub(good, `"superseded":0`, `"superseded":1`))),
-		deks("a DEK left out", ErrDamaged, keyring.StageSignature, bytes.Join(slices.Delete(ringtest.Lines(next), 1, 2), nil)),
-		deks("two DEKs swapped", ErrDamaged, keyring.StageSignature, swapped),
-		deks("the tombstone left out", ErrDamaged, keyring.StageSignature,
+		deks("own KEK, higher epoch, right MAC", keeper.ErrDamaged, keyring.StageMAC, mac(2, own, next)),
+		deks("own KEK as a new version", keeper.ErrDamaged, keyring.StageKEK, mac(3, own, epoch(good, 1, 3))),
+		deks("the retired KEK, higher epoch", keeper.ErrRollback, keyring.StageRollback, mac(1, w.KEKs[1], epoch(good, 1, 1))),
+		deks("as it was before the rotation", keeper.ErrRollback, keyring.StageRollback, w.before.Deks),
+		deks("of the same epoch, with another content", keeper.ErrRollback, keyring.StageFork, mac(2, w.KEKs[2], sub(good, `"superseded":0`, `"superseded":1`))),
+		deks("a DEK left out", keeper.ErrDamaged, keyring.StageSignature, bytes.Join(slices.Delete(ringtest.Lines(next), 1, 2), nil)),
+		deks("two DEKs swapped", keeper.ErrDamaged, keyring.StageSignature, swapped),
+		deks("the tombstone left out", keeper.ErrDamaged, keyring.StageSignature,
 			bytes.Join(slices.DeleteFunc(ringtest.Lines(next), func(l []byte) bool { return bytes.HasPrefix(l, []byte(`{"tombstone"`)) }), nil)),
-		deks("written on a record that isn't there", ErrDamaged, keyring.StageHead, mac(2, w.KEKs[2], sub(next, w.Deks.Head().String(), id.Hash{1}.String()))),
-		deks("the KEK known, and no key of a member", ErrDamaged, keyring.StageSignature, resign(2, w.KEKs[2], stranger, next)),
-		deks("the KEK known, by a stranger", ErrDamaged, keyring.StageAuthorisation,
+		deks("written on a record that isn't there", keeper.ErrDamaged, keyring.StageHead, mac(2, w.KEKs[2], sub(next, w.Deks.Head().String(), id.Hash{1}.String()))),
+		deks("the KEK known, and no key of a member", keeper.ErrDamaged, keyring.StageSignature, resign(2, w.KEKs[2], stranger, next)),
+		deks("the KEK known, by a stranger", keeper.ErrDamaged, keyring.StageAuthorisation,
 			resign(2, w.KEKs[2], stranger, sub(next, w.Owner.Identity.ID.String(), stranger.Identity.ID.String()))),
-		deks("another vault's", ErrDamaged, keyring.StageVault, func() []byte { o := ringtest.New(t); return o.Encode(o.Deks) }()),
-		deks("empty", ErrDamaged, keyring.StageSyntax, nil),
-		deks("without its MAC", ErrDamaged, keyring.StageSyntax, bytes.Join(lines[:len(lines)-1], nil)),
-		deks("a bit of the MAC flipped", ErrDamaged, keyring.StageMAC, flip(mac(2, w.KEKs[2], next), `{"mac":"`)),
-		deks("a later version", ErrDamaged, keyring.StageVersion, sub(good, `"version":1`, `"version":2`)),
+		deks("another vault's", keeper.ErrDamaged, keyring.StageVault, func() []byte { o := ringtest.New(t); return o.Encode(o.Deks) }()),
+		deks("empty", keeper.ErrDamaged, keyring.StageSyntax, nil),
+		deks("without its MAC", keeper.ErrDamaged, keyring.StageSyntax, bytes.Join(lines[:len(lines)-1], nil)),
+		deks("a bit of the MAC flipped", keeper.ErrDamaged, keyring.StageMAC, flip(mac(2, w.KEKs[2], next), `{"mac":"`)),
+		deks("a later version", keeper.ErrDamaged, keyring.StageVersion, sub(good, `"version":1`, `"version":2`)),
 	}
 }
 
@@ -246,7 +246,7 @@ func deksAttacks(t *testing.T, w *stored) []attack {
 func fileAttacks(w *stored) []attack {
 	f := w.Objects().File
 	file := func(name string, data []byte) attack {
-		return attack{name: "file: " + name, want: ErrDamaged, change: func(o *ringtest.Objects) { o.File = data }}
+		return attack{name: "file: " + name, want: keeper.ErrDamaged, change: func(o *ringtest.Objects) { o.File = data }}
 	}
 	return []attack{
 		file("another vault's", sub(f, w.Vault().String(), id.Vault{1}.String())),
@@ -319,7 +319,7 @@ func TestChangedLines(t *testing.T) {
 				}
 				sig, err := c.Sign(t.Context(), it.Key, []byte("data"), 0, nil)
 				if err != nil {
-					wantErr(t, err, ErrDamaged)
+					wantErr(t, err, keeper.ErrDamaged)
 					continue
 				}
 				if err := verify(sampleOf[it.Item].public, []byte("data"), sig); err != nil {
@@ -354,7 +354,7 @@ func TestEveryFlippedBitIsSeen(t *testing.T) {
 			b := bytes.Clone(*field(&o))
 			b[at] ^= 1 << (at % 8)
 			*field(&o) = b
-			if _, err := loadObjects(t, c, pins, o); !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrRollback) {
+			if _, err := loadObjects(t, c, pins, o); !errors.Is(err, keeper.ErrDamaged) && !errors.Is(err, keeper.ErrRollback) {
 				t.Fatalf("%s: bit %d of byte %d flipped: %v", name, at%8, at, err)
 			}
 		}
@@ -366,7 +366,7 @@ func TestEveryFlippedBitIsSeen(t *testing.T) {
 		o.File[at] ^= 1 << (at % 8)
 		l, err := loadObjects(t, c, pins, o)
 		if err != nil {
-			wantErr(t, err, ErrDamaged)
+			wantErr(t, err, keeper.ErrDamaged)
 			continue
 		}
 		usable := 0
@@ -382,62 +382,4 @@ func TestEveryFlippedBitIsSeen(t *testing.T) {
 	if _, err := loadObjects(t, c, pins, good); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// TestPins: what a device has seen binds a keeper that has seen nothing yet.
-func TestPins(t *testing.T) {
-	w := newStored(t)
-	good := w.Objects()
-	other := *w.World
-	other.Update(keyring.Update{}) // a fork of epoch n+1 …
-	w.Update(keyring.Update{Add: []keyring.DEK{w.Seal(id.NewItem(), "later", []byte("public"), nil).DEK}})
-	later := w.Objects() // … and what this device saw as n+1
-	pins := w.Pins()
-	onlyMembers, onlyDeks := pins, pins
-	onlyMembers.Deks, onlyDeks.Members = keyring.DeksPin{}, keyring.MembersPin{}
-	for _, tt := range []struct {
-		name string
-		pins Pins
-		o    ringtest.Objects
-		want error
-	}{
-		{"a new device", Pins{}, good, nil},
-		{"the same", pins, later, nil},
-		{"older deks", pins, good, ErrRollback},
-		{"older deks, members unknown", onlyDeks, good, ErrRollback},
-		{"forked deks", pins, other.Objects(), ErrRollback},
-		{"older members", onlyMembers, w.before, ErrRollback},
-		{"before the rotation", pins, w.before, ErrRollback},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			_, err := loadObjects(t, unlocked(t, w.world, w.Owner), tt.pins, tt.o)
-			wantErr(t, err, tt.want)
-		})
-	}
-	t.Run("a keeper that has seen it itself", func(t *testing.T) {
-		c := unlocked(t, w.world, w.Owner)
-		if _, err := loadObjects(t, c, Pins{}, later); err != nil {
-			t.Fatal(err)
-		}
-		for name, o := range map[string]ringtest.Objects{"older": good, "forked": other.Objects(), "before": w.before} {
-			if _, err := loadObjects(t, c, Pins{}, o); !errors.Is(err, ErrRollback) {
-				t.Fatalf("%s: %v", name, err)
-			}
-		}
-	})
-}
-
-// TestRemovedWhileUnlocked: the keeper sees in the keyring that its identity is
-// no member any more.
-func TestRemovedWhileUnlocked(t *testing.T) {
-	w := newStored(t)
-	c := unlocked(t, w.world, w.member)
-	if _, err := loadObjects(t, c, w.Pins(), w.Objects()); err != nil {
-		t.Fatal(err)
-	}
-	w.KEKs = maps.Clone(w.KEKs)
-	w.Append(keyring.RemoveIdentity{ID: w.member.Identity.ID})
-	w.MakeKEK()
-	_, err := loadObjects(t, c, Pins{}, w.Objects())
-	wantErr(t, err, ErrNoIdentity)
 }

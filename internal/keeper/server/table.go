@@ -1,4 +1,4 @@
-package keeper
+package server
 
 import (
 	"fmt"
@@ -9,6 +9,7 @@ import (
 
 	"vigil/internal/clock"
 	"vigil/internal/guard"
+	"vigil/internal/keeper"
 	"vigil/internal/signer"
 )
 
@@ -156,7 +157,7 @@ func (e *entry) acquire() (*signer.Key, error) {
 	defer e.mu.Unlock()
 	if e.gone {
 		key.Free()
-		return nil, ErrNoKey
+		return nil, keeper.ErrNoKey
 	}
 	e.key, e.used = key, time.Now()
 	return key, nil
@@ -167,7 +168,7 @@ func (e *entry) current() (*signer.Key, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.gone || !e.expires.IsZero() && e.expires.Passed(clock.Now()) {
-		return nil, ErrNoKey
+		return nil, keeper.ErrNoKey
 	}
 	if e.key != nil {
 		e.used = time.Now()
@@ -220,7 +221,7 @@ func (s *server) alloc(n int) (*guard.Buffer, error) {
 			return b, err
 		}
 		if !s.keys.evict() {
-			return nil, fmt.Errorf("%w: %w", ErrFull, err)
+			return nil, fmt.Errorf("%w: %w", keeper.ErrFull, err)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package keeper
+package server
 
 import (
 	"bytes"
@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"vigil/internal/id"
-
+	"vigil/internal/keeper"
 	"vigil/internal/wire"
 )
 
@@ -71,10 +71,10 @@ func TestGuardedMemoryFullOfAddedKeys(t *testing.T) {
 	c := startSmall(t, id.Vault{}, smallLimit)
 	s := generate(t, "rsa", 2048)
 	body := guarded(t, addBody(s, "comment"))
-	var added []Added
+	var added []keeper.Added
 	for {
 		a, err := c.Add(t.Context(), body, false)
-		if errors.Is(err, ErrFull) {
+		if errors.Is(err, keeper.ErrFull) {
 			break
 		}
 		if err != nil {
@@ -91,14 +91,14 @@ func TestGuardedMemoryFullOfAddedKeys(t *testing.T) {
 	large := guarded(t, addBody(s, string(bytes.Repeat([]byte("c"), 200<<10))))
 	for range 3 {
 		_, err := c.Add(t.Context(), large, false)
-		wantErr(t, err, ErrFull)
+		wantErr(t, err, keeper.ErrFull)
 	}
 	for _, a := range added {
 		if _, err := c.Sign(t.Context(), a.Key, []byte("x"), 2, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := c.Lock(t.Context(), guarded(t, wire.AppendString(nil, "secret"))); err != nil && !errors.Is(err, ErrFull) {
+	if err := c.Lock(t.Context(), guarded(t, wire.AppendString(nil, "secret"))); err != nil && !errors.Is(err, keeper.ErrFull) {
 		t.Fatal(err)
 	} else if err == nil {
 		if err := c.Unlock(t.Context(), guarded(t, wire.AppendString(nil, "secret"))); err != nil {
@@ -120,6 +120,6 @@ func TestALockLimitTooLow(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the lock limit is per user elsewhere")
 	}
-	_, err := Start(t.Context(), smallOptions(t, id.Vault{}, 4096))
-	wantErr(t, err, ErrFull)
+	_, err := keeper.Start(t.Context(), smallOptions(t, id.Vault{}, 4096))
+	wantErr(t, err, keeper.ErrFull)
 }

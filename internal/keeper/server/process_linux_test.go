@@ -1,13 +1,14 @@
-package keeper
+package server
 
 import (
 	"bufio"
-	"encoding/binary"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,13 +16,10 @@ import (
 	"testing"
 	"time"
 
-	"vigil/internal/id"
-	"vigil/internal/ipc"
-	"vigil/internal/wire"
-
 	"golang.org/x/sys/unix"
 
-	"vigil/internal/buildid"
+	"vigil/internal/id"
+	"vigil/internal/keeper"
 )
 
 // front is such a process, and the keeper it has.
@@ -174,7 +172,7 @@ func TestAnExpiredLeaseEndsTheKeeperInUse(t *testing.T) {
 	for sign(t, c, a.Key) == nil { // use doesn't put a lease off
 	}
 	ended(t, c)
-	wantErr(t, sign(t, c, a.Key), ErrGone)
+	wantErr(t, sign(t, c, a.Key), keeper.ErrGone)
 }
 
 // TestALeaseIsAMoment: what passes between saying when it ends and hearing it
@@ -183,10 +181,10 @@ func TestALeaseIsAMoment(t *testing.T) {
 	c := start(t, id.Vault{})
 	a := add(t, c, ed25519Key(t))
 	if err := c.SetDeadlines(t.Context(), time.Hour, after(-time.Second)); err != nil {
-		wantErr(t, err, ErrGone) // it may be quicker than its answer
+		wantErr(t, err, keeper.ErrGone) // it may be quicker than its answer
 	}
 	ended(t, c)
-	wantErr(t, sign(t, c, a.Key), ErrGone)
+	wantErr(t, sign(t, c, a.Key), keeper.ErrGone)
 }
 
 func TestAKilledKeeperIsGone(t *testing.T) {
@@ -200,9 +198,9 @@ func TestAKilledKeeperIsGone(t *testing.T) {
 		t.Fatal("it ended as if it had been asked to")
 	}
 	for range 3 {
-		wantErr(t, sign(t, c, a.Key), ErrGone)
+		wantErr(t, sign(t, c, a.Key), keeper.ErrGone)
 		_, err := c.Stats(t.Context())
-		wantErr(t, err, ErrGone)
+		wantErr(t, err, keeper.ErrGone)
 	}
 	c.Close()
 }
@@ -232,7 +230,7 @@ func TestAKeeperKilledInTheMiddle(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range cap(results) {
-		wantErr(t, <-results, ErrGone)
+		wantErr(t, <-results, keeper.ErrGone)
 	}
 }
 
@@ -244,8 +242,12 @@ func TestCloseEndsTheKeeper(t *testing.T) {
 	if err := c.Exit(); err != nil {
 		t.Fatalf("it ended with %v", err)
 	}
-	wantErr(t, sign(t, c, a.Key), ErrGone)
+	wantErr(t, sign(t, c, a.Key), keeper.ErrGone)
 	c.Close()
+	stacks := make([]byte, 1<<20)
+	if stacks = stacks[:runtime.Stack(stacks, true)]; bytes.Contains(stacks, []byte("watchTracers")) {
+		t.Fatalf("it is still watched:\n%s", stacks)
+	}
 }
 
 func TestCloseKillsAKeeperThatDoesNotEnd(t *testing.T) {
@@ -255,131 +257,6 @@ func TestCloseKillsAKeeperThatDoesNotEnd(t *testing.T) {
 	}
 	c.Close()
 	ended(t, c)
-}
-
-// TestBrokenFramesEndTheKeeper: the front is trusted, but what the keeper makes
-// of a front gone wrong is to end, with nothing left and nothing waiting.
-func TestBrokenFramesEndTheKeeper(t *testing.T) {
-	frame := func(size uint32, body ...byte) []byte {
-		return append(binary.BigEndian.AppendUint32(nil, size), body...)
-	}
-	for name, b := range map[string][]byte{
-		"no op":                   frame(0, 0),
-		"longer than any message": frame(maxMessage+1, byte(opSign)),
-		"largest length there is": frame(1<<32-1, byte(opAdd)),
-		"a secret too large":      frame(maxAgentBody+100, append([]byte{byte(opAdd)}, make([]byte, smallMessage)...)...),
-		"two requests at once":    append(frame(1, byte(opStats)), frame(1, byte(opStats))...),
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			c := start(t, id.Vault{})
-			if _, err := c.conns[0].c.Write(b); err != nil {
-				t.Fatal(err)
-			}
-			ended(t, c)
-			var status *exec.ExitError
-			if err := c.Exit(); errors.As(err, &status) {
-				t.Fatalf("it ended with %v", err)
-			}
-		})
-	}
-	for name, b := range map[string][]byte{
-		"cut in its header": {0, 0},
-		"cut in its body":   frame(100, byte(opSign), 1, 2, 3),
-		"cut in a secret":   frame(maxAgentBody, byte(opAdd), 1, 2, 3),
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			c := start(t, id.Vault{})
-			if _, err := c.conns[0].c.Write(b); err != nil {
-				t.Fatal(err)
-			}
-			if err := c.conns[0].c.CloseWrite(); err != nil {
-				t.Fatal(err)
-			}
-			ended(t, c)
-		})
-	}
-}
-
-// TestNonsenseIsAnswered: every op with every short body gets a reply, and the
-// keeper goes on.
-func TestNonsenseIsAnswered(t *testing.T) {
-	vault := id.Vault{1}
-	c := start(t, vault)
-	for o := range 40 {
-		if op(o) == opAttach {
-			continue // waits for a descriptor
-		}
-		for _, body := range [][]byte{nil, {0}, make([]byte, 7), make([]byte, 200), slices.Repeat([]byte{0xff}, 300), slices.Repeat([]byte{0, 0, 0, 1}, 100)} {
-			_, err := c.call(t.Context(), op(o), body)
-			if errors.Is(err, ErrGone) || errors.Is(err, io.EOF) {
-				t.Fatalf("op %d with % x ended the keeper", o, body)
-			}
-			if op(o) == opHide && err == nil {
-				t.Fatalf("locked with % x", body)
-			}
-			if op(o) == opDeadlines && err == nil && len(body) != 0 {
-				if err := c.SetDeadlines(t.Context(), 0, after(0)); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-	}
-	if a := add(t, c, ed25519Key(t)); sign(t, c, a.Key) != nil {
-		t.Fatal("it doesn't sign any more")
-	}
-}
-
-// TestAHelloOfAnotherBuildIsRefused: the keeper says who it is, and ends.
-func TestAHelloOfAnotherBuildIsRefused(t *testing.T) {
-	for name, greet := range map[string]func(rw io.ReadWriter) error{
-		"another role":  func(rw io.ReadWriter) error { return ipc.Greet(rw, ipc.Opener, ipc.Keeper, id.Vault{}) },
-		"no hello":      func(rw io.ReadWriter) error { return ipc.Write(rw, maxMessage, []byte{byte(opStats)}) },
-		"another build": func(rw io.ReadWriter) error { return ipc.Write(rw, maxMessage, helloOf(buildid.ID()+"x")) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			c, err := launch(Options{Exe: exe(t)})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(c.Close)
-			if err := greet(c.conns[0].c); err != nil {
-				t.Fatal(err)
-			}
-			ended(t, c)
-		})
-	}
-}
-
-func helloOf(build string) []byte {
-	b := wire.AppendString(nil, build)
-	b = wire.AppendString(b, ipc.Front)
-	return wire.AppendString(b, make([]byte, len(id.Vault{})))
-}
-
-func TestAttachWithoutADescriptor(t *testing.T) {
-	vault := id.Vault{1}
-	c := start(t, vault)
-	k, err := c.take(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := k.send(opAttach, []byte{byte(attachIdentity)}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := k.receive(nil); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := k.c.Write([]byte{0}); err != nil {
-		t.Fatal(err)
-	}
-	_, err = k.receive(nil)
-	c.put(k)
-	wantErr(t, err, ErrBadRequest)
-	if _, err := c.Stats(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // inheritable returns what this process's descriptors lead to that every
@@ -414,7 +291,7 @@ func TestAKeeperHasOnlyItsConnections(t *testing.T) {
 	}
 	inherited := inheritable(t)
 	first, second := start(t, id.Vault{}), start(t, id.Vault{})
-	for _, c := range []*Client{first, second} {
+	for _, c := range []*keeper.Client{first, second} {
 		list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", c.PID()))
 		if err != nil {
 			t.Skipf("descriptors can't be listed: %v", err)
@@ -435,8 +312,12 @@ func TestAKeeperHasOnlyItsConnections(t *testing.T) {
 				t.Errorf("descriptor %s leads to %s", e.Name(), to)
 			}
 		}
-		if sockets != len(c.conns) {
-			t.Errorf("%d sockets, want its %d connections", sockets, len(c.conns))
+		args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", c.PID()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if conns := strings.Split(string(args), "\x00")[2]; conns != strconv.Itoa(sockets) {
+			t.Errorf("%d sockets, want its %s connections", sockets, conns)
 		}
 		env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", c.PID()))
 		if err != nil {
@@ -456,7 +337,7 @@ func TestAKeeperHasOnlyItsConnections(t *testing.T) {
 const patience = time.Minute
 
 // ended waits until the keeper's process has ended.
-func ended(t testing.TB, c *Client) {
+func ended(t testing.TB, c interface{ Done() <-chan struct{} }) {
 	t.Helper()
 	select {
 	case <-c.Done():

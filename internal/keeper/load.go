@@ -1,0 +1,189 @@
+package keeper
+
+import (
+	"context"
+
+	"vigil/internal/id"
+	"vigil/internal/keyring"
+	"vigil/internal/wire"
+)
+
+// Known is what this device knows of the vault from before.
+type Known struct {
+	keyring.Known
+	// Replaced are revisions that must not serve again: this device has had the
+	// line of one that descends from them.
+	Replaced []id.Revision
+}
+
+// LoadRequest is the body of OpLoad.
+type LoadRequest struct {
+	Known         Known
+	Members, Deks []byte         // objects of the keyring
+	Waiting       keyring.Update // changes that the backend doesn't have yet
+}
+
+// Parts returns the encoding of q in parts. The keyring's objects, which may be
+// large, are among them and aren't copied.
+func (q LoadRequest) Parts() [][]byte {
+	head := appendRevisions(appendPins(nil, q.Known.Pins), q.Known.Replaced)
+	return [][]byte{
+		wire.AppendUint32(head, uint32(len(q.Known.Last))), q.Known.Last,
+		wire.AppendUint32(nil, uint32(len(q.Members))), q.Members,
+		wire.AppendUint32(nil, uint32(len(q.Deks))), q.Deks, appendUpdate(nil, q.Waiting),
+	}
+}
+
+// ReadLoadRequest reads a request. The error is ErrBadRequest.
+func ReadLoadRequest(body []byte) (q LoadRequest, err error) {
+	r := wire.NewReader(body)
+	q.Known.Pins = readPins(&r)
+	q.Known.Replaced = readRevisions(&r)
+	if last := r.String(); len(last) > 0 {
+		q.Known.Last = last
+	}
+	q.Members, q.Deks = r.String(), r.String()
+	q.Waiting = readUpdate(&r)
+	return q, requestEnd(&r)
+}
+
+// Loaded is what a Load made usable.
+type Loaded struct {
+	Pins keyring.Pins // of the keyring that is in use now
+	// OpensKEK: the newest KEK is sealed to this identity, so that it can write.
+	OpensKEK bool
+	// Waiting is how many lines of the vault file have no DEK yet.
+	Waiting int
+	// Missing are revisions in use whose lines the vault file lacks.
+	Missing []Missing
+	// Replaced is what Known should have from now on, sorted.
+	Replaced []id.Revision
+	Items    []Item
+}
+
+// Append appends the encoding of l to b.
+func (l *Loaded) Append(b []byte) []byte {
+	b = appendPins(b, l.Pins)
+	b = wire.AppendBool(b, l.OpensKEK)
+	b = wire.AppendUint32(b, uint32(l.Waiting))
+	b = wire.AppendUint32(b, uint32(len(l.Missing)))
+	for _, m := range l.Missing {
+		b = append(append(b, m.Item[:]...), m.Revision[:]...)
+	}
+	b = appendRevisions(b, l.Replaced)
+	b = wire.AppendUint32(b, uint32(len(l.Items)))
+	for i := range l.Items {
+		b = l.Items[i].append(b)
+	}
+	return b
+}
+
+func readLoaded(body []byte) (*Loaded, error) {
+	r := wire.NewReader(body)
+	l := &Loaded{Pins: readPins(&r), OpensKEK: r.Bool(), Waiting: int(r.Uint32())}
+	for n := r.Uint32(); n > 0 && r.Err() == nil; n-- {
+		var m Missing
+		copy(m.Item[:], r.Bytes(len(m.Item)))
+		copy(m.Revision[:], r.Bytes(len(m.Revision)))
+		l.Missing = append(l.Missing, m)
+	}
+	l.Replaced = readRevisions(&r)
+	for n := r.Uint32(); n > 0 && r.Err() == nil; n-- {
+		l.Items = append(l.Items, readItem(&r))
+	}
+	return l, replyEnd(&r, "loaded items")
+}
+
+// Missing is a revision whose line isn't in the vault file.
+type Missing struct {
+	Item     id.Item
+	Revision id.Revision
+}
+
+// Item is a revision that the keeper can open, or failed to.
+type Item struct {
+	Key      uint64 // for Sign; 0 when State or Problem says why there is none
+	Item     id.Item
+	Revision id.Revision
+	State    ItemState
+	Meta     []byte // canonical JSON; nil when an earlier Load reported it
+	Problem  string // why it can't be opened, or empty
+}
+
+// ItemState says what a revision is good for.
+type ItemState byte
+
+// The states. An item with a Problem has none.
+const (
+	ItemReady    ItemState = iota
+	ItemOutdated           // it signs; its successor's line is not in the vault file
+	ItemHeld               // it doesn't sign: its successor's line isn't there, and is stricter
+	ItemReplaced           // it doesn't sign: its successor was here, and is gone
+)
+
+func (it *Item) append(b []byte) []byte {
+	b = wire.AppendUint64(b, it.Key)
+	b = append(b, it.Item[:]...)
+	b = append(b, it.Revision[:]...)
+	b = append(b, byte(it.State))
+	b = wire.AppendString(b, it.Meta)
+	return wire.AppendString(b, it.Problem)
+}
+
+func readItem(r *wire.Reader) Item {
+	it := Item{Key: r.Uint64()}
+	copy(it.Item[:], r.Bytes(len(it.Item)))
+	copy(it.Revision[:], r.Bytes(len(it.Revision)))
+	it.State = ItemState(r.Byte())
+	if meta := r.String(); len(meta) > 0 {
+		it.Meta = meta
+	}
+	it.Problem = string(r.String())
+	return it
+}
+
+// Load gives the keeper a keyring and the changes that wait, for the vault file
+// that it was given last. It verifies them against what is known and what it has
+// seen itself; on an error (ErrDamaged, ErrRollback, ErrNoIdentity) what was
+// loaded before stays in use.
+func (c *Client) Load(ctx context.Context, known Known, members, deks []byte, waiting keyring.Update) (*Loaded, error) {
+	q := LoadRequest{Known: known, Members: members, Deks: deks, Waiting: waiting}
+	reply, err := c.call(ctx, OpLoad, q.Parts()...)
+	if err != nil {
+		return nil, err
+	}
+	return readLoaded(reply)
+}
+
+func appendPins(b []byte, p keyring.Pins) []byte {
+	b = wire.AppendUint64(b, p.Members.Seq)
+	b = append(b, p.Members.Hash[:]...)
+	b = wire.AppendUint64(b, p.Deks.KEK)
+	b = wire.AppendUint64(b, p.Deks.Epoch)
+	return append(b, p.Deks.SHA256[:]...)
+}
+
+func readPins(r *wire.Reader) (p keyring.Pins) {
+	p.Members.Seq = r.Uint64()
+	copy(p.Members.Hash[:], r.Bytes(len(p.Members.Hash)))
+	p.Deks.KEK, p.Deks.Epoch = r.Uint64(), r.Uint64()
+	copy(p.Deks.SHA256[:], r.Bytes(len(p.Deks.SHA256)))
+	return p
+}
+
+func appendRevisions(b []byte, list []id.Revision) []byte {
+	b = wire.AppendUint32(b, uint32(len(list)))
+	for i := range list {
+		b = append(b, list[i][:]...)
+	}
+	return b
+}
+
+func readRevisions(r *wire.Reader) (list []id.Revision) {
+	for n := r.Uint32(); n > 0 && r.Err() == nil; n-- {
+		var revision id.Revision
+		copy(revision[:], r.Bytes(len(revision)))
+		list = append(list, revision)
+	}
+	return list
+}

@@ -1,0 +1,98 @@
+package keeper
+
+import (
+	"context"
+
+	"vigil/internal/id"
+	"vigil/internal/keyring"
+	"vigil/internal/wire"
+)
+
+// SealRequest is the body of OpSeal: a new revision of an item.
+type SealRequest struct {
+	Draft   uint64        // whose private key it gets; 0: that of Source
+	Source  id.Revision   // one that is in use
+	Item    id.Item       // of the new revision
+	Parents []id.Revision // that it replaces, sorted
+	Meta    []byte        // canonical JSON
+}
+
+// Append appends the encoding of q to b.
+func (q SealRequest) Append(b []byte) []byte {
+	b = wire.AppendUint64(b, q.Draft)
+	b = append(b, q.Source[:]...)
+	b = append(b, q.Item[:]...)
+	b = appendRevisions(b, q.Parents)
+	return wire.AppendString(b, q.Meta)
+}
+
+// ReadSealRequest reads a request. The error is ErrBadRequest.
+func ReadSealRequest(body []byte) (q SealRequest, err error) {
+	r := wire.NewReader(body)
+	q.Draft = r.Uint64()
+	copy(q.Source[:], r.Bytes(len(q.Source)))
+	copy(q.Item[:], r.Bytes(len(q.Item)))
+	q.Parents, q.Meta = readRevisions(&r), r.String()
+	return q, requestEnd(&r)
+}
+
+// SealLineRequest is the body of OpSealLine: a new revision that is as an earlier one.
+type SealLineRequest struct {
+	Line    []byte        // of the earlier one, without its line feed
+	Parents []id.Revision // that the new one replaces, sorted
+}
+
+// Append appends the encoding of q to b.
+func (q SealLineRequest) Append(b []byte) []byte {
+	return appendRevisions(wire.AppendString(b, q.Line), q.Parents)
+}
+
+// ReadSealLineRequest reads a request. The error is ErrBadRequest.
+func ReadSealLineRequest(body []byte) (q SealLineRequest, err error) {
+	r := wire.NewReader(body)
+	q.Line, q.Parents = r.String(), readRevisions(&r)
+	return q, requestEnd(&r)
+}
+
+// Sealed is a new revision: a line of the vault file, without its line feed,
+// and its entry of deks.
+type Sealed struct {
+	Line []byte
+	DEK  keyring.DEK
+}
+
+// Append appends the encoding of s to b.
+func (s Sealed) Append(b []byte) []byte { return appendDEK(wire.AppendString(b, s.Line), &s.DEK) }
+
+func readSealed(body []byte) (s Sealed, err error) {
+	r := wire.NewReader(body)
+	s.Line, s.DEK = r.String(), readDEK(&r)
+	return s, replyEnd(&r, "sealed item")
+}
+
+// SealDraft makes the first revision of a new item of a draft, which is gone afterwards.
+func (c *Client) SealDraft(ctx context.Context, draft uint64, item id.Item, meta []byte) (Sealed, error) {
+	return c.seal(ctx, OpSeal, SealRequest{Draft: draft, Item: item, Meta: meta}.Append(nil))
+}
+
+// SealEdited makes a revision of an item with other metadata and the private
+// key of the revision from; parents are the revisions it replaces.
+func (c *Client) SealEdited(ctx context.Context, from id.Revision, item id.Item, parents []id.Revision, meta []byte) (Sealed, error) {
+	q := SealRequest{Source: from, Item: item, Parents: keyring.SortParents(parents), Meta: meta}
+	return c.seal(ctx, OpSeal, q.Append(nil))
+}
+
+// SealLine makes a new revision of an earlier one, given by its line. ErrNoKey:
+// its DEK is gone.
+func (c *Client) SealLine(ctx context.Context, line []byte, parents []id.Revision) (Sealed, error) {
+	q := SealLineRequest{Line: line, Parents: keyring.SortParents(parents)}
+	return c.seal(ctx, OpSealLine, q.Append(nil))
+}
+
+func (c *Client) seal(ctx context.Context, o Op, body []byte) (Sealed, error) {
+	reply, err := c.call(ctx, o, body)
+	if err != nil {
+		return Sealed{}, err
+	}
+	return readSealed(reply)
+}

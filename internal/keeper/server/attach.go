@@ -1,0 +1,95 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"vigil/internal/guard"
+	"vigil/internal/handover"
+	"vigil/internal/id"
+	"vigil/internal/keeper"
+	"vigil/internal/ring"
+	"vigil/internal/unixsock"
+)
+
+// attach receives the end of a socketpair from the front, and from the opener
+// at its other end what the kind says.
+func (w *worker) attach(body, out []byte) ([]byte, error) {
+	kind, err := keeper.ReadAttachKind(body)
+	if err != nil {
+		return out, err
+	}
+	fd, err := w.receiveFD()
+	if err != nil {
+		return out, fmt.Errorf("%w: receive descriptor: %w", keeper.ErrBadRequest, err)
+	}
+	defer unix.Close(fd)
+	switch kind {
+	case keeper.AttachIdentity:
+		identity, err := w.server.takeIdentity(fdConn(fd))
+		if err != nil {
+			return out, err
+		}
+		return keeper.Identity(identity).Append(out), nil
+	case keeper.AttachKey:
+		d, err := w.server.takeDraft(fdConn(fd))
+		if err != nil {
+			return out, err
+		}
+		return d.Append(out), nil
+	}
+	return out, fmt.Errorf("%w: attach of kind %d", keeper.ErrBadRequest, kind)
+}
+
+// receiveFD tells the front that the next byte may come with a descriptor: a
+// plain read before this point would have lost it.
+func (w *worker) receiveFD() (int, error) {
+	if err := w.reply(w.header(), nil); err != nil {
+		return -1, err
+	}
+	var one [1]byte
+	_, fds, err := unixsock.RecvFDs(w.fd, one[:], 1)
+	if err != nil {
+		return -1, err
+	}
+	if len(fds) != 1 {
+		return -1, errors.New("none came")
+	}
+	return fds[0], nil
+}
+
+// takeIdentity receives the private halves that open this vault's KEKs.
+func (s *server) takeIdentity(conn fdConn) (id.Identity, error) {
+	identity, seeds, err := handover.ReceiveIdentity(conn, s.vaultID, s.alloc)
+	if err != nil {
+		return identity, err
+	}
+	err = s.takeSeeds(identity, seeds)
+	if tellErr := handover.Verdict(conn, err); err == nil {
+		err = tellErr
+	}
+	return identity, err
+}
+
+// takeSeeds makes the vault of an identity, or gives the one there is the
+// identity's new private halves: its keys go on signing.
+func (s *server) takeSeeds(identity id.Identity, seeds *guard.Buffer) error {
+	r, err := ring.New(s.vaultID, identity, seeds, s.alloc)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	old := s.vault
+	if old == nil || old.identity != identity {
+		s.vault = newVault(s, identity, r)
+	}
+	s.mu.Unlock()
+	if old != nil && old.identity == identity {
+		old.rekey(r)
+		return nil
+	}
+	old.close()
+	return nil
+}

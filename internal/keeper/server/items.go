@@ -1,0 +1,177 @@
+package server
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"sync"
+
+	"vigil/internal/id"
+	"vigil/internal/keeper"
+	"vigil/internal/keyring"
+	"vigil/internal/signer"
+	"vigil/internal/vaultfile"
+)
+
+// loadItems makes the revisions of the vault file usable that have a DEK, and
+// forgets those that have none any more. A damaged item is reported and doesn't
+// stop the others. replaced are the revisions that don't serve again.
+func (v *vault) loadItems(parsed *vaultfile.File, replaced []id.Revision) *keeper.Loaded {
+	manifest := v.ring.Manifest()
+	tried := v.tryAll(parsed, manifest)
+	view := parsed.See(manifest, func(line *vaultfile.Revision) bool { return tried[line.Revision].problem == "" })
+	gone := make(map[id.Revision]bool, len(replaced))
+	for _, revision := range replaced {
+		gone[revision] = true
+	}
+	l := &keeper.Loaded{Pins: v.ring.Pins(), OpensKEK: v.ring.Opens(v.ring.Members().KEK())}
+	var use []*item
+	kept, bad := make(map[id.Revision]*item, len(tried)), map[id.Revision]bool{}
+	for i := range parsed.Revisions() {
+		line := &parsed.Revisions()[i]
+		it := tried[line.Revision]
+		switch view.States[i] {
+		case vaultfile.WaitingForKey:
+			l.Waiting++
+			continue
+		case vaultfile.Ready:
+			it.state = keeper.ItemReady
+		case vaultfile.Outdated:
+			it.state = keeper.ItemOutdated
+			if gone[line.Revision] {
+				it.state = keeper.ItemReplaced
+			}
+		case vaultfile.Unusable:
+			if it == nil {
+				it = &item{line: *line, problem: fmt.Sprintf("item %v: %v", line.Item, errForged)}
+			}
+			if !bad[line.Revision] { // one of a revision is enough
+				use = append(use, it)
+			}
+			bad[line.Revision] = true
+			continue
+		default:
+			continue
+		}
+		if view.Held[line.Item] {
+			it.state = keeper.ItemHeld
+		}
+		kept[line.Revision] = it
+		use = append(use, it)
+	}
+	for _, e := range view.Missing {
+		l.Missing = append(l.Missing, keeper.Missing{Item: e.Item, Revision: e.Revision})
+	}
+	l.Replaced = stillReplaced(view.Replaced, replaced, manifest)
+	l.Items = make([]keeper.Item, len(use))
+	for i, it := range use {
+		l.Items[i] = v.offer(it)
+	}
+	v.keep(kept)
+	return l
+}
+
+// errForged is the problem of a line that isn't the one that was saved.
+var errForged = errors.New("its line in the vault file is not the one that was saved")
+
+// stillReplaced are the revisions that don't serve again from now on, sorted: those
+// that were replaced in this file or before it, and that the manifest still has.
+// Nothing brings others back. The front keeps them, once the file is the one on
+// the disk.
+func stillReplaced(now map[id.Revision]bool, before []id.Revision, manifest *keyring.Pending) []id.Revision {
+	for _, revision := range before {
+		now[revision] = true
+	}
+	for revision := range now {
+		if manifest.Lookup(revision) == nil {
+			delete(now, revision)
+		}
+	}
+	return slices.SortedFunc(maps.Keys(now), func(a, b id.Revision) int { return bytes.Compare(a[:], b[:]) })
+}
+
+// keep forgets the items that aren't among kept. The key of a removed item stops
+// signing at once, that of a superseded revision at the next load.
+func (v *vault) keep(kept map[id.Revision]*item) {
+	v.dropStale()
+	there := make(map[id.Item]bool, len(kept))
+	for _, it := range kept {
+		there[it.line.Item] = true
+	}
+	for revision, it := range v.items {
+		switch {
+		case kept[revision] == it:
+		case there[it.line.Item]:
+			v.stale = append(v.stale, it.number)
+		default:
+			v.server.keys.remove(it.number)
+		}
+	}
+	v.items = kept
+}
+
+// tryAll tries every genuine line, on all cores: at an unlock they are all new.
+func (v *vault) tryAll(parsed *vaultfile.File, manifest *keyring.Pending) map[id.Revision]*item {
+	lines, sums := parsed.Revisions(), parsed.Sums()
+	items := make([]*item, len(lines))
+	var workers sync.WaitGroup
+	share := max(minShare, (len(lines)+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0))
+	for start := 0; start < len(lines); start += share {
+		end := min(start+share, len(lines))
+		workers.Go(func() {
+			for i := start; i < end; i++ {
+				if dek := manifest.Lookup(lines[i].Revision); dek != nil && dek.Item == lines[i].Item && dek.Line == sums[i] {
+					items[i] = v.tryItem(lines[i], *dek)
+				}
+			}
+		})
+	}
+	workers.Wait()
+	tried := make(map[id.Revision]*item, len(lines))
+	for i, it := range items {
+		if it != nil {
+			tried[lines[i].Revision] = it
+		}
+	}
+	return tried
+}
+
+// minShare is the least number of lines that are worth a goroutine.
+const minShare = 256
+
+// tryItem opens the metadata of a revision, unless it's known already.
+func (v *vault) tryItem(line vaultfile.Revision, dek keyring.DEK) *item {
+	if old := v.items[line.Revision]; old != nil && old.dek.Line == dek.Line {
+		old.dek = dek // it may have been rewrapped
+		return old
+	}
+	it := &item{line: line, dek: dek}
+	meta, err := v.ring.OpenMeta(&it.line, &it.dek)
+	if err != nil {
+		it.problem = err.Error()
+	}
+	it.meta = meta
+	return it
+}
+
+// offer is what the front hears of an item, with a number under which it signs if
+// it may.
+func (v *vault) offer(it *item) keeper.Item {
+	serves := it.problem == "" && (it.state == keeper.ItemReady || it.state == keeper.ItemOutdated)
+	switch {
+	case serves && it.number == 0:
+		it.number = v.server.keys.add(&entry{open: func() (*signer.Key, error) { return v.openKey(it) }})
+	case !serves && it.number != 0:
+		v.server.keys.remove(it.number)
+		it.number = 0
+	}
+	offered := keeper.Item{
+		Key: it.number, Item: it.line.Item, Revision: it.line.Revision,
+		State: it.state, Meta: it.meta, Problem: it.problem,
+	}
+	it.meta = nil // the front has it from now on
+	return offered
+}

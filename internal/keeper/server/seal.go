@@ -1,0 +1,98 @@
+package server
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"vigil/internal/id"
+	"vigil/internal/keeper"
+	"vigil/internal/keyring"
+	"vigil/internal/vaultfile"
+)
+
+// seal makes a new revision under a new DEK: its line for the vault file, and
+// its entry for deks.
+func (s *server) seal(body, out []byte) ([]byte, error) {
+	q, err := keeper.ReadSealRequest(body)
+	if err != nil {
+		return out, err
+	}
+	line := vaultfile.Revision{Item: q.Item, Revision: id.NewRevision(), Parents: q.Parents}
+	var dek keyring.DEK
+	err = s.withVault(func(v *vault) error {
+		sealIt := func(secret []byte) (err error) {
+			dek, err = v.ring.Seal(&line, q.Meta, secret, v.tightens(line.Parents, q.Meta))
+			return err
+		}
+		if q.Draft != 0 {
+			return s.withDraft(q.Draft, sealIt)
+		}
+		it := v.items[q.Source]
+		if it == nil {
+			return keeper.ErrNoKey
+		}
+		return v.ring.WithSecret(&it.line, &it.dek, sealIt)
+	})
+	return sealed(out, &line, dek, err)
+}
+
+// sealLine makes a new revision of a revision that is not in use any more: its
+// line comes from the past, its DEK is still in the manifest.
+func (s *server) sealLine(body, out []byte) ([]byte, error) {
+	q, err := keeper.ReadSealLineRequest(body)
+	if err != nil {
+		return out, err
+	}
+	old, err := vaultfile.ParseLine(bytes.Clone(q.Line))
+	if err != nil {
+		return out, keeper.ErrBadRequest
+	}
+	line := vaultfile.Revision{Item: old.Item, Revision: id.NewRevision(), Parents: q.Parents}
+	var dek keyring.DEK
+	err = s.withVault(func(v *vault) error {
+		manifest := v.ring.Manifest()
+		if manifest == nil {
+			return fmt.Errorf("%w: no keyring was loaded", keeper.ErrRefused)
+		}
+		oldDEK := manifest.Lookup(old.Revision)
+		if oldDEK == nil || oldDEK.Item != old.Item {
+			return fmt.Errorf("%w: its DEK is gone from the keyring", keeper.ErrNoKey)
+		}
+		if oldDEK.Line != old.Sum() {
+			return fmt.Errorf("%w: %w", keeper.ErrDamaged, errForged)
+		}
+		meta, err := v.ring.OpenMeta(&old, oldDEK)
+		if err != nil {
+			return err
+		}
+		return v.ring.WithSecret(&old, oldDEK, func(secret []byte) error {
+			dek, err = v.ring.Seal(&line, meta, secret, v.tightens(line.Parents, meta))
+			return err
+		})
+	})
+	return sealed(out, &line, dek, err)
+}
+
+// sealed appends a new revision to out, unless sealing it failed with err.
+func sealed(out []byte, line *vaultfile.Revision, dek keyring.DEK, err error) ([]byte, error) {
+	if err != nil {
+		return out, err
+	}
+	return keeper.Sealed{Line: line.AppendLine(nil), DEK: dek}.Append(out), nil
+}
+
+// tightens tells whether new metadata restricts a key's use more than a revision
+// that it replaces. What can't be read counts as the laxest.
+func (v *vault) tightens(parents []id.Revision, meta []byte) bool {
+	next, err := vaultfile.ParseMeta(meta)
+	return err != nil || slices.ContainsFunc(parents, func(p id.Revision) bool {
+		var old vaultfile.Meta
+		if it := v.items[p]; it != nil {
+			if text, err := v.ring.OpenMeta(&it.line, &it.dek); err == nil {
+				old, _ = vaultfile.ParseMeta(text)
+			}
+		}
+		return next.Policy.Tightens(&old.Policy)
+	})
+}

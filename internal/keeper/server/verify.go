@@ -1,0 +1,72 @@
+package server
+
+import (
+	"bytes"
+	"fmt"
+
+	"vigil/internal/keeper"
+	"vigil/internal/keyring"
+	"vigil/internal/vaultfile"
+)
+
+// verify opens everything that the vault file holds and the manifest has a DEK
+// for, superseded revisions too, and reports what is wrong. The private halves
+// are looked at one by one and wiped.
+func (s *server) verify(out []byte) ([]byte, error) {
+	var problems keeper.Problems
+	err := s.withVault(func(v *vault) error {
+		parsed, err := s.currentFile()
+		if err != nil {
+			return err
+		}
+		manifest := v.ring.Manifest()
+		if manifest == nil {
+			return fmt.Errorf("%w: no keyring was loaded", keeper.ErrRefused)
+		}
+		problem := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+		for i := range parsed.Revisions() {
+			line := &parsed.Revisions()[i]
+			dek := manifest.Lookup(line.Revision)
+			switch {
+			case dek == nil || dek.Item != line.Item:
+			case dek.Line != parsed.Sums()[i]:
+				problem("revision %v of item %v: %v", line.Revision, line.Item, errForged)
+			default:
+				if err := v.verifyRevision(line, dek); err != nil {
+					problem("%v", err)
+				}
+			}
+		}
+		view := parsed.See(manifest, nil)
+		for _, e := range view.Missing {
+			if view.Held[e.Item] { // others may be on their way
+				problem("revision %v of item %v is not in the vault file", e.Revision, e.Item)
+			}
+		}
+		return nil
+	})
+	return problems.Append(out), err
+}
+
+// verifyRevision checks that metadata and private key open, and belong together.
+func (v *vault) verifyRevision(line *vaultfile.Revision, dek *keyring.DEK) error {
+	text, err := v.ring.OpenMeta(line, dek)
+	if err != nil {
+		return err
+	}
+	meta, err := vaultfile.ParseMeta(text)
+	if err != nil {
+		return fmt.Errorf("item %v: %w", line.Item, err)
+	}
+	return v.ring.WithSecret(line, dek, func(secret []byte) error {
+		key, rest, err := v.server.parseKey(secret)
+		if err != nil {
+			return fmt.Errorf("private key of item %v: %w", line.Item, err)
+		}
+		defer key.Free()
+		if len(rest) != 0 || !bytes.Equal(key.PlainPublic(), meta.Public) {
+			return fmt.Errorf("private key of item %v is not the one its metadata names", line.Item)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,84 @@
+package keeper
+
+import (
+	"bytes"
+	"context"
+
+	"vigil/internal/vaultfile"
+	"vigil/internal/wire"
+)
+
+// The keeper has the vault file that the front gave it last. A whole one may
+// come before the identity does, so that it's read while Argon2id runs; later
+// only what changed is sent. Nothing of it is used before a Load.
+
+// Delta is the body of OpFileDelta: what changes of the vault file.
+type Delta vaultfile.Delta
+
+// Append appends the encoding of d to b.
+func (d Delta) Append(b []byte) []byte {
+	b = wire.AppendUint32(b, uint32(len(d.Drop)))
+	for _, at := range d.Drop {
+		b = wire.AppendUint32(b, uint32(at))
+	}
+	b = wire.AppendUint32(b, uint32(len(d.Add)))
+	for _, line := range d.Add {
+		b = wire.AppendString(b, line)
+	}
+	return b
+}
+
+// ReadDelta reads a delta, whose lines are copies. The error is ErrBadRequest.
+func ReadDelta(body []byte) (d vaultfile.Delta, err error) {
+	r := wire.NewReader(body)
+	for n := r.Uint32(); n > 0 && r.Err() == nil; n-- {
+		d.Drop = append(d.Drop, int(r.Uint32()))
+	}
+	for n := r.Uint32(); n > 0 && r.Err() == nil; n-- {
+		d.Add = append(d.Add, bytes.Clone(r.String()))
+	}
+	return d, requestEnd(&r)
+}
+
+// GiveFile gives the keeper the text of the vault file that the next Load is of.
+// The error is ErrDamaged for one that can't be used; the earlier one stays.
+func (c *Client) GiveFile(ctx context.Context, text []byte) error {
+	_, err := c.call(ctx, OpFile, text)
+	return err
+}
+
+// ChangeFile changes the vault file that the keeper has. After an error of the
+// connection nobody knows which one that is: give it whole.
+func (c *Client) ChangeFile(ctx context.Context, d vaultfile.Delta) error {
+	_, err := c.call(ctx, OpFileDelta, Delta(d).Append(nil))
+	return err
+}
+
+// Problems are the body of the reply to OpVerify: what is wrong, a sentence each.
+type Problems []string
+
+// Append appends the encoding of p to b.
+func (p Problems) Append(b []byte) []byte {
+	for _, problem := range p {
+		b = wire.AppendString(b, problem)
+	}
+	return b
+}
+
+func readProblems(body []byte) (p Problems, err error) {
+	r := wire.NewReader(body)
+	for r.Len() > 0 {
+		p = append(p, string(r.String()))
+	}
+	return p, replyEnd(&r, "problems")
+}
+
+// Verify has every layer and every item of the vault file that the keeper was
+// given last checked, and returns what is wrong, a sentence each.
+func (c *Client) Verify(ctx context.Context) (problems []string, err error) {
+	reply, err := c.call(ctx, OpVerify)
+	if err != nil {
+		return nil, err
+	}
+	return readProblems(reply)
+}
