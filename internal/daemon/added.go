@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"vigil/internal/agentproto"
 	"vigil/internal/guard"
@@ -128,4 +129,24 @@ func (k *addedKeeper) Unlock(ctx context.Context, body *guard.Buffer) error {
 		return errors.New("the process that checks the passphrase has ended: restart vigild")
 	}
 	return c.Unlock(ctx, body)
+}
+
+// cell holds one thing or none. Its zero value is empty.
+type cell[T any] struct{ p atomic.Pointer[T] }
+
+func (c *cell[T]) get() *T           { return c.p.Load() }
+func (c *cell[T]) set(v *T)          { c.p.Store(v) }
+func (c *cell[T]) take() *T          { return c.p.Swap(nil) }
+func (c *cell[T]) clear(old *T) bool { return c.p.CompareAndSwap(old, nil) }
+
+// bodies is the guarded memory that ssh-add's messages are read into. There is
+// none for them while somebody traces this process: they stay in the socket.
+type bodies struct{ slab *guard.Slab }
+
+// Alloc allocates n bytes. See [sshagent.Bodies].
+func (b bodies) Alloc(n int) (*guard.Buffer, error) {
+	if err := guard.UntracedSelf(); err != nil {
+		return nil, err
+	}
+	return b.slab.Alloc(n)
 }

@@ -35,12 +35,12 @@ type DeksReply struct {
 
 // Append appends the encoding of d to b.
 func (d DeksReply) Append(b []byte) []byte {
-	return appendDEKs(wire.AppendString(b, d.Object), d.Deleted)
+	return wire.AppendList(wire.AppendString(b, d.Object), d.Deleted, appendDEK)
 }
 
 func readDeksReply(body []byte) (d DeksReply, err error) {
 	r := wire.NewReader(body)
-	d.Object, d.Deleted = r.String(), readDEKs(&r)
+	d.Object, d.Deleted = r.String(), wire.ReadList(&r, readDEK)
 	return d, replyEnd(&r, "deks")
 }
 
@@ -99,37 +99,12 @@ func (c *Client) object(ctx context.Context, o Op, body []byte) ([]byte, error) 
 }
 
 func appendUpdate(b []byte, u keyring.Update) []byte {
-	b = appendDEKs(b, u.Add)
-	b = wire.AppendUint32(b, uint32(len(u.Remove)))
-	for i := range u.Remove {
-		b = append(b, u.Remove[i][:]...)
-	}
-	return b
+	b = wire.AppendList(b, u.Add, appendDEK)
+	return wire.AppendList(b, u.Remove, func(b []byte, item *id.Item) []byte { return append(b, item[:]...) })
 }
 
-func readUpdate(r *wire.Reader) (u keyring.Update) {
-	u.Add = readDEKs(r)
-	for n := r.Uint32(); n > 0 && r.Err() == nil; n-- {
-		var item id.Item
-		copy(item[:], r.Bytes(len(item)))
-		u.Remove = append(u.Remove, item)
-	}
-	return u
-}
-
-func appendDEKs(b []byte, list []keyring.DEK) []byte {
-	b = wire.AppendUint32(b, uint32(len(list)))
-	for i := range list {
-		b = appendDEK(b, &list[i])
-	}
-	return b
-}
-
-func readDEKs(r *wire.Reader) (list []keyring.DEK) {
-	for n := r.Uint32(); n > 0 && r.Err() == nil; n-- {
-		list = append(list, readDEK(r))
-	}
-	return list
+func readUpdate(r *wire.Reader) keyring.Update {
+	return keyring.Update{Add: wire.ReadList(r, readDEK), Remove: wire.ReadList(r, readItemID)}
 }
 
 func appendDEK(b []byte, e *keyring.DEK) []byte {
@@ -144,9 +119,7 @@ func appendDEK(b []byte, e *keyring.DEK) []byte {
 }
 
 func readDEK(r *wire.Reader) (e keyring.DEK) {
-	copy(e.Item[:], r.Bytes(len(e.Item)))
-	copy(e.Revision[:], r.Bytes(len(e.Revision)))
-	e.Parents = readRevisions(r)
+	e.Item, e.Revision, e.Parents = readItemID(r), readRevision(r), readRevisions(r)
 	copy(e.Line[:], r.Bytes(len(e.Line)))
 	e.Tightens = r.Bool()
 	copy(e.Wrapped[:], r.Bytes(len(e.Wrapped)))

@@ -66,30 +66,17 @@ func (l *Loaded) Append(b []byte) []byte {
 	b = appendPins(b, l.Pins)
 	b = wire.AppendBool(b, l.OpensKEK)
 	b = wire.AppendUint32(b, uint32(l.Waiting))
-	b = wire.AppendUint32(b, uint32(len(l.Missing)))
-	for _, m := range l.Missing {
-		b = append(append(b, m.Item[:]...), m.Revision[:]...)
-	}
+	b = wire.AppendList(b, l.Missing, func(b []byte, m *Missing) []byte { return append(append(b, m.Item[:]...), m.Revision[:]...) })
 	b = appendRevisions(b, l.Replaced)
-	b = wire.AppendUint32(b, uint32(len(l.Items)))
-	for i := range l.Items {
-		b = l.Items[i].append(b)
-	}
-	return b
+	return wire.AppendList(b, l.Items, appendItem)
 }
 
 func readLoaded(body []byte) (*Loaded, error) {
 	r := wire.NewReader(body)
-	l := &Loaded{Pins: readPins(&r), OpensKEK: r.Bool(), Waiting: int(r.Uint32())}
-	for n := r.Uint32(); n > 0 && r.Err() == nil; n-- {
-		var m Missing
-		copy(m.Item[:], r.Bytes(len(m.Item)))
-		copy(m.Revision[:], r.Bytes(len(m.Revision)))
-		l.Missing = append(l.Missing, m)
-	}
-	l.Replaced = readRevisions(&r)
-	for n := r.Uint32(); n > 0 && r.Err() == nil; n-- {
-		l.Items = append(l.Items, readItem(&r))
+	l := &Loaded{
+		Pins: readPins(&r), OpensKEK: r.Bool(), Waiting: int(r.Uint32()),
+		Missing:  wire.ReadList(&r, func(r *wire.Reader) Missing { return Missing{readItemID(r), readRevision(r)} }),
+		Replaced: readRevisions(&r), Items: wire.ReadList(&r, readItem),
 	}
 	return l, replyEnd(&r, "loaded items")
 }
@@ -121,7 +108,7 @@ const (
 	ItemReplaced           // it doesn't sign: its successor was here, and is gone
 )
 
-func (it *Item) append(b []byte) []byte {
+func appendItem(b []byte, it *Item) []byte {
 	b = wire.AppendUint64(b, it.Key)
 	b = append(b, it.Item[:]...)
 	b = append(b, it.Revision[:]...)
@@ -131,10 +118,7 @@ func (it *Item) append(b []byte) []byte {
 }
 
 func readItem(r *wire.Reader) Item {
-	it := Item{Key: r.Uint64()}
-	copy(it.Item[:], r.Bytes(len(it.Item)))
-	copy(it.Revision[:], r.Bytes(len(it.Revision)))
-	it.State = ItemState(r.Byte())
+	it := Item{Key: r.Uint64(), Item: readItemID(r), Revision: readRevision(r), State: ItemState(r.Byte())}
 	if meta := r.String(); len(meta) > 0 {
 		it.Meta = meta
 	}
@@ -172,18 +156,17 @@ func readPins(r *wire.Reader) (p keyring.Pins) {
 }
 
 func appendRevisions(b []byte, list []id.Revision) []byte {
-	b = wire.AppendUint32(b, uint32(len(list)))
-	for i := range list {
-		b = append(b, list[i][:]...)
-	}
-	return b
+	return wire.AppendList(b, list, func(b []byte, r *id.Revision) []byte { return append(b, r[:]...) })
 }
 
-func readRevisions(r *wire.Reader) (list []id.Revision) {
-	for n := r.Uint32(); n > 0 && r.Err() == nil; n-- {
-		var revision id.Revision
-		copy(revision[:], r.Bytes(len(revision)))
-		list = append(list, revision)
-	}
-	return list
+func readRevisions(r *wire.Reader) []id.Revision { return wire.ReadList(r, readRevision) }
+
+func readRevision(r *wire.Reader) (revision id.Revision) {
+	copy(revision[:], r.Bytes(len(revision)))
+	return revision
+}
+
+func readItemID(r *wire.Reader) (item id.Item) {
+	copy(item[:], r.Bytes(len(item)))
+	return item
 }

@@ -21,23 +21,14 @@ type Report struct {
 func (p Report) Append(b []byte) []byte {
 	b = wire.AppendBool(b, p.Undumpable)
 	b = wire.AppendBool(b, p.FromStart)
-	for _, list := range [][]string{p.Holds, p.Missing} {
-		b = wire.AppendUint32(b, uint32(len(list)))
-		for _, s := range list {
-			b = wire.AppendString(b, s)
-		}
-	}
-	return b
+	text := func(b []byte, s *string) []byte { return wire.AppendString(b, *s) }
+	return wire.AppendList(wire.AppendList(b, p.Holds, text), p.Missing, text)
 }
 
 func readReport(body []byte) (Report, error) {
 	r := wire.NewReader(body)
-	p := Report{Undumpable: r.Bool(), FromStart: r.Bool()}
-	for _, list := range []*[]string{&p.Holds, &p.Missing} {
-		for n := r.Uint32(); n > 0 && r.Err() == nil; n-- {
-			*list = append(*list, string(r.String()))
-		}
-	}
+	text := func(r *wire.Reader) string { return string(r.String()) }
+	p := Report{Undumpable: r.Bool(), FromStart: r.Bool(), Holds: wire.ReadList(&r, text), Missing: wire.ReadList(&r, text)}
 	return p, replyEnd(&r, "keeper's report")
 }
 

@@ -29,10 +29,7 @@ func (q SealRequest) Append(b []byte) []byte {
 // ReadSealRequest reads a request. The error is ErrBadRequest.
 func ReadSealRequest(body []byte) (q SealRequest, err error) {
 	r := wire.NewReader(body)
-	q.Draft = r.Uint64()
-	copy(q.Source[:], r.Bytes(len(q.Source)))
-	copy(q.Item[:], r.Bytes(len(q.Item)))
-	q.Parents, q.Meta = readRevisions(&r), r.String()
+	q = SealRequest{Draft: r.Uint64(), Source: readRevision(&r), Item: readItemID(&r), Parents: readRevisions(&r), Meta: r.String()}
 	return q, requestEnd(&r)
 }
 

@@ -17,26 +17,15 @@ type Delta vaultfile.Delta
 
 // Append appends the encoding of d to b.
 func (d Delta) Append(b []byte) []byte {
-	b = wire.AppendUint32(b, uint32(len(d.Drop)))
-	for _, at := range d.Drop {
-		b = wire.AppendUint32(b, uint32(at))
-	}
-	b = wire.AppendUint32(b, uint32(len(d.Add)))
-	for _, line := range d.Add {
-		b = wire.AppendString(b, line)
-	}
-	return b
+	b = wire.AppendList(b, d.Drop, func(b []byte, at *int) []byte { return wire.AppendUint32(b, uint32(*at)) })
+	return wire.AppendList(b, d.Add, func(b []byte, line *[]byte) []byte { return wire.AppendString(b, *line) })
 }
 
 // ReadDelta reads a delta, whose lines are copies. The error is ErrBadRequest.
 func ReadDelta(body []byte) (d vaultfile.Delta, err error) {
 	r := wire.NewReader(body)
-	for n := r.Uint32(); n > 0 && r.Err() == nil; n-- {
-		d.Drop = append(d.Drop, int(r.Uint32()))
-	}
-	for n := r.Uint32(); n > 0 && r.Err() == nil; n-- {
-		d.Add = append(d.Add, bytes.Clone(r.String()))
-	}
+	d.Drop = wire.ReadList(&r, func(r *wire.Reader) int { return int(r.Uint32()) })
+	d.Add = wire.ReadList(&r, func(r *wire.Reader) []byte { return bytes.Clone(r.String()) })
 	return d, requestEnd(&r)
 }
 

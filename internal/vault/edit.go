@@ -1,9 +1,16 @@
 package vault
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"fmt"
+	"io"
+	"os"
 	"slices"
 	"strings"
+
+	"golang.org/x/crypto/ssh"
 
 	"vigil/internal/agentproto"
 	"vigil/internal/control"
@@ -147,4 +154,64 @@ func (v *Vault) edited(o *openVault, k *Key, req *control.EditRequest) ([]byte, 
 		m.Certificate = cert
 	}
 	return m.Encode()
+}
+
+// maxCertificate is the size in bytes of the largest certificate file.
+const maxCertificate = 64 << 10
+
+// readCertificate reads an OpenSSH certificate file, which is public.
+func readCertificate(f *os.File) ([]byte, error) {
+	if f == nil {
+		return nil, nil
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxCertificate+1))
+	if err != nil {
+		return nil, fmt.Errorf("read certificate: %w", err)
+	}
+	key, _, _, _, err := ssh.ParseAuthorizedKey(text)
+	if _, ok := key.(*ssh.Certificate); err != nil || !ok || len(text) > maxCertificate {
+		return nil, control.Errorf(control.CodeFailed, "Give the file that ssh-keygen -s made: …-cert.pub.", "the certificate file isn't an OpenSSH certificate")
+	}
+	return key.Marshal(), nil
+}
+
+// certifies checks that a certificate is one for this key.
+func certifies(cert, public []byte) error {
+	key, err := ssh.ParsePublicKey(cert)
+	if err != nil {
+		return fmt.Errorf("read certificate: %w", err)
+	}
+	if c, ok := key.(*ssh.Certificate); !ok || !bytes.Equal(c.Key.Marshal(), public) {
+		return control.Errorf(control.CodeFailed, "Give the certificate of this key.", "the certificate is for another key")
+	}
+	return nil
+}
+
+// destination shows a constraint in the syntax of ssh-add -h.
+func destination(to agentproto.Destination) string {
+	s := to.To.Host
+	if to.To.User != "" {
+		s = to.To.User + "@" + s
+	}
+	if to.From.Host != "" {
+		s = to.From.Host + ">" + s
+	}
+	return cmp.Or(s, "(a host without a name)")
+}
+
+// constraints turns vigilctl's destinations, resolved through known_hosts
+// there, into the agent's.
+func constraints(list []control.Destination) (out []agentproto.Destination) {
+	for i := range list {
+		out = append(out, agentproto.Destination{From: hop(&list[i].From), To: hop(&list[i].To)})
+	}
+	return out
+}
+
+func hop(h *control.Hop) agentproto.Hop {
+	out := agentproto.Hop{User: h.User, Host: h.Host}
+	for _, k := range h.Keys {
+		out.Keys = append(out.Keys, agentproto.KeySpec{Blob: k.Blob, CA: k.CA})
+	}
+	return out
 }

@@ -152,6 +152,25 @@ func AppendString[S ~string | ~[]byte](b []byte, s S) []byte {
 	return append(AppendUint32(b, uint32(len(s))), s...)
 }
 
+// AppendList appends a list: how many elements it has, as a uint32, and each as one
+// appends it.
+func AppendList[T any](b []byte, list []T, one func([]byte, *T) []byte) []byte {
+	b = AppendUint32(b, uint32(len(list)))
+	for i := range list {
+		b = one(b, &list[i])
+	}
+	return b
+}
+
+// ReadList reads a list of elements, each as one reads it. Memory is allocated as
+// elements are read, not for the number that was announced.
+func ReadList[T any](r *Reader, one func(*Reader) T) (list []T) {
+	for n := r.Uint32(); n > 0 && r.Err() == nil; n-- {
+		list = append(list, one(r))
+	}
+	return list
+}
+
 // AppendMpint appends the non-negative integer with big-endian magnitude m;
 // leading zeros of m are dropped.
 func AppendMpint(b, m []byte) []byte {
