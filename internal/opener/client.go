@@ -73,31 +73,43 @@ func Start(ctx context.Context, exe string, vault id.Vault, files ...*os.File) (
 // Asker answers an opener's question, or says with an error that it can't.
 type Asker func(ctx context.Context, message string) (string, error)
 
-// Do asks one question. ask answers those that come back, such as one for an
-// MFA code; nil says that nobody is there, and then an opener that gives no answer is
-// killed after some minutes. A failed job's error is an *Error.
-func (c *Client) Do(ctx context.Context, req Request, ask Asker) (Reply, error) {
-	req.Interactive = ask != nil
+// Do has an opener do a job, given what this device has seen of the keyring. ask
+// answers its questions, such as one for an MFA code; nil says that nobody is there,
+// and then an opener that gives no answer is killed after some minutes. A failed job's
+// error is an *Error.
+func Do[R any](ctx context.Context, c *Client, j Job[R], seen Seen, ask Asker) (*R, error) {
+	result := j.result()
+	if err := c.do(ctx, j, seen, ask, result); err != nil {
+		return nil, err
+	}
+	return result, nil
+}
+
+func (c *Client) do(ctx context.Context, j job, seen Seen, ask Asker, result any) error {
+	req := Request{Job: j.name(), Interactive: ask != nil, Seen: seen}
 	var limit time.Time
 	if !req.Interactive {
 		limit = time.Now().Add(c.patience)
 	}
 	if err := c.conn.SetDeadline(limit); err != nil {
-		return Reply{}, fmt.Errorf("talk to opener: %w", err)
+		return fmt.Errorf("talk to opener: %w", err)
 	}
-	if err := WriteMessage(c.conn, &req); err != nil {
-		return Reply{}, c.lost(ctx, err)
+	if err := errors.Join(WriteMessage(c.conn, &req), WriteMessage(c.conn, j)); err != nil {
+		return c.lost(ctx, err)
 	}
 	for {
 		var reply Reply
-		if err := ReadMessage(c.conn, &reply); err != nil {
-			return Reply{}, c.lost(ctx, err)
+		err := ReadMessage(c.conn, &reply)
+		if err == nil && reply == (Reply{}) {
+			err = ReadMessage(c.conn, result)
 		}
 		switch {
+		case err != nil:
+			return c.lost(ctx, err)
 		case reply.Error != nil:
-			return Reply{}, reply.Error
+			return reply.Error
 		case reply.Ask == nil:
-			return reply, nil
+			return nil
 		}
 		answer := Answer{Refused: true}
 		if ask != nil {
@@ -106,7 +118,7 @@ func (c *Client) Do(ctx context.Context, req Request, ask Asker) (Reply, error) 
 			}
 		}
 		if err := WriteMessage(c.conn, &answer); err != nil {
-			return Reply{}, c.lost(ctx, err)
+			return c.lost(ctx, err)
 		}
 	}
 }

@@ -39,7 +39,7 @@ func TestOneThatHangsIsKilled(t *testing.T) {
 	}
 	c := &Client{patience: time.Millisecond, child: child, conn: conn, stop: func() bool { return true }}
 	defer c.Close()
-	_, err = c.Do(t.Context(), Request{}, nil)
+	_, err = Do(t.Context(), c, &Fetch{}, Seen{}, nil)
 	if !errors.Is(err, &Error{Kind: Unreachable}) {
 		t.Errorf("got %v", err)
 	}

@@ -10,10 +10,13 @@ import (
 // compare-and-swap, retention, the key's state, and the identity's share with
 // its encryption context.
 type Diagnose struct {
+	gives[Diagnosis]
 	Place Place `json:"place"`
 	// Identity is this device's; zero when it isn't known.
 	Identity id.Identity `json:"identity"`
 }
+
+func (*Diagnose) name() string { return "diagnose" }
 
 // Diagnosis is what Diagnose found.
 type Diagnosis struct {

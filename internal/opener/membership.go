@@ -19,6 +19,7 @@ type Seen struct {
 // RequestIdentity makes an identity that isn't a member yet: its private halves leave the
 // opener only within the request, sealed by passphrase and master key.
 type RequestIdentity struct {
+	gives[RequestedIdentity]
 	Place      Place  `json:"place"`
 	Passphrase File   `json:"passphrase"`
 	Name       string `json:"name"`
@@ -26,6 +27,8 @@ type RequestIdentity struct {
 	Time       int    `json:"time"`
 	Lanes      int    `json:"lanes"`
 }
+
+func (*RequestIdentity) name() string { return "request identity" }
 
 // RequestedIdentity is the request to be admitted (keyring.Request).
 type RequestedIdentity struct {
@@ -36,22 +39,29 @@ type RequestedIdentity struct {
 
 // Admit lets an identity in that asked for it. The place's identity is an owner.
 type Admit struct {
+	gives[Changed]
 	Place      Place        `json:"place"`
 	Passphrase File         `json:"passphrase"`
 	Text       string       `json:"text"`
 	Role       keyring.Role `json:"role"`
 }
 
+func (*Admit) name() string { return "admit" }
+
 // RemoveIdentities removes identities and rotates the KEK. The place's identity is an owner.
 type RemoveIdentities struct {
+	gives[Changed]
 	Place      Place         `json:"place"`
 	Passphrase File          `json:"passphrase"`
 	Identities []id.Identity `json:"identities"`
 }
 
+func (*RemoveIdentities) name() string { return "remove identities" }
+
 // Rekey changes the passphrase of the place's identity: it gets a new share,
 // new key pairs, and the vault a new KEK.
 type Rekey struct {
+	gives[Changed]
 	Place         Place `json:"place"`
 	Passphrase    File  `json:"passphrase"`
 	NewPassphrase File  `json:"new_passphrase"`
@@ -62,19 +72,27 @@ type Rekey struct {
 	Lanes     int  `json:"lanes"`
 }
 
+func (*Rekey) name() string { return "rekey" }
+
 // MoveMaster moves the place's identity to another master key.
 type MoveMaster struct {
+	gives[Changed]
 	Place      Place  `json:"place"`
 	Passphrase File   `json:"passphrase"`
 	To         string `json:"to"` // URI
 }
 
+func (*MoveMaster) name() string { return "move master" }
+
 // MoveBackend copies the keyring to another place, which is vacant or has it already.
 type MoveBackend struct {
+	gives[Changed]
 	Place      Place  `json:"place"`
 	Passphrase File   `json:"passphrase"`
 	To         string `json:"to"` // URI
 }
+
+func (*MoveBackend) name() string { return "move backend" }
 
 // KMSCalls are the calls that a job made to key management services.
 type KMSCalls struct {

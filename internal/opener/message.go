@@ -14,44 +14,29 @@ import (
 // line of the vault file, and much room.
 const maxMessage = 4 << 20
 
-// carrier is a message with objects of a keyring. They follow its JSON.
-type carrier interface {
-	// objects are where they are, of the members that are set. What is nil stays so.
-	objects() []*[]byte
+// objectsIn says where in a message objects of a keyring are. They follow its JSON,
+// and one that is nil stays so.
+func objectsIn(v any) []*[]byte {
+	switch v := v.(type) {
+	case *Put:
+		return []*[]byte{&v.Data}
+	case *Request:
+		return objectsOf(&v.Seen.Kept)
+	case *Found:
+		return objectsOf(&v.Keyring)
+	case *backend.Keyring:
+		return objectsOf(v)
+	case *Created:
+		return objectsOf(&v.Keyring)
+	case *Unlocked:
+		return objectsOf(&v.Keyring)
+	case *Changed:
+		return objectsOf(&v.Keyring)
+	}
+	return nil
 }
 
 func objectsOf(k *backend.Keyring) []*[]byte { return []*[]byte{&k.Members, &k.Deks} }
-
-func (r *Request) objects() (list []*[]byte) {
-	if r.Seen != nil {
-		list = append(list, objectsOf(&r.Seen.Kept)...)
-	}
-	if r.Found != nil {
-		list = append(list, objectsOf(&r.Found.Keyring)...)
-	}
-	if r.Put != nil {
-		list = append(list, &r.Put.Data)
-	}
-	return list
-}
-
-func (r *Reply) objects() (list []*[]byte) {
-	if r.Create != nil {
-		list = append(list, objectsOf(&r.Create.Keyring)...)
-	}
-	for _, f := range []*backend.Keyring{r.Found, r.Fetch} {
-		if f != nil {
-			list = append(list, objectsOf(f)...)
-		}
-	}
-	if r.Unlock != nil {
-		list = append(list, objectsOf(&r.Unlock.Keyring)...)
-	}
-	if r.Changed != nil {
-		list = append(list, objectsOf(&r.Changed.Keyring)...)
-	}
-	return list
-}
 
 // WriteMessage writes one message, of which v is the address.
 func WriteMessage(w io.Writer, v any) error {
@@ -62,11 +47,7 @@ func WriteMessage(w io.Writer, v any) error {
 	if err := ipc.Write(w, maxMessage, body); err != nil {
 		return err
 	}
-	c, ok := v.(carrier)
-	if !ok {
-		return nil
-	}
-	for _, object := range c.objects() {
+	for _, object := range objectsIn(v) {
 		if err := writeObject(w, *object); err != nil {
 			return err
 		}
@@ -93,11 +74,7 @@ func ReadMessage(r io.Reader, v any) error {
 	if err := json.Unmarshal(body, v); err != nil {
 		return errors.New("decode message: not the JSON that was expected")
 	}
-	c, ok := v.(carrier)
-	if !ok {
-		return nil
-	}
-	for _, object := range c.objects() {
+	for _, object := range objectsIn(v) {
 		if *object, err = readObject(r); err != nil {
 			return fmt.Errorf("read message's object: %w", err)
 		}

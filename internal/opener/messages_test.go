@@ -17,10 +17,11 @@ import (
 func TestMessagesReadBackAsWritten(t *testing.T) {
 	for _, m := range []any{
 		&opener.Answer{Text: "t"},
-		&opener.Request{Interactive: true, Unlock: &opener.Unlock{Place: opener.Place{Name: "n", Vault: id.Vault{2}}, Passphrase: 1, Keeper: 2}},
-		&opener.Reply{Fetch: &backend.Keyring{Members: bytes.Repeat([]byte{0, 255}, 100_000), MembersVersion: "1"}},
+		&opener.Request{Job: "unlock", Interactive: true, Seen: opener.Seen{Kept: backend.Keyring{Deks: []byte("d")}}},
+		&opener.Unlock{Place: opener.Place{Name: "n", Vault: id.Vault{2}}, Passphrase: 1, Keeper: 2},
+		&backend.Keyring{Members: bytes.Repeat([]byte{0, 255}, 100_000), MembersVersion: "1"},
 		&opener.Reply{Error: &opener.Error{Kind: opener.Revoked, Message: "gone", Next: "ask", RequestID: "r"}},
-		&opener.Request{Put: &opener.Put{Object: backend.Deks, Data: []byte{}, Expect: "v"}},
+		&opener.Put{Object: backend.Deks, Data: []byte{}, Expect: "v"},
 	} {
 		var b bytes.Buffer
 		if err := opener.WriteMessage(&b, m); err != nil {
@@ -43,12 +44,23 @@ func TestMessagesThatAreRefused(t *testing.T) {
 		"empty":               frame(0, ""),
 		"two values":          frame(4, "{}{}"),
 		"a number for a text": frame(10, `{"text":1}`),
-		"without its object":  frame(9, `{"put":{}}`[:9]),
 	} {
 		t.Run(name, func(t *testing.T) {
 			var h opener.Answer
 			if err := opener.ReadMessage(bytes.NewReader(b), &h); err == nil {
 				t.Fatalf("read %+v", h)
+			}
+		})
+	}
+	for name, object := range map[string][]byte{
+		"without its object":     {},
+		"with half of it":        frame(10, "\x01half"),
+		"with another beginning": frame(2, "\x02x"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			var put opener.Put
+			if err := opener.ReadMessage(bytes.NewReader(append(frame(2, "{}"), object...)), &put); err == nil {
+				t.Fatalf("read %+v", put)
 			}
 		})
 	}
@@ -66,11 +78,12 @@ func TestErrorKinds(t *testing.T) {
 
 func FuzzReadMessage(f *testing.F) {
 	for _, m := range []any{
-		&opener.Reply{Fetch: &backend.Keyring{Members: []byte("m"), DeksVersion: "1"}},
+		&backend.Keyring{Members: []byte("m"), DeksVersion: "1"},
 		&opener.Reply{Error: &opener.Error{Kind: opener.Damaged, Message: "m"}},
-		&opener.Request{Unlock: &opener.Unlock{Passphrase: 1, Keeper: 2}},
-		&opener.Request{Put: &opener.Put{Data: []byte("d")}},
-		&opener.Request{Export: &opener.Export{Line: []byte("l")}},
+		&opener.Request{Job: "unlock", Interactive: true},
+		&opener.Unlock{Passphrase: 1, Keeper: 2},
+		&opener.Put{Data: []byte("d")},
+		&opener.Export{Line: []byte("l")},
 	} {
 		var b bytes.Buffer
 		if err := opener.WriteMessage(&b, m); err != nil {
@@ -81,16 +94,20 @@ func FuzzReadMessage(f *testing.F) {
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff})
 	f.Add([]byte{0, 0, 0, 2, '{'})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var req opener.Request
-		if opener.ReadMessage(bytes.NewReader(b), &req) == nil {
-			req.VaultID()
-			again(t, req)
-		}
-		var reply opener.Reply
-		if opener.ReadMessage(bytes.NewReader(b), &reply) == nil {
-			again(t, reply)
-		}
+		readAgain[opener.Request](t, b)
+		readAgain[opener.Reply](t, b)
+		readAgain[opener.Unlock](t, b)
+		readAgain[opener.Put](t, b)
+		readAgain[opener.Changed](t, b)
 	})
+}
+
+func readAgain[T any](t *testing.T, b []byte) {
+	t.Helper()
+	var v T
+	if opener.ReadMessage(bytes.NewReader(b), &v) == nil {
+		again(t, v)
+	}
 }
 
 // again writes what was read and reads it back.

@@ -13,11 +13,12 @@
 package opener
 
 import (
+	"context"
 	"errors"
-
-	"vigil/internal/fault"
+	"io"
 
 	"vigil/internal/backend"
+	"vigil/internal/fault"
 	"vigil/internal/id"
 	"vigil/internal/ipc"
 	"vigil/internal/master"
@@ -46,78 +47,62 @@ type Place struct {
 // Zero means none.
 type File int
 
-// Request is one question: exactly one member beside Interactive and Seen is set.
+// A Job is one of the job types of this package; R is what it results in.
+type Job[R any] interface {
+	job
+	result() *R
+}
+
+// job is what client and opener need of every job.
+type job interface{ name() string }
+
+// gives is embedded in a job that results in an R.
+type gives[R any] struct{}
+
+func (gives[R]) result() *R { return new(R) }
+
+// Request begins a job, which follows in a message of its own.
 type Request struct {
+	Job string `json:"job"` // its name
 	// Interactive says that a person waits and can be asked (see Ask).
 	Interactive bool `json:"interactive,omitempty"`
 	// Seen is what the device has seen of the keyring, for jobs that verify it.
-	Seen *Seen `json:"seen,omitempty"`
-
-	Create   *Create   `json:"create,omitempty"`
-	Found    *Found    `json:"found,omitempty"`
-	Enter    *Enter    `json:"enter,omitempty"`
-	Unlock   *Unlock   `json:"unlock,omitempty"`
-	Fetch    *Fetch    `json:"fetch,omitempty"`
-	Check    *Check    `json:"check,omitempty"`
-	Diagnose *Diagnose `json:"diagnose,omitempty"`
-	Put      *Put      `json:"put,omitempty"`
-	Import   *Import   `json:"import,omitempty"`
-	Generate *Generate `json:"generate,omitempty"`
-	Export   *Export   `json:"export,omitempty"`
-
-	RequestIdentity  *RequestIdentity  `json:"request_identity,omitempty"`
-	Admit            *Admit            `json:"admit,omitempty"`
-	RemoveIdentities *RemoveIdentities `json:"remove_identities,omitempty"`
-	Rekey            *Rekey            `json:"rekey,omitempty"`
-	MoveMaster       *MoveMaster       `json:"move_master,omitempty"`
-	MoveBackend      *MoveBackend      `json:"move_backend,omitempty"`
+	Seen Seen `json:"seen"`
 }
 
-// VaultID is the vault that the request is about; zero for one that makes it.
-func (r *Request) VaultID() (vault id.Vault) {
-	switch {
-	case r.Unlock != nil:
-		return r.Unlock.Place.Vault
-	case r.Import != nil:
-		return r.Import.Vault
-	case r.Generate != nil:
-		return r.Generate.Vault
-	case r.Export != nil:
-		return r.Export.Place.Vault
-	case r.Check != nil:
-		return r.Check.Place.Vault
-	case r.Diagnose != nil:
-		return r.Diagnose.Place.Vault
-	case r.Rekey != nil:
-		return r.Rekey.Place.Vault
-	}
-	return vault
-}
-
-// Reply answers a Request: Error, or the member of the request's name. With Ask
-// it isn't the answer yet: an Answer goes back first.
+// Reply answers a Request. With Ask, an Answer goes back, and another Reply follows;
+// without it and Error the job is done, and its result follows.
 type Reply struct {
-	Ask             *Ask               `json:"ask,omitempty"`
-	Error           *Error             `json:"error,omitempty"`
-	Create          *Created           `json:"create,omitempty"`
-	Found           *backend.Keyring   `json:"found,omitempty"`
-	Enter           *Entered           `json:"enter,omitempty"`
-	Unlock          *Unlocked          `json:"unlock,omitempty"`
-	Fetch           *backend.Keyring   `json:"fetch,omitempty"`
-	Check           *Checked           `json:"check,omitempty"`
-	Diagnose        *Diagnosis         `json:"diagnose,omitempty"`
-	Put             *Stored            `json:"put,omitempty"`
-	Import          *Key               `json:"import,omitempty"`
-	Generate        *Key               `json:"generate,omitempty"`
-	Export          *Exported          `json:"export,omitempty"`
-	RequestIdentity *RequestedIdentity `json:"request_identity,omitempty"`
-	// Changed answers every request that changes members, or moves them.
-	Changed *Changed `json:"changed,omitempty"`
+	Ask   *Ask   `json:"ask,omitempty"`
+	Error *Error `json:"error,omitempty"`
+}
+
+// Handler is a job as an opener does it.
+type Handler struct {
+	Name string
+	// Read reads the job that follows its Request, and returns what does it and
+	// returns the address of its result.
+	Read func(io.Reader) (func(context.Context) (any, error), error)
+}
+
+// Handle has a function do the jobs of its type.
+func Handle[J, R any, P interface {
+	*J
+	Job[R]
+}](do func(context.Context, P) (*R, error)) Handler {
+	return Handler{P(new(J)).name(), func(r io.Reader) (func(context.Context) (any, error), error) {
+		j := P(new(J))
+		if err := ReadMessage(r, j); err != nil {
+			return nil, err
+		}
+		return func(ctx context.Context) (any, error) { return do(ctx, j) }, nil
+	}}
 }
 
 // Create makes a new vault's keyring with a first identity, an owner, and stores
 // nothing yet: Found does, once the vault's file is on the disk.
 type Create struct {
+	gives[Created]
 	Place      Place `json:"place"`
 	Passphrase File  `json:"passphrase"`
 	MemoryKiB  int   `json:"memory_kib"` // Argon2id's cost; zeros: the defaults
@@ -126,6 +111,8 @@ type Create struct {
 	// KeepOffline asks for a share to keep, as in Unlock.
 	KeepOffline int64 `json:"keep_offline,omitempty"`
 }
+
+func (*Create) name() string { return "create" }
 
 // Created is a new vault.
 type Created struct {
@@ -140,14 +127,20 @@ type Created struct {
 
 // Found stores the keyring of a new vault, if its place is vacant.
 type Found struct {
+	gives[backend.Keyring]
 	Place   Place           `json:"place"`
 	Keyring backend.Keyring `json:"keyring"`
 }
 
+func (*Found) name() string { return "found" }
+
 // Enter hands the identity of a vault that this opener has just made to a keeper.
 type Enter struct {
+	gives[Entered]
 	Keeper File `json:"keeper"`
 }
+
+func (*Enter) name() string { return "enter" }
 
 // Entered says that the keeper has it.
 type Entered struct{}
@@ -166,6 +159,7 @@ type Answer struct {
 // Unlock opens the identity's private halves with the passphrase and the master
 // key, and hands them to the keeper.
 type Unlock struct {
+	gives[Unlocked]
 	Place      Place `json:"place"`
 	Passphrase File  `json:"passphrase"`
 	Keeper     File  `json:"keeper"`
@@ -174,6 +168,8 @@ type Unlock struct {
 	// KeepOffline asks for a share to keep, good for so many seconds; 0: none.
 	KeepOffline int64 `json:"keep_offline,omitempty"`
 }
+
+func (*Unlock) name() string { return "unlock" }
 
 // Offline is what a device keeps for the time without network, beside the keyring
 // (Seen.Kept).
@@ -217,10 +213,13 @@ type Unlocked struct {
 // Check has the master key decrypt the identity's share, and throws it away: it
 // shows that access was not revoked, if it is that share.
 type Check struct {
+	gives[Checked]
 	Place    Place       `json:"place"`
 	Identity id.Identity `json:"identity"`
 	Share    []byte      `json:"share"` // wrapped
 }
+
+func (*Check) name() string { return "check" }
 
 // Checked says that something has decrypted the share. It was the master key if
 // the digest is the one of the share that opened the identity; the share can't
@@ -232,13 +231,17 @@ type Checked struct {
 
 // Fetch reads both objects of the keyring, those the front hasn't got yet.
 type Fetch struct {
+	gives[backend.Keyring]
 	Place       Place           `json:"place"`
 	HaveMembers backend.Version `json:"have_members"`
 	HaveDeks    backend.Version `json:"have_deks"`
 }
 
+func (*Fetch) name() string { return "fetch" }
+
 // Put replaces an object if it's still at the expected version.
 type Put struct {
+	gives[Stored]
 	Place  Place           `json:"place"`
 	Object backend.Object  `json:"object"`
 	Data   []byte          `json:"-"`
@@ -248,6 +251,8 @@ type Put struct {
 	DropPrevious bool `json:"drop_previous,omitempty"`
 }
 
+func (*Put) name() string { return "put" }
+
 // Stored is the object's new version.
 type Stored struct {
 	Version backend.Version `json:"version"`
@@ -255,20 +260,26 @@ type Stored struct {
 
 // Import parses a private key file and hands the key to the keeper.
 type Import struct {
+	gives[Key]
 	Vault      id.Vault `json:"vault"`
 	Key        File     `json:"key"`
 	Passphrase File     `json:"passphrase"` // the key file's; 0: none was given
 	Keeper     File     `json:"keeper"`
 }
 
+func (*Import) name() string { return "import" }
+
 // Generate makes a key and hands it to the keeper.
 type Generate struct {
+	gives[Key]
 	Vault   id.Vault `json:"vault"`
 	Type    string   `json:"type"`
 	Bits    int      `json:"bits"`
 	Comment string   `json:"comment"`
 	Keeper  File     `json:"keeper"`
 }
+
+func (*Generate) name() string { return "generate" }
 
 // Key is the public side of a key that the keeper was handed.
 type Key struct {
@@ -280,6 +291,7 @@ type Key struct {
 // Export opens one item from scratch, with the passphrase asked again, and
 // writes its key as an OpenSSH private key file.
 type Export struct {
+	gives[Exported]
 	Place         Place `json:"place"`
 	Passphrase    File  `json:"passphrase"`
 	NewPassphrase File  `json:"new_passphrase"` // 0: without one
@@ -287,6 +299,8 @@ type Export struct {
 	// Line is the item's line of the vault file.
 	Line []byte `json:"line"`
 }
+
+func (*Export) name() string { return "export" }
 
 // Exported says that the file was written.
 type Exported struct {

@@ -33,7 +33,7 @@ func (v *Vault) Add(ctx context.Context, ask opener.Asker, req *control.AddReque
 	job.Keeper = opener.File(len(files) + 1)
 	return unlocked(ctx, v, func(ctx context.Context, o *openVault) (*control.AddReply, error) {
 		job.Vault = o.id
-		key, saved, err := v.newKey(ctx, o, ask, meta, files, opener.Request{Import: &job})
+		key, saved, err := v.newKey(ctx, o, ask, meta, files, &job)
 		if err != nil {
 			return nil, err
 		}
@@ -47,7 +47,7 @@ func (v *Vault) Generate(ctx context.Context, ask opener.Asker, req *control.Gen
 	job := opener.Generate{Type: req.Type, Bits: req.Bits, Comment: req.Comment, Keeper: 1}
 	return unlocked(ctx, v, func(ctx context.Context, o *openVault) (*control.GenerateReply, error) {
 		job.Vault = o.id
-		key, saved, err := v.newKey(ctx, o, ask, meta, nil, opener.Request{Generate: &job})
+		key, saved, err := v.newKey(ctx, o, ask, meta, nil, &job)
 		if err != nil {
 			return nil, err
 		}
@@ -56,13 +56,13 @@ func (v *Vault) Generate(ctx context.Context, ask opener.Asker, req *control.Gen
 }
 
 // newKey has an opener hand a key to the keeper, and saves it as a new item.
-func (v *Vault) newKey(ctx context.Context, o *openVault, ask opener.Asker, meta vaultfile.Meta, files []*os.File, req opener.Request) (key control.Key, saved control.Saved, err error) {
+func (v *Vault) newKey(ctx context.Context, o *openVault, ask opener.Asker, meta vaultfile.Meta, files []*os.File, job opener.Job[opener.Key]) (key control.Key, saved control.Saved, err error) {
 	if err := v.nameIsFree(o, meta.Name, id.Item{}); err != nil {
 		return key, saved, err
 	}
 	session := v.startSession(ctx, o)
 	defer session.end()
-	draft, parsed, err := v.draft(ctx, o, files, req)
+	draft, parsed, err := v.draft(ctx, o, files, job)
 	// Sealing takes it; otherwise it would lie in the keeper until the vault is locked.
 	defer func() { _ = o.keeper.DropDraft(context.WithoutCancel(ctx), draft.Number) }()
 	if err != nil {
@@ -91,21 +91,17 @@ func (v *Vault) newKey(ctx context.Context, o *openVault, ask opener.Asker, meta
 }
 
 // draft runs the opener's job and returns what the keeper and the opener say of the key.
-func (v *Vault) draft(ctx context.Context, o *openVault, files []*os.File, req opener.Request) (keeper.Draft, *opener.Key, error) {
+func (v *Vault) draft(ctx context.Context, o *openVault, files []*os.File, job opener.Job[opener.Key]) (keeper.Draft, *opener.Key, error) {
 	var draft keeper.Draft
 	attach := func(ctx context.Context, end *os.File) (err error) {
 		draft, err = o.keeper.AttachKey(ctx, end)
 		return err
 	}
-	var reply opener.Reply
-	if err := v.between(ctx, attach, files, req, &reply, nil); err != nil {
+	parsed, err := between(ctx, v, o.id, attach, files, job, opener.Seen{}, nil)
+	if err != nil {
 		return draft, nil, err
 	}
-	parsed := reply.Import
-	if parsed == nil {
-		parsed = reply.Generate
-	}
-	if parsed == nil || !bytes.Equal(parsed.Public, draft.Public) {
+	if !bytes.Equal(parsed.Public, draft.Public) {
 		return draft, nil, errors.New("the opener and the keeper speak of different keys")
 	}
 	return draft, parsed, nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"vigil/internal/keyring"
@@ -72,16 +71,12 @@ func (v *Vault) create(ctx context.Context, req *control.InitRequest, ask opener
 	if !req.Unlock {
 		keep = 0 // the first unlock keeps one
 	}
-	reply, err := c.Do(ctx, opener.Request{Create: &opener.Create{
+	created, err := opener.Do(ctx, c, &opener.Create{
 		Place: place, Passphrase: 1, KeepOffline: keep,
 		MemoryKiB: int(req.KDF.MemoryMiB) << 10, Time: int(req.KDF.Time), Lanes: int(req.KDF.Parallelism),
-	}}, ask)
+	}, opener.Seen{}, ask)
 	if err != nil {
 		return nil, openerError(v.name, err)
-	}
-	created := reply.Create
-	if created == nil {
-		return nil, errors.New("create vault: the opener gave no answer")
 	}
 	v.d.Calls.created(created.Calls)
 	if err := v.begin(ctx, created.Vault); err != nil {
@@ -96,13 +91,11 @@ func (v *Vault) create(ctx context.Context, req *control.InitRequest, ask opener
 			return nil, err
 		}
 	}
-	reply, err = c.Do(ctx, opener.Request{Found: &opener.Found{Place: place, Keyring: created.Keyring}}, ask)
+	stored, err := opener.Do(ctx, c, &opener.Found{Place: place, Keyring: created.Keyring}, opener.Seen{}, ask)
 	if err != nil {
 		return nil, openerError(v.name, err)
 	}
-	if reply.Found != nil {
-		created.Keyring = *reply.Found
-	}
+	created.Keyring = *stored
 	if err := v.finish(ctx, created); err != nil {
 		return nil, err
 	}
@@ -135,11 +128,7 @@ func (v *Vault) enter(ctx context.Context, c *opener.Client, p *pair, created *o
 		return keeperError(v.name, err)
 	}
 	defer context.AfterFunc(ctx, k.Close)() // a lock doesn't wait for a keeper that has stopped
-	attach := func(ctx context.Context, end *os.File) error {
-		_, err := k.AttachIdentity(ctx, end)
-		return err
-	}
-	if _, err := v.meet(ctx, c, p, attach, opener.Request{Enter: &opener.Enter{Keeper: 2}}, nil); err != nil {
+	if _, err := meet(ctx, v, c, p, attachIdentity(k), &opener.Enter{Keeper: 2}, opener.Seen{}, nil); err != nil {
 		k.Close()
 		return err
 	}
@@ -256,17 +245,14 @@ func (v *Vault) resume(ctx context.Context, req *control.InitRequest, begun id.V
 		return false, openerError(v.name, err)
 	}
 	defer c.Close()
-	reply, err := c.Do(ctx, opener.Request{Fetch: &opener.Fetch{Place: v.place(begun, id.Identity{})}}, ask)
+	there, err := opener.Do(ctx, c, &opener.Fetch{Place: v.place(begun, id.Identity{})}, opener.Seen{}, ask)
 	if errors.Is(err, &opener.Error{Kind: opener.Missing}) {
 		return false, nil
 	}
 	if err != nil {
 		return false, openerError(v.name, err)
 	}
-	if reply.Fetch == nil {
-		return false, errors.New("fetch keyring: the opener gave no answer")
-	}
-	if _, err := keyring.ParseMembers(reply.Fetch.Members, begun); err != nil {
+	if _, err := keyring.ParseMembers(there.Members, begun); err != nil {
 		return false, nil // another vault's: the opener refuses to replace it
 	}
 	if err := config.WriteVault(ctx, v.d.Paths, v.name, v.config().VaultConfig); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -144,14 +143,11 @@ func (v *Vault) diagnose(ctx context.Context, vaultID id.Vault, identity id.Iden
 		return []checkup.Check{checkup.Failure("opener", e.Next, "%s", e.Message)}
 	}
 	defer session.Close()
-	reply, err := session.Do(ctx, opener.Request{Diagnose: &opener.Diagnose{Place: v.place(vaultID, identity), Identity: identity}}, ask)
-	if err == nil && reply.Diagnose == nil {
-		err = fmt.Errorf("vault %q: the opener gave no answer", v.name)
-	}
+	diagnosis, err := opener.Do(ctx, session, &opener.Diagnose{Place: v.place(vaultID, identity), Identity: identity}, opener.Seen{}, ask)
 	if err != nil {
 		e := control.AsError(openerError(v.name, err))
 		return []checkup.Check{checkup.Failure("opener", e.Next, "%s", e.Message)}
 	}
-	v.d.Calls.diagnosed(reply.Diagnose)
-	return reply.Diagnose.Checks
+	v.d.Calls.diagnosed(diagnosis)
+	return diagnosis.Checks
 }

@@ -45,15 +45,13 @@ func (v *Vault) export(ctx context.Context, o *openVault, k *Key, req *control.E
 		return openerError(v.name, err)
 	}
 	defer c.Close()
-	reply, err := c.Do(ctx, opener.Request{Export: &job}, ask)
+	exported, err := opener.Do(ctx, c, &job, opener.Seen{}, ask)
 	v.noteAttempt(err)
 	if err != nil {
 		v.d.Refused(control.Refusal{What: "export", Vault: v.name, Key: k.meta.Name, Reason: err.Error(), UID: os.Getuid()})
 		return openerError(v.name, err)
 	}
-	if reply.Export != nil {
-		v.d.Calls.add(reply.Export.Calls)
-	}
+	v.d.Calls.add(exported.Calls)
 	return nil
 }
 

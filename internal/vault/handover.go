@@ -2,30 +2,15 @@ package vault
 
 import (
 	"context"
-	"errors"
 	"os"
 	"sync"
+
+	"vigil/internal/id"
 
 	"vigil/internal/ipc"
 	"vigil/internal/keeper"
 	"vigil/internal/opener"
 )
-
-// handOver connects an opener with the keeper, and lets it open the identity.
-func (v *Vault) handOver(ctx context.Context, k *keeper.Client, req opener.Request, passphrase *os.File, ask opener.Asker) (*opener.Unlocked, error) {
-	var reply opener.Reply
-	attach := func(ctx context.Context, end *os.File) error {
-		_, err := k.AttachIdentity(ctx, end)
-		return err
-	}
-	if err := v.between(ctx, attach, []*os.File{passphrase}, req, &reply, ask); err != nil {
-		return nil, err
-	}
-	if reply.Unlock == nil {
-		return nil, errors.New("unlock: the opener gave no answer")
-	}
-	return reply.Unlock, nil
-}
 
 // pair is a private socketpair between an opener and a keeper. The front passes
 // on both ends and keeps neither.
@@ -47,23 +32,22 @@ func (p *pair) close() {
 
 // between starts an opener for one job that meets a keeper, to which attach
 // passes the keeper's end. The socketpair is the opener's file after files.
-func (v *Vault) between(ctx context.Context, attach func(context.Context, *os.File) error, files []*os.File, req opener.Request, reply *opener.Reply, ask opener.Asker) error {
+func between[R any](ctx context.Context, v *Vault, vaultID id.Vault, attach func(context.Context, *os.File) error, files []*os.File, job opener.Job[R], seen opener.Seen, ask opener.Asker) (*R, error) {
 	p, err := newPair()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer p.close()
-	c, err := opener.Start(ctx, v.d.Opener, req.VaultID(), append(files, p.openers)...)
+	c, err := opener.Start(ctx, v.d.Opener, vaultID, append(files, p.openers)...)
 	if err != nil {
-		return openerError(v.name, err)
+		return nil, openerError(v.name, err)
 	}
-	*reply, err = v.meet(ctx, c, p, attach, req, ask)
-	return err
+	return meet(ctx, v, c, p, attach, job, seen, ask)
 }
 
 // meet runs the job of an opener that has its end of the pair already, and ends
-// the opener.
-func (v *Vault) meet(ctx context.Context, c *opener.Client, p *pair, attach func(context.Context, *os.File) error, req opener.Request, ask opener.Asker) (opener.Reply, error) {
+// the opener. The result is there, too, when the keeper failed after the job.
+func meet[R any](ctx context.Context, v *Vault, c *opener.Client, p *pair, attach func(context.Context, *os.File) error, job opener.Job[R], seen opener.Seen, ask opener.Asker) (*R, error) {
 	_ = p.openers.Close()
 	var attached sync.WaitGroup
 	var attachErr error
@@ -71,14 +55,22 @@ func (v *Vault) meet(ctx context.Context, c *opener.Client, p *pair, attach func
 		attachErr = attach(ctx, p.keepers)
 		_ = p.keepers.Close() // so that an opener doesn't wait for a keeper that gave up
 	})
-	reply, err := c.Do(ctx, req, ask)
+	result, err := opener.Do(ctx, c, job, seen, ask)
 	c.Close() // the opener's end closes with it, so that the keeper stops waiting
 	attached.Wait()
 	switch {
 	case err != nil:
-		return reply, openerError(v.name, err)
+		return nil, openerError(v.name, err)
 	case attachErr != nil:
-		return reply, keeperError(v.name, attachErr)
+		return result, keeperError(v.name, attachErr)
 	}
-	return reply, nil
+	return result, nil
+}
+
+// attachIdentity lets an opener hand a keeper an identity's private halves.
+func attachIdentity(k *keeper.Client) func(context.Context, *os.File) error {
+	return func(ctx context.Context, end *os.File) error {
+		_, err := k.AttachIdentity(ctx, end)
+		return err
+	}
 }

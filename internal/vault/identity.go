@@ -58,15 +58,12 @@ func (v *Vault) requestIdentity(ctx context.Context, req *control.IdentityReques
 		Place: v.place(j.vault, id.Identity{}), Passphrase: 1, Name: name,
 		MemoryKiB: int(req.KDF.MemoryMiB) << 10, Time: int(req.KDF.Time), Lanes: int(req.KDF.Parallelism),
 	}
-	reply, err := v.runPassphraseJob(ctx, j, "identity request", opener.Request{RequestIdentity: job}, ask, req.Passphrase)
+	made, err := runPassphraseJob(ctx, v, j, "identity request", job, ask, req.Passphrase)
 	if err != nil {
 		return nil, err
 	}
-	if reply.RequestIdentity == nil {
-		return nil, errors.New("request identity: the opener gave no answer")
-	}
-	v.d.Calls.created(reply.RequestIdentity.Calls)
-	return v.requested(ctx, j, reply.RequestIdentity, name)
+	v.d.Calls.created(made.Calls)
+	return v.requested(ctx, j, made, name)
 }
 
 // mayRequest refuses to make an identity on a device that has one.
@@ -155,11 +152,11 @@ func (v *Vault) admit(ctx context.Context, req *control.IdentityAdmitRequest, as
 		return nil, err
 	}
 	job := &opener.Admit{Place: v.place(j.vault, j.identity), Passphrase: 1, Text: req.Text, Role: role}
-	reply, err := v.runPassphraseJob(ctx, j, "identity admit", opener.Request{Admit: job}, ask, req.Passphrase)
+	changed, err := runPassphraseJob(ctx, v, j, "identity admit", job, ask, req.Passphrase)
 	if err != nil {
 		return nil, err
 	}
-	if err := v.takeChanged(ctx, j, reply.Changed); err != nil {
+	if err := v.takeChanged(ctx, j, changed); err != nil {
 		return nil, err
 	}
 	p := petname{Name: cmp.Or(pubkey.CleanComment(req.Name), pubkey.CleanComment(request.Name)), Admitted: time.Now().Unix()}
@@ -167,11 +164,11 @@ func (v *Vault) admit(ctx context.Context, req *control.IdentityAdmitRequest, as
 		return nil, err
 	}
 	r := &control.IdentityAdmitReply{}
-	r.Notices = changeNotices(reply.Changed)
-	if reply.Changed.Already {
+	r.Notices = changeNotices(changed)
+	if changed.Already {
 		r.Notices = append(r.Notices, "It was in the vault already.")
 	}
-	members, err := keyring.ParseMembers(reply.Changed.Keyring.Members, j.vault)
+	members, err := keyring.ParseMembers(changed.Keyring.Members, j.vault)
 	if err != nil {
 		return nil, err
 	}
@@ -262,15 +259,15 @@ func (v *Vault) removeIdentities(ctx context.Context, req *control.IdentityRemov
 			job.Identities, r.Identities = append(job.Identities, victim), append(r.Identities, who)
 		}
 	}
-	reply, err := v.runPassphraseJob(ctx, j, "identity remove", opener.Request{RemoveIdentities: job}, ask, req.Passphrase)
+	changed, err := runPassphraseJob(ctx, v, j, "identity remove", job, ask, req.Passphrase)
 	if err != nil {
 		return nil, err
 	}
-	if err := v.takeChanged(ctx, j, reply.Changed); err != nil {
+	if err := v.takeChanged(ctx, j, changed); err != nil {
 		return nil, err
 	}
-	r.KEK, r.Notices = reply.Changed.KEK, changeNotices(reply.Changed)
-	if reply.Changed.Already {
+	r.KEK, r.Notices = changed.KEK, changeNotices(changed)
+	if changed.Already {
 		r.Notices = append(r.Notices, "Nobody of these was in the vault any more.")
 	}
 	return r, nil

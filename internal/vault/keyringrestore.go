@@ -65,14 +65,11 @@ func (v *Vault) restoreKeyring(ctx context.Context, req *control.KeyringRestoreR
 
 // putBack replaces whatever the backend has of an object.
 func (v *Vault) putBack(ctx context.Context, c *opener.Client, place opener.Place, object backend.Object, data []byte, ask opener.Asker) error {
-	reply, err := c.Do(ctx, opener.Request{Fetch: &opener.Fetch{Place: place}}, ask)
-	var have backend.Keyring
-	switch {
-	case errors.Is(err, &opener.Error{Kind: opener.Missing}):
-	case err != nil:
+	have, err := opener.Do(ctx, c, &opener.Fetch{Place: place}, opener.Seen{}, ask)
+	if errors.Is(err, &opener.Error{Kind: opener.Missing}) {
+		have = &backend.Keyring{}
+	} else if err != nil {
 		return openerError(v.name, err)
-	case reply.Fetch != nil:
-		have = *reply.Fetch
 	}
 	old, version := have.Members, have.MembersVersion
 	if object == backend.Deks {
@@ -81,7 +78,7 @@ func (v *Vault) putBack(ctx context.Context, c *opener.Client, place opener.Plac
 	if bytes.Equal(old, data) {
 		return nil
 	}
-	if _, err := c.Do(ctx, opener.Request{Put: &opener.Put{Place: place, Object: object, Data: data, Expect: version}}, ask); err != nil {
+	if _, err := opener.Do(ctx, c, &opener.Put{Place: place, Object: object, Data: data, Expect: version}, opener.Seen{}, ask); err != nil {
 		return openerError(v.name, err)
 	}
 	v.d.Log.Info("put this device's keyring back", "vault", v.name, "object", object, "bytes", len(data))

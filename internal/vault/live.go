@@ -260,18 +260,15 @@ func (v *Vault) proveAccess(ctx context.Context, session *opener.Client, o *open
 	if !ok {
 		return fmt.Errorf("check access of vault %q: no unlock block for this identity", v.name)
 	}
-	reply, err := session.Do(ctx, opener.Request{Check: &opener.Check{
+	checked, err := opener.Do(ctx, session, &opener.Check{
 		Place: v.place(o.id, o.identity), Identity: o.identity, Share: block.Share,
-	}}, ask)
+	}, opener.Seen{}, ask)
 	if err != nil {
 		v.d.Calls.failed()
 		return openerError(v.name, err)
 	}
-	if reply.Check == nil {
-		return fmt.Errorf("check access of vault %q: the opener gave no answer", v.name)
-	}
-	v.d.Calls.add(reply.Check.Calls)
-	if !o.share.holds(block.Share, reply.Check.Digest) {
+	v.d.Calls.add(checked.Calls)
+	if !o.share.holds(block.Share, checked.Digest) {
 		return control.Errorf(control.CodeUnreachable, "See whom the AWS configuration leads to: endpoint_url, AWS_ENDPOINT_URL and the like.",
 			"check access of vault %q: what answered in the master key's place doesn't know this identity's share", v.name)
 	}
@@ -306,9 +303,9 @@ func (v *Vault) collect(ctx context.Context, session *opener.Client, o *openVaul
 	if err != nil || object == nil {
 		return err
 	}
-	reply, err := session.Do(ctx, opener.Request{Put: &opener.Put{
+	stored, err := opener.Do(ctx, session, &opener.Put{
 		Place: v.place(o.id, o.identity), Object: backend.Deks, Data: object, Expect: o.now().keyring.DeksVersion,
-	}}, nil)
+	}, opener.Seen{}, nil)
 	if errors.Is(err, &opener.Error{Kind: opener.Conflict}) {
 		return nil // another day
 	}
@@ -316,8 +313,6 @@ func (v *Vault) collect(ctx context.Context, session *opener.Client, o *openVaul
 		return openerError(v.name, err)
 	}
 	next := o.now().keyring
-	if reply.Put != nil {
-		next.Deks, next.DeksVersion = object, reply.Put.Version
-	}
+	next.Deks, next.DeksVersion = object, stored.Version
 	return v.reload(ctx, o, next)
 }

@@ -2,7 +2,6 @@ package vault
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 
@@ -40,7 +39,7 @@ func (v *Vault) moveMaster(ctx context.Context, req *control.MasterSetRequest, a
 		return nil, err
 	}
 	job := &opener.MoveMaster{Place: v.place(j.vault, j.identity), Passphrase: 1, To: next.Master}
-	changed, err := v.move(ctx, j, next, "master set", opener.Request{MoveMaster: job}, ask, req.Passphrase)
+	changed, err := v.move(ctx, j, next, "master set", job, ask, req.Passphrase)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +79,7 @@ func (v *Vault) moveBackend(ctx context.Context, req *control.BackendSetRequest,
 		return nil, err
 	}
 	job := &opener.MoveBackend{Place: v.place(j.vault, j.identity), Passphrase: 1, To: next.Backend}
-	changed, err := v.move(ctx, j, next, "backend set", opener.Request{MoveBackend: job}, ask, req.Passphrase)
+	changed, err := v.move(ctx, j, next, "backend set", job, ask, req.Passphrase)
 	if err != nil {
 		return nil, err
 	}
@@ -106,15 +105,12 @@ func (v *Vault) mayMove(part, from, to string, next config.VaultConfig) (passphr
 
 // move has an opener do what moves a part of the vault. Once that is stored, the
 // configuration must say so too, whatever ends the job.
-func (v *Vault) move(ctx context.Context, j passphraseJob, next config.VaultConfig, what string, req opener.Request, ask opener.Asker, passphrase *os.File) (*opener.Changed, error) {
-	reply, err := v.runPassphraseJob(ctx, j, what, req, ask, passphrase)
+func (v *Vault) move(ctx context.Context, j passphraseJob, next config.VaultConfig, what string, job opener.Job[opener.Changed], ask opener.Asker, passphrase *os.File) (*opener.Changed, error) {
+	changed, err := runPassphraseJob(ctx, v, j, what, job, ask, passphrase)
 	if err != nil {
 		return nil, err
 	}
-	if reply.Changed == nil {
-		return nil, errors.New(what + ": the opener gave no answer")
-	}
-	return reply.Changed, v.adopt(context.WithoutCancel(ctx), next)
+	return changed, v.adopt(context.WithoutCancel(ctx), next)
 }
 
 // oldPlace names the objects that a move left behind.

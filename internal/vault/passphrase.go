@@ -2,7 +2,6 @@ package vault
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -83,18 +82,12 @@ func (v *Vault) rekey(ctx context.Context, j passphraseJob, job *opener.Rekey, a
 	}
 	o, lockedErr := v.current()
 	if lockedErr != nil {
-		reply, err := v.runPassphraseJob(ctx, j, "passphrase", opener.Request{Rekey: job}, ask, files...)
-		return reply.Changed, err
+		return runPassphraseJob(ctx, v, j, "passphrase", job, ask, files...)
 	}
 	job.Keeper = opener.File(len(files) + 1)
-	attach := func(ctx context.Context, end *os.File) error {
-		_, err := o.keeper.AttachIdentity(ctx, end)
-		return err
-	}
-	var reply opener.Reply
-	err := v.between(ctx, attach, files, opener.Request{Seen: &j.seen, Rekey: job}, &reply, ask)
-	if reply.Changed != nil {
-		return reply.Changed, v.judged("passphrase", nil) // whatever became of the handover
+	changed, err := between(ctx, v, j.vault, attachIdentity(o.keeper), files, job, j.seen, ask)
+	if changed != nil {
+		return changed, v.judged("passphrase", nil) // whatever became of the handover
 	}
 	return nil, v.judged("passphrase", err)
 }
@@ -134,20 +127,19 @@ func (v *Vault) passphraseJob() (j passphraseJob, err error) {
 	return j, err
 }
 
-// runPassphraseJob runs such a job: request's files are the passphrases. A wrong one
+// runPassphraseJob runs such a job, whose files are the passphrases. A wrong one
 // slows down the next.
-func (v *Vault) runPassphraseJob(ctx context.Context, j passphraseJob, what string, req opener.Request, ask opener.Asker, files ...*os.File) (opener.Reply, error) {
+func runPassphraseJob[R any](ctx context.Context, v *Vault, j passphraseJob, what string, job opener.Job[R], ask opener.Asker, files ...*os.File) (*R, error) {
 	if err := v.slowDown(ctx); err != nil {
-		return opener.Reply{}, err
+		return nil, err
 	}
 	c, err := opener.Start(ctx, v.d.Opener, j.vault, files...)
 	if err != nil {
-		return opener.Reply{}, openerError(v.name, err)
+		return nil, openerError(v.name, err)
 	}
 	defer c.Close()
-	req.Seen = &j.seen
-	reply, err := c.Do(ctx, req, ask)
-	return reply, v.judged(what, err)
+	result, err := opener.Do(ctx, c, job, j.seen, ask)
+	return result, v.judged(what, err)
 }
 
 // judged notes how a job that took a passphrase ended.
@@ -165,9 +157,6 @@ func (v *Vault) judged(what string, err error) error {
 // while the vault is locked the device state does. It is what the job has read
 // back; that it can't be taken now is for the next refresh or unlock.
 func (v *Vault) takeChanged(ctx context.Context, j passphraseJob, c *opener.Changed) error {
-	if c == nil {
-		return errors.New("the opener gave no answer")
-	}
 	v.d.Calls.changed(c.Calls)
 	if o, err := v.current(); err == nil {
 		if err := v.reload(ctx, o, c.Keyring); err != nil {

@@ -167,16 +167,14 @@ func (v *Vault) putStep(ctx context.Context, session *opener.Client, o *openVaul
 	if step == keeper.StepRewrap {
 		put.Object, put.Expect = backend.Deks, next.DeksVersion
 	}
-	reply, err := session.Do(ctx, opener.Request{Put: put}, nil)
-	switch {
-	case err != nil:
+	stored, err := opener.Do(ctx, session, put, opener.Seen{}, nil)
+	if err != nil {
 		return next, err
-	case reply.Put == nil:
-		return next, errors.New("store keyring: the opener gave no answer")
-	case step == keeper.StepRewrap:
-		next.Deks, next.DeksVersion = data, reply.Put.Version
-	default:
-		next.Members, next.MembersVersion = data, reply.Put.Version
+	}
+	if step == keeper.StepRewrap {
+		next.Deks, next.DeksVersion = data, stored.Version
+	} else {
+		next.Members, next.MembersVersion = data, stored.Version
 	}
 	return next, nil
 }

@@ -89,9 +89,9 @@ func (v *Vault) openWith(ctx context.Context, passphrase *os.File, ask opener.As
 		return nil, err
 	}
 	o.replaced = o.known.Replaced
-	f, unlocked, err := v.openBoth(ctx, o, opener.Request{Seen: &seen, Unlock: &opener.Unlock{
+	f, unlocked, err := v.openBoth(ctx, o, seen, &opener.Unlock{
 		Place: v.place(vaultID, identity), Passphrase: 1, Keeper: 2, Offline: off, KeepOffline: v.keepOffline(),
-	}}, passphrase, ask)
+	}, passphrase, ask)
 	if err != nil {
 		k.Close()
 		v.deniedAtUnlock(ctx, st, err)
@@ -173,7 +173,7 @@ func known(st *state.Vault, seen opener.Seen) (keeper.Known, error) {
 
 // openBoth opens the identity and, while the opener is at it, gives the keeper
 // the vault file. The first of the two to fail ends the other.
-func (v *Vault) openBoth(ctx context.Context, o *openVault, req opener.Request, passphrase *os.File, ask opener.Asker) (*vaultfile.File, *opener.Unlocked, error) {
+func (v *Vault) openBoth(ctx context.Context, o *openVault, seen opener.Seen, job *opener.Unlock, passphrase *os.File, ask opener.Asker) (*vaultfile.File, *opener.Unlocked, error) {
 	both, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var given sync.WaitGroup
@@ -188,7 +188,7 @@ func (v *Vault) openBoth(ctx context.Context, o *openVault, req opener.Request, 
 			cancel(fileErr)
 		}
 	})
-	unlocked, err := v.handOver(both, o.keeper, req, passphrase, ask)
+	unlocked, err := between(both, v, o.id, attachIdentity(o.keeper), []*os.File{passphrase}, job, seen, ask)
 	if err != nil {
 		cancel(err)
 	}

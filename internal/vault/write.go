@@ -135,14 +135,13 @@ func (v *Vault) catchUp(ctx context.Context, session *opener.Client, o *openVaul
 	if fileErr == nil {
 		defer before.Close()
 	}
-	reply, err := session.Do(ctx, opener.Request{Fetch: &opener.Fetch{
+	fetched, err := opener.Do(ctx, session, &opener.Fetch{
 		Place: v.place(o.id, o.identity), HaveMembers: had.keyring.MembersVersion, HaveDeks: had.keyring.DeksVersion,
-	}}, ask)
+	}, opener.Seen{}, ask)
 	if err != nil {
 		return openerError(v.name, err)
 	}
-	fetched := reply.Fetch
-	if fetched == nil || fetched.Members == nil && fetched.Deks == nil {
+	if fetched.Members == nil && fetched.Deks == nil {
 		return nil
 	}
 	newest := had.keyring
@@ -198,10 +197,10 @@ func (v *Vault) pushDeks(ctx context.Context, session *opener.Client, o *openVau
 	var reading sync.WaitGroup // while it is being stored
 	var readErr error
 	reading.Go(func() { next.manifest, readErr = keyring.ParseDeks(object, o.id) })
-	reply, err := session.Do(ctx, opener.Request{Put: &opener.Put{
+	stored, err := opener.Do(ctx, session, &opener.Put{
 		Place: v.place(o.id, o.identity), Object: backend.Deks, Data: object, Expect: next.DeksVersion,
 		DropPrevious: len(u.Remove) > 0,
-	}}, nil)
+	}, opener.Seen{}, nil)
 	reading.Wait()
 	if err != nil {
 		var e *opener.Error
@@ -211,13 +210,10 @@ func (v *Vault) pushDeks(ctx context.Context, session *opener.Client, o *openVau
 		}
 		return next, nil, err
 	}
-	if reply.Put == nil {
-		return next, nil, &unansweredError{errors.New("store keyring: the opener gave no answer")}
-	}
 	if readErr != nil {
 		return next, nil, fmt.Errorf("read new keyring: %w", readErr)
 	}
-	next.Deks, next.DeksVersion = object, reply.Put.Version
+	next.Deks, next.DeksVersion = object, stored.Version
 	return next, deleted, nil
 }
 

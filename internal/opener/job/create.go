@@ -80,7 +80,7 @@ type identity struct {
 }
 
 // enter hands the identity of the vault that was made to a keeper.
-func (j *job) enter(req *opener.Enter) (*opener.Entered, error) {
+func (j *job) enter(_ context.Context, req *opener.Enter) (*opener.Entered, error) {
 	if j.made == nil {
 		return nil, errors.New("enter vault: this opener has made none")
 	}

@@ -23,7 +23,7 @@ import (
 const maxSkew = 2 * time.Minute
 
 // diagnose tries backend and master key at the same time, each as far as it goes.
-func (j *job) diagnose(ctx context.Context, req *opener.Diagnose) *opener.Diagnosis {
+func (j *job) diagnose(ctx context.Context, req *opener.Diagnose) (*opener.Diagnosis, error) {
 	d := &opener.Diagnosis{}
 	key, keyErr := j.masterKey(ctx, req.Place)
 	var described checkup.Check
@@ -46,7 +46,7 @@ func (j *job) diagnose(ctx context.Context, req *opener.Diagnose) *opener.Diagno
 		}
 	}
 	d.Checks = append(d.Checks, j.examineDevice(ctx, req.Place))
-	return d
+	return d, nil
 }
 
 // failed is a check that ended with err.

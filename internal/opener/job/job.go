@@ -82,82 +82,64 @@ func (j *job) serve(ctx context.Context) error {
 	if j.vault, err = ipc.Answer(j.front, ipc.Opener, ipc.Front); err != nil {
 		return err
 	}
+	handlers := map[string]opener.Handler{}
+	for _, h := range j.handlers() {
+		handlers[h.Name] = h
+	}
 	for {
 		var req opener.Request
 		if err := opener.ReadMessage(j.front, &req); err != nil {
 			return err
 		}
-		j.interactive = req.Interactive
-		j.seen = opener.Seen{}
-		if req.Seen != nil {
-			j.seen = *req.Seen
+		h, ok := handlers[req.Job]
+		if !ok {
+			return fmt.Errorf("answer front: there is no job %.20q", req.Job)
 		}
-		reply := j.answer(ctx, &req)
-		if err := opener.WriteMessage(j.front, &reply); err != nil {
+		do, err := h.Read(j.front)
+		if err != nil {
+			return err
+		}
+		j.interactive, j.seen = req.Interactive, req.Seen
+		if err := j.answer(ctx, do); err != nil {
 			return err
 		}
 	}
 }
 
-// answer does one job.
-func (j *job) answer(ctx context.Context, req *opener.Request) (reply opener.Reply) {
+// handlers are the jobs.
+func (j *job) handlers() []opener.Handler {
+	return []opener.Handler{
+		opener.Handle(j.unlock),
+		opener.Handle(j.fetch),
+		opener.Handle(j.put),
+		opener.Handle(j.check),
+		opener.Handle(j.create),
+		opener.Handle(j.found),
+		opener.Handle(j.enter),
+		opener.Handle(j.importKey),
+		opener.Handle(j.generate),
+		opener.Handle(j.export),
+		opener.Handle(j.requestIdentity),
+		opener.Handle(j.admit),
+		opener.Handle(j.removeIdentities),
+		opener.Handle(j.rekey),
+		opener.Handle(j.moveMaster),
+		opener.Handle(j.moveBackend),
+		opener.Handle(j.diagnose),
+	}
+}
+
+// answer does one job and writes the reply.
+func (j *job) answer(ctx context.Context, do func(context.Context) (any, error)) error {
+	var result any
 	err := j.start
 	if err == nil {
-		err = j.do(ctx, req, &reply)
+		result, err = do(ctx)
 	}
 	if err != nil {
-		return opener.Reply{Error: sorted(err)}
+		return opener.WriteMessage(j.front, &opener.Reply{Error: sorted(err)})
 	}
-	return reply
-}
-
-func (j *job) do(ctx context.Context, req *opener.Request, reply *opener.Reply) (err error) {
-	switch {
-	case req.Unlock != nil:
-		reply.Unlock, err = j.unlock(ctx, req.Unlock)
-	case req.Fetch != nil:
-		reply.Fetch, err = j.fetch(ctx, req.Fetch)
-	case req.Put != nil:
-		reply.Put, err = j.put(ctx, req.Put)
-	case req.Create != nil:
-		reply.Create, err = j.create(ctx, req.Create)
-	case req.Enter != nil:
-		reply.Enter, err = j.enter(req.Enter)
-	case req.Check != nil:
-		reply.Check, err = j.check(ctx, req.Check)
-	case req.Diagnose != nil:
-		reply.Diagnose = j.diagnose(ctx, req.Diagnose)
-	case req.Found != nil:
-		reply.Found, err = j.found(ctx, req.Found)
-	case req.Import != nil:
-		reply.Import, err = j.importKey(req.Import)
-	case req.Generate != nil:
-		reply.Generate, err = j.generate(req.Generate)
-	case req.Export != nil:
-		reply.Export, err = j.export(ctx, req.Export)
-	case req.RequestIdentity != nil:
-		reply.RequestIdentity, err = j.requestIdentity(ctx, req.RequestIdentity)
-	default:
-		reply.Changed, err = j.changeMembers(ctx, req)
-	}
-	return err
-}
-
-// changeMembers does the jobs that change who opens the vault, and how.
-func (j *job) changeMembers(ctx context.Context, req *opener.Request) (*opener.Changed, error) {
-	switch {
-	case req.Admit != nil:
-		return j.admit(ctx, req.Admit)
-	case req.RemoveIdentities != nil:
-		return j.removeIdentities(ctx, req.RemoveIdentities)
-	case req.Rekey != nil:
-		return j.rekey(ctx, req.Rekey)
-	case req.MoveMaster != nil:
-		return j.moveMaster(ctx, req.MoveMaster)
-	case req.MoveBackend != nil:
-		return j.moveBackend(ctx, req.MoveBackend)
-	}
-	return nil, errors.New("request asks for nothing this opener knows")
+	return errors.Join(opener.WriteMessage(j.front, &opener.Reply{}), opener.WriteMessage(j.front, result))
 }
 
 // known is what the device has seen, as a ring takes it.

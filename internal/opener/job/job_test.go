@@ -89,18 +89,18 @@ func exe(t *testing.T) string {
 }
 
 // ask has an opener do one job.
-func (h *home) ask(req opener.Request, files ...*os.File) (opener.Reply, error) {
+func ask[R any](h *home, job opener.Job[R], files ...*os.File) (*R, error) {
 	h.t.Helper()
-	c, err := opener.Start(h.t.Context(), exe(h.t), req.VaultID(), files...)
+	c, err := opener.Start(h.t.Context(), exe(h.t), h.place.Vault, files...)
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	defer c.Close()
-	reply, err := c.Do(h.t.Context(), req, nil)
+	result, err := opener.Do(h.t.Context(), c, job, opener.Seen{}, nil)
 	if err != nil && (strings.Contains(err.Error(), passphrase) || len(err.Error()) > 500) {
 		h.t.Fatalf("the error has the passphrase in it, or too much: %v", err)
 	}
-	return reply, err
+	return result, err
 }
 
 // input is a pipe with text to read.
@@ -121,15 +121,14 @@ func input(t *testing.T, text string) *os.File {
 func (h *home) create(pass string) (*opener.Created, error) {
 	h.t.Helper()
 	// The least that is allowed: tests wait for it.
-	reply, err := h.ask(opener.Request{Create: &opener.Create{
+	return ask(h, &opener.Create{
 		Place: h.place, Passphrase: 1, MemoryKiB: keyring.MinKDFMemory, Time: keyring.MinKDFTime, Lanes: 4,
-	}}, input(h.t, pass))
-	return reply.Create, err
+	}, input(h.t, pass))
 }
 
 func (h *home) found(c *opener.Created) error {
 	h.t.Helper()
-	_, err := h.ask(opener.Request{Found: &opener.Found{Place: h.place, Keyring: c.Keyring}})
+	_, err := ask(h, &opener.Found{Place: h.place, Keyring: c.Keyring})
 	return err
 }
 
@@ -202,9 +201,9 @@ func (h *home) keyKeeper(verdict error) (*os.File, <-chan received) {
 func (h *home) unlock(pass string) (*opener.Unlocked, received, error) {
 	h.t.Helper()
 	end, got := h.identityKeeper(nil)
-	reply, err := h.ask(opener.Request{Unlock: &opener.Unlock{Place: h.place, Passphrase: 1, Keeper: 2}}, input(h.t, pass), end)
+	reply, err := ask(h, &opener.Unlock{Place: h.place, Passphrase: 1, Keeper: 2}, input(h.t, pass), end)
 	_ = end.Close()
-	return reply.Unlock, <-got, err
+	return reply, <-got, err
 }
 
 // ring opens the vault with the halves that an unlock hands over.

@@ -16,7 +16,7 @@ import (
 )
 
 // importKey parses a private key file and hands the key to the keeper.
-func (j *job) importKey(req *opener.Import) (*opener.Key, error) {
+func (j *job) importKey(_ context.Context, req *opener.Import) (*opener.Key, error) {
 	b, n, err := j.read(req.Key, keyfile.MaxFile)
 	if err != nil {
 		return nil, err
@@ -45,7 +45,7 @@ func (j *job) keyPassphrase(f opener.File) ([]byte, error) {
 }
 
 // generate makes a new key and hands it to the keeper.
-func (j *job) generate(req *opener.Generate) (*opener.Key, error) {
+func (j *job) generate(_ context.Context, req *opener.Generate) (*opener.Key, error) {
 	key, err := keyfile.Generate(req.Type, req.Bits, req.Comment)
 	if err != nil {
 		return nil, &opener.Error{Kind: opener.BadInput, Message: err.Error(), Next: "`vigilctl generate --help` lists types and sizes."}

@@ -76,7 +76,7 @@ func TestImport(t *testing.T) {
 				req.Passphrase = 3
 				files = append(files, input(t, tt.pass))
 			}
-			reply, err := h.ask(opener.Request{Import: req}, files...)
+			reply, err := ask(h, req, files...)
 			_ = end.Close()
 			wantKind(t, err, tt.want)
 			r := <-got
@@ -86,8 +86,8 @@ func TestImport(t *testing.T) {
 				}
 				return
 			}
-			if !bytes.Equal(r.secret, encoding) || !bytes.Equal(reply.Import.Public, public) || reply.Import.Comment != "alice@laptop" {
-				t.Fatalf("imported %+v", reply.Import)
+			if !bytes.Equal(r.secret, encoding) || !bytes.Equal(reply.Public, public) || reply.Comment != "alice@laptop" {
+				t.Fatalf("imported %+v", reply)
 			}
 		})
 	}
@@ -112,14 +112,14 @@ func TestGenerate(t *testing.T) {
 			h := newHome(t)
 			h.place.Vault = id.Vault{1}
 			end, got := h.keyKeeper(nil)
-			reply, err := h.ask(opener.Request{Generate: &opener.Generate{Vault: h.place.Vault, Type: tt.kind, Bits: tt.bits, Comment: "c", Keeper: 1}}, end)
+			reply, err := ask(h, &opener.Generate{Vault: h.place.Vault, Type: tt.kind, Bits: tt.bits, Comment: "c", Keeper: 1}, end)
 			_ = end.Close()
 			wantKind(t, err, tt.want)
 			if r := <-got; (r.err == nil) != (tt.want == "") {
 				t.Fatalf("keeper got %d bytes, %v", len(r.secret), r.err)
 			}
-			if tt.want == "" && (reply.Generate.Type != tt.typ || reply.Generate.Comment != "c") {
-				t.Fatalf("generated %+v", reply.Generate)
+			if tt.want == "" && (reply.Type != tt.typ || reply.Comment != "c") {
+				t.Fatalf("generated %+v", reply)
 			}
 		})
 	}
@@ -128,12 +128,12 @@ func TestGenerate(t *testing.T) {
 func TestAKeeperThatDoesNotTakeTheKey(t *testing.T) {
 	h := newHome(t)
 	h.place.Vault = id.Vault{1}
-	generate := opener.Request{Generate: &opener.Generate{Vault: h.place.Vault, Type: "ed25519", Keeper: 1}}
+	generate := &opener.Generate{Vault: h.place.Vault, Type: "ed25519", Keeper: 1}
 	end, _ := h.keyKeeper(errors.New("no room"))
-	_, err := h.ask(generate, end)
+	_, err := ask(h, generate, end)
 	wantKind(t, err, opener.KeeperRefused)
 	gone, _ := h.keeperEnd(func(rw io.ReadWriter, _ *guard.Slab) received { return received{err: rw.(io.Closer).Close()} })
-	_, err = h.ask(generate, gone)
+	_, err = ask(h, generate, gone)
 	wantKind(t, err, opener.KeeperRefused)
 }
 
@@ -176,7 +176,7 @@ func TestExport(t *testing.T) {
 				req.NewPassphrase = 3
 				files = append(files, input(t, tt.newPass))
 			}
-			_, err = h.ask(opener.Request{Export: req}, files...)
+			_, err = ask(h, req, files...)
 			wantKind(t, err, tt.want)
 			text, err := os.ReadFile(path)
 			if err != nil {
@@ -205,11 +205,11 @@ func TestExport(t *testing.T) {
 			t.Skip(err)
 		}
 		defer full.Close()
-		_, err = h.ask(opener.Request{Export: &opener.Export{Place: h.place, Passphrase: 1, Output: 2, Line: line}}, input(t, passphrase), full)
+		_, err = ask(h, &opener.Export{Place: h.place, Passphrase: 1, Output: 2, Line: line}, input(t, passphrase), full)
 		wantKind(t, err, opener.Failed)
 	})
 	t.Run("no line", func(t *testing.T) {
-		_, err := h.ask(opener.Request{Export: &opener.Export{Place: h.place, Passphrase: 1, Output: 2, Line: []byte("{}")}}, input(t, passphrase), input(t, ""))
+		_, err := ask(h, &opener.Export{Place: h.place, Passphrase: 1, Output: 2, Line: []byte("{}")}, input(t, passphrase), input(t, ""))
 		if err == nil {
 			t.Fatal("exported")
 		}

@@ -228,7 +228,7 @@ func TestCreateRefusesWeakParameters(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			req.Place, req.Passphrase = h.place, 1
-			_, err := h.ask(opener.Request{Create: &req}, input(t, passphrase))
+			_, err := ask(h, &req, input(t, passphrase))
 			wantKind(t, err, opener.BadInput)
 		})
 	}
@@ -237,9 +237,9 @@ func TestCreateRefusesWeakParameters(t *testing.T) {
 func TestAKeeperThatRefusesTheIdentity(t *testing.T) {
 	h := newHome(t)
 	h.founded()
-	unlock := opener.Request{Unlock: &opener.Unlock{Place: h.place, Passphrase: 1, Keeper: 2}}
+	unlock := &opener.Unlock{Place: h.place, Passphrase: 1, Keeper: 2}
 	end, _ := h.identityKeeper(errors.New("halves differ"))
-	_, err := h.ask(unlock, input(t, passphrase), end)
+	_, err := ask(h, unlock, input(t, passphrase), end)
 	wantKind(t, err, opener.KeeperRefused)
 	if !strings.Contains(err.Error(), "halves differ") {
 		t.Fatalf("says %q", err)
@@ -248,14 +248,14 @@ func TestAKeeperThatRefusesTheIdentity(t *testing.T) {
 		other := *h
 		other.place.Vault = id.Vault{1}
 		end, got := other.identityKeeper(nil)
-		_, err := h.ask(unlock, input(t, passphrase), end)
+		_, err := ask(h, unlock, input(t, passphrase), end)
 		wantKind(t, err, opener.KeeperRefused)
 		if r := <-got; !errors.Is(r.err, ipc.ErrMismatch) || len(r.secret) > 0 {
 			t.Fatalf("keeper got %d bytes, %v", len(r.secret), r.err)
 		}
 	})
 	t.Run("none was handed over", func(t *testing.T) {
-		_, err := h.ask(unlock, input(t, passphrase))
+		_, err := ask(h, unlock, input(t, passphrase))
 		if err == nil {
 			t.Fatal("unlocked")
 		}
@@ -267,11 +267,11 @@ func TestFetchAndPut(t *testing.T) {
 	c := h.founded()
 	fetch := func(members, deks backend.Version) *backend.Keyring {
 		t.Helper()
-		r, err := h.ask(opener.Request{Fetch: &opener.Fetch{Place: h.place, HaveMembers: members, HaveDeks: deks}})
+		r, err := ask(h, &opener.Fetch{Place: h.place, HaveMembers: members, HaveDeks: deks})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return r.Fetch
+		return r
 	}
 	f := fetch("", "")
 	if !bytes.Equal(f.Members, c.Keyring.Members) || !bytes.Equal(f.Deks, c.Keyring.Deks) {
@@ -281,8 +281,7 @@ func TestFetchAndPut(t *testing.T) {
 		t.Fatal("fetched again what the front has")
 	}
 	put := func(expect backend.Version, data string) (*opener.Stored, error) {
-		r, err := h.ask(opener.Request{Put: &opener.Put{Place: h.place, Object: backend.Deks, Data: []byte(data), Expect: expect}})
-		return r.Put, err
+		return ask(h, &opener.Put{Place: h.place, Object: backend.Deks, Data: []byte(data), Expect: expect})
 	}
 	stored, err := put(f.DeksVersion, "next")
 	if err != nil {
@@ -295,10 +294,8 @@ func TestFetchAndPut(t *testing.T) {
 		t.Fatalf("fetched %q at %q", next.Deks, next.DeksVersion)
 	}
 	empty := newHome(t)
-	_, err = empty.ask(opener.Request{Fetch: &opener.Fetch{Place: empty.place}})
+	_, err = ask(empty, &opener.Fetch{Place: empty.place})
 	wantKind(t, err, opener.Missing)
-	_, err = h.ask(opener.Request{})
-	wantKind(t, err, opener.Failed)
 }
 
 // TestRemovalForgetsEarlierKeyrings is promise 6 for the backend that keeps
@@ -327,9 +324,9 @@ func TestRemovalForgetsEarlierKeyrings(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = h.ask(opener.Request{Put: &opener.Put{
+		_, err = ask(h, &opener.Put{
 			Place: h.place, Object: backend.Deks, Data: object, Expect: version, DropPrevious: len(u.Remove) > 0,
-		}})
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,14 @@
+package job
+
+import "testing"
+
+// TestEachJobHasItsName: two of one name would hide one of them.
+func TestEachJobHasItsName(t *testing.T) {
+	seen := map[string]bool{}
+	for _, h := range (&job{}).handlers() {
+		if h.Name == "" || seen[h.Name] {
+			t.Errorf("a second job is called %q", h.Name)
+		}
+		seen[h.Name] = true
+	}
+}
