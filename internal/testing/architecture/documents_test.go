@@ -42,6 +42,25 @@ func TestEveryPackageIsExplained(t *testing.T) {
 	compare(t, "docs/architecture.md", rows(t, "docs/architecture.md", "## Packages"), want)
 }
 
+// TestTheWalksAreThere: each step of docs/architecture.md's walks through the code
+// names a function, and the file that has it.
+func TestTheWalksAreThere(t *testing.T) {
+	step := regexp.MustCompile("(?m)^\\| `([a-z0-9/_]+\\.go)` \\| `(?:(\\w+)\\.)?(\\w+)` \\|")
+	steps := step.FindAllStringSubmatch(read(t, filepath.Join(root, "docs/architecture.md")), -1)
+	if len(steps) < 30 {
+		t.Fatalf("found %d steps", len(steps))
+	}
+	for _, s := range steps {
+		function := `(?m)^func ` + s[3] + `[\[(]`
+		if s[2] != "" {
+			function = `(?m)^func \(\w+ \*?` + s[2] + `\) ` + s[3] + `\(`
+		}
+		if !regexp.MustCompile(function).MatchString(read(t, filepath.Join(root, s[1]))) {
+			t.Errorf("%s has no function %s.%s", s[1], s[2], s[3])
+		}
+	}
+}
+
 // TestEveryDependencyIsExplained: docs/dependencies.md has a row for each module
 // that the tree's own files import, tests included, and for each tool.
 func TestEveryDependencyIsExplained(t *testing.T) {
