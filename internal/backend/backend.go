@@ -11,10 +11,7 @@ package backend
 
 import (
 	"context"
-	"errors"
 	"fmt"
-
-	"vigil/internal/fault"
 )
 
 // Name is what a person calls a backend, in a [fault.Error].
@@ -94,26 +91,4 @@ type Keyring struct {
 	MembersVersion Version `json:"members_version"`
 	Deks           []byte  `json:"-"`
 	DeksVersion    Version `json:"deks_version"`
-}
-
-// MaxRaces is how often Compete tries a change.
-const MaxRaces = 64
-
-// ErrRaces reports a change that lost to other writers MaxRaces times.
-var ErrRaces = fmt.Errorf("other writers were first %d times", MaxRaces)
-
-// Compete makes a change by compare-and-swap: try applies it to what was read last, and
-// stores the result. If another writer was first (fault.ErrConflict), catchUp reads what
-// that writer stored, and try runs again.
-func Compete(try, catchUp func() error) error {
-	for range MaxRaces {
-		err := try()
-		if !errors.Is(err, fault.ErrConflict) {
-			return err
-		}
-		if err := catchUp(); err != nil {
-			return err
-		}
-	}
-	return ErrRaces
 }

@@ -1,6 +1,6 @@
 // Package refresh decides what to do after a check of a vault's backend and master
 // key: continue, lock, or lock and forget the share for offline use. It is pure;
-// package daemon carries out its decisions.
+// package vault carries out its decisions.
 //
 //	outcome       vault    share kept for offline use     lease
 //	proved        goes on  kept                            restarts

@@ -69,7 +69,7 @@ func (v *Vault) store(ctx context.Context, session *opener.Client, o *openVault,
 // newest keyring, and runs again on top of what another writer stored first. next says
 // what to do when another always was.
 func (v *Vault) compete(ctx context.Context, session *opener.Client, o *openVault, ask opener.Asker, next string, try func() error) error {
-	err := backend.Compete(try, func() error { return v.catchUp(ctx, session, o, ask) })
+	err := backend.RetrySwap(try, func() error { return v.catchUp(ctx, session, o, ask) })
 	if errors.Is(err, backend.ErrRaces) {
 		return control.Errorf(control.CodeUnreachable, next, "vault %q: %v", v.name, err)
 	}

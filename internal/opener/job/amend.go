@@ -170,7 +170,7 @@ func (s *session) put(ctx context.Context, object backend.Object, data []byte) e
 // writer was first, again on top of that. A change that makes nothing has nothing
 // to do, unless members stand in for what the store has: they take its place.
 func (s *session) amend(ctx context.Context, object backend.Object, change func(*ring.Ring) ([]byte, error)) error {
-	return backend.Compete(func() error {
+	return backend.RetrySwap(func() error {
 		data, err := change(s.ring)
 		if err == nil && data == nil && object == backend.Members && s.refusedMembers != nil {
 			data = s.keyring.Members

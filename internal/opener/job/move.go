@@ -153,7 +153,7 @@ func (j *job) moveBackend(ctx context.Context, req *opener.MoveBackend) (*opener
 	if s.refusedDeks != nil {
 		return nil, s.refusedDeks
 	}
-	err = backend.Compete(func() error {
+	err = backend.RetrySwap(func() error {
 		before := s.keyring
 		there, err := s.copyTo(ctx, to)
 		if err != nil {

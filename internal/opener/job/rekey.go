@@ -91,7 +91,7 @@ func or(n, otherwise int) int {
 // replaceKeys stores members with the new keys and goes on with fresh, a ring of
 // theirs: the old one can make this change, and not read it.
 func (s *session) replaceKeys(ctx context.Context, next *rekeyed, fresh *ring.Ring) error {
-	return backend.Compete(func() error {
+	return backend.RetrySwap(func() error {
 		data, err := s.ring.Rekey(next.halves, next.block)
 		if err != nil {
 			return err

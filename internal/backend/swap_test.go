@@ -11,7 +11,7 @@ import (
 	"vigil/internal/opener"
 )
 
-func TestCompete(t *testing.T) {
+func TestRetrySwap(t *testing.T) {
 	failed := errors.New("failed")
 	conflicts := func(n int) []error { return slices.Repeat([]error{fault.ErrConflict}, n) }
 	for _, tt := range []struct {
@@ -30,7 +30,7 @@ func TestCompete(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tries, caught := tt.tries, 0
-			err := backend.Compete(func() error {
+			err := backend.RetrySwap(func() error {
 				err := tries[0]
 				tries = tries[1:]
 				return err
