@@ -153,6 +153,7 @@ func setUp(env *testscript.Env) error {
 		return err
 	}
 	env.Setenv("PATH", strings.Join([]string{sshtest.BinaryDir(), filepath.Dir(tool), env.Getenv("PATH")}, string(os.PathListSeparator)))
+	env.Setenv("GORACE", os.Getenv("GORACE")) // of binaries with the race detector (sshtest)
 	env.Setenv("USER", u.Username)
 	env.Setenv("LOGNAME", u.Username)
 	env.Setenv("SSH", filepath.Join(w, "ssh_config"))
