@@ -65,7 +65,7 @@ func TestABrokenVaultFileKeepsNoRevocationAway(t *testing.T) {
 	must(a, &control.PassphraseRequest{Passphrase: text(t, passphrase), NewPassphrase: text(t, "another passphrase")})
 	b.breakFile()
 	if r := must(b, &control.RefreshRequest{}).Vaults[0]; r.Error == nil {
-		t.Fatal("a refresh that was shut out reports success")
+		t.Fatal("a refresh without access reports success")
 	}
 	if s := b.status(); s.State == control.VaultUnlocked {
 		t.Fatalf("still unlocked: %+v", s)

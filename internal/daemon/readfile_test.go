@@ -25,7 +25,7 @@ func TestAPipeInPlaceOfTheVaultFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := sign(dev.agent(), dev.listed()[0]); err != nil {
-		t.Fatalf("what was loaded goes on: %v", err)
+		t.Fatalf("what was loaded isn't usable: %v", err)
 	}
 	dev.lock()
 	err := dev.unlockWith(passphrase)

@@ -140,7 +140,7 @@ func FuzzReceive(f *testing.F) {
 			key.Free()
 		}
 		if err := readVerdict(bytes.NewReader(sent)); err == nil && !bytes.HasPrefix(sent, make([]byte, 4)) {
-			t.Fatal("what isn't empty was read as a good verdict")
+			t.Fatal("a verdict that isn't empty was read as good")
 		}
 		if used := slab.Usage().Used; used != 0 {
 			t.Fatalf("%d bytes of guarded memory are in use", used)

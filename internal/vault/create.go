@@ -231,7 +231,7 @@ func (v *Vault) vacant() (begun id.Vault, err error) {
 	}
 	next := "Use it: vigilctl unlock --vault " + v.name + "."
 	if names, err := v.d.State.Names(); err == nil && names[v.name] == (id.Vault{}) {
-		next = "To open another device's vault here, ask to be let in: vigilctl identity request --help."
+		next = "To open another device's vault here, request admission: vigilctl identity request --help."
 	}
 	return begun, control.Errorf(control.CodeExists, next, "vault %q is there already: %s", v.name, v.config().Path)
 }

@@ -125,7 +125,7 @@ func (v *Vault) readRequest(text string) (*keyring.Request, error) {
 	case keyring.StageOf(err) == keyring.StageVault:
 		return nil, control.Errorf(control.CodeRefused, "Name the right vault with --vault.", "the request is for another vault than %q", v.name)
 	case err != nil:
-		return nil, control.Errorf(control.CodeDamaged, "Have it sent again, whole, from BEGIN to END.", "%v", err)
+		return nil, control.Errorf(control.CodeDamaged, "Have it sent again, complete from BEGIN to END.", "%v", err)
 	}
 	return request, nil
 }

@@ -266,7 +266,7 @@ func (v *Vault) proveAccess(ctx context.Context, session *opener.Client, o *open
 	}
 	v.d.Calls.add(checked.Calls)
 	if !o.share.holds(block.Share, checked.Digest) {
-		return control.Errorf(control.CodeUnreachable, "See whom the AWS configuration leads to: endpoint_url, AWS_ENDPOINT_URL and the like.",
+		return control.Errorf(control.CodeUnreachable, "Check which service the AWS configuration names: endpoint_url, AWS_ENDPOINT_URL and the like.",
 			"check access of vault %q: what answered in the master key's place doesn't know this identity's share", v.name)
 	}
 	return nil

@@ -119,7 +119,7 @@ func (v *Vault) rotate(ctx context.Context, o *openVault, ask opener.Asker) erro
 	}
 	if before.inUse == before.newest || !before.opens || before.members.RotationDue() {
 		if !before.owner {
-			return control.Errorf(control.CodeRefused, "An owner of the vault can do it.", "this device's identity is no owner of vault %q, and only owners make a new KEK", v.name)
+			return control.Errorf(control.CodeRefused, "An owner of the vault can do it.", "this device's identity isn't an owner of vault %q, and only owners make a new KEK", v.name)
 		}
 		err := v.step(ctx, session, o, keeper.StepNewKEK, func(now rotation) bool { return now.newest == before.newest })
 		if err != nil {
@@ -139,7 +139,7 @@ func (v *Vault) finishRotation(ctx context.Context, session *opener.Client, o *o
 
 // step does one write of a rotation. While due holds, it retries on top of others' writes.
 func (v *Vault) step(ctx context.Context, session *opener.Client, o *openVault, step keeper.RotationStep, due func(rotation) bool) error {
-	return v.compete(ctx, session, o, nil, "Try again: it goes on where it stopped.", func() error {
+	return v.compete(ctx, session, o, nil, "Try again: it continues where it stopped.", func() error {
 		if !due(o.rotation()) {
 			return nil
 		}

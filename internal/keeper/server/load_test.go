@@ -206,7 +206,7 @@ func TestADEKGoesOnlyWhenItsSuccessorIsWhole(t *testing.T) {
 			}
 			deks := must(keyring.ParseDeks(object, w.Vault()))(t)
 			if deks.Has(first.Item, first.Revision) || !deks.Has(first.Item, next.Line.Revision) {
-				t.Fatal("another DEK than the superseded one went")
+				t.Fatal("a DEK other than the superseded one was dropped")
 			}
 		})
 	}

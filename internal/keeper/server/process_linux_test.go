@@ -194,7 +194,7 @@ func TestAKilledKeeperIsGone(t *testing.T) {
 	}
 	ended(t, c)
 	if c.Exit() == nil {
-		t.Fatal("it ended as if it had been asked to")
+		t.Fatal("it reports a requested end")
 	}
 	for range 3 {
 		wantErr(t, sign(t, c, a.Key), keeper.ErrGone)

@@ -82,5 +82,5 @@ func TestATracedKeeperTakesNothing(t *testing.T) {
 		}
 		return
 	}
-	t.Fatal("none was asked before it looked by itself")
+	t.Fatal("no keeper got the request before its own check")
 }

@@ -59,7 +59,7 @@ func (j *job) requestIdentity(ctx context.Context, req *opener.RequestIdentity) 
 func (j *job) admit(ctx context.Context, req *opener.Admit) (*opener.Changed, error) {
 	request, err := keyring.ParseRequest(req.Text, req.Place.Vault)
 	if err != nil {
-		return nil, &opener.Error{Kind: opener.BadInput, Message: err.Error(), Next: "Nothing was changed. Have the request sent again, whole."}
+		return nil, &opener.Error{Kind: opener.BadInput, Message: err.Error(), Next: "Nothing was changed. Have the complete request sent again."}
 	}
 	s, err := j.begin(ctx, req.Place, req.Passphrase)
 	if err != nil {
@@ -131,7 +131,7 @@ func (j *job) removeIdentities(ctx context.Context, req *opener.RemoveIdentities
 			return r.RemoveIdentities(there...)
 		}
 		already = true
-		if r.Members().RotationDue() { // a writer left the rotation to an owner when it removed the identity
+		if r.Members().RotationDue() { // removed without a new KEK
 			return r.NewKEK()
 		}
 		return nil, nil

@@ -214,7 +214,7 @@ func (s *session) copyObject(ctx context.Context, to backend.Store, object backe
 		return version, nil
 	case !s.follows(object, found):
 		return "", &opener.Error{
-			Kind: opener.Exists, Message: "the new place has another keyring, or one that went on by itself since it was copied",
+			Kind: opener.Exists, Message: "the new place has another keyring, or one that has changed on its own since it was copied",
 			Next: "Nothing was changed. Choose a vacant place, or move that keyring away.",
 		}
 	}

@@ -9,9 +9,9 @@ import (
 	"syscall"
 )
 
-// Processes lists all processes, if there is a /proc. It reads only that folder: a
-// glob reads every process's folder, which costs a hundred times as much and fails
-// for those that end.
+// Processes lists all processes, if there is a /proc. It reads only that folder: a glob
+// reads every process's folder, which costs a hundred times as much, and slows down the
+// ends of those processes.
 func Processes() (pids []int) {
 	proc, err := os.Open("/proc")
 	if err != nil {
