@@ -8,16 +8,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inputPoll is how often it is looked whether a request's input has come.
+// inputPoll is how often pipes are checked for a request's input.
 const inputPoll = 50 * time.Millisecond
 
-// do answers a request within the server's budget. What locks goes before all
-// else: it counts for nothing, and ends what waits for its client's input.
+// do answers a request within the server's budget. A request that locks isn't
+// counted, goes first, and ends the requests that wait for their clients' input.
 func (s *session) do(ctx context.Context, op Op, o *operation) (any, error) {
 	switch op {
 	case OpStop, OpLock:
 		s.server.endWaiting()
-		return s.call(context.WithoutCancel(ctx), op, o) // to its end, whatever becomes of the client
+		return s.call(context.WithoutCancel(ctx), op, o) // it runs to its end, even if the client goes away
 	case OpVersion:
 		return s.call(ctx, op, o)
 	}
@@ -32,7 +32,7 @@ func (s *session) do(ctx context.Context, op Op, o *operation) (any, error) {
 	return s.call(ctx, op, o)
 }
 
-// begin counts a request of a process, and reports whether it may be answered now.
+// begin counts a process's request, and reports whether it may be answered now.
 func (s *Server) begin(pid int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -53,8 +53,8 @@ func (s *Server) end(pid int) {
 	}
 }
 
-// endWaiting ends every request that waits for its input: what was asked for
-// before a lock doesn't undo it.
+// endWaiting ends every request that waits for its input: a request from before a
+// lock must not undo it.
 func (s *Server) endWaiting() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,10 +63,9 @@ func (s *Server) endWaiting() {
 	}
 }
 
-// awaitInput waits until there is something to read in each pipe that the request
-// is to be read from: a person may be asked for it meanwhile by another program,
-// and until then nothing should be held up by the request. What is in the pipe
-// isn't looked at.
+// awaitInput waits until each pipe that the request reads has input, without reading
+// it. A person may be typing it into another program; until then the request must not
+// block others.
 func (s *session) awaitInput(ctx context.Context, op Op, o *operation) error {
 	var pipes []*os.File
 	for _, slot := range o.req.files() {
@@ -106,13 +105,13 @@ func (s *session) awaitInput(ctx context.Context, op Op, o *operation) error {
 	return nil
 }
 
-// readable reports whether a file was opened to be read.
+// readable reports whether a file was opened for reading.
 func readable(f *os.File) bool {
 	flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0)
 	return err == nil && flags&unix.O_ACCMODE != unix.O_WRONLY
 }
 
-// ready reports whether a read of f wouldn't wait.
+// ready reports whether a read of f wouldn't block.
 func ready(f *os.File) bool {
 	p := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN}}
 	n, err := unix.Poll(p, 0)

@@ -11,8 +11,8 @@ import (
 	"vigil/internal/unixsock"
 )
 
-// A process gets no more than its share of requests, all no more than there are,
-// and what ended counts no longer.
+// A process gets only its share of requests, all processes only the total, and
+// completed requests don't count.
 func TestRequestsHaveABudget(t *testing.T) {
 	s := NewServer(slog.New(slog.DiscardHandler))
 	for i := range maxOfProcess {
@@ -39,8 +39,8 @@ func TestRequestsHaveABudget(t *testing.T) {
 	}
 }
 
-// Nobody who is asked and doesn't answer keeps a vault waiting, also at the next
-// question of the same request.
+// A person who is asked and doesn't answer can't block a vault for longer, even over
+// several questions of one request.
 func TestAnswersHaveATime(t *testing.T) {
 	a, b, err := unixsock.SocketPair()
 	if err != nil {
@@ -62,8 +62,7 @@ func TestAnswersHaveATime(t *testing.T) {
 	}
 }
 
-// What a request is read from is waited for before the request is begun; a lock
-// ends the wait.
+// A request starts only when its input is there; a lock ends the wait.
 func TestInputIsAwaited(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {

@@ -18,22 +18,22 @@ import (
 	"vigil/internal/unixsock"
 )
 
-// helloTimeout is how long a side waits for the other's hello.
+// helloTimeout is how long each side waits for the other's hello.
 const helloTimeout = 10 * time.Second
 
-// Client is a connection to vigild. It is for one goroutine at a time.
+// Client is a connection to vigild. It isn't safe for concurrent use.
 type Client struct {
-	// OnAsk answers the daemon's questions. Without it they are refused.
+	// OnAsk answers the daemon's questions; nil: they are refused.
 	OnAsk func(context.Context, Ask) (Answer, error)
 
 	ch     *channel
 	mine   string
 	theirs string
-	daemon int // process id; 0: of a namespace that can't be seen from here
+	daemon int // process id; 0: in a PID namespace invisible from here
 }
 
-// Dial connects to the daemon that serves path and exchanges hellos. Its error
-// is an *Error: CodeNoDaemon when nobody listens there.
+// Dial connects to the daemon at path and exchanges hellos. The error is an *Error,
+// of CodeNoDaemon if nothing listens there.
 func Dial(ctx context.Context, path string) (*Client, error) {
 	return dial(ctx, path, buildid.ID())
 }
@@ -65,7 +65,7 @@ func dialError(path string, err error) *Error {
 	return Errorf(CodeNoDaemon, "Check who owns it and its mode; `vigilctl up` starts a daemon.", "connect to vigild: %v", err)
 }
 
-// greet checks who serves the socket and exchanges hellos.
+// greet checks who serves the socket, and exchanges hellos.
 func (c *Client) greet(ctx context.Context) error {
 	peer, err := unixsock.PeerOf(c.ch.conn)
 	if err != nil {
@@ -76,7 +76,7 @@ func (c *Client) greet(ctx context.Context) error {
 			"the control socket is served by process %d of uid %d", peer.PID, peer.UID)
 	}
 	c.daemon = peer.PID
-	_ = c.ch.conn.SetDeadline(time.Now().Add(helloTimeout)) // before what may set an earlier one
+	_ = c.ch.conn.SetDeadline(time.Now().Add(helloTimeout)) // before onCancel, which may set an earlier one
 	defer c.onCancel(ctx)()
 	err = c.ch.write(hello{helloName, helloVersion, c.mine}, maxRequest)
 	if err == nil {
@@ -90,16 +90,16 @@ func (c *Client) greet(ctx context.Context) error {
 	return c.ch.conn.SetDeadline(time.Time{})
 }
 
-// Close ends the connection.
+// Close closes the connection.
 func (c *Client) Close() { _ = c.ch.conn.Close() }
 
-// SameBuild reports whether the daemon is of this program's build. A daemon of
-// another build answers only Version, Lock and Stop.
+// SameBuild reports whether the daemon is of this program's build. One of another
+// build answers only Version, Lock and Stop.
 func (c *Client) SameBuild() bool { return c.mine == c.theirs }
 
-// Untraced returns an error when somebody traces this process or the daemon at the
-// other end, and so could see what passes from one to the other. Requests with
-// files are sent only after it. That it is vigild at the other end it can't tell.
+// Untraced returns an error if this process or the daemon is traced, so that a tracer
+// could see what passes between them. Requests with files are sent only after it. It
+// can't tell whether the peer really is vigild.
 func (c *Client) Untraced() error {
 	if err := guard.UntracedSelf(); err != nil {
 		return Errorf(CodeRefused, "Run it without that program. Nothing was handed over.", "%v", err)
@@ -113,9 +113,9 @@ func (c *Client) Untraced() error {
 	return nil
 }
 
-// Do sends req with its files and returns the reply. The files stay the
-// caller's. The error is an *Error, or ctx's; after any error but the daemon's own
-// the connection is of no more use.
+// Do sends req with its files, which the caller still owns, and returns the reply.
+// The error is an *Error or ctx's. After any error that isn't the daemon's reply, c
+// is unusable.
 func Do[R any](ctx context.Context, c *Client, req Request[R]) (*R, error) {
 	body, err := c.roundTrip(ctx, req)
 	if err != nil {
@@ -142,7 +142,7 @@ func (c *Client) roundTrip(ctx context.Context, req request) (json.RawMessage, e
 			files = append(files, *slot.file)
 		}
 	}
-	if len(files) > 0 { // there may be a passphrase in them
+	if len(files) > 0 { // they may contain a passphrase
 		if err := c.Untraced(); err != nil {
 			return nil, err
 		}
@@ -193,8 +193,8 @@ func (c *Client) answer(ctx context.Context, a Ask) error {
 	return c.ch.write(question{Answer: &answer}, maxRequest)
 }
 
-// WaitGone waits, after Stop, until the daemon's process has ended: the system
-// closes the other end of the connection then, and not before.
+// WaitGone waits, after Stop, until the daemon's process has ended: only then does
+// the system close the other end of the connection.
 func (c *Client) WaitGone(ctx context.Context) error {
 	defer c.onCancel(ctx)()
 	_, err := io.Copy(io.Discard, c.ch)
@@ -209,13 +209,13 @@ func (c *Client) WaitGone(ctx context.Context) error {
 	return nil
 }
 
-// onCancel makes ctx's end interrupt reads and writes until the returned function is called.
+// onCancel makes the end of ctx interrupt reads and writes until the returned function is called.
 func (c *Client) onCancel(ctx context.Context) func() {
 	stop := context.AfterFunc(ctx, func() { _ = c.ch.conn.SetDeadline(time.Unix(1, 0)) })
 	return func() { stop() }
 }
 
-// lost says why the connection ended.
+// lost returns why the connection ended.
 func (c *Client) lost(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()

@@ -16,7 +16,7 @@ import (
 	"vigil/internal/unixsock"
 )
 
-// fake answers with what a test sets; other operations are refused.
+// fake answers as a test sets it; it refuses other operations.
 type fake struct {
 	status func(context.Context, *Call) (*StatusReply, error)
 	unlock func(context.Context, *Call, *UnlockRequest) (*UnlockReply, error)
@@ -55,7 +55,7 @@ func (f *fake) operations() []Operation {
 	return []Operation{Handle(f.Version), Handle(f.Stop), Handle(f.Lock), Handle(f.Status), Handle(f.Unlock), Handle(f.Export)}
 }
 
-// serve runs a server on a socket of its own and stops it with the test.
+// serve runs a server on its own socket and stops it with the test.
 func serve(t *testing.T, h *fake, change ...func(*Server)) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "c.sock")
@@ -89,7 +89,7 @@ func connect(t *testing.T, path string) *Client {
 	return c
 }
 
-// pipe returns the read end of a pipe that holds text and has been closed.
+// pipe returns the read end of a closed pipe that contains text.
 func pipe(t *testing.T, text string) *os.File {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -151,7 +151,7 @@ func TestFilesArriveOpenAndUnreadAndAreClosedAfter(t *testing.T) {
 	if _, err := file.Stat(); err != nil {
 		t.Errorf("the client's own file: %v", err)
 	}
-	// The reply is sent before the server closes the request's files; the next one comes after.
+	// The reply precedes the closing of the request's files, the next reply follows it.
 	if _, err := Do(t.Context(), c, &VersionRequest{}); err != nil {
 		t.Fatal(err)
 	}
@@ -263,7 +263,7 @@ func TestStopHoldsTheConnectionUntilTheProcessEnds(t *testing.T) {
 	held := make(chan *os.File, 1)
 	path := serve(t, &fake{}, func(s *Server) {
 		s.hold = func(conn *net.UnixConn) {
-			f, err := conn.File() // what the process's end would close
+			f, err := conn.File() // closed by the end of the process
 			if err != nil {
 				t.Error(err)
 			}
@@ -282,7 +282,7 @@ func TestStopHoldsTheConnectionUntilTheProcessEnds(t *testing.T) {
 		t.Fatalf("gone before the process ended: %v", err)
 	default:
 	}
-	_ = c.ch.conn.CloseWrite() // let the server's session end: only the held descriptor is left
+	_ = c.ch.conn.CloseWrite() // end the server's session: only the held descriptor remains
 	_ = f.Close()
 	if err := <-gone; err != nil {
 		t.Error(err)
@@ -371,7 +371,7 @@ func TestNobodyListens(t *testing.T) {
 	wantCode(t, err, CodeNoDaemon)
 }
 
-// TestServeEndsWithConnectionsOpen: serve's cleanup fails the test if goroutines stay.
+// TestServeEndsWithConnectionsOpen: serve's cleanup fails the test if goroutines remain.
 func TestServeEndsWithConnectionsOpen(t *testing.T) {
 	path := serve(t, &fake{})
 	for range 3 {
@@ -398,7 +398,7 @@ func TestManyClientsAtOnce(t *testing.T) {
 	wg.Wait()
 }
 
-// TestDialGivesUpWithItsContext: whoever listens may never say hello.
+// TestDialGivesUpWithItsContext: the listener may never send a hello.
 func TestDialGivesUpWithItsContext(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mute")
 	l, err := net.Listen("unix", path)

@@ -2,8 +2,8 @@ package control
 
 import "vigil/internal/checkup"
 
-// DoctorRequest asks for every check that needs the daemon. It makes a
-// DescribeKey and a Decrypt for each vault whose master key is in a KMS.
+// DoctorRequest requests all checks that need the daemon. It makes a DescribeKey and
+// a Decrypt call for each vault whose master key is in a KMS.
 type DoctorRequest struct {
 	asks[DoctorReply]
 	Vault string `json:"vault,omitempty"` // empty: all
@@ -11,7 +11,7 @@ type DoctorRequest struct {
 
 func (*DoctorRequest) op() Op { return "doctor" }
 
-// DoctorReply holds the checks, in an order for reading.
+// DoctorReply has the checks in the order to show them.
 type DoctorReply struct {
 	Checks []checkup.Check `json:"checks"`
 }

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// Code says what kind of failure an Error is.
+// Code is the kind of failure of an Error.
 type Code string
 
-// The codes, each with the exit status vigilctl ends with.
+// The codes, with vigilctl's exit statuses.
 const (
 	CodeFailed          Code = "failed"           // 1
 	CodeNotFound        Code = "not_found"        // 1: no such vault or key
@@ -20,7 +20,7 @@ const (
 	CodeUsage           Code = "usage"            // 2
 	CodeLocked          Code = "locked"           // 3
 	CodeWrongPassphrase Code = "wrong_passphrase" // 4: the vault's
-	CodeKeyPassphrase   Code = "key_passphrase"   // 4: a key file's, wrong or needed
+	CodeKeyPassphrase   Code = "key_passphrase"   // 4: a key file's, wrong or missing
 	CodeNoDaemon        Code = "no_daemon"        // 5
 	CodeOtherBuild      Code = "other_build"      // 5: the daemon is of another build
 	CodeUnreachable     Code = "unreachable"      // 6: backend or KMS
@@ -28,7 +28,7 @@ const (
 	CodeRevoked         Code = "revoked"          // 7
 )
 
-// ExitStatus is the status vigilctl exits with for a failure of this code.
+// ExitStatus returns vigilctl's exit status for the code.
 func (c Code) ExitStatus() int {
 	switch c {
 	case CodeUsage:
@@ -48,27 +48,26 @@ func (c Code) ExitStatus() int {
 	}
 }
 
-// Error is a failure as the user sees it: what happened, to what, and what to
-// do next. It never holds a secret. What answers a request returns one to choose the code;
-// any other error arrives as CodeFailed with its text.
+// Error is a failure as the user sees it: what happened, to what, and what to do
+// next. It never contains a secret. A handler returns one to choose the code; any
+// other error becomes CodeFailed with its text.
 type Error struct {
-	Code    Code   `json:"code"`
-	Message string `json:"message"`        // what happened, to what; no full stop, one line
-	Next    string `json:"next,omitempty"` // what to do, as a sentence or a command
-	// Details are lines that belong to the message, such as what a name could mean.
-	Details []string `json:"details,omitempty"`
+	Code    Code     `json:"code"`
+	Message string   `json:"message"`           // what happened, to what; no full stop, one line
+	Next    string   `json:"next,omitempty"`    // what to do, as a sentence or a command
+	Details []string `json:"details,omitempty"` // lines that belong to the message, such as what a name could mean
 }
 
 // Error returns the message.
 func (e *Error) Error() string { return e.Message }
 
-// Errorf makes an Error; next may be empty.
+// Errorf returns an Error; next may be empty.
 func Errorf(code Code, next, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...), Next: next}
 }
 
-// AsError returns err as an *Error: itself, one it wraps (whose code and next it
-// keeps, with err's whole text), or a CodeFailed one. It returns nil for nil.
+// AsError returns err as an *Error: itself, one it wraps (with that one's code and
+// next, and err's whole text), or one of CodeFailed. It returns nil for nil.
 func AsError(err error) *Error {
 	if err == nil {
 		return nil
@@ -84,7 +83,7 @@ func AsError(err error) *Error {
 // maxListedMatches is how many keys an ambiguity lists.
 const maxListedMatches = 10
 
-// Ambiguous is the error for a KEY that several keys match; it lists them.
+// Ambiguous returns the error for a KEY that matches several keys, and lists them.
 func Ambiguous(key string, matches []Key) *Error {
 	e := Errorf(CodeAmbiguous, "Name one of them by its id or its SHA256 fingerprint.", "%q matches %d keys", key, len(matches))
 	for i, k := range matches {
@@ -97,7 +96,7 @@ func Ambiguous(key string, matches []Key) *Error {
 	return e
 }
 
-// NoSuchKey is the error for a KEY that nothing matches.
+// NoSuchKey returns the error for a KEY without a match.
 func NoSuchKey(key, vault string) *Error {
 	where := "any vault"
 	if vault != "" {

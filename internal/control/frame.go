@@ -17,12 +17,12 @@ import (
 
 // Limits of the protocol.
 const (
-	// maxRequest is the largest message a client may send, in bytes: a key's 1,024
-	// destinations fit. Each connection may have two of them on the way.
+	// maxRequest bounds a client's message in bytes: a key's 1,024 destinations fit.
+	// Each connection may have two at once.
 	maxRequest = 256 << 10
-	// maxReply is the largest message the daemon sends: 10,000 keys with their certificates.
+	// maxReply bounds a daemon's message in bytes: 10,000 keys with their certificates.
 	maxReply = 64 << 20
-	// maxFiles is how many descriptors may travel with one message: no request has more.
+	// maxFiles bounds the descriptors with a message: no request needs more.
 	maxFiles = 3
 )
 
@@ -32,15 +32,14 @@ var (
 	errTrailing = errors.New("control message has bytes after its end")
 )
 
-// channel sends and receives messages and the descriptors beside them on one
-// connection. One goroutine may read while another writes.
+// channel sends and receives messages with descriptors on one connection. One
+// goroutine may read while another writes.
 type channel struct {
 	conn *net.UnixConn
-	// fds were received and not yet claimed by readFrame's caller.
-	fds []int
+	fds  []int // received, but not yet claimed by readFrame's caller
 }
 
-// frame is one message with its descriptors, which whoever holds the frame closes.
+// frame is a message and its descriptors, which the frame's owner closes.
 type frame struct {
 	body []byte
 	fds  []int
@@ -57,7 +56,7 @@ func closeAll(fds []int) {
 	}
 }
 
-// Read implements io.Reader; descriptors that arrive are kept in c.fds.
+// Read implements io.Reader. It keeps descriptors that arrive in c.fds.
 func (c *channel) Read(p []byte) (int, error) {
 	n, fds, err := unixsock.RecvFDsConn(c.conn, p, maxFiles)
 	c.fds = append(c.fds, fds...)
@@ -70,9 +69,9 @@ func (c *channel) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readFrame reads one message of at most limit bytes. The wait for its first
-// byte is the caller's deadline; begun is called when that has come. Memory is
-// used for bytes that came, not for the length that was announced.
+// readFrame reads one message of at most limit bytes. The caller's deadline bounds
+// the wait for the first byte; begun is called after it. Memory is allocated for the
+// bytes that arrive, not for the announced length.
 func (c *channel) readFrame(limit int, begun func()) (frame, error) {
 	fail := func(err error) (frame, error) {
 		closeAll(c.fds)
@@ -93,7 +92,7 @@ func (c *channel) readFrame(limit int, begun func()) (frame, error) {
 	return f, nil
 }
 
-// write sends one message and the files beside it, which stay the caller's.
+// write sends a message and files, which the caller still owns.
 func (c *channel) write(message any, limit int, files ...*os.File) error {
 	body, err := json.Marshal(message)
 	if err != nil {
@@ -114,8 +113,8 @@ func (c *channel) write(message any, limit int, files ...*os.File) error {
 	return unixsock.SendFDsConn(c.conn, framed.Bytes(), fds...)
 }
 
-// duplicates returns descriptors for files without changing the files' mode.
-// It returns those made before an error too; the caller closes them.
+// duplicates returns duplicates of the files' descriptors, also those made before an
+// error, without changing the files' mode. The caller closes them.
 func duplicates(files []*os.File) ([]int, error) {
 	var fds []int
 	for _, f := range files {
@@ -137,7 +136,7 @@ func duplicates(files []*os.File) ([]int, error) {
 	return fds, nil
 }
 
-// decode reads one JSON value strictly.
+// decode decodes exactly one JSON value, strictly.
 func decode(b []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
@@ -150,7 +149,7 @@ func decode(b []byte, into any) error {
 	return nil
 }
 
-// hello is the first message in both directions. It is the same for ever.
+// hello is the first message in both directions. Its format never changes.
 type hello struct {
 	Vigil   string `json:"vigil"`   // "control"
 	Version int    `json:"version"` // of this framing
@@ -162,7 +161,7 @@ const (
 	helloVersion = 1
 )
 
-// readHello reads the other side's hello. The wait for it is the caller's deadline.
+// readHello reads the peer's hello. The caller's deadline bounds the wait.
 func (c *channel) readHello(limit int) (hello, error) {
 	f, err := c.readFrame(limit, func() {})
 	if err != nil {
@@ -182,18 +181,18 @@ func (c *channel) readHello(limit int) (hello, error) {
 	return h, nil
 }
 
-// question is what a client sends: a request, or the answer to an ask.
+// question is a client's message: a request, or the answer to an ask.
 type question struct {
 	Op    Op              `json:"op,omitempty"`
-	Files []string        `json:"files,omitempty"` // what the descriptors are, in order
+	Files []string        `json:"files,omitempty"` // names of the descriptors, in order
 	Body  json.RawMessage `json:"body,omitempty"`
 
 	Answer *Answer `json:"answer,omitempty"`
-	// Error answers an ask that can't be answered.
+	// Error says why an ask can't be answered.
 	Error *Error `json:"error,omitempty"`
 }
 
-// response is what the daemon sends: exactly one member is set.
+// response is a daemon's message: exactly one member is set.
 type response struct {
 	Reply json.RawMessage `json:"reply,omitempty"`
 	Error *Error          `json:"error,omitempty"`

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// raw is a client that sends what it likes.
+// raw is a client that can send anything.
 type raw struct {
 	t *testing.T
 	*channel
@@ -95,7 +95,7 @@ func TestStrictDecoding(t *testing.T) {
 			if !tc.ok && got.Error.Code != CodeUsage {
 				t.Errorf("code %s, want usage", got.Error.Code)
 			}
-			r.send(`{"op":"version"}`) // the connection goes on
+			r.send(`{"op":"version"}`) // the connection is still usable
 			if got := r.receive(); got.Error != nil {
 				t.Errorf("next request: %+v", got.Error)
 			}

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// refused is an operation that is never answered.
+// refused is an operation that always refuses.
 func refused[Q, R any, P interface {
 	*Q
 	Request[R]
@@ -15,7 +15,7 @@ func refused[Q, R any, P interface {
 	return Handle(func(context.Context, *Call, P) (*R, error) { return nil, Errorf(CodeRefused, "", "refused") })
 }
 
-// every is a server that decodes every request.
+// every returns a server that decodes every request.
 func every() *Server {
 	return NewServer(slog.New(slog.DiscardHandler),
 		refused[VersionRequest, VersionReply](),
@@ -50,8 +50,8 @@ func every() *Server {
 	)
 }
 
-// FuzzControl feeds bytes to the framing and to strict decoding: whatever is
-// taken for a request must encode to one that is taken again.
+// FuzzControl feeds bytes to the framing and to strict decoding: the encoding of a
+// decoded request must decode again.
 func FuzzControl(f *testing.F) {
 	for _, seed := range []string{
 		`{"op":"version"}`,

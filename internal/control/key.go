@@ -29,22 +29,21 @@ type Key struct {
 	Problem      string     `json:"problem,omitempty"`
 }
 
-// PublicKey describes a public key in the SSH wire encoding, by what can be seen of it
-// alone.
+// PublicKey describes a public key in the SSH wire encoding, from the blob alone.
 func PublicKey(blob []byte) Key {
 	return Key{Type: pubkey.Type(blob), Bits: pubkey.Bits(blob), Fingerprint: pubkey.SHA256(blob), PublicKey: pubkey.AuthorizedKey(blob, "")}
 }
 
-// KeyState says what a key can do; empty is "usable".
+// KeyState says what a key can do; empty: usable.
 type KeyState string
 
 // The states of a key.
 const (
 	KeyUsable   KeyState = ""
-	KeyLocked   KeyState = "locked"   // its vault is
+	KeyLocked   KeyState = "locked"   // its vault is locked
 	KeyPending  KeyState = "pending"  // saved on this device only
 	KeyDamaged  KeyState = "damaged"  // Problem says how
-	KeyOutdated KeyState = "outdated" // it signs; a newer revision is not in the vault file
-	KeyHeld     KeyState = "held"     // it doesn't, for the sake of a stricter or a lost revision; Problem says more
-	KeyShadowed KeyState = "shadowed" // by the same key added with ssh-add
+	KeyOutdated KeyState = "outdated" // signs; a newer revision is missing from the vault file
+	KeyHeld     KeyState = "held"     // doesn't sign, because of a stricter or a lost revision; Problem says more
+	KeyShadowed KeyState = "shadowed" // the same key was added with ssh-add
 )

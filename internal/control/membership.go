@@ -5,15 +5,14 @@ import (
 	"time"
 )
 
-// Operations on who may open a vault, and on the keys above its items. Whatever
-// widens who can read the vault takes the passphrase again, unlocked or not.
+// Operations on the identities and on the keys above the items. Any that widens who
+// can read the vault takes the passphrase, even while it is unlocked.
 
-// RotateRequest replaces the KEK of an unlocked vault, or finishes a rotation
-// that was interrupted.
+// RotateRequest rotates the KEK of an unlocked vault, or finishes an interrupted rotation.
 type RotateRequest struct {
 	asks[RotateReply]
 	Vault string `json:"vault,omitempty"`
-	// Deks gives every item a new DEK too, by a new revision of it.
+	// Deks also gives every item a new DEK, by a new revision.
 	Deks bool `json:"deks,omitempty"`
 }
 
@@ -29,18 +28,16 @@ type RotateReply struct {
 	Left    []string `json:"left,omitempty"`
 }
 
-// IdentityRequestRequest makes an identity for this device, which an owner of
-// the vault may admit. The vault's file is there already.
+// IdentityRequestRequest makes an identity for this device, for an owner of the vault
+// to admit. The vault's file must be here.
 type IdentityRequestRequest struct {
 	asks[IdentityRequestReply]
 	Vault   string `json:"vault,omitempty"`
 	Master  string `json:"master,omitempty"`  // empty: as configured
 	Backend string `json:"backend,omitempty"` // empty: as configured
-	// Name is what the request calls the device or person.
-	Name string `json:"name,omitempty"`
-	KDF  KDF    `json:"kdf,omitzero"`
-	// Replace makes a new identity on a device that has one.
-	Replace bool `json:"replace,omitempty"`
+	Name    string `json:"name,omitempty"`    // of the device or person, for the request
+	KDF     KDF    `json:"kdf,omitzero"`
+	Replace bool   `json:"replace,omitempty"` // make a new identity even if the device has one
 
 	Passphrase *os.File `json:"-"` // the new identity's; required
 }
@@ -52,7 +49,7 @@ func (r *IdentityRequestRequest) files() []fileSlot {
 	return []fileSlot{required("passphrase", &r.Passphrase)}
 }
 
-// IdentityRequestReply is the request, for an owner.
+// IdentityRequestReply is the request to send to an owner.
 type IdentityRequestReply struct {
 	Vault    string   `json:"vault"`
 	Identity string   `json:"identity"`
@@ -61,7 +58,7 @@ type IdentityRequestReply struct {
 	Notices  []string `json:"notices,omitempty"`
 }
 
-// IdentityReadRequest looks at a request without admitting it.
+// IdentityReadRequest decodes a request without admitting it.
 type IdentityReadRequest struct {
 	asks[IdentityReadReply]
 	Vault string `json:"vault,omitempty"`
@@ -71,8 +68,8 @@ type IdentityReadRequest struct {
 func (*IdentityReadRequest) op() Op          { return "identity_read" }
 func (r *IdentityReadRequest) vault() string { return r.Vault }
 
-// IdentityReadReply is what a request says. Nothing but the comparison of the
-// words shows whose it is.
+// IdentityReadReply is the content of a request. Only comparing the words shows whose
+// it is.
 type IdentityReadReply struct {
 	Vault    string `json:"vault"`
 	Identity string `json:"identity"`
@@ -81,15 +78,15 @@ type IdentityReadReply struct {
 	Words    string `json:"words"`
 }
 
-// IdentityAdmitRequest lets an identity in. Words are the fingerprint that the
-// owner compared with the one shown on the other device.
+// IdentityAdmitRequest admits an identity. Words are the fingerprint that the owner
+// compared with the one on the other device.
 type IdentityAdmitRequest struct {
 	asks[IdentityAdmitReply]
 	Vault string `json:"vault,omitempty"`
 	Text  string `json:"text"`
 	Words string `json:"words"`
 	Role  string `json:"role"`           // "owner", "member" or "reader"
-	Name  string `json:"name,omitempty"` // what this device calls it; empty: as the request does
+	Name  string `json:"name,omitempty"` // this device's name for it; empty: the request's
 
 	Passphrase *os.File `json:"-"` // required
 }
@@ -101,13 +98,13 @@ func (r *IdentityAdmitRequest) files() []fileSlot {
 	return []fileSlot{required("passphrase", &r.Passphrase)}
 }
 
-// IdentityAdmitReply is the identity that was let in.
+// IdentityAdmitReply is the admitted identity.
 type IdentityAdmitReply struct {
 	Saved
 	Identity Identity `json:"identity"`
 }
 
-// IdentityListRequest asks who may open a vault.
+// IdentityListRequest lists the identities that can open a vault.
 type IdentityListRequest struct {
 	asks[IdentityListReply]
 	Vault string `json:"vault,omitempty"`
@@ -116,28 +113,26 @@ type IdentityListRequest struct {
 func (*IdentityListRequest) op() Op          { return "identity_list" }
 func (r *IdentityListRequest) vault() string { return r.Vault }
 
-// IdentityListReply lists live identities, in the order in which they came.
+// IdentityListReply lists live identities in the order of their admission.
 type IdentityListReply struct {
 	Vault      string     `json:"vault"`
 	Identities []Identity `json:"identities"`
-	// AsOf is when this device last fetched the list.
-	AsOf time.Time `json:"as_of"`
+	AsOf       time.Time  `json:"as_of"` // when this device last fetched the list
 }
 
-// Identity is one that may open a vault.
+// Identity is an identity that can open a vault.
 type Identity struct {
-	ID     string `json:"id"`
-	Role   string `json:"role"`
-	Master string `json:"master,omitempty"` // scheme of its master key
-	Name   string `json:"name,omitempty"`   // what this device calls it
-	This   bool   `json:"this,omitempty"`   // it is this device's
-	Record uint64 `json:"record"`           // of the members chain, by which it came
-	// Admitted is when this device let it in; absent when another did.
-	Admitted *time.Time `json:"admitted,omitempty"`
+	ID       string     `json:"id"`
+	Role     string     `json:"role"`
+	Master   string     `json:"master,omitempty"`   // scheme of its master key
+	Name     string     `json:"name,omitempty"`     // this device's name for it
+	This     bool       `json:"this,omitempty"`     // this device's identity
+	Record   uint64     `json:"record"`             // the members record that admitted it
+	Admitted *time.Time `json:"admitted,omitempty"` // when this device admitted it; nil: another device did
 }
 
-// IdentityRemoveRequest shuts identities out, each named by its id, a prefix of
-// one, or a name.
+// IdentityRemoveRequest removes identities, each named by its id, a prefix of it, or
+// a name.
 type IdentityRemoveRequest struct {
 	asks[IdentityRemoveReply]
 	Vault      string   `json:"vault,omitempty"`
@@ -153,13 +148,13 @@ func (r *IdentityRemoveRequest) files() []fileSlot {
 	return []fileSlot{required("passphrase", &r.Passphrase)}
 }
 
-// IdentityRemoveReply says who is out and which keys it has seen.
+// IdentityRemoveReply lists the removed identities and the keys they have seen.
 type IdentityRemoveReply struct {
 	Saved
 	Identities []Identity `json:"identities"`
 	KEK        uint64     `json:"kek"`
-	// Replace are the keys of the vault: they could read them, so servers should
-	// stop trusting them.
+	// Replace are the vault's keys: the removed identities could read them, so
+	// servers should stop trusting them.
 	Replace []Key `json:"replace"`
 }
 
@@ -167,7 +162,7 @@ type IdentityRemoveReply struct {
 type PassphraseRequest struct {
 	asks[PassphraseReply]
 	Vault string `json:"vault,omitempty"`
-	KDF   KDF    `json:"kdf,omitzero"` // zeros: as before
+	KDF   KDF    `json:"kdf,omitzero"` // zeros: unchanged
 
 	Passphrase    *os.File `json:"-"` // the old one; required
 	NewPassphrase *os.File `json:"-"` // required
@@ -207,14 +202,13 @@ func (r *MasterSetRequest) files() []fileSlot {
 // MasterSetReply says where the share is now.
 type MasterSetReply struct {
 	Saved
-	Vault  string `json:"vault"`
-	Master string `json:"master"`
-	// NewShare: the share is a new one, as it couldn't move from one to the other.
-	NewShare bool `json:"new_share,omitempty"`
+	Vault    string `json:"vault"`
+	Master   string `json:"master"`
+	NewShare bool   `json:"new_share,omitempty"` // the share couldn't move, so a new one was made
 }
 
-// BackendSetRequest moves this device to another place of the keyring, and the
-// keyring there unless it was moved before.
+// BackendSetRequest moves this device to another backend, and moves the keyring there
+// unless it has been moved before.
 type BackendSetRequest struct {
 	asks[BackendSetReply]
 	Vault   string `json:"vault,omitempty"`
@@ -235,5 +229,5 @@ type BackendSetReply struct {
 	Saved
 	Vault   string `json:"vault"`
 	Backend string `json:"backend"`
-	Copied  bool   `json:"copied,omitempty"` // false: it was there already
+	Copied  bool   `json:"copied,omitempty"` // false: the keyring was there already
 }

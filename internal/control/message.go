@@ -1,15 +1,15 @@
-// Package control is the control socket: the messages between vigilctl and
-// vigild, the client that sends them and the server that answers them.
+// Package control is the control socket: the messages between vigilctl and vigild,
+// their client and their server.
 //
-// The socket is $XDG_RUNTIME_DIR/vigil/control.sock. Each side first sends a
-// hello with its build id. Then the client sends requests, one at a time, and
-// the daemon answers each with one reply, before which it may ask (see Ask).
-// A message is a 4-byte big-endian length and that many bytes of JSON; decoding
-// is strict: an unknown member, a second value or a missing file is refused.
+// The socket is $XDG_RUNTIME_DIR/vigil/control.sock. Each side first sends a hello
+// with its build id. Then the client sends one request at a time, and the daemon
+// sends one reply to each; before it, the daemon may ask questions (see Ask). A
+// message is a 4-byte big-endian length and that many bytes of JSON. Decoding is
+// strict: an unknown member, a second value or a missing file is an error.
 //
-// No secret is ever part of a message. A passphrase or a private key file
-// travels as a file descriptor beside its request (SCM_RIGHTS): vigild hands it
-// to the opener and never reads it.
+// Messages never contain secrets. A passphrase or a private key file travels as a
+// descriptor with its request (SCM_RIGHTS): vigild passes it to the opener and never
+// reads it.
 package control
 
 import (
@@ -17,36 +17,36 @@ import (
 	"time"
 )
 
-// VersionRequest asks who is there.
+// VersionRequest asks for the daemon's version.
 type VersionRequest struct {
 	asks[VersionReply]
 }
 
 func (*VersionRequest) op() Op { return OpVersion }
 
-// VersionReply says which process answers.
+// VersionReply describes the process that answers.
 type VersionReply struct {
 	Build   string `json:"build"`
 	Version string `json:"version"` // release, such as "0.1.0"
 	PID     int    `json:"pid"`
 }
 
-// StopRequest ends the daemon: it locks everything, answers, and exits. The
-// connection stays open until the process has gone (see Client.WaitGone).
+// StopRequest ends the daemon: it locks everything, replies and exits. The connection
+// stays open until the process has ended (see Client.WaitGone).
 type StopRequest struct {
 	asks[StopReply]
 }
 
 func (*StopRequest) op() Op { return OpStop }
 
-// StopReply says what stopping locked.
+// StopReply lists what stopping locked.
 type StopReply struct {
 	PID    int      `json:"pid"`
 	Locked []string `json:"locked,omitempty"` // vaults that were unlocked
 }
 
-// LockRequest ends the keepers of a vault, or of all vaults and of the keys
-// added by ssh-add when Vault is empty.
+// LockRequest ends the keeper of a vault; with an empty Vault, the keepers of all
+// vaults and of the keys added by ssh-add.
 type LockRequest struct {
 	asks[LockReply]
 	Vault string `json:"vault,omitempty"`
@@ -54,13 +54,13 @@ type LockRequest struct {
 
 func (*LockRequest) op() Op { return OpLock }
 
-// LockReply says what was locked. Locking what is locked is no error.
+// LockReply lists what was locked. Locking a locked vault isn't an error.
 type LockReply struct {
 	Locked      []string `json:"locked,omitempty"`       // vaults that were unlocked before
-	RemovedKeys int      `json:"removed_keys,omitempty"` // keys added by ssh-add that are gone
+	RemovedKeys int      `json:"removed_keys,omitempty"` // removed keys that ssh-add had added
 }
 
-// ListRequest lists the keys of a vault, or all that the agent lists when Vault is empty.
+// ListRequest lists a vault's keys; with an empty Vault, all that the agent lists.
 type ListRequest struct {
 	asks[ListReply]
 	Vault string `json:"vault,omitempty"`
@@ -68,13 +68,13 @@ type ListRequest struct {
 
 func (*ListRequest) op() Op { return "list" }
 
-// ListReply holds keys in the order the agent lists them.
+// ListReply has the keys in the agent's order.
 type ListReply struct {
 	Keys []Key `json:"keys"`
 }
 
-// ShowRequest asks for one key. Key is a name, a prefix of an id or a SHA256
-// fingerprint, here and in the other requests; Vault empty: any vault.
+// ShowRequest asks for one key. Here and in other requests, Key is a name, a prefix
+// of an id or a SHA256 fingerprint, and an empty Vault means any vault.
 type ShowRequest struct {
 	asks[ShowReply]
 	Vault string `json:"vault,omitempty"`
@@ -83,30 +83,30 @@ type ShowRequest struct {
 
 func (*ShowRequest) op() Op { return "show" }
 
-// ShowReply is one key, with every head when it has several.
+// ShowReply is one key, with all heads if it has several.
 type ShowReply struct {
 	Key   Key   `json:"key"`
 	Heads []Key `json:"heads,omitempty"`
 }
 
-// KDF is the cost of Argon2id. Zero values mean the defaults (256 MiB, 3, 4).
+// KDF is Argon2id's cost. Zeros mean the defaults (256 MiB, 3, 4).
 type KDF struct {
 	MemoryMiB   uint32 `json:"memory_mib,omitempty"`
 	Time        uint32 `json:"time,omitempty"`
 	Parallelism uint32 `json:"parallelism,omitempty"`
 }
 
-// Saved is what every reply to a change begins with.
+// Saved is embedded in every reply to a change.
 type Saved struct {
-	Pending bool     `json:"pending,omitempty"` // saved on this device only: the backend couldn't be reached
+	Pending bool     `json:"pending,omitempty"` // saved on this device only: the backend was unreachable
 	Notices []string `json:"notices,omitempty"` // sentences for the user
 }
 
-// Outcome returns s, and so does every reply that begins with it.
+// Outcome returns s, also for every reply that embeds it.
 func (s Saved) Outcome() Saved { return s }
 
-// InitRequest makes a vault. An empty Vault is the config's first; empty
-// Master and Backend are the config's, or the local ones.
+// InitRequest makes a vault. An empty Vault is the config's first; an empty Master or
+// Backend is the config's, or the local one.
 type InitRequest struct {
 	asks[InitReply]
 	Vault   string `json:"vault,omitempty"`
@@ -125,7 +125,7 @@ func (r *InitRequest) files() []fileSlot {
 	return []fileSlot{required("passphrase", &r.Passphrase)}
 }
 
-// InitReply says where the new vault's parts lie.
+// InitReply says where the new vault's parts are.
 type InitReply struct {
 	Saved
 	Vault VaultStatus `json:"vault"`
@@ -146,8 +146,8 @@ func (r *UnlockRequest) files() []fileSlot {
 	return []fileSlot{required("passphrase", &r.Passphrase)}
 }
 
-// UnlockReply is the vault as it is now. Unlocking what is unlocked checks nothing
-// and reports AlreadyUnlocked.
+// UnlockReply is the vault's new state. Unlocking an unlocked vault checks nothing
+// and sets AlreadyUnlocked.
 type UnlockReply struct {
 	Saved
 	Vault           VaultStatus `json:"vault"`
@@ -179,13 +179,13 @@ func (r *AddRequest) files() []fileSlot {
 	}
 }
 
-// AddReply is the key as it was stored.
+// AddReply is the stored key.
 type AddReply struct {
 	Saved
 	Key Key `json:"key"`
 }
 
-// GenerateRequest makes a new key inside the opener. The vault must be unlocked.
+// GenerateRequest makes a new key in the opener. The vault must be unlocked.
 type GenerateRequest struct {
 	asks[GenerateReply]
 	Vault   string   `json:"vault,omitempty"`
@@ -200,13 +200,13 @@ type GenerateRequest struct {
 func (*GenerateRequest) op() Op          { return "generate" }
 func (r *GenerateRequest) vault() string { return r.Vault }
 
-// GenerateReply is the key as it was stored.
+// GenerateReply is the stored key.
 type GenerateReply struct {
 	Saved
 	Key Key `json:"key"`
 }
 
-// RemoveRequest removes a key from its vault for good.
+// RemoveRequest removes a key from its vault.
 type RemoveRequest struct {
 	asks[RemoveReply]
 	Vault string `json:"vault,omitempty"`
@@ -217,28 +217,26 @@ func (*RemoveRequest) op() Op          { return "rm" }
 func (r *RemoveRequest) vault() string { return r.Vault }
 func (r *RemoveRequest) key() string   { return r.Key }
 
-// RemoveReply is the key that is gone.
+// RemoveReply is the removed key.
 type RemoveReply struct {
 	Saved
 	Key Key `json:"key"`
 }
 
-// EditRequest changes what a vault says of a key; a nil member stays as it is,
-// an empty one is cleared.
+// EditRequest changes a key's metadata. A nil member is left unchanged; an empty one
+// is cleared.
 type EditRequest struct {
 	asks[EditReply]
-	Vault        string         `json:"vault,omitempty"`
-	Key          string         `json:"key"`
-	Name         *string        `json:"name,omitempty"`
-	Comment      *string        `json:"comment,omitempty"`
-	Hosts        *[]string      `json:"hosts,omitempty"`
-	Tags         *[]string      `json:"tags,omitempty"`
-	Confirm      *bool          `json:"confirm,omitempty"`
-	Destinations *[]Destination `json:"destinations,omitempty"`
-	// Keep is the revision to keep of a key with several heads.
-	Keep string `json:"keep,omitempty"`
-	// DropCertificate removes the stored certificate.
-	DropCertificate bool `json:"drop_certificate,omitempty"`
+	Vault           string         `json:"vault,omitempty"`
+	Key             string         `json:"key"`
+	Name            *string        `json:"name,omitempty"`
+	Comment         *string        `json:"comment,omitempty"`
+	Hosts           *[]string      `json:"hosts,omitempty"`
+	Tags            *[]string      `json:"tags,omitempty"`
+	Confirm         *bool          `json:"confirm,omitempty"`
+	Destinations    *[]Destination `json:"destinations,omitempty"`
+	Keep            string         `json:"keep,omitempty"`             // the revision to keep, if the key has several heads
+	DropCertificate bool           `json:"drop_certificate,omitempty"` // remove the stored certificate
 
 	Certificate *os.File `json:"-"`
 }
@@ -251,14 +249,14 @@ func (r *EditRequest) files() []fileSlot {
 	return []fileSlot{optional("certificate", &r.Certificate)}
 }
 
-// EditReply is the key as it is now.
+// EditReply is the changed key.
 type EditReply struct {
 	Saved
 	Key Key `json:"key"`
 }
 
-// Destination is one hop a key may be used for, as restrict-destination-v00@openssh.com
-// has it (OpenSSH's PROTOCOL.agent): from From, which is empty for the first hop, to To.
+// Destination is one hop that a key may be used for (restrict-destination-v00@openssh.com
+// in OpenSSH's PROTOCOL.agent): from From, which is empty for the first hop, to To.
 type Destination struct {
 	From Hop `json:"from,omitzero"`
 	To   Hop `json:"to"`
@@ -277,14 +275,13 @@ type HostKey struct {
 	CA   bool   `json:"ca,omitempty"`
 }
 
-// ExportRequest writes a key as an OpenSSH private key file. It asks for the
-// vault's passphrase again, unlocked or not.
+// ExportRequest writes a key as an OpenSSH private key file. It takes the vault's
+// passphrase, even while the vault is unlocked.
 type ExportRequest struct {
 	asks[ExportReply]
-	Vault string `json:"vault,omitempty"`
-	Key   string `json:"key"`
-	// Plaintext writes the file without a passphrase. Without it NewPassphrase is required.
-	Plaintext bool `json:"plaintext,omitempty"`
+	Vault     string `json:"vault,omitempty"`
+	Key       string `json:"key"`
+	Plaintext bool   `json:"plaintext,omitempty"` // without a passphrase; otherwise NewPassphrase is required
 
 	Passphrase    *os.File `json:"-"` // the vault's; required
 	NewPassphrase *os.File `json:"-"` // the new file's
@@ -303,13 +300,13 @@ func (r *ExportRequest) files() []fileSlot {
 	}
 }
 
-// ExportReply is the key that was written.
+// ExportReply is the exported key.
 type ExportReply struct {
 	Key     Key      `json:"key"`
 	Notices []string `json:"notices,omitempty"`
 }
 
-// WhyRequest asks for the newest refusals, at most Limit of them (0: all kept).
+// WhyRequest asks for the newest refusals, at most Limit (0: all).
 type WhyRequest struct {
 	asks[WhyReply]
 	Limit int `json:"limit,omitempty"`
@@ -317,7 +314,7 @@ type WhyRequest struct {
 
 func (*WhyRequest) op() Op { return "why" }
 
-// WhyReply holds refusals, newest first.
+// WhyReply has refusals, newest first.
 type WhyReply struct {
 	Refusals []Refusal `json:"refusals"`
 }
@@ -331,14 +328,14 @@ type Refusal struct {
 	Fingerprint string    `json:"fingerprint,omitempty"`
 	PID         int       `json:"pid,omitempty"`
 	UID         int       `json:"uid"`
-	Program     string    `json:"program,omitempty"` // and its pid, as unixsock.Process prints them
+	Program     string    `json:"program,omitempty"` // with its pid, as printed by unixsock.Process
 	Host        string    `json:"host,omitempty"`
 	Reason      string    `json:"reason"`
 	Next        string    `json:"next,omitempty"`
 	RequestID   string    `json:"request_id,omitempty"` // of the KMS
 }
 
-// RefreshRequest fetches the keyring of a vault, or of all when Vault is empty.
+// RefreshRequest fetches the keyring of a vault, or of all vaults if Vault is empty.
 type RefreshRequest struct {
 	asks[RefreshReply]
 	Vault string `json:"vault,omitempty"`
@@ -346,12 +343,12 @@ type RefreshRequest struct {
 
 func (*RefreshRequest) op() Op { return "refresh" }
 
-// RefreshReply holds one result for each vault.
+// RefreshReply has one result for each vault.
 type RefreshReply struct {
 	Vaults []RefreshResult `json:"vaults"`
 }
 
-// RefreshResult is what refreshing one vault found.
+// RefreshResult is the result of refreshing one vault.
 type RefreshResult struct {
 	Vault   string   `json:"vault"`
 	Changed bool     `json:"changed"`
@@ -363,8 +360,8 @@ type RefreshResult struct {
 	Notices []string `json:"notices,omitempty"`
 }
 
-// Ask is a question of the daemon's to the person at vigilctl, sent before a
-// reply. The answer is a line that is no secret, such as an MFA code.
+// Ask is the daemon's question to the person at vigilctl, sent before a reply. The
+// answer is a line that isn't secret, such as an MFA code.
 type Ask struct {
 	Message string `json:"message"`
 }

@@ -7,15 +7,14 @@ import (
 	"vigil/internal/unixsock"
 )
 
-// An operation is a type of this package and a function of the daemon: the type
-// …Request has its name, its parameters, its files and the type of its reply, and
-// Handle joins it to the function.
+// An operation is a type of this package and a function of the daemon. The type, …Request,
+// defines its name, parameters, files and reply; Handle connects it to the function.
 
 // Op names an operation; it is the "op" member of a request.
 type Op string
 
-// These operations are the same in every build for ever, so that a vigilctl of
-// another build can still lock, stop and replace a daemon.
+// These operations never change, so that any build's vigilctl can lock, stop and
+// replace a daemon.
 const (
 	OpVersion Op = "version"
 	OpStop    Op = "stop"
@@ -28,20 +27,19 @@ type Request[R any] interface {
 	reply() *R
 }
 
-// request is what client and server need of every request.
+// request is what client and server need of any request.
 type request interface {
 	op() Op
-	// files lists the descriptors that may travel with the request.
-	files() []fileSlot
+	files() []fileSlot // the descriptors that may come with the request
 }
 
 // InVault is a request that names a vault.
 type InVault interface{ vault() string }
 
-// VaultOf returns the name of the vault that a request is for; "" is the default one.
+// VaultOf returns the name of a request's vault; "" is the default one.
 func VaultOf(r InVault) string { return r.vault() }
 
-// OfKey is a request that names a key; without a vault's name, it's of any.
+// OfKey is a request that names a key; with an empty vault name, of any vault.
 type OfKey interface {
 	InVault
 	key() string
@@ -50,8 +48,8 @@ type OfKey interface {
 // KeyOf returns the key that a request names.
 func KeyOf(r OfKey) string { return r.key() }
 
-// asks is embedded in a request that is answered by an R. One that takes files has
-// a files of its own.
+// asks is embedded in a request whose reply is an R. A request with files defines its
+// own files method.
 type asks[R any] struct{}
 
 func (asks[R]) reply() *R         { return new(R) }
@@ -67,30 +65,30 @@ type fileSlot struct {
 func required(name string, file **os.File) fileSlot { return fileSlot{name, file, true} }
 func optional(name string, file **os.File) fileSlot { return fileSlot{name, file, false} }
 
-// Call is what is known of a request beside its body.
+// Call is what is known of a request apart from its body.
 type Call struct {
-	// Peer is the process at the other end; its user is this one or root.
+	// Peer is the process at the other end; it runs as this user or root.
 	Peer unixsock.Peer
 	ask  func(context.Context, Ask) (Answer, error)
 }
 
-// Ask asks the person at vigilctl and waits for the answer. Without a terminal
-// there, the answer is an *Error of CodeRefused.
+// Ask asks the person at vigilctl and waits for the answer. Without a terminal, the
+// error is an *Error of CodeRefused.
 func (c *Call) Ask(ctx context.Context, a Ask) (Answer, error) { return c.ask(ctx, a) }
 
-// Operation is what a server answers.
+// Operation is an operation that a server answers.
 type Operation struct {
 	op  Op
 	new func() operation
 }
 
-// Handle has a function answer the requests of its type. It is called from many
-// goroutines at once; its context ends when the client goes away or the server
-// stops.
+// Handle returns an Operation that calls a function for requests of its type. The
+// function must be safe for concurrent use. Its context ends when the client goes
+// away or the server stops.
 //
-// The files of a request are open when the function is called and are closed by
-// the server when it returns; one that keeps a file sets the request's field to
-// nil. The front never reads them: it passes them to the opener.
+// The server closes the request's files when the function returns. To keep a file,
+// the function sets its field to nil. The front never reads files: it passes them to
+// the opener.
 func Handle[Q, R any, P interface {
 	*Q
 	Request[R]
@@ -101,7 +99,7 @@ func Handle[Q, R any, P interface {
 	}}
 }
 
-// operation is one request, decoded, and what answers it.
+// operation is one decoded request and its function.
 type operation struct {
 	req  request
 	call func(context.Context, *Call) (any, error)

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// isPipe asks the kernel's pipes alone: a file system that doesn't answer can
-// hold up fstat(2).
+// isPipe reports whether f is a kernel pipe. It avoids fstat(2), which a file system
+// can block.
 func isPipe(f *os.File) bool {
 	_, err := unix.FcntlInt(f.Fd(), unix.F_GETPIPE_SZ, 0)
 	return err == nil

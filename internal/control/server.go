@@ -23,47 +23,44 @@ import (
 
 // Limits of the server.
 const (
-	// maxConnections is how many control connections there are at once. For the
-	// next one another is closed.
+	// maxConnections bounds the control connections. A further one makes the server
+	// close another.
 	maxConnections = 128
-	// maxRequests is how many requests are answered at once, and maxOfProcess how
-	// many of one process: vigilctl makes one at a time. Those that lock, and
-	// Version, don't count.
+	// maxRequests bounds the requests answered at once, and maxOfProcess those of one
+	// process: vigilctl makes one at a time. Version and requests that lock don't count.
 	maxRequests  = 48
 	maxOfProcess = 16
-	// maxHello is the largest hello, in bytes.
-	maxHello = 4 << 10
-	// askTimeout is how long all answers of a person to one request may take
-	// together: the vault waits meanwhile.
+	maxHello     = 4 << 10 // bytes
+	// askTimeout bounds the time for all of a person's answers to one request: the
+	// vault waits meanwhile.
 	askTimeout = 2 * time.Minute
-	// requestTimeout is how long a request may take to arrive after its first byte.
+	// requestTimeout bounds a request's arrival after its first byte.
 	requestTimeout = 10 * time.Second
-	// idleTimeout is how long a connection may wait between requests: a person
-	// types a passphrase meanwhile.
+	// idleTimeout bounds the time between requests: a person may be typing a passphrase.
 	idleTimeout = 10 * time.Minute
-	// replyTimeout is how long a reply may take to be read.
+	// replyTimeout bounds the time to send a reply.
 	replyTimeout = 30 * time.Second
 )
 
-// Server answers on control sockets.
+// Server answers requests on control sockets.
 type Server struct {
-	// Build is the build id that the hello says. NewServer sets buildid.ID().
+	// Build is the build id in its hello. NewServer sets it to buildid.ID().
 	Build string
 
 	operations map[Op]func() operation
 	log        *slog.Logger
 	crowd      *unixsock.Crowd
 
-	mu      sync.Mutex                      // guards what follows
+	mu      sync.Mutex                      // guards the fields below
 	doing   map[int]int                     // requests of each process
-	all     int                             // requests
-	waiting map[*session]context.CancelFunc // those that wait for their input
+	all     int                             // all requests
+	waiting map[*session]context.CancelFunc // requests that wait for input
 
-	// hold keeps a connection open until the process ends; a test replaces it.
+	// hold keeps a connection open until the process ends; tests replace it.
 	hold func(*net.UnixConn)
 }
 
-// NewServer returns a server that answers operations. It logs what it can't tell a client.
+// NewServer returns a server for operations. It logs what it can't tell a client.
 func NewServer(log *slog.Logger, operations ...Operation) *Server {
 	s := &Server{
 		Build:      buildid.ID(),
@@ -80,16 +77,15 @@ func NewServer(log *slog.Logger, operations ...Operation) *Server {
 	return s
 }
 
-// Listener is where connections come from: a *unixsock.Listener, which takes
-// those of this user and root only, and waits while descriptors are short.
+// Listener accepts connections: a *unixsock.Listener, which accepts only this user
+// and root, and waits while descriptors are short.
 type Listener interface {
 	Accept() (*net.UnixConn, unixsock.Peer, error)
 	Close() error
 }
 
-// Serve answers connections of l until ctx ends. Then it closes l, lets requests
-// that are being answered finish (their contexts end), and returns nil when every
-// connection's goroutines have ended.
+// Serve answers requests on l until ctx ends. Then it closes l, cancels the contexts
+// of running requests, waits for every connection's goroutines, and returns nil.
 func (s *Server) Serve(ctx context.Context, l Listener) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -117,7 +113,7 @@ func (s *Server) Serve(ctx context.Context, l Listener) error {
 	}
 }
 
-// serve owns one connection.
+// serve serves one connection and closes it.
 func (s *Server) serve(ctx context.Context, conn *net.UnixConn, peer unixsock.Peer, guest *unixsock.Guest) {
 	defer conn.Close()
 	ch := &channel{conn: conn}
@@ -148,12 +144,12 @@ type session struct {
 	peer      unixsock.Peer
 	guest     *unixsock.Guest
 	sameBuild bool
-	frames    chan frame    // what the client sends; closed at its end
-	done      chan struct{} // closed when nobody takes frames any more
+	frames    chan frame    // from the client; closed at its end
+	done      chan struct{} // closed when no more frames are read
 }
 
-// run answers requests one after another while a second goroutine reads, so that
-// a client that goes away ends the context of what it asked for.
+// run answers requests one after another. A second goroutine reads, so that a
+// request's context ends when its client goes away.
 func (s *session) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -191,7 +187,7 @@ func (s *session) read(ctx context.Context) {
 	}
 }
 
-// readDeadline sets the read deadline, unless ctx has ended, which set one in the past.
+// readDeadline sets the read deadline unless ctx has ended, which has set one in the past.
 func readDeadline(ctx context.Context, conn *net.UnixConn, d time.Duration) {
 	_ = conn.SetReadDeadline(time.Now().Add(d))
 	if ctx.Err() != nil {
@@ -199,7 +195,7 @@ func readDeadline(ctx context.Context, conn *net.UnixConn, d time.Duration) {
 	}
 }
 
-// answer answers one request and reports whether the connection goes on.
+// answer answers one request and reports whether the connection is still usable.
 func (s *session) answer(ctx context.Context, f frame) bool {
 	defer f.close()
 	s.guest.Busy(true)
@@ -225,8 +221,8 @@ func (s *session) answer(ctx context.Context, f frame) bool {
 	return s.send(response{Reply: body})
 }
 
-// parse decodes a request and gives its descriptors to it. The operation is
-// returned with an error too when files have become its own.
+// parse decodes a request and its descriptors. With an error, it returns the
+// operation if that owns files.
 func (s *session) parse(f *frame) (Op, *operation, error) {
 	var q question
 	if err := decode(f.body, &q); err != nil {
@@ -263,7 +259,7 @@ func (s *Server) decode(q question) (*operation, error) {
 	return &o, nil
 }
 
-// adopt moves the descriptors of f into the fields of the request they are named for.
+// adopt moves f's descriptors to the request's fields of these names.
 func (o *operation) adopt(names []string, f *frame) error {
 	slots := o.req.files()
 	if len(names) != len(f.fds) {
@@ -293,8 +289,8 @@ func closeFiles(req request) {
 	}
 }
 
-// call runs what answers the request. A panic becomes an error for this client; its
-// value isn't logged, as it might be part of a request.
+// call runs the operation's function. A panic becomes an error for this client; its
+// value isn't logged, because it may be part of a request.
 func (s *session) call(ctx context.Context, op Op, o *operation) (reply any, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -308,8 +304,8 @@ func (s *session) call(ctx context.Context, op Op, o *operation) (reply any, err
 	return o.call(ctx, &Call{Peer: s.peer, ask: ask})
 }
 
-// ask sends a question to the client and waits for its answer. All of a request
-// share one time.
+// ask sends the client a question and waits for its answer. patience covers all
+// questions of a request.
 func (s *session) ask(ctx context.Context, patience *time.Timer, a Ask) (Answer, error) {
 	if !s.send(response{Ask: &a}) {
 		return Answer{}, Errorf(CodeRefused, "", "the client went away before it answered")
@@ -318,7 +314,7 @@ func (s *session) ask(ctx context.Context, patience *time.Timer, a Ask) (Answer,
 	case <-ctx.Done():
 		return Answer{}, ctx.Err()
 	case <-patience.C:
-		patience.Reset(0) // for the next question, too
+		patience.Reset(0) // also for the next question
 		return Answer{}, Errorf(CodeRefused, "Run it again.", "nobody answered within %v", askTimeout)
 	case f, ok := <-s.frames:
 		if !ok {
@@ -339,7 +335,7 @@ func (s *session) ask(ctx context.Context, patience *time.Timer, a Ask) (Answer,
 	}
 }
 
-// send writes a message and reports whether it could be.
+// send writes a message and reports whether it succeeded.
 func (s *session) send(r response) bool {
 	_ = s.ch.conn.SetWriteDeadline(time.Now().Add(replyTimeout))
 	err := s.ch.write(r, maxReply)
@@ -352,8 +348,8 @@ func (s *session) send(r response) bool {
 	return err == nil
 }
 
-// holdOpen keeps the connection open until the process ends, on a descriptor
-// that nothing closes: its end tells Client.WaitGone that the process has gone.
+// holdOpen keeps the connection open until the process ends, on a descriptor that
+// nothing closes. Its end tells Client.WaitGone that the process has ended.
 func holdOpen(conn *net.UnixConn) {
 	raw, err := conn.SyscallConn()
 	if err != nil {

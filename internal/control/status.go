@@ -2,7 +2,7 @@ package control
 
 import "time"
 
-// StatusRequest asks for the state of everything.
+// StatusRequest asks for the state of the daemon.
 type StatusRequest struct {
 	asks[StatusReply]
 }
@@ -18,7 +18,7 @@ type StatusReply struct {
 	UptimeSeconds int64           `json:"uptime_seconds"`
 	AgentSocket   string          `json:"agent_socket"`
 	ControlSocket string          `json:"control_socket"`
-	Config        string          `json:"config"`               // path of config.toml, there or not
+	Config        string          `json:"config"`               // path of config.toml, even if there is none
 	Vaults        []VaultStatus   `json:"vaults"`               // in config order; the first is the default
 	AddedKeys     int             `json:"added_keys"`           // keys added by ssh-add
 	AgentLocked   bool            `json:"agent_locked"`         // by ssh-add -x
@@ -28,10 +28,10 @@ type StatusReply struct {
 	Connections   int             `json:"connections"`          // open agent connections
 	LogFile       string          `json:"log_file,omitempty"`   // where the daemon's log goes
 	Warnings      []string        `json:"warnings,omitempty"`   // each one sentence that says what to do
-	ConfigErr     string          `json:"config_err,omitempty"` // why the config on disk isn't in use
+	ConfigErr     string          `json:"config_err,omitempty"` // why the config on disk isn't used
 }
 
-// VaultState is what can be done with a vault now.
+// VaultState says what can be done with a vault.
 type VaultState string
 
 // The states of a vault.
@@ -57,27 +57,26 @@ type VaultStatus struct {
 	Pending    int        `json:"pending,omitempty"` // changes saved on this device only
 	Epoch      uint64     `json:"epoch,omitempty"`
 	KEKVersion uint64     `json:"kek_version,omitempty"`
-	Rotation   string     `json:"rotation,omitempty"` // what is left of a rotation of the KEK, and who does it
+	Rotation   string     `json:"rotation,omitempty"` // what remains of a rotation of the KEK, and who finishes it
 	Keeper     int        `json:"keeper,omitempty"`   // pid
 	UnlockedAt *time.Time `json:"unlocked_at,omitempty"`
-	Offline    bool       `json:"offline,omitempty"` // unlocked from the device's cached share
-	// OfflineUntil is when the share that this device keeps expires; nil: none is
-	// kept. DeviceKey says where the key is that it's sealed under.
+	Offline    bool       `json:"offline,omitempty"` // unlocked with the kept share
+	// OfflineUntil is when the kept share expires; nil: none is kept. DeviceKey says
+	// where the key is that seals it.
 	OfflineUntil *time.Time `json:"offline_until,omitempty"`
 	DeviceKey    string     `json:"device_key,omitempty"`
 	IdleEnds     *time.Time `json:"idle_ends,omitempty"`
 	LeaseEnds    *time.Time `json:"lease_ends,omitempty"`
-	// LastProof is when the master key was asked last for the proof that this
-	// identity has access; nil: it wasn't since an unlock without network.
+	// LastProof is when the last successful proof by the master key was requested;
+	// nil: none since an unlock without network.
 	LastProof *time.Time `json:"last_proof,omitempty"`
-	// LastRefresh is when the backend answered last, which proves nothing.
+	// LastRefresh is when the backend last answered, which proves nothing.
 	LastRefresh *time.Time `json:"last_refresh,omitempty"`
-	RetryAfter  *time.Time `json:"retry_after,omitempty"` // unlock attempts are slowed down until then
+	RetryAfter  *time.Time `json:"retry_after,omitempty"` // the next unlock attempt may start then
 	Problem     string     `json:"problem,omitempty"`
 	Next        string     `json:"next,omitempty"` // what to do about Problem
 	Damaged     []string   `json:"damaged,omitempty"`
-	// Missing are keys of which a newer revision is not in the vault file.
-	Missing []string `json:"missing,omitempty"`
+	Missing     []string   `json:"missing,omitempty"` // keys whose newer revision isn't in the vault file
 }
 
 // ProcessStatus is one process of Vigil.
@@ -90,7 +89,7 @@ type ProcessStatus struct {
 	Dumpable      bool     `json:"dumpable"`          // true is a fault
 	Guarded       *Guarded `json:"guarded,omitempty"` // keepers only
 	Sandbox       []string `json:"sandbox,omitempty"` // what holds: "seccomp", "landlock", "no_new_privs", …
-	Missing       []string `json:"missing,omitempty"` // what this kernel doesn't offer
+	Missing       []string `json:"missing,omitempty"` // what this kernel lacks
 }
 
 // Guarded is a keeper's guarded memory.

@@ -5,11 +5,10 @@ import (
 	"time"
 )
 
-// Operations on a vault as a whole: what it holds, whether all of it is good,
-// and what of its past can be brought back.
+// Operations on a vault as a whole: its content, its integrity and its history.
 
-// VerifyRequest has every layer and every item of an unlocked vault checked,
-// private keys too. It needs no network.
+// VerifyRequest checks every layer and every item of an unlocked vault, including
+// private keys. It needs no network.
 type VerifyRequest struct {
 	asks[VerifyReply]
 	Vault string `json:"vault,omitempty"`
@@ -18,14 +17,14 @@ type VerifyRequest struct {
 func (*VerifyRequest) op() Op          { return "vault_verify" }
 func (r *VerifyRequest) vault() string { return r.Vault }
 
-// VerifyReply says what was checked and what is wrong. Problems empty: nothing is.
+// VerifyReply is what was checked. Without Problems, everything is good.
 type VerifyReply struct {
 	Vault    string   `json:"vault"`
 	Problems []string `json:"problems,omitempty"`
 
 	Items          int    `json:"items"`
-	Heads          int    `json:"heads"`            // more than Items: some were edited on two devices
-	Superseded     int    `json:"superseded"`       // lines of the file that were replaced
+	Heads          int    `json:"heads"`            // more than Items: some were edited on several devices
+	Superseded     int    `json:"superseded"`       // lines of superseded revisions
 	WaitingForKey  int    `json:"waiting_for_key"`  // lines without a DEK
 	WaitingForLine int    `json:"waiting_for_line"` // DEKs without a line
 	Deleted        int    `json:"deleted"`          // items with a tombstone
@@ -40,8 +39,8 @@ type VerifyReply struct {
 	Generations    int    `json:"generations"`
 }
 
-// HistoryRequest lists the earlier contents of the vault file on this device
-// and, with Key, the revisions of one key among them that can be restored.
+// HistoryRequest lists this device's earlier vault files and, with Key, the key's
+// revisions in them.
 type HistoryRequest struct {
 	asks[HistoryReply]
 	Vault string `json:"vault,omitempty"`
@@ -56,7 +55,7 @@ type HistoryReply struct {
 	Revisions   []HistoryRevision `json:"revisions,omitempty"`
 }
 
-// Generation is an earlier content of the vault file.
+// Generation is an earlier vault file.
 type Generation struct {
 	Name  string    `json:"name"`
 	Time  time.Time `json:"time"` // when it was replaced
@@ -67,14 +66,13 @@ type Generation struct {
 // HistoryRevision is a revision of one key.
 type HistoryRevision struct {
 	Revision   string     `json:"revision"`
-	Generation string     `json:"generation,omitempty"` // the newest that has it; empty: the file as it is
+	Generation string     `json:"generation,omitempty"` // the newest that has it; empty: the current file
 	Current    bool       `json:"current,omitempty"`
 	Superseded *time.Time `json:"superseded,omitempty"`
-	// Restorable: its key is still in the keyring.
-	Restorable bool `json:"restorable"`
+	Restorable bool       `json:"restorable"` // its DEK is still in the keyring
 }
 
-// RestoreRequest brings a superseded revision back, as a new one.
+// RestoreRequest makes a new revision from a superseded one.
 type RestoreRequest struct {
 	asks[RestoreReply]
 	Vault    string `json:"vault,omitempty"`
@@ -86,19 +84,19 @@ func (*RestoreRequest) op() Op          { return "vault_restore" }
 func (r *RestoreRequest) vault() string { return r.Vault }
 func (r *RestoreRequest) key() string   { return r.Key }
 
-// RestoreReply is the key as it is now.
+// RestoreReply is the restored key.
 type RestoreReply struct {
 	Saved
 	Key Key `json:"key"`
 }
 
-// KeyringRestoreRequest resolves the refusal of a keyring that is older than, or a
-// fork of, what this device has seen. It asks for the passphrase again.
+// KeyringRestoreRequest resolves the refusal of a keyring that is older than what
+// this device has seen, or a fork of it. It takes the passphrase.
 type KeyringRestoreRequest struct {
 	asks[KeyringRestoreReply]
 	Vault string `json:"vault,omitempty"`
-	// Accept takes the backend's keyring as it is, with the loss of what it
-	// lacks. Without it this device's last good one is put back there.
+	// Accept takes the backend's keyring as it is, and loses what it lacks. Otherwise
+	// this device's last good one is put back.
 	Accept bool `json:"accept,omitempty"`
 
 	Passphrase *os.File `json:"-"` // required
@@ -111,7 +109,7 @@ func (r *KeyringRestoreRequest) files() []fileSlot {
 	return []fileSlot{required("passphrase", &r.Passphrase)}
 }
 
-// KeyringRestoreReply says what the vault is now.
+// KeyringRestoreReply is the vault's new state.
 type KeyringRestoreReply struct {
 	Saved
 	Vault VaultStatus `json:"vault"`

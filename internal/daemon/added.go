@@ -14,19 +14,19 @@ import (
 	"vigil/internal/vault"
 )
 
-// addedKeeper is the keeper of the keys that ssh-add adds. The process exists
-// only while there is something for it to hold.
+// addedKeeper is the keeper of the keys that ssh-add adds. Its process exists only
+// while it has something to hold.
 type addedKeeper struct {
 	d     *Daemon
 	turn  turn.Turn // one start or end at a time
 	cell  cell[keeper.Client]
-	watch sync.WaitGroup // for each process, until it has ended
+	watch sync.WaitGroup // one for each process, until it has ended
 }
 
 // running returns the keeper, or nil.
 func (k *addedKeeper) running() *keeper.Client { return k.cell.get() }
 
-// started returns the keeper, started if need be.
+// started returns the keeper. It starts it if necessary.
 func (k *addedKeeper) started(ctx context.Context) (*keeper.Client, error) {
 	if c := k.cell.get(); c != nil {
 		return c, nil
@@ -45,7 +45,7 @@ func (k *addedKeeper) started(ctx context.Context) (*keeper.Client, error) {
 	k.cell.set(c)
 	k.watch.Go(func() {
 		<-c.Done()
-		if k.cell.clear(c) { // nobody asked it to end
+		if k.cell.clear(c) { // the keeper ended by itself
 			k.d.log.Error("keeper of added keys ended by itself", "err", c.Exit())
 			k.d.agent.ForgetAdded()
 		}
@@ -69,7 +69,7 @@ func (k *addedKeeper) Sign(ctx context.Context, key uint64, data []byte, flags u
 	return vault.Signer{Keeper: c}.Sign(ctx, key, data, flags, dst)
 }
 
-// Add hands a key to the keeper. See [sshagent.Keeper].
+// Add gives a key to the keeper. See [sshagent.Keeper].
 func (k *addedKeeper) Add(ctx context.Context, body *guard.Buffer, constrained bool) (sshagent.Added, error) {
 	c, err := k.started(ctx)
 	if err != nil {
@@ -86,7 +86,7 @@ func (k *addedKeeper) Add(ctx context.Context, body *guard.Buffer, constrained b
 	return sshagent.Added{Key: a.Key, Blob: a.Blob, Comment: a.Comment, Constraints: constraints}, nil
 }
 
-// Remove wipes a key. See [sshagent.Keeper].
+// Remove removes a key. See [sshagent.Keeper].
 func (k *addedKeeper) Remove(ctx context.Context, key uint64) error {
 	c := k.running()
 	if c == nil {
@@ -98,8 +98,8 @@ func (k *addedKeeper) Remove(ctx context.Context, key uint64) error {
 	return nil
 }
 
-// RemoveAll ends the process that holds the keys. The passphrase of ssh-add -x
-// would go with it, so while that holds, only the keys go.
+// RemoveAll removes all keys by ending the process. While ssh-add -x holds, the
+// process has its passphrase, so only the keys are removed.
 func (k *addedKeeper) RemoveAll(ctx context.Context) error {
 	c := k.running()
 	if c == nil {
@@ -121,17 +121,18 @@ func (k *addedKeeper) Lock(ctx context.Context, body *guard.Buffer) error {
 	return c.Lock(ctx, body)
 }
 
-// Unlock checks it. See [sshagent.Keeper].
+// Unlock checks the passphrase of ssh-add -X. See [sshagent.Keeper].
 func (k *addedKeeper) Unlock(ctx context.Context, body *guard.Buffer) error {
 	c := k.running()
 	if c == nil {
-		// Its passphrase is gone, and whoever can kill a process must not unlock.
+		// Its passphrase is lost, and whoever can kill the process must not be able
+		// to unlock.
 		return errors.New("the process that checks the passphrase has ended: restart vigild")
 	}
 	return c.Unlock(ctx, body)
 }
 
-// cell holds one thing or none. Its zero value is empty.
+// cell holds one value or none. Its zero value is empty.
 type cell[T any] struct{ p atomic.Pointer[T] }
 
 func (c *cell[T]) get() *T           { return c.p.Load() }
@@ -139,8 +140,8 @@ func (c *cell[T]) set(v *T)          { c.p.Store(v) }
 func (c *cell[T]) take() *T          { return c.p.Swap(nil) }
 func (c *cell[T]) clear(old *T) bool { return c.p.CompareAndSwap(old, nil) }
 
-// bodies is the guarded memory that ssh-add's messages are read into. There is
-// none for them while somebody traces this process: they stay in the socket.
+// bodies allocates the guarded memory for ssh-add's messages. While this process is
+// traced it allocates none, so the messages stay in the socket.
 type bodies struct{ slab *guard.Slab }
 
 // Alloc allocates n bytes. See [sshagent.Bodies].

@@ -25,7 +25,7 @@ func newPrivate(t *testing.T) *ed25519.PrivateKey {
 func TestWithoutAVaultItIsASSHAgent(t *testing.T) {
 	dev := newDevice(t)
 	a := dev.agent()
-	wantChildren(t, 0, 0) // a keeper is there only when it has something to keep
+	wantChildren(t, 0, 0) // there is a keeper only while it has something to hold
 	for _, comment := range []string{"one", "two"} {
 		if err := a.Add(agent.AddedKey{PrivateKey: newPrivate(t), Comment: comment}); err != nil {
 			t.Fatal(err)
@@ -77,8 +77,8 @@ func TestTheKeeperOfAddedKeysMayDie(t *testing.T) {
 	if keys := dev.listed(); len(keys) != 1 || sign(a, keys[0]) != nil {
 		t.Fatalf("afterwards %v", keys)
 	}
-	// Locked with ssh-add -x: its passphrase went with the keeper. It stays
-	// locked, as anything else would let whoever can kill a process unlock it.
+	// ssh-add -x's passphrase is lost with the keeper. The agent stays locked:
+	// otherwise whoever can kill a process could unlock it.
 	if err := a.Lock([]byte("secret")); err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestLockedBySSHAddHidesVaultsToo(t *testing.T) {
 	if len(dev.listed()) != 0 || sign(a, keys[0]) == nil {
 		t.Fatal("a vault's key is there")
 	}
-	// vigilctl lock drops the added keys; only ssh-add -X undoes ssh-add -x.
+	// vigilctl lock removes the added keys; only ssh-add -X undoes ssh-add -x.
 	dev.lock()
 	dev.unlock()
 	if len(dev.listed()) != 0 {

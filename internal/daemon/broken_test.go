@@ -12,8 +12,8 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// breakFile makes the vault file unusable behind its first line, and returns what
-// puts it right.
+// breakFile corrupts the vault file after its first line, and returns a function that
+// repairs it.
 func (dev *device) breakFile() (mend func()) {
 	dev.t.Helper()
 	path := dev.paths.Vault("default")
@@ -30,7 +30,7 @@ func (dev *device) breakFile() (mend func()) {
 	return func() { write(good) }
 }
 
-// TestABrokenVaultFileIsShown, for as long as it's broken; the keys serve on.
+// TestABrokenVaultFileIsShown while it is broken; the keys stay usable.
 func TestABrokenVaultFileIsShown(t *testing.T) {
 	dev := newDevice(t)
 	dev.init("")
@@ -54,8 +54,8 @@ func TestABrokenVaultFileIsShown(t *testing.T) {
 	})
 }
 
-// TestABrokenVaultFileKeepsNoRevocationAway: whoever can break the file mustn't
-// keep a device unlocked whose keys were replaced.
+// TestABrokenVaultFileKeepsNoRevocationAway: breaking the file must not keep a device
+// unlocked whose access was revoked.
 func TestABrokenVaultFileKeepsNoRevocationAway(t *testing.T) {
 	a := newDevice(t)
 	a.init("")
@@ -65,7 +65,7 @@ func TestABrokenVaultFileKeepsNoRevocationAway(t *testing.T) {
 	must(a, &control.PassphraseRequest{Passphrase: text(t, passphrase), NewPassphrase: text(t, "another passphrase")})
 	b.breakFile()
 	if r := must(b, &control.RefreshRequest{}).Vaults[0]; r.Error == nil {
-		t.Fatal("a refresh that was shut out reports success")
+		t.Fatal("a refresh without access reports success")
 	}
 	if s := b.status(); s.State == control.VaultUnlocked {
 		t.Fatalf("still unlocked: %+v", s)

@@ -10,7 +10,7 @@ import (
 // Prompter asks the person at the screen before a key is used.
 type Prompter struct{ p *prompt.Prompter }
 
-// NewPrompter picks a way to ask from an environment in the form of os.Environ.
+// NewPrompter picks a prompter from an environment in the form of os.Environ.
 func NewPrompter(environ []string) Prompter { return Prompter{prompt.New(environ)} }
 
 // Confirm asks. See [sshagent.Prompter].
@@ -18,7 +18,7 @@ func (p Prompter) Confirm(ctx context.Context, q sshagent.Question) error {
 	return p.p.Confirm(ctx, "Vigil", q.String())
 }
 
-// DropAdded drops the keys that ssh-add added; a failure is logged.
+// DropAdded removes the keys that ssh-add added. It logs a failure.
 func (d *Daemon) DropAdded(ctx context.Context) {
 	if err := d.agent.DropAdded(ctx); err != nil {
 		d.log.Error("added keys can't be dropped", "err", err)

@@ -9,15 +9,15 @@ import (
 )
 
 const (
-	// maxConnections is how many agent connections are served at once: thousands
-	// of sessions may have one, and each costs some 15 KiB.
+	// maxConnections bounds the agent connections: thousands of sessions may have
+	// one, and each costs about 15 KiB.
 	maxConnections = 8192
-	// descriptorsKept is how many descriptors agent connections leave for all else:
-	// control connections and what they pass, openers, keepers, files.
+	// descriptorsKept is how many descriptors agent connections leave for the rest:
+	// control connections and their files, openers, keepers, files.
 	descriptorsKept = 256
 )
 
-// mostConnections is how many agent connections the limit on descriptors allows.
+// mostConnections returns how many agent connections the limit on descriptors allows.
 func mostConnections() int {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
@@ -27,13 +27,13 @@ func mostConnections() int {
 	return min(maxConnections, max(files-descriptorsKept, files/2))
 }
 
-// agentConn is a connection to the agent, which notes that it's used.
+// agentConn is a connection to the agent that records its use.
 type agentConn struct {
 	*unixsock.Stream
 	guest *unixsock.Guest
 }
 
-// Read is the stream's.
+// Read implements io.Reader.
 func (c agentConn) Read(b []byte) (int, error) {
 	n, err := c.Stream.Read(b)
 	if n > 0 {

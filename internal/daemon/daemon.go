@@ -1,14 +1,13 @@
-// Package daemon is the front: the resident process that listens, decides and
-// keeps order. It wires the agent (package sshagent), the control socket
-// (package control), the keepers that hold keys and the openers that do jobs.
+// Package daemon is the front: the resident process that listens and decides. It
+// connects the agent (package sshagent), the control socket (package control), the
+// vaults (package vault), the keepers that hold keys and the openers that run jobs.
 //
-// What it holds in memory: public keys, metadata, ciphertext, both keyring
-// objects. What it never holds: a passphrase, a KEK, a DEK or a private key.
-// The vaults are those of package vault.
+// It holds public keys, metadata, ciphertext and both keyring objects in memory. It
+// never holds a passphrase, a KEK, a DEK or a private key.
 //
 //	daemon.go    start, serve, stop
 //	added.go     the keeper of the keys that ssh-add adds
-//	handler.go   what vigilctl asks for; package vault does most of it
+//	handler.go   vigilctl's requests; package vault does most of the work
 //	why.go       the newest refusals
 package daemon
 
@@ -32,32 +31,32 @@ import (
 	"vigil/internal/vault"
 )
 
-// frontMemory is the size in bytes of the front's guarded memory: the bodies of
-// ssh-add's messages on their way to the keeper. It grows while many arrive.
+// frontMemory is the initial size of the front's guarded memory in bytes: for the
+// bodies of ssh-add's messages on their way to the keeper. It grows while many arrive.
 const frontMemory = 64 << 10
 
-// maxVaults is how many vaults may be begun: one that couldn't be made is known
-// by its name until the daemon ends, and asking costs nothing.
+// maxVaults bounds the vaults: one whose creation failed is known by its name until
+// the daemon ends, and a request costs nothing.
 const maxVaults = 256
 
-// Options are what a daemon works with.
+// Options configure a daemon.
 type Options struct {
 	Paths paths.Paths
-	// Config names the vaults. Nil: there are none, nothing is read from Paths or
-	// written there, and refusals go to the log, there being no vigilctl to ask why.
+	// Config names the vaults. Nil: there are none, nothing under Paths is read or
+	// written, and refusals are logged, as there is no vigilctl to show them.
 	Config *config.Config
 	Log    *slog.Logger
-	// Exe starts a keeper: /proc/self/exe on Linux.
+	// Exe is the program that starts a keeper: /proc/self/exe on Linux.
 	Exe string
 	// Opener is the absolute path of vigil-opener.
 	Opener string
-	// Prompter asks before a key is used that says so; nil: it is refused.
+	// Prompter confirms uses of keys that require it; nil: they are refused.
 	Prompter sshagent.Prompter
-	// Lifetime is that of keys added without one; 0: unlimited.
+	// Lifetime is the lifetime of keys added without one; 0: unlimited.
 	Lifetime time.Duration
-	// LogFile is where the log goes, for status; empty for standard error.
+	// LogFile is where the log goes, for status; "": standard error.
 	LogFile string
-	// Hardening is what the front did for itself, for status.
+	// Hardening is how the front protects itself, for status.
 	Hardening guard.Hardening
 }
 
@@ -82,7 +81,7 @@ type Daemon struct {
 	cancel context.CancelFunc
 }
 
-// New makes a daemon that serves nothing yet. Close it when Run wasn't called.
+// New returns a daemon that isn't serving. Close it if Run isn't called.
 func New(o Options) (*Daemon, error) {
 	if o.Log != nil {
 		o.Log = slog.New(logfile.Limit(o.Log.Handler()))
@@ -133,11 +132,11 @@ func (d *Daemon) endKeepers() {
 	d.added.close()
 }
 
-// Close forgets everything.
+// Close ends the keepers and releases the daemon's memory.
 func (d *Daemon) Close() {
 	d.endKeepers()
 	d.agent.Close()
-	d.added.close() // one that was started meanwhile
+	d.added.close() // a keeper that was started meanwhile
 	d.added.watch.Wait()
 	for _, v := range d.all() {
 		v.Wait()
@@ -146,19 +145,19 @@ func (d *Daemon) Close() {
 	_ = d.slab.Close()
 }
 
-// Run serves the sockets until ctx ends or vigilctl asks to stop, then locks
-// everything and returns once every goroutine has ended. control may be nil.
-// ready is called when the sockets answer.
+// Run serves the sockets until ctx ends or vigilctl asks to stop. Then it locks
+// everything and returns once every goroutine has ended. control may be nil. Run
+// calls ready when the sockets answer.
 func (d *Daemon) Run(ctx context.Context, agent, control *unixsock.Listener, ready func()) error {
-	unixsock.CloseOnExec() // what a shell left open is no business of keepers and openers
+	unixsock.CloseOnExec() // keepers and openers must not inherit descriptors that a shell left open
 	ctx, d.cancel = context.WithCancel(ctx)
 	defer d.cancel()
 	defer d.Close()
 	for _, v := range d.all() {
 		v.ShowLocked()
 	}
-	// At once, not when everybody has been served: a keeper that has stopped
-	// would keep its clients, and with them the daemon.
+	// At once, not after the last request: a stopped keeper would block its clients,
+	// and with them the daemon.
 	defer context.AfterFunc(ctx, d.endKeepers)()
 	var serving sync.WaitGroup
 	var errs [2]error
@@ -236,7 +235,7 @@ func (d *Daemon) find(name string) (*vault.Vault, error) {
 	return nil, control.Errorf(control.CodeNotFound, "`vigilctl status` lists the vaults; `vigilctl init --vault "+name+"` makes one.", "no vault %q", name)
 }
 
-// findOrAdd is find for a vault that is to be made.
+// findOrAdd is find for a vault to be created.
 func (d *Daemon) findOrAdd(name string) (*vault.Vault, error) {
 	if v, err := d.find(name); err == nil {
 		return v, nil
@@ -249,13 +248,13 @@ func (d *Daemon) findOrAdd(name string) (*vault.Vault, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, v := range d.vaults { // somebody else may have been first
+	for _, v := range d.vaults { // another request may have been first
 		if v.Name() == name {
 			return v, nil
 		}
 	}
 	if len(d.vaults) >= maxVaults {
-		return nil, control.Errorf(control.CodeRefused, "Restart the daemon (`vigilctl down`, `vigilctl up`): vaults that were not made in the end count no more then.",
+		return nil, control.Errorf(control.CodeRefused, "Restart the daemon (`vigilctl down`, `vigilctl up`): vaults whose creation failed no longer count then.",
 			"vigild knows %d vaults already, the most it takes", len(d.vaults))
 	}
 	v := vault.New(d.device, config.Vault{Name: name, VaultConfig: config.Defaults(d.o.Paths, name)})
@@ -263,7 +262,7 @@ func (d *Daemon) findOrAdd(name string) (*vault.Vault, error) {
 	return v, nil
 }
 
-// programOf names a process for people.
+// programOf names a process for display.
 func programOf(pid int) string {
 	for _, p := range unixsock.Ancestry(pid) {
 		return p.String()

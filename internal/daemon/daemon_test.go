@@ -27,8 +27,8 @@ import (
 	"vigil/internal/unixsock"
 )
 
-// TestMain makes this binary a keeper or an opener when it's started as one, so
-// that the daemons of these tests have real ones.
+// TestMain also runs this binary as a keeper or an opener, so that the tests' daemons
+// have real ones.
 func TestMain(m *testing.M) {
 	switch {
 	case len(os.Args) > 1 && os.Args[1] == keeper.Role:
@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	case os.Args[0] == "vigil-opener":
 		os.Exit(openerjob.Run(context.Background()))
 	}
-	// Openers built with the race detector would sleep for a second at their end.
+	// Otherwise openers built with the race detector sleep for a second at their end.
 	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
 		os.Exit(1)
 	}
@@ -45,14 +45,13 @@ func TestMain(m *testing.M) {
 
 const passphrase = "correct horse battery staple"
 
-// patience bounds what must come at once on an idle machine. No test waits for
-// it to be right.
+// patience bounds what is immediate on an idle machine. Passing tests never wait that long.
 const patience = time.Minute
 
-// cheap is the least Argon2id that is allowed.
+// cheap is the least cost of Argon2id that is allowed.
 var cheap = control.KDF{MemoryMiB: 64, Time: 3, Parallelism: 4}
 
-// device is a daemon in this process, with the places of one device.
+// device is a daemon in this process, with one device's folders.
 type device struct {
 	t     *testing.T
 	root  string
@@ -63,7 +62,7 @@ type device struct {
 	ended chan struct{} // closed when Run has returned
 }
 
-// logText is a log to read in.
+// logText is a log that can be read.
 type logText struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -81,7 +80,7 @@ func (l *logText) String() string {
 	return l.text.String()
 }
 
-// newDevice starts a daemon on a device of its own.
+// newDevice starts a daemon on a new device.
 func newDevice(t *testing.T) *device {
 	t.Helper()
 	root, err := os.MkdirTemp("/tmp", "vigil") // short, for the sockets
@@ -94,8 +93,8 @@ func newDevice(t *testing.T) *device {
 	return dev
 }
 
-// beside returns a second device that shares the first one's data folder: vault
-// file, backend and local master key, and nothing of what it has seen.
+// beside returns a second device with the same data folder (vault file, backend and
+// local master key) but its own state.
 func (dev *device) beside(name string) *device {
 	dev.t.Helper()
 	other := deviceIn(dev.t, filepath.Join(dev.root, name), filepath.Join(dev.root, "data"))
@@ -186,7 +185,7 @@ func within(t *testing.T, what string, done <-chan struct{}) {
 	}
 }
 
-// until asks again and again until it's true.
+// until polls is until it returns true.
 func until(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !is(); {
@@ -196,7 +195,7 @@ func until(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// ask makes one request of vigilctl's.
+// ask makes a request as vigilctl does.
 func ask[R any](dev *device, req control.Request[R]) (*R, error) {
 	c, err := control.Dial(context.Background(), dev.paths.ControlSocket())
 	if err != nil {
@@ -206,7 +205,7 @@ func ask[R any](dev *device, req control.Request[R]) (*R, error) {
 	return control.Do(context.Background(), c, req)
 }
 
-// must is ask that has to succeed.
+// must is ask for a request that must succeed.
 func must[R any](dev *device, req control.Request[R]) *R {
 	dev.t.Helper()
 	r, err := ask(dev, req)
@@ -216,7 +215,7 @@ func must[R any](dev *device, req control.Request[R]) *R {
 	return r
 }
 
-// text is a file to read text from.
+// text returns a file that contains s.
 func text(t *testing.T, s string) *os.File {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -231,7 +230,7 @@ func text(t *testing.T, s string) *os.File {
 	return r
 }
 
-// withheld is a passphrase that nobody types to its end.
+// withheld returns a passphrase pipe without an end of input.
 func withheld(t *testing.T) *os.File {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -335,7 +334,7 @@ func wantCode(t *testing.T, err error, want control.Code) {
 	}
 }
 
-// children are the processes that this one has started, by role.
+// children returns this process's children by role.
 func children(t *testing.T) (keepers, openers []int) {
 	t.Helper()
 	tasks, err := filepath.Glob("/proc/self/task/*/children")
@@ -354,7 +353,7 @@ func children(t *testing.T) (keepers, openers []int) {
 			}
 			command, err := os.ReadFile("/proc/" + field + "/cmdline")
 			switch {
-			case err != nil || len(command) == 0: // it has ended
+			case err != nil || len(command) == 0: // the process has ended
 			case strings.Contains(string(command), keeper.Role):
 				keepers = append(keepers, pid)
 			case strings.HasPrefix(string(command), "vigil-opener"):

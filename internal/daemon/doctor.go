@@ -12,11 +12,11 @@ import (
 	"vigil/internal/guard"
 )
 
-// wantLocked is the lock limit in bytes below which a keeper can't hold a
-// thousand keys: what an ordinary login has is 8 MiB.
+// wantLocked is the lock limit in bytes that a keeper needs for a thousand keys.
+// Ordinary logins have 8 MiB.
 const wantLocked = 1 << 20
 
-// Doctor looks at the daemon, its vaults, and what is behind a network.
+// Doctor checks the daemon, its vaults and the services behind them.
 func (h *handler) Doctor(ctx context.Context, call *control.Call, req *control.DoctorRequest) (*control.DoctorReply, error) {
 	vaults, err := h.d.named(req.Vault)
 	if err != nil {
@@ -29,7 +29,7 @@ func (h *handler) Doctor(ctx context.Context, call *control.Call, req *control.D
 	return r, nil
 }
 
-// examine looks at the daemon itself.
+// examine checks the daemon itself.
 func (d *Daemon) examine() []checkup.Check {
 	list := []checkup.Check{checkup.Fine("daemon", "pid %d, build %s, up %v", os.Getpid(), buildid.ID(), time.Since(d.started).Round(time.Second))}
 	if !d.o.Hardening.Undumpable || !d.o.Hardening.NoCore {
@@ -43,7 +43,7 @@ func (d *Daemon) examine() []checkup.Check {
 		list = append(list, checkup.Fine("lock limit", "keepers may lock %d KiB and more", wantLocked>>10))
 	}
 	if _, err := config.Load(d.o.Paths); err != nil {
-		list = append(list, checkup.Failure("config", "Correct the line: the daemon goes on with what it read at its start, and doesn't start again.", "%v", err))
+		list = append(list, checkup.Failure("config", "Correct the line: the daemon still uses what it read at its start, and won't start again.", "%v", err))
 	}
 	return list
 }

@@ -47,7 +47,7 @@ func (h *handler) operations() []control.Operation {
 	}
 }
 
-// inVault is an operation of the vault that a request names, which find finds.
+// inVault returns an operation on the vault that a request names, looked up by find.
 func inVault[Q, R any, P interface {
 	*Q
 	control.Request[R]
@@ -62,8 +62,8 @@ func inVault[Q, R any, P interface {
 	})
 }
 
-// ofKey is an operation of the vault that has the key which a request names: of the
-// one that it names too, or of any. The key is as it was before the vault's turn came.
+// ofKey returns an operation on the key that a request names, in the vault it names
+// or else in any. The key is as it was before the vault's turn came.
 func ofKey[Q, R any, P interface {
 	*Q
 	control.Request[R]
@@ -78,7 +78,7 @@ func ofKey[Q, R any, P interface {
 	})
 }
 
-// Version says which process answers.
+// Version returns this process's version.
 func (h *handler) Version(context.Context, *control.Call, *control.VersionRequest) (*control.VersionReply, error) {
 	return &control.VersionReply{Build: buildid.ID(), Version: buildid.Version(), PID: os.Getpid()}, nil
 }
@@ -86,7 +86,7 @@ func (h *handler) Version(context.Context, *control.Call, *control.VersionReques
 // Stop locks everything and ends the daemon.
 func (h *handler) Stop(ctx context.Context, _ *control.Call, _ *control.StopRequest) (*control.StopReply, error) {
 	r := &control.StopReply{PID: os.Getpid()}
-	defer h.d.cancel() // whatever happens: the end locks too
+	defer h.d.cancel() // in any case: the daemon's end locks, too
 	locked, err := h.lockAll(ctx)
 	if err != nil {
 		return nil, err
@@ -95,7 +95,7 @@ func (h *handler) Stop(ctx context.Context, _ *control.Call, _ *control.StopRequ
 	return r, nil
 }
 
-// Lock ends the keepers.
+// Lock locks vaults by ending their keepers.
 func (h *handler) Lock(ctx context.Context, _ *control.Call, req *control.LockRequest) (*control.LockReply, error) {
 	if req.Vault == "" {
 		return h.lockAll(ctx)
@@ -122,7 +122,7 @@ func (h *handler) lockAll(ctx context.Context) (*control.LockReply, error) {
 	return r, h.d.agent.DropAdded(ctx)
 }
 
-// Why shows the newest refusals.
+// Why returns the newest refusals.
 func (h *handler) Why(_ context.Context, _ *control.Call, req *control.WhyRequest) (*control.WhyReply, error) {
 	return &control.WhyReply{Refusals: h.d.why.newest(req.Limit)}, nil
 }
@@ -140,7 +140,7 @@ func (h *handler) Refresh(ctx context.Context, call *control.Call, req *control.
 	return r, nil
 }
 
-// History lists the earlier contents of a vault's file, and of the revisions of a key.
+// History lists the generations of a vault's file and, optionally, a key's revisions.
 func (h *handler) History(_ context.Context, _ *control.Call, req *control.HistoryRequest) (*control.HistoryReply, error) {
 	v, err := h.d.find(req.Vault)
 	if err != nil {
@@ -155,7 +155,7 @@ func (h *handler) History(_ context.Context, _ *control.Call, req *control.Histo
 	return v.History(key)
 }
 
-// asker asks the person at vigilctl on an opener's behalf.
+// asker lets an opener ask the person at vigilctl.
 func asker(call *control.Call) opener.Asker {
 	return func(ctx context.Context, message string) (string, error) {
 		answer, err := call.Ask(ctx, control.Ask{Message: message})

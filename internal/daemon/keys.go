@@ -11,7 +11,7 @@ import (
 	"vigil/internal/control"
 )
 
-// List lists what the agent lists, or one vault's keys.
+// List returns the keys that the agent lists, or one vault's keys.
 func (h *handler) List(_ context.Context, _ *control.Call, req *control.ListRequest) (*control.ListReply, error) {
 	r := &control.ListReply{Keys: []control.Key{}}
 	vaults, err := h.d.named(req.Vault)
@@ -53,7 +53,7 @@ func (d *Daemon) addedKeys() (keys []control.Key) {
 	return keys
 }
 
-// Show describes one key. A locked vault's are those this device remembers.
+// Show describes one key. A locked vault's keys are those that this device remembers.
 func (h *handler) Show(_ context.Context, _ *control.Call, req *control.ShowRequest) (*control.ShowReply, error) {
 	vaults, err := h.d.named(req.Vault)
 	if err != nil {
@@ -88,12 +88,12 @@ func (d *Daemon) named(name string) ([]*vault.Vault, error) {
 	return []*vault.Vault{v}, err
 }
 
-// matches tells whether key names k: by name, by a prefix of its id, or by fingerprint.
+// matches reports whether key is k's name, a prefix of its id, or its fingerprint.
 func matches(k *control.Key, key string) bool {
 	return k.Name == key || k.Fingerprint == key || len(key) >= vault.MinIDPrefix && strings.HasPrefix(k.ID, key)
 }
 
-// pick takes the only match. The heads of one item count as one.
+// pick returns the only match. The heads of one item count as one.
 func pick(found []control.Key, key, vault string) (control.Key, error) {
 	if len(found) == 0 {
 		return control.Key{}, control.NoSuchKey(key, vault)
@@ -110,7 +110,7 @@ func pick(found []control.Key, key, vault string) (control.Key, error) {
 	return k, nil
 }
 
-// resolve finds the one key of an unlocked vault that key names.
+// resolve returns the one key of an unlocked vault that key names.
 func (d *Daemon) resolve(vaultName, key string) (*vault.Vault, *vault.Key, error) {
 	vaults, err := d.named(vaultName)
 	if err != nil {

@@ -38,7 +38,7 @@ func TestWrongPassphrasesAreCounted(t *testing.T) {
 	}
 }
 
-// unlocking has the daemon wait for a passphrase, and returns what comes of it.
+// unlocking makes the daemon wait for a passphrase, and returns the unlock's result.
 func (dev *device) unlocking() <-chan error {
 	dev.t.Helper()
 	result := make(chan error, 1)
@@ -61,15 +61,15 @@ func received(t *testing.T, what string, c <-chan error) error {
 	}
 }
 
-// goroutinesIn counts the goroutines that are in a function.
+// goroutinesIn counts the goroutines in a function.
 func goroutinesIn(function string) int {
 	var stacks strings.Builder
 	_ = pprof.Lookup("goroutine").WriteTo(&stacks, 2)
 	return strings.Count(stacks.String(), "vigil/internal/"+function+"(")
 }
 
-// TestLockDuringUnlock: when lock has answered, no process is left that could
-// know a secret, and nothing that was asked for before unlocks the vault again.
+// TestLockDuringUnlock: when lock has returned, no process knows a secret, and no
+// earlier request unlocks the vault.
 func TestLockDuringUnlock(t *testing.T) {
 	for name, between := range map[string]func(t *testing.T){
 		"with all processes running": func(*testing.T) {},
@@ -124,7 +124,7 @@ func TestLockEndsTheKeeper(t *testing.T) {
 	wantChildren(t, 0, 0)
 }
 
-// TestAKilledKeeperLocksItsVault, and nothing else happens to the daemon.
+// TestAKilledKeeperLocksItsVault and affects nothing else in the daemon.
 func TestAKilledKeeperLocksItsVault(t *testing.T) {
 	dev := newDevice(t)
 	dev.init("")
@@ -155,8 +155,8 @@ func TestAKilledKeeperLocksItsVault(t *testing.T) {
 	}
 }
 
-// TestAKeeperKilledDuringEverything: whatever is asked of a vault while its
-// keeper dies gets an answer, and the vault can be unlocked again.
+// TestAKeeperKilledDuringEverything: every request gets an answer, and the vault can
+// be unlocked again.
 func TestAKeeperKilledDuringEverything(t *testing.T) {
 	dev := newDevice(t)
 	dev.init("")
@@ -178,15 +178,15 @@ func TestAKeeperKilledDuringEverything(t *testing.T) {
 		_ = syscall.Kill(dev.status().Keeper, syscall.SIGKILL)
 		within(t, "an answer", answers)
 		dev.unlock()
-		_, _ = ask(dev, &control.RemoveRequest{Key: "x"}) // whether it came to be or not
+		_, _ = ask(dev, &control.RemoveRequest{Key: "x"}) // it may exist or not
 		if names := dev.names(); !slices.Contains(names, "work") {
 			t.Fatalf("left: %v", names)
 		}
 	}
 }
 
-// TestAStoppedKeeperDoesNotHoldUpTheEnd: neither lock nor the daemon's end waits
-// for one that doesn't answer.
+// TestAStoppedKeeperDoesNotHoldUpTheEnd: neither lock nor the daemon's end waits for
+// a keeper that doesn't respond.
 func TestAStoppedKeeperDoesNotHoldUpTheEnd(t *testing.T) {
 	dev := newDevice(t)
 	dev.init("")
@@ -218,7 +218,7 @@ func TestAStoppedKeeperDoesNotHoldUpTheEnd(t *testing.T) {
 }
 
 // stopped reports whether every thread of a process has stopped: a signal reaches
-// them one after another. Where the system doesn't say, it reports true.
+// them one after another. Where the system doesn't say, it returns true.
 func stopped(pid int) bool {
 	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 	for _, path := range threads {
@@ -231,8 +231,8 @@ func stopped(pid int) bool {
 	return true
 }
 
-// TestManyLocksAndUnlocks at once leave the vault in one state or the other, and
-// what the agent lists says which.
+// TestManyLocksAndUnlocks: concurrent ones leave the vault in one of the two states,
+// and the agent's list agrees with it.
 func TestManyLocksAndUnlocks(t *testing.T) {
 	dev := newDevice(t)
 	dev.init("")
@@ -270,7 +270,7 @@ func TestManyLocksAndUnlocks(t *testing.T) {
 	}
 }
 
-// TestNothingLeaks: descriptors and processes, over many rounds of everything.
+// TestNothingLeaks: no descriptors or processes, over many rounds of all operations.
 func TestNothingLeaks(t *testing.T) {
 	dev := newDevice(t)
 	dev.init("")
@@ -295,7 +295,7 @@ func TestNothingLeaks(t *testing.T) {
 	wantChildren(t, 1, 0)
 }
 
-// TestKeepersDoNotInherit what the daemon itself was started with.
+// TestKeepersDoNotInherit the descriptors that the daemon inherited.
 func TestKeepersDoNotInherit(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("a keeper is undumpable: only root sees its descriptors")
@@ -325,7 +325,7 @@ func TestKeepersDoNotInherit(t *testing.T) {
 	}
 }
 
-// openFiles counts this process's descriptors but for the tests' own pipes.
+// openFiles counts this process's descriptors without the tests' own pipes.
 func openFiles(t *testing.T) (n int) {
 	t.Helper()
 	list, err := os.ReadDir("/proc/self/fd")

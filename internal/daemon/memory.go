@@ -7,25 +7,26 @@ import (
 )
 
 const (
-	// manyEnded is how many connections must have ended until memory is given back:
-	// fewer can't have cost much, and finding out what is free costs some time.
+	// manyEnded is how many ended connections cause memory to be given back. Fewer
+	// can't have used much, and looking for free memory takes time.
 	manyEnded = 64
-	// tidyAfter is how long after that it's done: once for all that end meanwhile.
+	// tidyAfter is how long after that memory is given back, once for all that end
+	// meanwhile.
 	tidyAfter = 2 * time.Second
 )
 
 // thrift gives memory back to the system when many connections have ended. Go's
-// runtime would keep it: it collects garbage when more is asked for.
+// runtime would keep it, as it collects garbage only when more is allocated.
 type thrift struct {
-	mu     sync.Mutex // guards what follows
-	ended  int        // connections, since memory was given back
+	mu     sync.Mutex // guards the fields below
+	ended  int        // connections since memory was last given back
 	timer  *time.Timer
 	closed bool
 
 	giving sync.WaitGroup
 }
 
-// connectionEnded counts one.
+// connectionEnded counts an ended connection.
 func (t *thrift) connectionEnded() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -42,7 +43,7 @@ func (t *thrift) connectionEnded() {
 	})
 }
 
-// close waits until nothing is under way.
+// close waits until memory isn't being given back.
 func (t *thrift) close() {
 	t.mu.Lock()
 	t.closed = true

@@ -8,8 +8,8 @@ import (
 	"vigil/internal/control"
 )
 
-// TestALookWhileAVaultMoves: what a vault is configured to be changes in one step
-// for whoever looks meanwhile. The race detector is the judge of that (make race).
+// TestALookWhileAVaultMoves: a concurrent reader sees a configuration change in one
+// step. The race detector checks it (make race).
 func TestALookWhileAVaultMoves(t *testing.T) {
 	dev := newDevice(t)
 	dev.init("")

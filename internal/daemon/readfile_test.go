@@ -11,7 +11,7 @@ import (
 	"vigil/internal/control"
 )
 
-// TestAPipeInPlaceOfTheVaultFile holds nothing up.
+// TestAPipeInPlaceOfTheVaultFile doesn't block anything.
 func TestAPipeInPlaceOfTheVaultFile(t *testing.T) {
 	dev := newDevice(t)
 	dev.init("")
@@ -25,7 +25,7 @@ func TestAPipeInPlaceOfTheVaultFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := sign(dev.agent(), dev.listed()[0]); err != nil {
-		t.Fatalf("what was loaded goes on: %v", err)
+		t.Fatalf("what was loaded isn't usable: %v", err)
 	}
 	dev.lock()
 	err := dev.unlockWith(passphrase)
@@ -39,8 +39,8 @@ func TestAPipeInPlaceOfTheVaultFile(t *testing.T) {
 	dev.unlock()
 }
 
-// TestStateThatCantBeLockedKeepsNobodyOut: what this device notes down is of use
-// later, the keys are of use now.
+// TestStateThatCantBeLockedKeepsNobodyOut: the device state is for later; the keys
+// are needed now.
 func TestStateThatCantBeLockedKeepsNobodyOut(t *testing.T) {
 	dev := newDevice(t)
 	dev.init("")
@@ -51,7 +51,7 @@ func TestStateThatCantBeLockedKeepsNobodyOut(t *testing.T) {
 	if len(locks) != 2 {
 		t.Fatalf("the state's locks are %q", locks)
 	}
-	for _, lock := range locks { // with a folder in its place it can't be opened for writing, by root neither
+	for _, lock := range locks { // a folder in its place can't be opened for writing, even by root
 		if err := errors.Join(os.Remove(lock), os.Mkdir(lock, 0o700)); err != nil {
 			t.Fatal(err)
 		}

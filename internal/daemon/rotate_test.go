@@ -6,7 +6,7 @@ import (
 	"vigil/internal/control"
 )
 
-// TestStatusAfterARotation: nothing is left of it, unlocked or locked.
+// TestStatusAfterARotation: status reports nothing unfinished, unlocked or locked.
 func TestStatusAfterARotation(t *testing.T) {
 	dev := newDevice(t)
 	dev.init("")

@@ -10,8 +10,8 @@ import (
 	"vigil/internal/control"
 )
 
-// TestTwoDaemonsOnOneVault write at the same time to one vault file and one
-// backend. Nothing that a command reported as saved is lost.
+// TestTwoDaemonsOnOneVault that write concurrently to one vault file and one backend
+// lose nothing that was reported as saved.
 func TestTwoDaemonsOnOneVault(t *testing.T) {
 	a := newDevice(t)
 	a.init("")
@@ -54,7 +54,7 @@ func TestTwoDaemonsOnOneVault(t *testing.T) {
 			}
 		}
 	}
-	// And a third one, which has seen nothing of all this.
+	// A third device, with no state.
 	c := a.beside("c")
 	c.unlock()
 	if got := sorted(c.names()); !slices.Equal(got, sorted(saved)) {
@@ -62,8 +62,8 @@ func TestTwoDaemonsOnOneVault(t *testing.T) {
 	}
 }
 
-// TestEditsOfOneKeyOnTwoDevices: one of them wins, or both are kept; an edit
-// that was reported as saved is never undone unseen.
+// TestEditsOfOneKeyOnTwoDevices: one of them wins or both are kept; an edit reported
+// as saved is never lost silently.
 func TestEditsOfOneKeyOnTwoDevices(t *testing.T) {
 	a := newDevice(t)
 	a.init("")
@@ -98,7 +98,7 @@ func TestEditsOfOneKeyOnTwoDevices(t *testing.T) {
 			}
 		}
 		for comment, was := range saved {
-			// An edit that came after the other and saw it replaces it rightly.
+			// An edit that saw the other replaces it.
 			if was && !slices.Contains(heads, comment) && len(heads) != 1 {
 				t.Fatalf("%s: the edit %q is lost: %v", name, comment, heads)
 			}
@@ -114,7 +114,7 @@ func TestEditsOfOneKeyOnTwoDevices(t *testing.T) {
 	}
 }
 
-// TestRemovedOnOneDeviceIsGoneOnBoth, and edited on the other it stays gone.
+// TestRemovedOnOneDeviceIsGoneOnBoth, even if the other edits it.
 func TestRemovedOnOneDeviceIsGoneOnBoth(t *testing.T) {
 	a := newDevice(t)
 	a.init("")
@@ -135,9 +135,8 @@ func TestRemovedOnOneDeviceIsGoneOnBoth(t *testing.T) {
 	}
 }
 
-// TestAnEditElsewhereHidesNoKey: the line of an edit takes the place of the one
-// before it, and may come before the keyring that has its key. The other device
-// never lists less for that.
+// TestAnEditElsewhereHidesNoKey: an edit's line replaces the previous one, and may
+// arrive before the keyring with its key. The other device still lists every key.
 func TestAnEditElsewhereHidesNoKey(t *testing.T) {
 	a := newDevice(t)
 	a.init("")

@@ -15,7 +15,7 @@ import (
 	"vigil/internal/opener"
 )
 
-// Status shows the state of everything.
+// Status returns the state of the daemon.
 func (h *handler) Status(ctx context.Context, _ *control.Call, _ *control.StatusRequest) (*control.StatusReply, error) {
 	d := h.d
 	r := &control.StatusReply{
@@ -52,7 +52,7 @@ func (h *handler) Status(ctx context.Context, _ *control.Call, _ *control.Status
 	return r, nil
 }
 
-// addedCount is how many keys ssh-add has added.
+// addedCount returns how many keys ssh-add has added.
 func (d *Daemon) addedCount() (n int) {
 	for _, k := range d.agent.Keys() {
 		if k.Vault == "" {
@@ -74,7 +74,7 @@ func keeperStatus(ctx context.Context, c *keeper.Client, vault string) control.P
 	return p
 }
 
-// resident is a process's resident memory in bytes, or 0 where the system doesn't say.
+// resident returns a process's resident memory in bytes, or 0 if the system doesn't say.
 func resident(pid int) int64 {
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/statm")
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"vigil/internal/keyfile"
 )
 
-// TestAVaultsLife goes once through what a person does with a vault.
+// TestAVaultsLife: what a person does with a vault, once.
 func TestAVaultsLife(t *testing.T) {
 	dev := newDevice(t)
 	_, err := ask(dev, &control.UnlockRequest{Passphrase: text(t, passphrase)})
@@ -87,7 +87,7 @@ func exportsWhatWasMade(t *testing.T, dev *device, key control.Key) {
 	_, err = ask(dev, &control.ExportRequest{Key: key.ID, Passphrase: text(t, "wrong"), NewPassphrase: text(t, "file secret"), Output: out})
 	wantCode(t, err, control.CodeWrongPassphrase)
 	_, err = ask(dev, &control.ExportRequest{Key: key.ID, Passphrase: text(t, passphrase), Output: out})
-	wantCode(t, err, control.CodeUsage) // plaintext wants insistence
+	wantCode(t, err, control.CodeUsage) // plaintext needs --plaintext
 	if written, err := os.ReadFile(path); err != nil || len(written) != 0 {
 		t.Fatalf("%d bytes were written, %v", len(written), err)
 	}
@@ -134,7 +134,7 @@ func TestImportedKeys(t *testing.T) {
 	if err := sign(dev.agent(), dev.listed()[0]); err != nil {
 		t.Fatal(err)
 	}
-	// What was refused left nothing in the keeper: there is room for many more.
+	// A refused request leaves nothing in the keeper: many more succeed.
 	plain, err := keyfile.MarshalOpenSSH(k.Encoding(), "bob@desk", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -146,8 +146,7 @@ func TestImportedKeys(t *testing.T) {
 	dev.generate("another")
 }
 
-// TestLockedVaultsListFromTheCache, from the daemon's start on, unless it's
-// turned off.
+// TestLockedVaultsListFromTheCache, from the daemon's start, unless it is turned off.
 func TestLockedVaultsListFromTheCache(t *testing.T) {
 	dev := newDevice(t)
 	dev.init("")
@@ -230,7 +229,7 @@ func TestInitOverwritesNothing(t *testing.T) {
 		t.Fatalf("the vault file has changed: %v", err)
 	}
 	dev.lock()
-	dev.unlock() // with the backend it had
+	dev.unlock() // with the earlier backend
 	if names := dev.names(); !slices.Equal(names, []string{"work"}) {
 		t.Fatalf("listed %v", names)
 	}
@@ -240,7 +239,7 @@ func TestInitOverwritesNothing(t *testing.T) {
 	wantCode(t, err, control.CodeUsage)
 }
 
-// TestAnInitThatFailedLeavesNoPlaceBehind: the next one gets the defaults.
+// TestAnInitThatFailedLeavesNoPlaceBehind: the next init uses the defaults.
 func TestAnInitThatFailedLeavesNoPlaceBehind(t *testing.T) {
 	dev := newDevice(t)
 	for _, req := range []control.InitRequest{{Backend: "ftp://nowhere"}, {Master: "tpm:"}, {Backend: "file:///dev/null/x"}} {
@@ -272,7 +271,7 @@ func TestTwoVaultsOfOneDaemon(t *testing.T) {
 		t.Fatalf("of %d keys, the first vault's should sign and the second one's not", len(keys))
 	}
 
-	// The other vault's file in place of this one's.
+	// Replace this vault's file with the other's.
 	dev.lock()
 	mine, theirs := dev.paths.Vault("default"), dev.paths.Vault("second")
 	good, err := os.ReadFile(mine)
@@ -297,7 +296,7 @@ func TestTwoVaultsOfOneDaemon(t *testing.T) {
 	}
 	put(mine, good)
 	dev.unlock()
-	put(mine, other) // while it's unlocked: what was loaded goes on serving
+	put(mine, other) // while it is unlocked: what was loaded stays usable
 	if r := must(dev, &control.RefreshRequest{Vault: "default"}).Vaults[0]; r.Error == nil {
 		until(t, "the refusal of another vault's file", func() bool {
 			return slices.ContainsFunc(dev.why(), func(r string) bool { return strings.Contains(r, mine) })
@@ -314,7 +313,7 @@ func TestTwoVaultsOfOneDaemon(t *testing.T) {
 	}
 }
 
-// TestDamagedLines: named, kept byte for byte, and no hindrance to the others.
+// TestDamagedLines are named, kept byte for byte, and don't affect others.
 func TestDamagedLines(t *testing.T) {
 	dev := newDevice(t)
 	dev.init("")

@@ -12,20 +12,20 @@ import (
 )
 
 const (
-	// maxRefusals is how many refusals of clients `vigilctl why` can show, and
-	// maxOwn how many of what the daemon did unasked or for vigilctl.
+	// maxRefusals is how many refusals of clients `vigilctl why` can show, and maxOwn
+	// how many of the daemon's own jobs and of vigilctl's.
 	maxRefusals = 100
 	maxOwn      = 50
 )
 
-// refusals are the newest refusals. They hold no secrets and are kept in memory
-// only. Where there are too many, the process that has the most loses its oldest:
-// who is refused all the time hides nobody else's.
+// refusals are the newest refusals. They contain no secrets and are only in memory.
+// If there are too many, the process with the most loses its oldest, so that it can't
+// displace those of others.
 type refusals struct {
-	log *slog.Logger // nil: whoever wants to know asks
+	log *slog.Logger // nil: refusals aren't logged, but shown on request
 
 	mu   sync.Mutex
-	list []control.Refusal // the oldest first
+	list []control.Refusal // oldest first
 }
 
 func newRefusals() *refusals { return &refusals{} }
@@ -40,7 +40,7 @@ func (r *refusals) note(e control.Refusal) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.list = append(r.list, e)
-	of := map[int]int{} // by process; 0: the daemon itself
+	of := map[int]int{} // number by process; 0: the daemon itself
 	most := e.PID
 	for _, e := range r.list {
 		if of[e.PID]++; e.PID != 0 && of[e.PID] > of[most] {
@@ -61,7 +61,7 @@ func (r *refusals) dropOldest(pid int) {
 	r.list = slices.Delete(r.list, i, i+1)
 }
 
-// Refuse notes what the agent refused; it makes refusals an sshagent.Refusals.
+// Refuse records a refusal of the agent's; it implements sshagent.Refusals.
 func (r *refusals) Refuse(e sshagent.Refusal) {
 	r.note(control.Refusal{
 		Time: e.Time, What: e.Request, Vault: e.Vault, Key: e.Comment, Fingerprint: e.Fingerprint,
@@ -69,12 +69,12 @@ func (r *refusals) Refuse(e sshagent.Refusal) {
 	})
 }
 
-// foreign notes a connection of another user's.
+// foreign records a connection by another user.
 func (r *refusals) foreign(e *unixsock.ForeignPeerError) {
 	r.note(control.Refusal{What: "connect", PID: e.Peer.PID, UID: int(e.Peer.UID), Reason: e.Error()})
 }
 
-// newest returns at most limit refusals, the newest first; 0 means all.
+// newest returns at most limit refusals, newest first; 0: all.
 func (r *refusals) newest(limit int) []control.Refusal {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -6,19 +6,19 @@ import "errors"
 
 // Kinds of failure. A caller branches on them with errors.Is.
 var (
-	// ErrRevoked: the master key is disabled or pending deletion. This is final until
-	// an administrator acts: lock at once and wipe the offline share.
+	// ErrRevoked: the master key is disabled or pending deletion until an
+	// administrator acts. Lock at once and wipe the offline share.
 	ErrRevoked = errors.New("revoked")
 	// ErrDenied: the service refused this caller. Lock at once; wipe the offline
 	// share if it happens again with the same Error.Caller.
 	ErrDenied = errors.New("access denied")
 	// ErrUnreachable: no answer, or a temporary error. Continue until the lease ends.
 	ErrUnreachable = errors.New("unreachable")
-	// ErrSignIn: nobody is signed in, which a person can do: an expired SSO session,
-	// or an MFA code that nobody typed. It is ErrUnreachable, too.
+	// ErrSignIn: a person must sign in: the SSO session has expired, or an MFA code
+	// is needed. It is also ErrUnreachable.
 	ErrSignIn = errors.New("sign in needed")
-	// ErrMisconfigured: the request was wrong: another key, bucket, region or context,
-	// a damaged wrapped share, a store that ignores conditions, a clock that is far off.
+	// ErrMisconfigured: the request was wrong: another key, bucket, region or context, a
+	// damaged wrapped share, a store that ignores conditions, or a clock that is far off.
 	ErrMisconfigured = errors.New("misconfigured")
 
 	// ErrNotFound: the store has no such object.
@@ -34,17 +34,17 @@ var (
 // Error is a failed call.
 type Error struct {
 	Kind      error  // one of the kinds above
-	Of        string // what the call was to: "master key" or "keyring store"
+	Of        string // what was called: "master key" or "keyring store"
 	Op        string // the operation: "Decrypt", "put deks", …
 	Code      string // the service's own name for the error, or empty
-	RequestID string // the service's id of the request, empty if it never answered
+	RequestID string // the service's id of the request; empty if it never answered
 	Caller    string // the identity that was refused, if known
 	Next      string // what to do about it, one sentence for a person; may be empty
 	Err       error  // the cause; may be nil
 }
 
-// Error returns what failed, why, and under which request id. It leaves out Next,
-// which the caller shows separately.
+// Error returns what failed, why, and the request id, but not Next, which the caller
+// shows separately.
 func (e *Error) Error() string {
 	s := e.Op + ": "
 	switch e.Kind {

@@ -1,10 +1,9 @@
-// Package handover is what an opener says to a keeper on the private socketpair
-// between them: an identity's private halves after an unlock, or private keys
-// after an import. The front makes the pair, passes on both ends and keeps none.
+// Package handover is the protocol between an opener and a keeper on their private
+// socketpair: it carries an identity's private keys after an unlock, or private keys
+// after an import. The front makes the pair, passes both ends on and keeps neither.
 //
 // Messages and hellos are those of package ipc. Secrets are written from the opener's
-// guarded memory and read straight into the keeper's; neither side copies them to
-// its heap.
+// guarded memory and read into the keeper's, and never copied to a heap.
 package handover
 
 import (
@@ -18,21 +17,21 @@ import (
 )
 
 const (
-	// HalvesLen is the length in bytes of an identity's private halves
-	// (envelope.HalvesSize): the seeds of its HPKE and of its Ed25519 key.
+	// HalvesLen is the size of an identity's private keys in bytes
+	// (envelope.HalvesSize): the seeds of its HPKE key and of its Ed25519 key.
 	HalvesLen = 64
-	// MaxKey is the size in bytes of the largest private key that is handed
-	// over, in SSH_AGENTC_ADD_IDENTITY's encoding. RSA-8192 has 4.7 KiB.
+	// MaxKey is the size of the largest private key in bytes, in
+	// SSH_AGENTC_ADD_IDENTITY's encoding. RSA-8192 has 4.7 KiB.
 	MaxKey = 64 << 10
 	// maxText bounds a verdict in bytes.
 	maxText = 1 << 10
 )
 
-// errSize reports a secret of another size than it has.
+// errSize reports a secret whose size is wrong.
 var errSize = errors.New("secret has the wrong size")
 
-// Identity hands over the private halves of an identity and returns once the
-// keeper has them. The caller wipes halves, HalvesLen bytes.
+// Identity hands over an identity's private keys and returns once the keeper has
+// accepted them. The caller wipes halves, which has HalvesLen bytes.
 func Identity(rw io.ReadWriter, vault id.Vault, identity id.Identity, halves []byte) error {
 	if len(halves) != HalvesLen {
 		return fmt.Errorf("hand over identity: %w", errSize)
@@ -46,8 +45,8 @@ func Identity(rw io.ReadWriter, vault id.Vault, identity id.Identity, halves []b
 	return readVerdict(rw)
 }
 
-// Key hands over one private key in SSH_AGENTC_ADD_IDENTITY's encoding, and
-// returns once the keeper has checked it. The caller wipes it.
+// Key hands over one private key in SSH_AGENTC_ADD_IDENTITY's encoding, and returns
+// once the keeper has checked it. The caller wipes encoding.
 func Key(rw io.ReadWriter, vault id.Vault, encoding []byte) error {
 	if len(encoding) > MaxKey { // before the keeper waits for it
 		return fmt.Errorf("hand over key: %w", errSize)
@@ -61,11 +60,11 @@ func Key(rw io.ReadWriter, vault id.Vault, encoding []byte) error {
 	return readVerdict(rw)
 }
 
-// Alloc gives n bytes of guarded memory.
+// Alloc allocates n bytes of guarded memory.
 type Alloc func(n int) (*guard.Buffer, error)
 
-// ReceiveIdentity is the keeper's side of Identity. The receiver frees the
-// halves, and says with Verdict what it makes of them.
+// ReceiveIdentity is the keeper's side of Identity. The caller frees halves, and
+// reports with Verdict whether it accepts them.
 func ReceiveIdentity(rw io.ReadWriter, vault id.Vault, alloc Alloc) (identity id.Identity, halves *guard.Buffer, err error) {
 	if err := ipc.Greet(rw, ipc.Keeper, ipc.Opener, vault); err != nil {
 		return identity, nil, fmt.Errorf("receive identity: %w", err)
@@ -91,8 +90,8 @@ func ReceiveIdentity(rw io.ReadWriter, vault id.Vault, alloc Alloc) (identity id
 	return identity, halves, nil
 }
 
-// ReceiveKey is the keeper's side of Key: an encoded private key in guarded
-// memory, which the receiver frees.
+// ReceiveKey is the keeper's side of Key. It returns an encoded private key in
+// guarded memory, which the caller frees.
 func ReceiveKey(rw io.ReadWriter, vault id.Vault, alloc Alloc) (*guard.Buffer, error) {
 	if err := ipc.Greet(rw, ipc.Keeper, ipc.Opener, vault); err != nil {
 		return nil, fmt.Errorf("receive key: %w", err)
@@ -112,7 +111,7 @@ func ReceiveKey(rw io.ReadWriter, vault id.Vault, alloc Alloc) (*guard.Buffer, e
 	return b, nil
 }
 
-// Verdict tells the opener what the keeper made of what it got; nil is good.
+// Verdict tells the opener whether the keeper accepts what it received; nil: it does.
 func Verdict(rw io.ReadWriter, verdict error) error {
 	text := ""
 	if verdict != nil {

@@ -53,7 +53,7 @@ func TestKeepersRefusalReachesTheOpener(t *testing.T) {
 	}
 }
 
-// leaver is a connection whose other end goes as soon as it has read n bytes.
+// leaver is a connection whose other end closes after reading n bytes.
 type leaver struct {
 	io.ReadWriter
 	n int
@@ -67,7 +67,7 @@ func (l *leaver) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// An opener that was told that all is well is done, and its process ends.
+// An opener that has read a good verdict is done, and its process ends.
 func TestNothingIsWrittenBehindAVerdict(t *testing.T) {
 	if err := Verdict(&leaver{n: 4}, nil); err != nil {
 		t.Errorf("the opener had the verdict, and the keeper says: %v", err)
@@ -97,7 +97,7 @@ func newSlab(t *testing.T) *guard.Slab {
 	return slab
 }
 
-// pair is a connected pair of sockets, as the opener and the keeper have it.
+// pair returns connected sockets, as the opener and the keeper have them.
 func pair(t *testing.T) (opener, keeper io.ReadWriter) {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)

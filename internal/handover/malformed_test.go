@@ -14,7 +14,7 @@ import (
 	"vigil/internal/wire"
 )
 
-// peer plays what the other end sends, and forgets what it's sent.
+// peer sends fixed bytes, and discards what it receives.
 type peer struct{ *bytes.Reader }
 
 func (peer) Write(p []byte) (int, error) { return len(p), nil }
@@ -39,7 +39,7 @@ func TestBrokenHandovers(t *testing.T) {
 	for _, tt := range []struct {
 		name          string
 		sent          []byte
-		identity, key bool // which of the two must refuse it
+		identity, key bool // whether each must refuse it
 		want          error
 	}{
 		{"nothing", nil, true, true, nil},
@@ -117,8 +117,7 @@ func TestNoRoomForASecret(t *testing.T) {
 	}
 }
 
-// FuzzReceive: whatever an opener sends, it's taken or refused, and no guarded memory
-// stays in use.
+// FuzzReceive: any input is accepted or refused, and leaves no guarded memory in use.
 func FuzzReceive(f *testing.F) {
 	vault := id.Vault{1}
 	f.Add(append(helloOf(ipc.Opener, vault), frame(make([]byte, len(id.Identity{})+HalvesLen))...))
@@ -141,7 +140,7 @@ func FuzzReceive(f *testing.F) {
 			key.Free()
 		}
 		if err := readVerdict(bytes.NewReader(sent)); err == nil && !bytes.HasPrefix(sent, make([]byte, 4)) {
-			t.Fatal("what isn't empty was read as a good verdict")
+			t.Fatal("a verdict that isn't empty was read as good")
 		}
 		if used := slab.Usage().Used; used != 0 {
 			t.Fatalf("%d bytes of guarded memory are in use", used)

@@ -10,18 +10,18 @@ import (
 // FirstFile is the descriptor of a child's first file.
 const FirstFile = 3
 
-// Child is a process that was started to serve this one. It is in a session of its
-// own, and ends when the connection that it got closes.
+// Child is a process that was started to serve this one. It has its own session, and
+// ends when its connection is closed.
 type Child struct {
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process has ended
-	exit error         // written before done closes
+	exit error         // set before done is closed
 }
 
-// Start starts the program at path, whose argv is args and whose environment
-// is env. Its descriptors are files, from FirstFile on; the caller closes its
-// own copies, and does so before it waits for an answer: while it holds the
-// child's end of a pair, it doesn't notice that the child is gone.
+// Start starts the program at path with argv args and environment env. The files are
+// its descriptors, from FirstFile on. The caller closes its copies before it waits
+// for an answer: while it holds the child's end of a pair, it can't notice that the
+// child has ended.
 func Start(path string, args, env []string, files ...*os.File) (*Child, error) {
 	cmd := &exec.Cmd{
 		Path: path, Args: args, Env: env, Dir: "/", ExtraFiles: files,
@@ -41,17 +41,17 @@ func Start(path string, args, env []string, files ...*os.File) (*Child, error) {
 // PID returns the process id.
 func (c *Child) PID() int { return c.cmd.Process.Pid }
 
-// Kill kills the process, if it hasn't ended.
+// Kill kills the process if it hasn't ended.
 func (c *Child) Kill() { _ = c.cmd.Process.Kill() }
 
-// Done is closed when the process has ended, asked to or not.
+// Done is closed when the process has ended for any reason.
 func (c *Child) Done() <-chan struct{} { return c.done }
 
-// Exit says how the process ended; only after Done. Nil is exit status 0.
+// Exit says how the process ended, after Done; nil: exit status 0.
 func (c *Child) Exit() error { return c.exit }
 
-// End waits for the process, whose connection the caller has closed, and kills
-// it after patience. It returns once the process is gone.
+// End waits for the process, whose connection the caller has closed, and kills it
+// after patience. It returns when the process has ended.
 func (c *Child) End(patience time.Duration) {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()

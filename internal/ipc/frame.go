@@ -1,10 +1,8 @@
-// Package ipc is what Vigil's processes have in common when they talk to one
-// another: socketpairs, messages that begin with their length, a hello by which
-// different builds refuse each other, and child processes that end when their
-// connection closes.
+// Package ipc is what the protocols between Vigil's processes share: socketpairs,
+// messages with a length, a hello by which different builds refuse each other, and
+// child processes that end with their connection.
 //
-// What the messages mean is in the packages that send them: keeper, opener,
-// handover and control.
+// The packages keeper, opener, handover and control define the messages.
 package ipc
 
 import (
@@ -16,15 +14,15 @@ import (
 	"slices"
 )
 
-// HeaderLen is the size in bytes of the length that begins a message: a
-// big-endian uint32, which doesn't count itself.
+// HeaderLen is the size in bytes of a message's length: a big-endian uint32 that
+// doesn't count itself.
 const HeaderLen = 4
 
-// ErrTooLong reports a message that is longer than its reader or writer allows.
+// ErrTooLong reports a message longer than its reader or writer allows.
 var ErrTooLong = errors.New("message is too long")
 
-// Length reads the length in a message's header. It returns ErrTooLong for one
-// above limit.
+// Length decodes the length in a message's header. It returns ErrTooLong if that
+// exceeds limit.
 func Length(header []byte, limit int) (int, error) {
 	n := binary.BigEndian.Uint32(header)
 	if uint64(n) > uint64(limit) {
@@ -33,8 +31,8 @@ func Length(header []byte, limit int) (int, error) {
 	return int(n), nil
 }
 
-// ReadLength reads a message's header, for a caller that reads the rest itself.
-// The error is io.EOF when the stream ends before it.
+// ReadLength reads a message's header; the caller reads the rest. The error is io.EOF
+// if the stream ends before the message.
 func ReadLength(r io.Reader, limit int) (int, error) {
 	var header [HeaderLen]byte
 	if _, err := io.ReadFull(r, header[:]); err != nil {
@@ -43,9 +41,9 @@ func ReadLength(r io.Reader, limit int) (int, error) {
 	return Length(header[:], limit)
 }
 
-// Read reads one message of at most limit bytes. The error is io.EOF when the
-// stream ends before it, and io.ErrUnexpectedEOF when it ends within. Memory is
-// allocated as bytes arrive, not for the length that was announced.
+// Read reads one message of at most limit bytes. The error is io.EOF if the stream
+// ends before it, and io.ErrUnexpectedEOF if it ends within. Memory is allocated as
+// bytes arrive, not for the announced length.
 func Read(r io.Reader, limit int) ([]byte, error) {
 	n, err := ReadLength(r, limit)
 	if err != nil {
@@ -66,19 +64,19 @@ func Read(r io.Reader, limit int) ([]byte, error) {
 	return b, nil
 }
 
-// firstPart is how many bytes Read makes room for before any has come; from then
-// on it has at most twice what came.
+// firstPart is how many bytes Read allocates before any arrive. Later it allocates at
+// most twice what has arrived.
 const firstPart = 64 << 10
 
-// Write writes one message made of parts, from where they lie: a secret in
-// guarded memory isn't copied. It returns ErrTooLong, and writes nothing, when
-// they have more than limit bytes together.
+// Write writes one message made of parts. It doesn't copy them, so a secret stays in
+// guarded memory. If they exceed limit bytes together, it writes nothing and returns
+// ErrTooLong.
 func Write(w io.Writer, limit int, parts ...[]byte) error {
 	n := 0
 	message := make(net.Buffers, 1, 1+len(parts))
 	for _, p := range parts {
-		// A reader of an empty message has all of it with the header, and may be
-		// gone by then: writing nothing to it would fail.
+		// The reader of an empty message is done with the header and may have closed
+		// the connection: even an empty write would fail.
 		if len(p) > 0 {
 			message = append(message, p)
 			n += len(p)

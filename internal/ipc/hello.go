@@ -10,7 +10,7 @@ import (
 	"vigil/internal/wire"
 )
 
-// Role is what a process is to the one at the other end.
+// Role is a process's part in a conversation.
 type Role string
 
 // The roles of Vigil's processes.
@@ -20,23 +20,21 @@ const (
 	Opener Role = "opener"
 )
 
-// maxHello bounds a hello in bytes: it has about 100.
+// maxHello bounds a hello, in bytes. A hello has about 100.
 const maxHello = 1 << 10
 
-// ErrMismatch reports a process at the other end that is of another build, has
-// another role or is there for another vault.
+// ErrMismatch reports a peer of another build, in another role or for another vault.
 var ErrMismatch = errors.New("processes of different builds, or for different vaults: restart vigild")
 
-// hello is the first message, both ways.
+// hello returns the first message, the same in both directions.
 func hello(role Role, vault id.Vault) []byte {
 	b := wire.AppendString(nil, buildid.ID())
 	b = wire.AppendString(b, role)
 	return wire.AppendString(b, vault[:])
 }
 
-// Greet exchanges hellos: we are ours, and the other end must be theirs, of this
-// build, and there for the same vault; all zero is none. The error is ErrMismatch
-// when it isn't.
+// Greet exchanges hellos in the role ours. The peer must have the role theirs, this
+// build and the same vault (zero: none); otherwise the error is ErrMismatch.
 func Greet(rw io.ReadWriter, ours, theirs Role, vault id.Vault) error {
 	if err := Write(rw, maxHello, hello(ours, vault)); err != nil {
 		return err
@@ -48,7 +46,7 @@ func Greet(rw io.ReadWriter, ours, theirs Role, vault id.Vault) error {
 	return compare(got, hello(theirs, vault))
 }
 
-// Answer is the side of Greet that learns from the other which vault it's for.
+// Answer is Greet for the side that learns the vault from the peer.
 func Answer(rw io.ReadWriter, ours, theirs Role) (vault id.Vault, err error) {
 	got, err := Read(rw, maxHello)
 	if err != nil {
@@ -59,7 +57,7 @@ func Answer(rw io.ReadWriter, ours, theirs Role) (vault id.Vault, err error) {
 	if text := r.String(); r.End() == nil && len(text) == len(vault) {
 		vault = id.Vault(text)
 	}
-	// Whoever is there hears who we are, so that it can say what's wrong.
+	// Any peer gets our hello, so that it can report the mismatch.
 	if err := Write(rw, maxHello, hello(ours, vault)); err != nil {
 		return vault, err
 	}

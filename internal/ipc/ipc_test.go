@@ -65,7 +65,7 @@ func TestMessagesThatAreRefused(t *testing.T) {
 	}
 }
 
-// TestAnAnnouncedLengthTakesNoMemory: it is taken as bytes arrive.
+// TestAnAnnouncedLengthTakesNoMemory: it is allocated as bytes arrive.
 func TestAnAnnouncedLengthTakesNoMemory(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -80,7 +80,7 @@ func TestAnAnnouncedLengthTakesNoMemory(t *testing.T) {
 	}
 }
 
-// meet runs both ends of a conversation and returns what each made of it.
+// meet runs both ends of a conversation and returns their errors.
 func meet(t *testing.T, one, other func(rw io.ReadWriter) error) (oneErr, otherErr error) {
 	t.Helper()
 	a, b, err := ChildPair()
@@ -190,7 +190,7 @@ func TestAPairClosesOnExec(t *testing.T) {
 	}
 }
 
-// FuzzRead: what is read is what was written, and all of it.
+// FuzzRead: what is read is exactly what was written.
 func FuzzRead(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 0})
 	f.Add([]byte{0, 0, 0, 2, 'o', 'k', 0, 0, 0, 1, '!'})
@@ -217,7 +217,7 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
-// FuzzHello: only this build's own hello is taken.
+// FuzzHello: only this build's own hello is accepted.
 func FuzzHello(f *testing.F) {
 	f.Add(hello(Front, id.Vault{1}))
 	f.Add(hello(Keeper, id.Vault{}))
@@ -233,7 +233,7 @@ func FuzzHello(f *testing.F) {
 	})
 }
 
-// conversation reads what was sent and forgets what it's told.
+// conversation reads from in and discards what is written.
 type conversation struct{ in io.Reader }
 
 func (c *conversation) Read(b []byte) (int, error)  { return c.in.Read(b) }

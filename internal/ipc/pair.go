@@ -7,8 +7,8 @@ import (
 	"vigil/internal/unixsock"
 )
 
-// Pair makes a connected pair of stream sockets, which both close on exec: our end, and
-// a blocking one for a child process. The caller closes both.
+// Pair makes connected stream sockets, both close-on-exec: our end, and a blocking
+// one for a child process. The caller closes both.
 func Pair() (ours *net.UnixConn, theirs *os.File, err error) {
 	a, b, err := unixsock.SocketPair()
 	if err != nil {

@@ -13,8 +13,8 @@ type Added struct {
 	Blob    []byte // public key, or the certificate
 	Plain   []byte // public key without a certificate
 	Comment string
-	// Constraints are the encoded constraints that followed the key, which the
-	// front decodes and enforces (agentproto.ParseConstraints).
+	// Constraints are the encoded constraints, which the front decodes and enforces
+	// (agentproto.ParseConstraints).
 	Constraints []byte
 }
 
@@ -33,8 +33,7 @@ func readAdded(body []byte) (Added, error) {
 	return a, replyEnd(&r, "added key")
 }
 
-// Add hands the body of an add message, which lies in guarded memory that the
-// caller frees, to the keeper.
+// Add sends the keeper the body of an add message. The caller frees body.
 func (c *Client) Add(ctx context.Context, body *guard.Buffer, constrained bool) (Added, error) {
 	o := OpAdd
 	if constrained {
@@ -47,29 +46,28 @@ func (c *Client) Add(ctx context.Context, body *guard.Buffer, constrained bool) 
 	return readAdded(reply)
 }
 
-// Remove forgets an added key. The error is ErrNoKey when there is none of that number.
+// Remove removes an added key. The error is ErrNoKey if there is no key of that number.
 func (c *Client) Remove(ctx context.Context, key uint64) error {
 	_, err := c.call(ctx, OpRemove, Number(key).Append(nil))
 	return err
 }
 
-// RemoveAll forgets all added keys.
+// RemoveAll removes all added keys.
 func (c *Client) RemoveAll(ctx context.Context) error {
 	_, err := c.call(ctx, OpRemoveAll)
 	return err
 }
 
-// Lock sets the passphrase of ssh-add -x; body is SSH_AGENTC_LOCK's, in guarded
-// memory that the caller frees. Until Unlock nothing signs. The error is ErrRefused
-// when it is locked already.
+// Lock sets the passphrase of ssh-add -x; nothing signs until Unlock. body is that of
+// SSH_AGENTC_LOCK; the caller frees it. The error is ErrRefused if the keeper is locked.
 func (c *Client) Lock(ctx context.Context, body *guard.Buffer) error {
 	_, err := c.call(ctx, OpLock, body.Bytes())
 	return err
 }
 
-// Unlock checks the passphrase of ssh-add -X and forgets it when it is right;
-// otherwise the error is ErrWrongPassphrase, or ErrRefused when there is none. Body
-// is SSH_AGENTC_UNLOCK's, in guarded memory that the caller frees.
+// Unlock checks the passphrase of ssh-add -X and ends Lock. body is that of
+// SSH_AGENTC_UNLOCK; the caller frees it. The error is ErrWrongPassphrase, or
+// ErrRefused if the keeper isn't locked.
 func (c *Client) Unlock(ctx context.Context, body *guard.Buffer) error {
 	_, err := c.call(ctx, OpUnlock, body.Bytes())
 	return err

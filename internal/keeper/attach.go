@@ -9,29 +9,27 @@ import (
 	"vigil/internal/wire"
 )
 
-// AttachKind says what an opener hands over through its private socketpair. It is
-// the body of OpAttach. The keeper replies once when it is ready for the descriptor,
-// which comes with a byte that means nothing, and again when it has what came
-// through that.
+// AttachKind says what an opener hands over through its private socketpair. It is the
+// body of OpAttach. The keeper replies when it is ready for the descriptor, which
+// comes with one meaningless byte, and again when it has received the opener's data.
 type AttachKind byte
 
 // The kinds.
 const (
-	AttachIdentity AttachKind = iota + 1 // the identity's private halves
+	AttachIdentity AttachKind = iota + 1 // an identity's private keys
 	AttachKey                            // an imported or generated key
 )
 
 // Append appends the encoding of k, 1 byte, to b.
 func (k AttachKind) Append(b []byte) []byte { return append(b, byte(k)) }
 
-// ReadAttachKind reads a kind, of which there may be none of that number. The error
-// is ErrBadRequest.
+// ReadAttachKind decodes a kind, which may be unknown. The error is ErrBadRequest.
 func ReadAttachKind(body []byte) (AttachKind, error) {
 	r := wire.NewReader(body)
 	return AttachKind(r.Byte()), requestEnd(&r)
 }
 
-// Identity is the body of the reply to AttachIdentity: whose private halves came.
+// Identity is the body of the reply to AttachIdentity: whose private keys were received.
 type Identity id.Identity
 
 // Append appends the encoding of i to b.
@@ -43,7 +41,7 @@ func readIdentity(body []byte) (i id.Identity, err error) {
 	return i, replyEnd(&r, "attached identity")
 }
 
-// Draft is a private key that the keeper has and that isn't sealed yet.
+// Draft is a private key that the keeper holds but hasn't sealed yet.
 type Draft struct {
 	Number uint64
 	Type   string // of the public key, such as "ssh-ed25519"
@@ -63,8 +61,8 @@ func readDraft(body []byte) (Draft, error) {
 	return d, replyEnd(&r, "attached key")
 }
 
-// AttachIdentity lets an opener at the other end of end's socketpair hand over an
-// identity's private halves, and returns whose they are. The caller closes end.
+// AttachIdentity lets the opener at the other end of end's socketpair hand over an
+// identity's private keys, and returns whose they are. The caller closes end.
 func (c *Client) AttachIdentity(ctx context.Context, end *os.File) (id.Identity, error) {
 	reply, err := c.attach(ctx, AttachIdentity, end)
 	if err != nil {
@@ -82,15 +80,14 @@ func (c *Client) AttachKey(ctx context.Context, end *os.File) (Draft, error) {
 	return readDraft(reply)
 }
 
-// DropDraft forgets a key that won't be sealed.
+// DropDraft removes a key that won't be sealed.
 func (c *Client) DropDraft(ctx context.Context, draft uint64) error {
 	_, err := c.call(ctx, OpDropDraft, Number(draft).Append(nil))
 	return err
 }
 
-// attach passes the keeper's end of an opener's private socketpair and returns
-// what the keeper says of what came through it. The keeper works on it until
-// the opener closes its end, or ctx ends.
+// attach passes the keeper its end of an opener's private socketpair, and returns the
+// keeper's reply. The keeper serves the socketpair until the opener closes it or ctx ends.
 func (c *Client) attach(ctx context.Context, kind AttachKind, end *os.File) ([]byte, error) {
 	if err := c.untraced(); err != nil {
 		return nil, err
@@ -103,7 +100,7 @@ func (c *Client) attach(ctx context.Context, kind AttachKind, end *os.File) ([]b
 	if err := k.send(OpAttach, kind.Append(nil)); err != nil {
 		return nil, err
 	}
-	if _, err := k.receive(nil); err != nil { // it is ready for the descriptor
+	if _, err := k.receive(nil); err != nil { // the keeper is ready for the descriptor
 		return nil, err
 	}
 	if err := unixsock.SendFDsConn(k.c.UnixConn, []byte{0}, int(end.Fd())); err != nil {

@@ -13,31 +13,31 @@ import (
 	"vigil/internal/unixsock"
 )
 
-// Client is the front's end of a keeper process. Its methods may be called from
-// many goroutines at once; as many run at a time as the keeper has workers.
+// Client is the front's end of a keeper process. Its methods are safe for concurrent
+// use; as many run at once as the keeper has workers.
 type Client struct {
 	child  *ipc.Child
 	report Report
 	conns  []*conn
 
 	free chan struct{} // one token for each connection in idle
-	mu   sync.Mutex    // guards what follows
-	idle []*conn       // a stack: the connection used last is the warmest
+	mu   sync.Mutex    // guards the fields below
+	idle []*conn       // a stack: the most recently used connection is the warmest
 
-	traced *guard.TracedError // why it was ended, if that was it
+	traced *guard.TracedError // why the keeper was ended; nil: not because of a tracer
 
 	watching sync.WaitGroup // watchTracers, which ends with the process
 }
 
-// conn is one connection with its buffer, used by one goroutine at a time.
+// conn is a connection and its buffer, used by one goroutine at a time.
 type conn struct {
 	c      *unixsock.Stream
 	buf    [SmallMessage]byte
-	broken bool // a reply was lost: the next request would read it
+	broken bool // a reply was lost, and would be read as the next request's
 }
 
 func (c *Client) take(ctx context.Context) (*conn, error) {
-	if ctx.Err() != nil { // select would take a free connection as well
+	if ctx.Err() != nil { // select might take a free connection instead
 		return nil, ctx.Err()
 	}
 	select {
@@ -62,8 +62,8 @@ func (c *Client) put(k *conn) {
 	c.free <- struct{}{}
 }
 
-// call sends a request made of parts, in one write, and returns the reply's
-// body, a fresh slice. A secret isn't sent to a keeper that somebody traces.
+// call sends a request, its body in parts, in one write. It returns the reply's body
+// in a new slice. It sends no secret to a traced keeper.
 func (c *Client) call(ctx context.Context, o Op, parts ...[]byte) ([]byte, error) {
 	if o.Secret() {
 		if err := c.untraced(); err != nil {
@@ -81,8 +81,7 @@ func (c *Client) call(ctx context.Context, o Op, parts ...[]byte) ([]byte, error
 	return k.receive(nil)
 }
 
-// send writes one request. A body of any size is written from where it lies,
-// never copied, so that a secret in guarded memory stays there.
+// send writes one request. It doesn't copy the parts, so a secret stays in guarded memory.
 func (k *conn) send(o Op, parts ...[]byte) error {
 	if k.broken {
 		return ErrGone
@@ -97,8 +96,8 @@ func (k *conn) send(o Op, parts ...[]byte) error {
 	return nil
 }
 
-// sendBuf writes one request that lies in the connection's buffer: b begins with
-// room for the header.
+// sendBuf writes the request in b, the connection's buffer, which begins with room
+// for the header.
 func (k *conn) sendBuf(o Op, b []byte) error {
 	if k.broken {
 		return ErrGone
@@ -143,8 +142,8 @@ func (k *conn) receive(dst []byte) ([]byte, error) {
 	return dst, nil
 }
 
-// fail marks the connection as unusable: after half a message nothing on it
-// can be trusted to answer the question that was asked.
+// fail marks the connection as unusable: after part of a message, a reply on it might
+// belong to another request.
 func (k *conn) fail(verb string, err error) error {
 	k.broken = true
 	_ = k.c.Close()

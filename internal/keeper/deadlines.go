@@ -8,11 +8,10 @@ import (
 	"vigil/internal/wire"
 )
 
-// Deadlines are the body of OpDeadlines: when the keeper ends, whatever the front
-// does by then.
+// Deadlines are the body of OpDeadlines: when the keeper ends, even if the front hangs.
 type Deadlines struct {
 	Idle  time.Duration // without a use of a key; 0: never
-	Lease clock.Instant // so that what lies between saying and hearing it counts; zero: never
+	Lease clock.Instant // a moment, so that the message's delay doesn't extend it; zero: never
 }
 
 // Append appends the encoding of d, 24 bytes, to b.
@@ -22,8 +21,8 @@ func (d Deadlines) Append(b []byte) []byte {
 	return wire.AppendUint64(b, uint64(d.Lease.UnixNano()))
 }
 
-// ReadDeadlines reads deadlines. The error is ErrBadRequest, also for an idle time
-// below 0.
+// ReadDeadlines decodes deadlines. The error is ErrBadRequest, also for a negative
+// idle time.
 func ReadDeadlines(body []byte) (d Deadlines, err error) {
 	r := wire.NewReader(body)
 	d.Idle = time.Duration(r.Uint64())
@@ -34,8 +33,8 @@ func ReadDeadlines(body []byte) (d Deadlines, err error) {
 	return d, requestEnd(&r)
 }
 
-// SetDeadlines makes the keeper end when no key was used for idle, or when the
-// lease does; 0 and the zero moment are no such deadline.
+// SetDeadlines makes the keeper end when no key was used for idle, or at the end of
+// lease. Zero values set no deadline.
 func (c *Client) SetDeadlines(ctx context.Context, idle time.Duration, lease clock.Instant) error {
 	_, err := c.call(ctx, OpDeadlines, Deadlines{Idle: idle, Lease: lease}.Append(nil))
 	return err

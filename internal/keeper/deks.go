@@ -27,7 +27,7 @@ func ReadDeksRequest(body []byte) (q DeksRequest, err error) {
 	return q, requestEnd(&r)
 }
 
-// DeksReply is the body of the reply to it.
+// DeksReply is the body of the reply to OpDeks.
 type DeksReply struct {
 	Object  []byte        // the next manifest
 	Deleted []keyring.DEK // additions to items that were removed elsewhere
@@ -44,9 +44,8 @@ func readDeksReply(body []byte) (d DeksReply, err error) {
 	return d, replyEnd(&r, "deks")
 }
 
-// Deks applies an update to the manifest that was loaded last and returns the
-// authenticated result, for the backend. Additions to items that were removed
-// elsewhere are returned instead of made.
+// Deks applies an update to the last loaded manifest and returns the authenticated result,
+// for the backend. Additions to items removed elsewhere are returned as deleted instead.
 func (c *Client) Deks(ctx context.Context, u keyring.Update, now time.Time) (object []byte, deleted []keyring.DEK, err error) {
 	body, err := c.call(ctx, OpDeks, DeksRequest{Now: uint64(now.Unix()), Update: u}.Append(nil))
 	if err != nil {
@@ -56,14 +55,14 @@ func (c *Client) Deks(ctx context.Context, u keyring.Update, now time.Time) (obj
 	return reply.Object, reply.Deleted, err
 }
 
-// Collect returns the manifest without the DEKs that may go, or nil when all
-// stay. The vault file that the keeper was given last is this device's own.
+// Collect returns the manifest without the unneeded DEKs, or nil if all are needed.
+// The keeper's vault file must be this device's own.
 func (c *Client) Collect(ctx context.Context, now time.Time) ([]byte, error) {
 	return c.object(ctx, OpCollect, Number(now.Unix()).Append(nil))
 }
 
-// RotationStep is one of the writes of a rotation; package ring says what each
-// does and why in this order. It is the body of OpRotation.
+// RotationStep is one write of a rotation. Package ring explains the steps and their
+// order. It is the body of OpRotation.
 type RotationStep byte
 
 // The steps, in their order.
@@ -76,20 +75,19 @@ const (
 // Append appends the encoding of s, 1 byte, to b.
 func (s RotationStep) Append(b []byte) []byte { return append(b, byte(s)) }
 
-// ReadRotationStep reads a step, of which there may be none of that number. The
-// error is ErrBadRequest.
+// ReadRotationStep decodes a step, which may be unknown. The error is ErrBadRequest.
 func ReadRotationStep(body []byte) (RotationStep, error) {
 	r := wire.NewReader(body)
 	return RotationStep(r.Byte()), requestEnd(&r)
 }
 
-// Rotation returns the object that a step writes, made of the keyring that was
-// loaded last, or nil when the step has nothing to do.
+// Rotation returns the object that a step writes, made from the last loaded keyring,
+// or nil if the step has nothing to do.
 func (c *Client) Rotation(ctx context.Context, step RotationStep) ([]byte, error) {
 	return c.object(ctx, OpRotation, step.Append(nil))
 }
 
-// object is call for a reply that is an object of the keyring, or nothing: nil.
+// object is call for a reply that is an object of the keyring, or empty (nil).
 func (c *Client) object(ctx context.Context, o Op, body []byte) ([]byte, error) {
 	object, err := c.call(ctx, o, body)
 	if len(object) == 0 {

@@ -15,7 +15,7 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// wired is a Client of one connection, and the keeper's end of that.
+// wired returns a Client with one connection, and the keeper's end of it.
 func wired(t testing.TB) (*Client, io.ReadWriteCloser) {
 	t.Helper()
 	ours, theirs, err := ipc.Pair()
@@ -33,7 +33,7 @@ func wired(t testing.TB) (*Client, io.ReadWriteCloser) {
 	return c, theirs
 }
 
-// asked is what the requests are about.
+// asked holds the arguments of the requests.
 type asked struct {
 	ringtest.Objects
 	pins keyring.Pins
@@ -41,7 +41,7 @@ type asked struct {
 	dek  keyring.DEK
 }
 
-// requests are calls of every kind, with answers that may be malformed.
+// requests are calls of every kind. The replies may be malformed.
 var requests = []func(ctx context.Context, c *Client, v *asked){
 	func(ctx context.Context, c *Client, v *asked) { _, _ = c.Sign(ctx, 1, []byte("data"), 0, nil) },
 	func(ctx context.Context, c *Client, v *asked) { _ = c.Remove(ctx, 1) },
@@ -74,7 +74,7 @@ var requests = []func(ctx context.Context, c *Client, v *asked){
 	func(ctx context.Context, c *Client, v *asked) { _, _ = c.Stats(ctx) },
 }
 
-// FuzzReplies: whatever a keeper answers, the front reads it or says that it can't.
+// FuzzReplies: the front decodes any reply or returns an error.
 func FuzzReplies(f *testing.F) {
 	w := ringtest.New(f)
 	item := w.Seal(id.NewItem(), "work", []byte("public"), []byte("private"))

@@ -8,11 +8,11 @@ import (
 	"vigil/internal/wire"
 )
 
-// Known is what this device knows of the vault from before.
+// Known is what this device knew of the vault before.
 type Known struct {
 	keyring.Known
-	// Replaced are revisions that must not serve again: this device has had the
-	// line of one that descends from them.
+	// Replaced are revisions that must not be used again: this device has had a line
+	// that descends from them.
 	Replaced []id.Revision
 }
 
@@ -23,8 +23,8 @@ type LoadRequest struct {
 	Waiting       keyring.Update // changes that the backend doesn't have yet
 }
 
-// Parts returns the encoding of q in parts. The keyring's objects, which may be
-// large, are among them and aren't copied.
+// Parts returns the encoding of q in parts. The keyring's objects are parts of their
+// own and aren't copied.
 func (q LoadRequest) Parts() [][]byte {
 	head := appendRevisions(appendPins(nil, q.Known.Pins), q.Known.Replaced)
 	return [][]byte{
@@ -47,16 +47,16 @@ func ReadLoadRequest(body []byte) (q LoadRequest, err error) {
 	return q, requestEnd(&r)
 }
 
-// Loaded is what a Load made usable.
+// Loaded is the result of a Load.
 type Loaded struct {
 	Pins keyring.Pins // of the keyring that is in use now
-	// OpensKEK: the newest KEK is sealed to this identity, so that it can write.
+	// OpensKEK: the newest KEK is sealed to this identity, so it can write.
 	OpensKEK bool
 	// Waiting is how many lines of the vault file have no DEK yet.
 	Waiting int
 	// Missing are revisions in use whose lines the vault file lacks.
 	Missing []Missing
-	// Replaced is what Known should have from now on, sorted.
+	// Replaced is the next Known.Replaced, sorted.
 	Replaced []id.Revision
 	Items    []Item
 }
@@ -87,25 +87,25 @@ type Missing struct {
 	Revision id.Revision
 }
 
-// Item is a revision that the keeper can open, or failed to.
+// Item is a revision that the keeper opened or failed to open.
 type Item struct {
-	Key      uint64 // for Sign; 0 when State or Problem says why there is none
+	Key      uint64 // for Sign; 0: State or Problem says why there is none
 	Item     id.Item
 	Revision id.Revision
 	State    ItemState
-	Meta     []byte // canonical JSON; nil when an earlier Load reported it
-	Problem  string // why it can't be opened, or empty
+	Meta     []byte // canonical JSON; nil: reported by an earlier Load
+	Problem  string // why it can't be opened, or ""
 }
 
-// ItemState says what a revision is good for.
+// ItemState says how a revision can be used.
 type ItemState byte
 
 // The states. An item with a Problem has none.
 const (
 	ItemReady    ItemState = iota
-	ItemOutdated           // it signs; its successor's line is not in the vault file
-	ItemHeld               // it doesn't sign: its successor's line isn't there, and is stricter
-	ItemReplaced           // it doesn't sign: its successor was here, and is gone
+	ItemOutdated           // signs; its successor's line is missing from the vault file
+	ItemHeld               // doesn't sign: its successor's line is missing, and is stricter
+	ItemReplaced           // doesn't sign: its successor was here, and is missing now
 )
 
 func appendItem(b []byte, it *Item) []byte {
@@ -126,10 +126,9 @@ func readItem(r *wire.Reader) Item {
 	return it
 }
 
-// Load gives the keeper a keyring and the changes that wait, for the vault file
-// that it was given last. It verifies them against what is known and what it has
-// seen itself; on an error (ErrDamaged, ErrRollback, ErrNoIdentity) what was
-// loaded before stays in use.
+// Load gives the keeper a keyring and the waiting changes, for the vault file that it was
+// last given. The keeper verifies them against known and what it has seen itself. After
+// an error (ErrDamaged, ErrRollback, ErrNoIdentity), what was loaded before stays in use.
 func (c *Client) Load(ctx context.Context, known Known, members, deks []byte, waiting keyring.Update) (*Loaded, error) {
 	q := LoadRequest{Known: known, Members: members, Deks: deks, Waiting: waiting}
 	reply, err := c.call(ctx, OpLoad, q.Parts()...)

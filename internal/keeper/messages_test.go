@@ -13,7 +13,7 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// message is one in its encoding, with what it must be read as and by what.
+// message is an encoded message with its expected value and its decoder.
 type message struct {
 	name string
 	want any
@@ -25,7 +25,7 @@ func of[T any](name string, want T, body []byte, read func([]byte) (T, error)) m
 	return message{name, want, body, func(b []byte) (any, error) { return read(b) }}
 }
 
-// TestMessagesAreReadAsTheyWereWritten, and in no other length.
+// TestMessagesAreReadAsTheyWereWritten, and refused with any other length.
 func TestMessagesAreReadAsTheyWereWritten(t *testing.T) {
 	item, revision := id.NewItem(), id.NewRevision()
 	revisions := []id.Revision{revision, id.NewRevision()}
@@ -91,7 +91,7 @@ func TestMessagesAreReadAsTheyWereWritten(t *testing.T) {
 		t.Run(m.name, func(t *testing.T) { m.check(t, func(err error) bool { return err != nil }) })
 	}
 
-	// These two end where the message does.
+	// These two have no length of their own: they extend to the end of the message.
 	sign := SignRequest{Key: 1, Flags: 2, Data: []byte("data")}
 	if got, err := ReadSignRequest(sign.Append(nil)); err != nil || !reflect.DeepEqual(got, sign) {
 		t.Errorf("SignRequest %+v is read as %+v, %v", sign, got, err)
@@ -105,7 +105,7 @@ func TestMessagesAreReadAsTheyWereWritten(t *testing.T) {
 	}
 }
 
-// check reads the message, and what is a byte shorter or longer.
+// check decodes the message, and expects errors for shorter and longer ones.
 func (m message) check(t *testing.T, refused func(error) bool) {
 	if got, err := m.read(m.body); err != nil || !reflect.DeepEqual(got, m.want) {
 		t.Fatalf("%+v is read as %+v, %v", m.want, got, err)
@@ -120,7 +120,7 @@ func (m message) check(t *testing.T, refused func(error) bool) {
 	}
 }
 
-// TestEveryErrorHasAStatus, and comes back as what it was.
+// TestEveryErrorHasAStatus that is converted back to the same error.
 func TestEveryErrorHasAStatus(t *testing.T) {
 	for _, kind := range kinds[StatusFailed:] {
 		s := StatusOf(kind)

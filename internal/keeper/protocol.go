@@ -1,16 +1,14 @@
-// Package keeper starts keepers, the processes that hold keys, and talks to them.
-// It is the front's end, and the protocol between both; the process itself is
-// package server, which the front doesn't link.
+// Package keeper starts keepers, the processes that hold keys, and talks to them. It
+// is the front's end and the protocol. The process itself is package server, which
+// the front doesn't link.
 //
 // A message (package ipc) is an [Op] or a [Status], then a body in the types of RFC
-// 4251. The front sends one request on a connection and waits for its reply before
-// it sends the next, so a connection needs no request numbers and a worker of the
-// keeper no queue. On the first connection hellos come first, and then a reply
-// without a request: the keeper's [Report].
+// 4251. On each connection, the front waits for the reply before it sends the next
+// request, so requests need no numbers and workers no queues. The first connection
+// starts with hellos and then a reply without a request: the keeper's [Report].
 //
-// A body is the encoding of one type, whose methods and functions here write and
-// read it. What is read aliases the message, unless it says otherwise. No request
-// returns a secret.
+// A body is the encoding of one type, which has the methods and functions for it here.
+// Decoded values alias the message unless documented otherwise. No reply contains a secret.
 package keeper
 
 import (
@@ -21,7 +19,7 @@ import (
 )
 
 // Role is the first argument that makes vigild run as a keeper (server.Main). It
-// is no flag: people never type it.
+// isn't documented as a flag, because people never type it.
 const Role = "keeper-role"
 
 // Op names a request.
@@ -51,8 +49,7 @@ const (
 	OpStats                   // → Stats
 )
 
-// Secret reports whether the body of a request is a secret, of which no part may
-// reach the heap.
+// Secret reports whether a request's body is a secret, which must not reach the heap.
 func (o Op) Secret() bool {
 	switch o {
 	case OpAdd, OpAddBound, OpLock, OpUnlock:
@@ -62,18 +59,18 @@ func (o Op) Secret() bool {
 }
 
 const (
-	// HeaderLen is the size in bytes of a message's length and its op or status.
+	// HeaderLen is the size of a message's length and its op or status, in bytes.
 	HeaderLen = ipc.HeaderLen + 1
-	// MaxMessage bounds a message in bytes, without its length: a vault file, or
-	// both keyring objects.
+	// MaxMessage bounds a message without its length, in bytes: a vault file, or both
+	// keyring objects.
 	MaxMessage = 512 << 20
-	// SmallMessage is the size in bytes of the buffer that each end keeps for a
-	// connection: a signature request with its reply (userauth requests have about
-	// 300 bytes, git commits and certificates a few thousand).
+	// SmallMessage is the size of each end's buffer per connection, in bytes. It fits
+	// a signature request and its reply (userauth requests have about 300 bytes, git
+	// commits and certificates a few thousand).
 	SmallMessage = 8 << 10
 )
 
-// Number is the body of a request that says no more than one.
+// Number is the body of a request that is just a number.
 type Number uint64
 
 // Append appends the encoding of n, 8 bytes, to b.
@@ -85,7 +82,7 @@ func ReadNumber(body []byte) (uint64, error) {
 	return r.Uint64(), requestEnd(&r)
 }
 
-// requestEnd returns the error of a request that was read by r to its end.
+// requestEnd returns r's error after a request was decoded to its end.
 func requestEnd(r *wire.Reader) error {
 	if r.End() != nil {
 		return ErrBadRequest
@@ -93,7 +90,7 @@ func requestEnd(r *wire.Reader) error {
 	return nil
 }
 
-// replyEnd is requestEnd for a reply, of which what says what it is.
+// replyEnd is requestEnd for a reply, which what names.
 func replyEnd(r *wire.Reader, what string) error {
 	if err := r.End(); err != nil {
 		return fmt.Errorf("read %s: %w", what, err)

@@ -6,14 +6,14 @@ import (
 	"vigil/internal/wire"
 )
 
-// Report is what a keeper says of itself when it starts.
+// Report is what a keeper reports about its protection when it starts.
 type Report struct {
-	// Undumpable: no debugger and no core file; FromStart: since exec, as its
-	// binary is unreadable to its user.
+	// Undumpable: no debugger and no core file. FromStart: since exec, because the
+	// binary isn't readable by its user.
 	Undumpable, FromStart bool
-	// Holds names what protects it: "seccomp", "landlock", "no_core".
+	// Holds names the protections in force: "seccomp", "landlock", "no_core".
 	Holds []string
-	// Missing says what this system doesn't offer.
+	// Missing names the protections that this system doesn't offer.
 	Missing []string
 }
 
@@ -32,12 +32,12 @@ func readReport(body []byte) (Report, error) {
 	return p, replyEnd(&r, "keeper's report")
 }
 
-// Stats says what a keeper holds now.
+// Stats counts what a keeper holds.
 type Stats struct {
-	Keys   int    // all of them
-	Open   int    // those whose private half is in guarded memory
-	Used   int    // bytes of guarded memory handed out
-	Mapped int    // bytes of guarded memory
+	Keys   int    // all keys
+	Open   int    // keys whose private key is in guarded memory
+	Used   int    // bytes of guarded memory in use
+	Mapped int    // bytes of guarded memory mapped
 	Kind   string // of guarded memory (guard.Kind)
 }
 
@@ -59,7 +59,7 @@ func readStats(body []byte) (Stats, error) {
 	return s, replyEnd(&r, "stats")
 }
 
-// Stats asks what the keeper holds now.
+// Stats asks the keeper what it holds.
 func (c *Client) Stats(ctx context.Context) (Stats, error) {
 	reply, err := c.call(ctx, OpStats)
 	if err != nil {

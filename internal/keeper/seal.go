@@ -10,10 +10,10 @@ import (
 
 // SealRequest is the body of OpSeal: a new revision of an item.
 type SealRequest struct {
-	Draft   uint64        // whose private key it gets; 0: that of Source
-	Source  id.Revision   // one that is in use
+	Draft   uint64        // the new private key; 0: Source's
+	Source  id.Revision   // a revision in use
 	Item    id.Item       // of the new revision
-	Parents []id.Revision // that it replaces, sorted
+	Parents []id.Revision // the revisions it replaces, sorted
 	Meta    []byte        // canonical JSON
 }
 
@@ -33,10 +33,10 @@ func ReadSealRequest(body []byte) (q SealRequest, err error) {
 	return q, requestEnd(&r)
 }
 
-// SealLineRequest is the body of OpSealLine: a new revision that is as an earlier one.
+// SealLineRequest is the body of OpSealLine: a new revision that repeats an earlier one.
 type SealLineRequest struct {
-	Line    []byte        // of the earlier one, without its line feed
-	Parents []id.Revision // that the new one replaces, sorted
+	Line    []byte        // of the earlier revision, without its line feed
+	Parents []id.Revision // the revisions it replaces, sorted
 }
 
 // Append appends the encoding of q to b.
@@ -51,8 +51,8 @@ func ReadSealLineRequest(body []byte) (q SealLineRequest, err error) {
 	return q, requestEnd(&r)
 }
 
-// Sealed is a new revision: a line of the vault file, without its line feed,
-// and its entry of deks.
+// Sealed is a new revision: its line of the vault file, without the line feed, and
+// its entry in deks.
 type Sealed struct {
 	Line []byte
 	DEK  keyring.DEK
@@ -67,20 +67,20 @@ func readSealed(body []byte) (s Sealed, err error) {
 	return s, replyEnd(&r, "sealed item")
 }
 
-// SealDraft makes the first revision of a new item of a draft, which is gone afterwards.
+// SealDraft makes the first revision of a new item from a draft, which it consumes.
 func (c *Client) SealDraft(ctx context.Context, draft uint64, item id.Item, meta []byte) (Sealed, error) {
 	return c.seal(ctx, OpSeal, SealRequest{Draft: draft, Item: item, Meta: meta}.Append(nil))
 }
 
-// SealEdited makes a revision of an item with other metadata and the private
-// key of the revision from; parents are the revisions it replaces.
+// SealEdited makes a revision of an item with other metadata and the private key of
+// revision from. It replaces parents.
 func (c *Client) SealEdited(ctx context.Context, from id.Revision, item id.Item, parents []id.Revision, meta []byte) (Sealed, error) {
 	q := SealRequest{Source: from, Item: item, Parents: keyring.SortParents(parents), Meta: meta}
 	return c.seal(ctx, OpSeal, q.Append(nil))
 }
 
-// SealLine makes a new revision of an earlier one, given by its line. ErrNoKey:
-// its DEK is gone.
+// SealLine makes a new revision from an earlier revision's line. The error is
+// ErrNoKey if its DEK is gone.
 func (c *Client) SealLine(ctx context.Context, line []byte, parents []id.Revision) (Sealed, error) {
 	q := SealLineRequest{Line: line, Parents: keyring.SortParents(parents)}
 	return c.seal(ctx, OpSealLine, q.Append(nil))

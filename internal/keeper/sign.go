@@ -9,11 +9,11 @@ import (
 // SignRequest is the body of OpSign.
 type SignRequest struct {
 	Key   uint64
-	Flags uint32 // SSH_AGENTC_SIGN_REQUEST's
-	Data  []byte // what is signed
+	Flags uint32 // those of SSH_AGENTC_SIGN_REQUEST
+	Data  []byte // to sign
 }
 
-// signHeadLen is the size in bytes of what precedes the data.
+// signHeadLen is the size of what precedes the data, in bytes.
 const signHeadLen = 8 + 4
 
 // appendHead appends all but the data.
@@ -35,8 +35,8 @@ func ReadSignRequest(body []byte) (q SignRequest, err error) {
 	return q, nil
 }
 
-// Sign signs data with a key and appends the signature blob (RFC 4253 section
-// 6.6) to dst. Flags are SSH_AGENTC_SIGN_REQUEST's.
+// Sign signs data with a key and appends the signature blob (RFC 4253 section 6.6) to
+// dst. flags are those of SSH_AGENTC_SIGN_REQUEST.
 func (c *Client) Sign(ctx context.Context, key uint64, data []byte, flags uint32, dst []byte) ([]byte, error) {
 	k, err := c.take(ctx)
 	if err != nil {

@@ -17,31 +17,31 @@ import (
 )
 
 const (
-	// startTimeout is how long a new keeper may take until it says that it is
-	// sandboxed; it takes about 5 ms.
+	// startTimeout bounds the time until a new keeper reports that it is sandboxed,
+	// which takes about 5 ms.
 	startTimeout = 10 * time.Second
-	// endTimeout is how long a keeper may take to wipe and exit after its
-	// connections close, before it is killed.
+	// endTimeout is how long a keeper may take to wipe and exit after its connections
+	// are closed, before it is killed.
 	endTimeout = time.Second
 	// minWorkers keeps signing possible while one worker loads a vault.
 	minWorkers = 2
-	// mostWorkers leaves a keeper descriptors for what else it needs: its sandbox
+	// mostWorkers keeps descriptors free for the keeper's other needs: its sandbox
 	// allows 64.
 	mostWorkers = 32
 )
 
 // Options say how to start a keeper.
 type Options struct {
-	// Exe is the vigild to start: /proc/self/exe on Linux, so that an upgrade
-	// on disk can't mix builds.
+	// Exe is the vigild to start: /proc/self/exe on Linux, so that an upgrade can't
+	// mix builds.
 	Exe string
-	// Vault is the vault's id; all zero for the keeper of added keys.
+	// Vault is the vault's id; zero for the keeper of added keys.
 	Vault id.Vault
-	// Memory is the size of its guarded memory in bytes; 0 means what the lock limit gives.
+	// Memory is the size of its guarded memory in bytes; 0: what the lock limit gives.
 	Memory int
 }
 
-// Start starts a keeper and returns once it has said that it is sandboxed. The
+// Start starts a keeper and returns once it has reported that it is sandboxed. The
 // process lives until Close; ctx only bounds the start.
 func Start(ctx context.Context, o Options) (*Client, error) {
 	c, err := launch(o)
@@ -64,14 +64,13 @@ func Start(ctx context.Context, o Options) (*Client, error) {
 	return c, nil
 }
 
-// launch starts the process, with a connection for each worker. Its environment
-// holds no more than what Go's runtime reads: no stack traces, no time zone file,
-// named mappings off.
+// launch starts the process, with a connection for each worker. Its environment has
+// only what Go's runtime reads: no stack traces, no time zone file, no named mappings.
 func launch(o Options) (*Client, error) {
 	workers := min(max(minWorkers, runtime.NumCPU()), mostWorkers)
 	c := &Client{free: make(chan struct{}, workers)}
 	var theirs []*os.File
-	defer func() { // while we hold them, a keeper that dies before its hello is never noticed
+	defer func() { // while they are open here, the front can't notice that a keeper died before its hello
 		for _, f := range theirs {
 			_ = f.Close()
 		}
@@ -104,7 +103,7 @@ func launch(o Options) (*Client, error) {
 	return c, nil
 }
 
-// greet exchanges hellos with the keeper, and reads what protects it, or why it can't serve.
+// greet exchanges hellos, and reads the keeper's report or why it can't serve.
 func (c *Client) greet(vault id.Vault) error {
 	k := c.conns[0]
 	if err := ipc.Greet(k.c, ipc.Front, ipc.Keeper, vault); err != nil {
@@ -118,15 +117,14 @@ func (c *Client) greet(vault id.Vault) error {
 	return err
 }
 
-// Close ends the keeper: it wipes and exits when its connections close, and is
-// killed when it doesn't within a second. It returns once the process is gone, and
-// with it what watched that.
+// Close ends the keeper: it wipes and exits when its connections are closed, and is killed
+// if it hasn't after a second. Close returns when the process and its watchers have ended.
 func (c *Client) Close() {
 	c.end()
 	c.watching.Wait()
 }
 
-// end is Close for what Close waits for.
+// end is the part of Close that watchTracers may call.
 func (c *Client) end() {
 	c.closeConns()
 	c.child.End(endTimeout)
@@ -138,19 +136,19 @@ func (c *Client) closeConns() {
 	}
 }
 
-// Done is closed when the process has ended, asked to or not.
+// Done is closed when the process has ended for any reason.
 func (c *Client) Done() <-chan struct{} { return c.child.Done() }
 
-// Exit says how the process ended; only after Done. Nil is a keeper that was asked to.
+// Exit says how the process ended, after Done; nil: as requested.
 func (c *Client) Exit() error { return c.child.Exit() }
 
 // PID returns the keeper's process id.
 func (c *Client) PID() int { return c.child.PID() }
 
-// Report returns what the keeper said of its sandbox and memory when it started.
+// Report returns the keeper's report of its sandbox and memory.
 func (c *Client) Report() Report { return c.report }
 
-// gone tells whether err means that the other end is closed.
+// gone reports whether err means that the other end is closed.
 func gone(err error) bool {
 	return errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A keeper that ends before it greets is an error, not a wait without end.
+// A keeper that ends before its hello causes an error, not an endless wait.
 func TestStartOfOneThatEnds(t *testing.T) {
 	exe, err := exec.LookPath("true")
 	if err != nil {

@@ -7,13 +7,12 @@ import (
 	"vigil/internal/guard"
 )
 
-// recheck bounds how long a tracer is there before the front sees it.
+// recheck bounds how long the front takes to notice a tracer.
 const recheck = 15 * time.Second
 
-// untraced returns an error when front or keeper is traced, and ends the keeper
-// then; also when that can't be seen, as without a free descriptor. It looks at the
-// keeper from outside, as a tracer decides what a process that it traces reads, and
-// at every thread of it.
+// untraced returns an error and ends the keeper if the front or any of the keeper's
+// threads is traced, or if that can't be determined, as without a free descriptor. It
+// checks the keeper from outside: a tracer controls what its tracee reads.
 func (c *Client) untraced() error {
 	err := guard.UntracedSelf()
 	if err == nil {
@@ -29,22 +28,21 @@ func (c *Client) untraced() error {
 	return err
 }
 
-// Traced returns why the keeper was ended if it or the front was found to be
-// traced, and else nil.
+// Traced returns why the keeper was ended if the front or the keeper was traced, else nil.
 func (c *Client) Traced() *guard.TracedError {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.traced
 }
 
-// watchTracers looks from time to time until the keeper has ended.
+// watchTracers checks for tracers until the keeper has ended.
 func (c *Client) watchTracers() {
 	look := time.NewTicker(recheck)
 	defer look.Stop()
 	for {
 		select {
 		case <-look.C:
-			_ = c.untraced() // ends it, or looks again
+			_ = c.untraced() // ends the keeper, or checks again
 		case <-c.child.Done():
 			return
 		}

@@ -8,11 +8,11 @@ import (
 	"vigil/internal/wire"
 )
 
-// The keeper has the vault file that the front gave it last. A whole one may
-// come before the identity does, so that it's read while Argon2id runs; later
-// only what changed is sent. Nothing of it is used before a Load.
+// The keeper has the vault file that the front gave it last. A whole file may come
+// before the identity, so that it is parsed while Argon2id runs; later, only changes
+// are sent. The keeper doesn't use it before a Load.
 
-// Delta is the body of OpFileDelta: what changes of the vault file.
+// Delta is the body of OpFileDelta: changes to the vault file.
 type Delta vaultfile.Delta
 
 // Append appends the encoding of d to b.
@@ -21,7 +21,7 @@ func (d Delta) Append(b []byte) []byte {
 	return wire.AppendList(b, d.Add, func(b []byte, line *[]byte) []byte { return wire.AppendString(b, *line) })
 }
 
-// ReadDelta reads a delta, whose lines are copies. The error is ErrBadRequest.
+// ReadDelta decodes a delta, copying its lines. The error is ErrBadRequest.
 func ReadDelta(body []byte) (d vaultfile.Delta, err error) {
 	r := wire.NewReader(body)
 	d.Drop = wire.ReadList(&r, func(r *wire.Reader) int { return int(r.Uint32()) })
@@ -29,21 +29,21 @@ func ReadDelta(body []byte) (d vaultfile.Delta, err error) {
 	return d, requestEnd(&r)
 }
 
-// GiveFile gives the keeper the text of the vault file that the next Load is of.
-// The error is ErrDamaged for one that can't be used; the earlier one stays.
+// GiveFile gives the keeper the text of the vault file for the next Load. The error
+// is ErrDamaged for an invalid one; the keeper then keeps the earlier one.
 func (c *Client) GiveFile(ctx context.Context, text []byte) error {
 	_, err := c.call(ctx, OpFile, text)
 	return err
 }
 
-// ChangeFile changes the vault file that the keeper has. After an error of the
-// connection nobody knows which one that is: give it whole.
+// ChangeFile changes the keeper's vault file. After a connection error the keeper's
+// file is unknown: give it the whole file.
 func (c *Client) ChangeFile(ctx context.Context, d vaultfile.Delta) error {
 	_, err := c.call(ctx, OpFileDelta, Delta(d).Append(nil))
 	return err
 }
 
-// Problems are the body of the reply to OpVerify: what is wrong, a sentence each.
+// Problems are the body of the reply to OpVerify, one sentence each.
 type Problems []string
 
 // Append appends the encoding of p to b.
@@ -62,8 +62,8 @@ func readProblems(body []byte) (p Problems, err error) {
 	return p, replyEnd(&r, "problems")
 }
 
-// Verify has every layer and every item of the vault file that the keeper was
-// given last checked, and returns what is wrong, a sentence each.
+// Verify checks every layer and every item of the keeper's vault file. It returns the
+// problems, one sentence each.
 func (c *Client) Verify(ctx context.Context) (problems []string, err error) {
 	reply, err := c.call(ctx, OpVerify)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"vigil/internal/opener"
 )
 
-// TestBinariesThatAreNotStarted: an opener sees passphrases, so it must be what
-// was installed.
+// TestBinariesThatAreNotStarted: an opener sees passphrases, so it must be the
+// installed binary.
 func TestBinariesThatAreNotStarted(t *testing.T) {
 	mode := func(path string, m os.FileMode) {
 		t.Helper()

@@ -16,28 +16,26 @@ import (
 	"vigil/internal/ipc"
 )
 
-// endTimeout is how long an opener may take to exit after its connection
-// closes, before it is killed.
+// endTimeout is how long an opener may take to exit after its connection is closed,
+// before it is killed.
 const endTimeout = 2 * time.Second
 
-// unattended is how long a request may take that nobody waits for. What talks to a
-// service has limits of its own, far below; this one is for a folder that never
-// answers, such as one of a file system over a network, and a pipe in place of a file
-// that the AWS SDK reads.
+// unattended is how long a request may take if no person waits. Calls to services have
+// far shorter limits of their own. This one is for a folder that doesn't respond, as
+// on a network file system, and for a pipe in place of a file that the AWS SDK reads.
 const unattended = 5 * time.Minute
 
-// Client is a running opener. One goroutine uses it.
+// Client is a running opener. It isn't safe for concurrent use.
 type Client struct {
-	patience time.Duration // unattended, but in tests
+	patience time.Duration // unattended, except in tests
 
 	child *ipc.Child
 	conn  *net.UnixConn
-	stop  func() bool // ends the kill that the context's end brings
+	stop  func() bool // stops killing the process when the context ends
 }
 
-// Start starts the opener at exe with files as its descriptors (see File) and
-// greets it. It keeps none of the files: the caller closes them. The process
-// is killed when ctx ends.
+// Start starts the opener at exe with files as its descriptors (see File), and
+// exchanges hellos. The caller closes the files. The process is killed when ctx ends.
 func Start(ctx context.Context, exe string, vault id.Vault, files ...*os.File) (*Client, error) {
 	if err := checkBinary(exe); err != nil {
 		return nil, err
@@ -70,13 +68,13 @@ func Start(ctx context.Context, exe string, vault id.Vault, files ...*os.File) (
 	return c, nil
 }
 
-// Asker answers an opener's question, or says with an error that it can't.
+// Asker answers an opener's question, or returns an error if it can't.
 type Asker func(ctx context.Context, message string) (string, error)
 
-// Do has an opener do a job, given what this device has seen of the keyring. ask
-// answers its questions, such as one for an MFA code; nil says that nobody is there,
-// and then an opener that gives no answer is killed after some minutes. A failed job's
-// error is an *Error.
+// Do has an opener do a job. seen is what this device has seen of the keyring. ask
+// answers the job's questions, such as one for an MFA code; nil means that no person
+// waits, and that an opener without an answer is killed after some minutes. If the
+// job fails, the error is an *Error.
 func Do[R any](ctx context.Context, c *Client, j Job[R], seen Seen, ask Asker) (*R, error) {
 	result := j.result()
 	if err := c.do(ctx, j, seen, ask, result); err != nil {
@@ -123,7 +121,7 @@ func (c *Client) do(ctx context.Context, j job, seen Seen, ask Asker, result any
 	}
 }
 
-// lost says why a conversation broke off.
+// lost returns why the connection broke off.
 func (c *Client) lost(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("talk to opener: %w", ctx.Err())
@@ -132,7 +130,7 @@ func (c *Client) lost(ctx context.Context, err error) error {
 		c.child.Kill()
 		return &Error{
 			Kind: Unreachable, Message: fmt.Sprintf("nothing was heard for %v: a folder or a file of the backend, the master key or the AWS configuration doesn't answer", c.patience),
-			Next: "Look whether the file systems that they are on can be reached.",
+			Next: "Check whether their file systems can be reached.",
 		}
 	}
 	return fmt.Errorf("talk to opener: it ended: %w", err)
@@ -145,9 +143,8 @@ func (c *Client) Close() {
 	c.stop()
 }
 
-// checkBinary makes sure that what will see passphrases is what was installed:
-// named by an absolute path, a file of root's or of this user's that nobody
-// else can write to or replace.
+// checkBinary checks that exe, which will see passphrases, is an absolute path to a
+// file of root or this user that nobody else can write to or replace.
 func checkBinary(exe string) error {
 	next := "Install Vigil again, or rebuild it with `make build`."
 	if !filepath.IsAbs(exe) {
@@ -161,10 +158,11 @@ func checkBinary(exe string) error {
 		if path == exe && st.Mode&unix.S_IFMT != unix.S_IFREG {
 			return &Error{Kind: Failed, Message: fmt.Sprintf("opener %q is not a file, but a folder, a symbolic link or the like", path), Next: next}
 		}
-		// In a folder with the sticky bit others can make files, but not replace this one.
+		// In a folder with the sticky bit, others can create files but not replace
+		// this one.
 		sticky := path != exe && st.Mode&unix.S_ISVTX != 0
 		if st.Uid != 0 && int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0 && !sticky {
-			if st.Uid == 0 || int(st.Uid) == os.Geteuid() { // a build under umask 002 leaves it so
+			if st.Uid == 0 || int(st.Uid) == os.Geteuid() { // umask 002 allows this for a user's own builds
 				next = fmt.Sprintf("`chmod go-w %s`", path)
 			}
 			return &Error{Kind: Failed, Message: fmt.Sprintf("%q belongs to, or can be written by, another user", path), Next: next}

@@ -10,7 +10,7 @@ import (
 	"vigil/internal/ipc"
 )
 
-// An opener that ends before it greets is an error, not a wait without end.
+// An opener that ends before its hello causes an error, not an endless wait.
 func TestStartOfOneThatEnds(t *testing.T) {
 	exe, err := exec.LookPath("true")
 	if err != nil {
@@ -22,7 +22,7 @@ func TestStartOfOneThatEnds(t *testing.T) {
 	}
 }
 
-// An opener that hangs in a job that nobody waits for doesn't hold up its vault.
+// An opener that hangs in an unattended job doesn't block its vault.
 func TestOneThatHangsIsKilled(t *testing.T) {
 	conn, theirs, err := ipc.Pair()
 	if err != nil {

@@ -7,17 +7,17 @@ import (
 	"vigil/internal/master"
 )
 
-// Seen is what this device has accepted of both keyring objects: a job refuses
-// older ones, and forks.
+// Seen is what this device has accepted of both keyring objects. Jobs refuse older
+// ones and forks.
 type Seen struct {
 	keyring.Pins
-	// Kept is the keyring as it was accepted last, or empty. It stands in where
-	// what the backend has is refused, so that a job can put that right.
+	// Kept is the last accepted keyring, or empty. It replaces a refused one, so that
+	// a job can repair the backend.
 	Kept backend.Keyring `json:"kept"`
 }
 
-// RequestIdentity makes an identity that isn't a member yet: its private halves leave the
-// opener only within the request, sealed by passphrase and master key.
+// RequestIdentity makes an identity that isn't a member yet. Its private keys leave
+// the opener only in the request, sealed by passphrase and master key.
 type RequestIdentity struct {
 	gives[RequestedIdentity]
 	Place      Place  `json:"place"`
@@ -30,14 +30,14 @@ type RequestIdentity struct {
 
 func (*RequestIdentity) name() string { return "request identity" }
 
-// RequestedIdentity is the request to be admitted (keyring.Request).
+// RequestedIdentity is a request for admission (keyring.Request).
 type RequestedIdentity struct {
 	Identity id.Identity  `json:"identity"`
 	Text     string       `json:"text"`
 	Calls    master.Calls `json:"calls"`
 }
 
-// Admit lets an identity in that asked for it. The place's identity is an owner.
+// Admit admits an identity that requested it. The place's identity is an owner.
 type Admit struct {
 	gives[Changed]
 	Place      Place        `json:"place"`
@@ -58,16 +58,16 @@ type RemoveIdentities struct {
 
 func (*RemoveIdentities) name() string { return "remove identities" }
 
-// Rekey changes the passphrase of the place's identity: it gets a new share,
-// new key pairs, and the vault a new KEK.
+// Rekey changes the passphrase of the place's identity: the identity gets a new share
+// and new key pairs, and the vault a new KEK.
 type Rekey struct {
 	gives[Changed]
 	Place         Place `json:"place"`
 	Passphrase    File  `json:"passphrase"`
 	NewPassphrase File  `json:"new_passphrase"`
-	// Keeper is handed the new private halves; 0: the vault is locked.
+	// Keeper receives the new private keys; 0: the vault is locked.
 	Keeper    File `json:"keeper"`
-	MemoryKiB int  `json:"memory_kib"` // zeros: as before
+	MemoryKiB int  `json:"memory_kib"` // zeros: unchanged
 	Time      int  `json:"time"`
 	Lanes     int  `json:"lanes"`
 }
@@ -84,7 +84,7 @@ type MoveMaster struct {
 
 func (*MoveMaster) name() string { return "move master" }
 
-// MoveBackend copies the keyring to another place, which is vacant or has it already.
+// MoveBackend copies the keyring to another place, which is vacant or already has it.
 type MoveBackend struct {
 	gives[Changed]
 	Place      Place  `json:"place"`
@@ -94,28 +94,24 @@ type MoveBackend struct {
 
 func (*MoveBackend) name() string { return "move backend" }
 
-// KMSCalls are the calls that a job made to key management services.
+// KMSCalls counts a job's calls to key management services.
 type KMSCalls struct {
 	Decrypt         uint64 `json:"decrypt"`
 	GenerateDataKey uint64 `json:"generate_data_key"`
 	ReEncrypt       uint64 `json:"re_encrypt"`
 }
 
-// Changed is the keyring after a change of membership.
+// Changed is the keyring after a membership change.
 type Changed struct {
 	Keyring backend.Keyring `json:"keyring"`
 	KEK     uint64          `json:"kek"`
 	Calls   KMSCalls        `json:"calls"`
-	// Unfinished says why a rotation that belongs to the change isn't done yet;
-	// the change itself is.
+	// Unfinished says why a rotation that belongs to the completed change isn't complete.
 	Unfinished *Error `json:"unfinished,omitempty"`
-	// Replaced says why the members that the store had were refused; the good ones
-	// have taken their place.
-	Replaced *Error `json:"replaced,omitempty"`
-	// NewShare: MoveMaster made a new share.
-	NewShare bool `json:"new_share,omitempty"`
-	// Already: there was nothing left to do.
-	Already bool `json:"already,omitempty"`
-	// HandedOver: the keeper has the new private halves.
-	HandedOver bool `json:"handed_over,omitempty"`
+	// Replaced says why the store's members were refused, which good ones have now
+	// replaced.
+	Replaced   *Error `json:"replaced,omitempty"`
+	NewShare   bool   `json:"new_share,omitempty"`   // MoveMaster made a new share
+	Already    bool   `json:"already,omitempty"`     // there was nothing left to do
+	HandedOver bool   `json:"handed_over,omitempty"` // the keeper has the new private keys
 }

@@ -10,12 +10,12 @@ import (
 	"vigil/internal/ipc"
 )
 
-// maxMessage bounds a message's JSON: a share, a certificate, a private key in a
-// line of the vault file, and much room.
+// maxMessage bounds a message's JSON, in bytes. It has ample room for a share, a
+// certificate and a private key in a line of the vault file.
 const maxMessage = 4 << 20
 
-// objectsIn says where in a message objects of a keyring are. They follow its JSON,
-// and one that is nil stays so.
+// objectsIn returns the addresses of the keyring objects in v. They follow the JSON;
+// a nil object stays nil.
 func objectsIn(v any) []*[]byte {
 	switch v := v.(type) {
 	case *Put:
@@ -38,7 +38,7 @@ func objectsIn(v any) []*[]byte {
 
 func objectsOf(k *backend.Keyring) []*[]byte { return []*[]byte{&k.Members, &k.Deks} }
 
-// WriteMessage writes one message, of which v is the address.
+// WriteMessage writes one message. v is a pointer to it.
 func WriteMessage(w io.Writer, v any) error {
 	body, err := json.Marshal(v)
 	if err != nil {
@@ -55,7 +55,7 @@ func WriteMessage(w io.Writer, v any) error {
 	return nil
 }
 
-// there is what the message of an object begins with. That of nil is empty.
+// there is the first byte of an object's message. A nil object's message is empty.
 const there = 1
 
 func writeObject(w io.Writer, b []byte) error {

@@ -110,7 +110,7 @@ func readAgain[T any](t *testing.T, b []byte) {
 	}
 }
 
-// again writes what was read and reads it back.
+// again encodes a decoded message and decodes it once more.
 func again[T any](t *testing.T, v T) {
 	t.Helper()
 	var b bytes.Buffer

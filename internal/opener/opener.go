@@ -1,15 +1,14 @@
-// Package opener starts vigil-opener and talks to it: the one-shot process for
-// what needs the network, a passphrase or a parser of private key files.
+// Package opener starts vigil-opener and talks to it: the one-shot process for what
+// needs the network, a passphrase or a parser of private key files.
 //
-// The AWS SDK, Argon2id and those parsers leave copies of what they work on in
-// memory that nobody can reach; they run in an opener only, and the copies die
-// with it. The front starts one for a job, hands it descriptors that it doesn't
-// read itself (passphrases, key files, the end of a socketpair to the keeper),
-// asks one or more questions and closes the connection. The opener's own side
-// is package opener/job.
+// The AWS SDK, Argon2id and those parsers leave copies of secrets in memory that can't
+// be wiped, so they run only in an opener, and the copies vanish with the process. The
+// front starts an opener for a job, passes it descriptors that the front doesn't read
+// (passphrases, key files, a socketpair to the keeper), sends one or more requests and
+// closes the connection. The opener's own side is package opener/job.
 //
-// A message (package ipc) is JSON. The keyring's objects that it names, which may
-// have megabytes, follow it in messages of their own (message.go).
+// A message (package ipc) is JSON. The keyring's objects in it, which may have
+// megabytes, follow as messages of their own (message.go).
 package opener
 
 import (
@@ -25,67 +24,64 @@ import (
 )
 
 const (
-	// FrontFD is the opener's descriptor for its front; FirstFile is that of the
-	// first file it was handed.
+	// FrontFD is the opener's descriptor for its front; FirstFile is that of its
+	// first file.
 	FrontFD   = ipc.FirstFile
 	FirstFile = FrontFD + 1
 )
 
-// Place says where a vault's parts are. The front gets it from config and state.
+// Place says where a vault's parts are. The front takes it from the config and state.
 type Place struct {
 	Name       string      `json:"name"`
 	Vault      id.Vault    `json:"vault"`
-	Identity   id.Identity `json:"identity"`    // this device's; zero: the only one there is
+	Identity   id.Identity `json:"identity"`    // this device's; zero: the vault's only one
 	Backend    string      `json:"backend"`     // URI
 	KeyringDir string      `json:"keyring_dir"` // where backend "file" lies
 	Master     string      `json:"master"`      // URI
-	DeviceDir  string      `json:"device_dir"`  // where this device's own keys lie
-	SessionDir string      `json:"session_dir"` // where sealed AWS sessions are kept
+	DeviceDir  string      `json:"device_dir"`  // the folder of this device's own keys
+	SessionDir string      `json:"session_dir"` // the folder of sealed AWS sessions
 }
 
-// File is the number of a descriptor that was passed to the opener, counted from 1.
-// Zero means none.
+// File is the number of a descriptor passed to the opener, counted from 1; 0: none.
 type File int
 
-// A Job is one of the job types of this package; R is what it results in.
+// A Job is one of this package's job types; R is its result.
 type Job[R any] interface {
 	job
 	result() *R
 }
 
-// job is what client and opener need of every job.
+// job is what client and opener need of any job.
 type job interface{ name() string }
 
-// gives is embedded in a job that results in an R.
+// gives is embedded in a job whose result is an R.
 type gives[R any] struct{}
 
 func (gives[R]) result() *R { return new(R) }
 
-// Request begins a job, which follows in a message of its own.
+// Request begins a job, which follows in its own message.
 type Request struct {
-	Job string `json:"job"` // its name
-	// Interactive says that a person waits and can be asked (see Ask).
-	Interactive bool `json:"interactive,omitempty"`
-	// Seen is what the device has seen of the keyring, for jobs that verify it.
-	Seen Seen `json:"seen"`
+	Job         string `json:"job"`                   // the job's name
+	Interactive bool   `json:"interactive,omitempty"` // a person waits and can be asked (see Ask)
+	Seen        Seen   `json:"seen"`                  // for jobs that verify the keyring
 }
 
-// Reply answers a Request. With Ask, an Answer goes back, and another Reply follows;
-// without it and Error the job is done, and its result follows.
+// Reply answers a Request. After an Ask, the front sends an Answer and gets another
+// Reply. With neither Ask nor Error, the job is done and its result follows.
 type Reply struct {
 	Ask   *Ask   `json:"ask,omitempty"`
 	Error *Error `json:"error,omitempty"`
 }
 
-// Handler is a job as an opener does it.
+// Handler is the opener's implementation of a job.
 type Handler struct {
 	Name string
-	// Read reads the job that follows its Request, and returns what does it and
-	// returns the address of its result.
+	// Read decodes the job that follows its Request. It returns a function that does
+	// the job and returns a pointer to its result.
 	Read func(io.Reader) (func(context.Context) (any, error), error)
 }
 
-// Handle has a function do the jobs of its type.
+// Handle returns a Handler that calls a function for the jobs of its type.
 func Handle[J, R any, P interface {
 	*J
 	Job[R]
@@ -99,17 +95,16 @@ func Handle[J, R any, P interface {
 	}}
 }
 
-// Create makes a new vault's keyring with a first identity, an owner, and stores
-// nothing yet: Found does, once the vault's file is on the disk.
+// Create makes a new vault's keyring with a first identity, an owner. It stores
+// nothing: Found does, once the vault's file is on the disk.
 type Create struct {
 	gives[Created]
-	Place      Place `json:"place"`
-	Passphrase File  `json:"passphrase"`
-	MemoryKiB  int   `json:"memory_kib"` // Argon2id's cost; zeros: the defaults
-	Time       int   `json:"time"`
-	Lanes      int   `json:"lanes"`
-	// KeepOffline asks for a share to keep, as in Unlock.
-	KeepOffline int64 `json:"keep_offline,omitempty"`
+	Place       Place `json:"place"`
+	Passphrase  File  `json:"passphrase"`
+	MemoryKiB   int   `json:"memory_kib"` // Argon2id's cost; zeros: the defaults
+	Time        int   `json:"time"`
+	Lanes       int   `json:"lanes"`
+	KeepOffline int64 `json:"keep_offline,omitempty"` // as in Unlock
 }
 
 func (*Create) name() string { return "create" }
@@ -121,8 +116,7 @@ type Created struct {
 	Header   []byte          `json:"header"` // the vault file's first line
 	Keyring  backend.Keyring `json:"keyring"`
 	Keep     *KeptShare      `json:"keep,omitempty"` // as in Unlocked
-	// Calls are those to the key management service.
-	Calls master.Calls `json:"calls"`
+	Calls    master.Calls    `json:"calls"`          // to the key management service
 }
 
 // Found stores the keyring of a new vault, if its place is vacant.
@@ -134,7 +128,7 @@ type Found struct {
 
 func (*Found) name() string { return "found" }
 
-// Enter hands the identity of a vault that this opener has just made to a keeper.
+// Enter gives a keeper the identity of the vault that this opener has just made.
 type Enter struct {
 	gives[Entered]
 	Keeper File `json:"keeper"`
@@ -142,7 +136,7 @@ type Enter struct {
 
 func (*Enter) name() string { return "enter" }
 
-// Entered says that the keeper has it.
+// Entered is the result of Enter.
 type Entered struct{}
 
 // Ask is a question for the person who waits for the job.
@@ -153,65 +147,59 @@ type Ask struct {
 // Answer answers an Ask.
 type Answer struct {
 	Text    string `json:"text"`
-	Refused bool   `json:"refused"` // nobody is there, or they don't want to
+	Refused bool   `json:"refused"` // no person is there, or they refuse
 }
 
-// Unlock opens the identity's private halves with the passphrase and the master
-// key, and hands them to the keeper.
+// Unlock opens the identity's private keys with the passphrase and the master key,
+// and gives them to the keeper.
 type Unlock struct {
 	gives[Unlocked]
-	Place      Place `json:"place"`
-	Passphrase File  `json:"passphrase"`
-	Keeper     File  `json:"keeper"`
-	// Offline is what may stand in for a master key or a backend that can't be reached.
-	Offline *Offline `json:"offline,omitempty"`
-	// KeepOffline asks for a share to keep, good for so many seconds; 0: none.
+	Place      Place    `json:"place"`
+	Passphrase File     `json:"passphrase"`
+	Keeper     File     `json:"keeper"`
+	Offline    *Offline `json:"offline,omitempty"` // replaces an unreachable master key or backend
+	// KeepOffline is how long to keep a share, in seconds; 0: keep none.
 	KeepOffline int64 `json:"keep_offline,omitempty"`
 }
 
 func (*Unlock) name() string { return "unlock" }
 
-// Offline is what a device keeps for the time without network, beside the keyring
-// (Seen.Kept).
+// Offline is what a device keeps for use without network, beside the keyring (Seen.Kept).
 type Offline struct {
 	Share KeptShare `json:"share"`
-	// Latest is the latest time that this device has seen, in Unix seconds: a
-	// clock that was set back doesn't make a share good for longer.
+	// Latest is the latest time that this device has seen, in Unix seconds, so that
+	// setting the clock back doesn't extend a share.
 	Latest int64 `json:"latest"`
 }
 
-// KeptShare is a share sealed under the device key. Its expiry is part of the seal.
+// KeptShare is a share sealed under the device key. The seal covers Expires.
 type KeptShare struct {
 	Expires int64  `json:"expires"` // Unix seconds
 	Sealed  []byte `json:"sealed"`
-	// Where says where the device key is: "file", or the system's store.
+	// Where is the device key's place: "file", or the system's store.
 	Where string `json:"where,omitempty"`
 }
 
-// Unlocked says which identity the keeper now has, and gives the keyring it was
-// found in.
+// Unlocked says which identity the keeper has now, and contains its keyring.
 type Unlocked struct {
 	Identity id.Identity     `json:"identity"`
 	Keyring  backend.Keyring `json:"keyring"`
 	Calls    master.Calls    `json:"calls"`
-	// Offline says that the kept share or the kept keyring was used, and Why.
-	Offline bool   `json:"offline"`
-	Why     *Error `json:"why,omitempty"`
-	// Keep is the share to keep from now on, if one was asked for.
-	Keep *KeptShare `json:"keep,omitempty"`
-	// DeviceKey says where the device key is: "file", or the system's store.
+	// Offline: the kept share or the kept keyring was used, because of Why.
+	Offline bool       `json:"offline"`
+	Why     *Error     `json:"why,omitempty"`
+	Keep    *KeptShare `json:"keep,omitempty"` // the share to keep, if requested
+	// DeviceKey is the device key's place: "file", or the system's store.
 	DeviceKey string `json:"device_key"`
-	// Refused says why the keyring is the one that the device has kept: what the
-	// backend has isn't to be used.
+	// Refused says why the backend's keyring was refused and the kept one is used.
 	Refused *Error `json:"refused,omitempty"`
-	// Share is the wrapped share of the identity that was opened, and Digest that
-	// of what was in it, as in Checked.
+	// Share is the identity's wrapped share. Digest is of its content, as in Checked.
 	Share  []byte `json:"share"`
 	Digest []byte `json:"digest"`
 }
 
-// Check has the master key decrypt the identity's share, and throws it away: it
-// shows that access was not revoked, if it is that share.
+// Check has the master key decrypt the identity's share, and discards it. This shows
+// that access wasn't revoked, if the digest is right.
 type Check struct {
 	gives[Checked]
 	Place    Place       `json:"place"`
@@ -221,15 +209,14 @@ type Check struct {
 
 func (*Check) name() string { return "check" }
 
-// Checked says that something has decrypted the share. It was the master key if
-// the digest is the one of the share that opened the identity; the share can't
-// be found from it.
+// Checked is the result of Check: the share's digest. If it equals that of the share
+// that opened the identity, the master key answered. It doesn't reveal the share.
 type Checked struct {
 	Calls  master.Calls `json:"calls"`
 	Digest []byte       `json:"digest"`
 }
 
-// Fetch reads both objects of the keyring, those the front hasn't got yet.
+// Fetch reads the keyring objects that the front doesn't have yet.
 type Fetch struct {
 	gives[backend.Keyring]
 	Place       Place           `json:"place"`
@@ -239,15 +226,15 @@ type Fetch struct {
 
 func (*Fetch) name() string { return "fetch" }
 
-// Put replaces an object if it's still at the expected version.
+// Put replaces an object if it is at the expected version.
 type Put struct {
 	gives[Stored]
 	Place  Place           `json:"place"`
 	Object backend.Object  `json:"object"`
 	Data   []byte          `json:"-"`
 	Expect backend.Version `json:"expect"`
-	// DropPrevious deletes what the backend itself keeps of earlier contents:
-	// they have the DEKs of items that the new one has removed.
+	// DropPrevious deletes earlier contents kept by the backend itself: they contain
+	// the DEKs of removed items.
 	DropPrevious bool `json:"drop_previous,omitempty"`
 }
 
@@ -258,18 +245,18 @@ type Stored struct {
 	Version backend.Version `json:"version"`
 }
 
-// Import parses a private key file and hands the key to the keeper.
+// Import parses a private key file and gives the key to the keeper.
 type Import struct {
 	gives[Key]
 	Vault      id.Vault `json:"vault"`
 	Key        File     `json:"key"`
-	Passphrase File     `json:"passphrase"` // the key file's; 0: none was given
+	Passphrase File     `json:"passphrase"` // the key file's; 0: none
 	Keeper     File     `json:"keeper"`
 }
 
 func (*Import) name() string { return "import" }
 
-// Generate makes a key and hands it to the keeper.
+// Generate makes a key and gives it to the keeper.
 type Generate struct {
 	gives[Key]
 	Vault   id.Vault `json:"vault"`
@@ -281,20 +268,20 @@ type Generate struct {
 
 func (*Generate) name() string { return "generate" }
 
-// Key is the public side of a key that the keeper was handed.
+// Key is the public side of a key that the keeper received.
 type Key struct {
 	Type    string `json:"type"`
 	Public  []byte `json:"public"` // blob
 	Comment string `json:"comment"`
 }
 
-// Export opens one item from scratch, with the passphrase asked again, and
-// writes its key as an OpenSSH private key file.
+// Export opens one item from scratch, with the passphrase, and writes its key as an
+// OpenSSH private key file.
 type Export struct {
 	gives[Exported]
 	Place         Place `json:"place"`
 	Passphrase    File  `json:"passphrase"`
-	NewPassphrase File  `json:"new_passphrase"` // 0: without one
+	NewPassphrase File  `json:"new_passphrase"` // 0: none
 	Output        File  `json:"output"`
 	// Line is the item's line of the vault file.
 	Line []byte `json:"line"`
@@ -302,29 +289,29 @@ type Export struct {
 
 func (*Export) name() string { return "export" }
 
-// Exported says that the file was written.
+// Exported is the result of Export: the file was written.
 type Exported struct {
 	Calls master.Calls `json:"calls"`
 }
 
-// Kind sorts an opener's errors for the front.
+// Kind classifies an opener's errors for the front.
 type Kind string
 
 // The kinds of Error.
 const (
 	WrongPassphrase Kind = "wrong_passphrase"
-	KeyPassphrase   Kind = "key_passphrase" // a key file's is wrong or was not given
-	BadKeyFile      Kind = "bad_key_file"   // not a private key, or of a kind not supported
+	KeyPassphrase   Kind = "key_passphrase" // the key file's is wrong or missing
+	BadKeyFile      Kind = "bad_key_file"   // not a private key, or an unsupported one
 	BadInput        Kind = "bad_input"      // a parameter is out of range
-	Missing         Kind = "missing"        // the keyring isn't there
-	Exists          Kind = "exists"         // the keyring is there already
+	Missing         Kind = "missing"        // there is no keyring
+	Exists          Kind = "exists"         // there is a keyring already
 	Damaged         Kind = "damaged"        // the keyring fails its checks
 	Conflict        Kind = "conflict"       // another writer was first
 	NotModified     Kind = "not_modified"
 	NotAMember      Kind = "not_a_member"
 	NotAdmitted     Kind = "not_admitted"     // the identity never was a member
-	NoSuchIdentity  Kind = "no_such_identity" // nobody of the vault has the id that was given
-	NotOwner        Kind = "not_owner"        // only an owner may do it
+	NoSuchIdentity  Kind = "no_such_identity" // the vault has no such identity
+	NotOwner        Kind = "not_owner"        // it needs an owner
 	Revoked         Kind = "revoked"
 	Denied          Kind = "denied"
 	Unreachable     Kind = "unreachable"
@@ -332,12 +319,12 @@ const (
 	SignIn          Kind = "sign_in"
 	KeeperRefused   Kind = "keeper_refused"
 	OtherBuild      Kind = "other_build"
-	Traced          Kind = "traced"       // a debugger or the like holds a process of Vigil
+	Traced          Kind = "traced"       // a debugger or the like traces a process of Vigil
 	MemoryLimit     Kind = "memory_limit" // the lock limit is too low for guarded memory
 	Failed          Kind = "failed"
 )
 
-// traced is the error of a job that is refused because somebody traces a process.
+// traced returns the error of a job refused because a process is traced.
 func traced(err error) *Error {
 	return &Error{Kind: Traced, Message: err.Error(), Next: NextTraced}
 }
@@ -345,20 +332,20 @@ func traced(err error) *Error {
 // NextTraced says what to do about a tracer.
 const NextTraced = "End that program, and restart the daemon: vigilctl down, then vigilctl up. It could see what passes through."
 
-// Error is a job that failed: a sentence without secrets, the kind to branch
-// on, and what to do next.
+// Error is a failed job: a message without secrets, the kind to branch on, and what
+// to do next.
 type Error struct {
 	Kind      Kind   `json:"kind"`
 	Message   string `json:"message"`
 	Next      string `json:"next"`
 	RequestID string `json:"request_id"` // the KMS's or the backend's
-	Caller    string `json:"caller"`     // who was denied, where the service says
+	Caller    string `json:"caller"`     // who was denied, if the service says so
 }
 
 // Error returns the message.
 func (e *Error) Error() string { return e.Message }
 
-// Is makes errors.Is(err, &Error{Kind: k}) tell whether err is of kind k, and
+// Is makes errors.Is(err, &Error{Kind: k}) report whether err is of kind k, and
 // errors.Is(err, fault.ErrConflict) whether another writer was first.
 func (e *Error) Is(target error) bool {
 	if target == fault.ErrConflict {

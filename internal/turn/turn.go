@@ -7,18 +7,18 @@ import (
 	"sync"
 )
 
-// Turn lets one job of a kind run at a time; waiting for it ends with a context.
-// Its zero value is ready. Unlike a mutex it may be held across I/O.
+// Turn lets one job of a kind run at a time. Waiting for it ends with a context. The
+// zero value is ready. Unlike a mutex, it may be held across I/O.
 type Turn struct {
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	taken bool
-	lanes [2][]chan struct{} // those that wait: in the first lane before all others
+	lanes [2][]chan struct{} // waiters; those in the first lane go first
 }
 
 // Take waits for the turn.
 func (t *Turn) Take(ctx context.Context) error { return t.wait(ctx, 1) }
 
-// TakeFirst waits for the turn, before all that take it.
+// TakeFirst waits for the turn, ahead of all Take calls.
 func (t *Turn) TakeFirst(ctx context.Context) error { return t.wait(ctx, 0) }
 
 func (t *Turn) wait(ctx context.Context, lane int) error {
@@ -51,7 +51,7 @@ func (t *Turn) wait(ctx context.Context, lane int) error {
 	return ctx.Err()
 }
 
-// Give passes the turn on.
+// Give passes the turn on. The caller has it.
 func (t *Turn) Give() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

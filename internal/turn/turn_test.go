@@ -8,8 +8,8 @@ import (
 	"testing/synctest"
 )
 
-// What the daemon does unasked goes before what clients ask for, and who gives up
-// waiting loses nobody the turn.
+// The daemon's own jobs go ahead of clients', and a waiter that gives up doesn't lose
+// the turn.
 func TestTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var first Turn

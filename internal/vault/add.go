@@ -55,7 +55,7 @@ func (v *Vault) Generate(ctx context.Context, ask opener.Asker, req *control.Gen
 	})
 }
 
-// newKey has an opener hand a key to the keeper, and saves it as a new item.
+// newKey has an opener give a key to the keeper, and saves it as a new item.
 func (v *Vault) newKey(ctx context.Context, o *openVault, ask opener.Asker, meta vaultfile.Meta, files []*os.File, job opener.Job[opener.Key]) (key control.Key, saved control.Saved, err error) {
 	if err := v.nameIsFree(o, meta.Name, id.Item{}); err != nil {
 		return key, saved, err
@@ -63,7 +63,7 @@ func (v *Vault) newKey(ctx context.Context, o *openVault, ask opener.Asker, meta
 	session := v.startSession(ctx, o)
 	defer session.end()
 	draft, parsed, err := v.draft(ctx, o, files, job)
-	// Sealing takes it; otherwise it would lie in the keeper until the vault is locked.
+	// Sealing consumes the draft; after an error it would stay in the keeper until a lock.
 	defer func() { _ = o.keeper.DropDraft(context.WithoutCancel(ctx), draft.Number) }()
 	if err != nil {
 		return key, saved, err
@@ -90,7 +90,7 @@ func (v *Vault) newKey(ctx context.Context, o *openVault, ask opener.Asker, meta
 	return key, saved, err
 }
 
-// draft runs the opener's job and returns what the keeper and the opener say of the key.
+// draft runs the opener's job. It returns the key as the keeper and the opener describe it.
 func (v *Vault) draft(ctx context.Context, o *openVault, files []*os.File, job opener.Job[opener.Key]) (keeper.Draft, *opener.Key, error) {
 	var draft keeper.Draft
 	attach := func(ctx context.Context, end *os.File) (err error) {
@@ -102,12 +102,12 @@ func (v *Vault) draft(ctx context.Context, o *openVault, files []*os.File, job o
 		return draft, nil, err
 	}
 	if !bytes.Equal(parsed.Public, draft.Public) {
-		return draft, nil, errors.New("the opener and the keeper speak of different keys")
+		return draft, nil, errors.New("the opener and the keeper have different keys")
 	}
 	return draft, parsed, nil
 }
 
-// complete fills in what the key file says and the user didn't.
+// complete fills in what the user didn't give from the key file.
 func (v *Vault) complete(o *openVault, meta *vaultfile.Meta, draft keeper.Draft, parsed *opener.Key) error {
 	meta.Public, meta.Created = draft.Public, uint64(time.Now().Unix())
 	if meta.Comment == "" {
@@ -129,7 +129,7 @@ func (v *Vault) complete(o *openVault, meta *vaultfile.Meta, draft keeper.Draft,
 	return nil
 }
 
-// nameFrom makes a name of a comment such as "alice@laptop", or of a type.
+// nameFrom derives a name from a comment such as "alice@laptop", or else from the key type.
 func nameFrom(comment, keyType string) string {
 	if fields := strings.Fields(comment); len(fields) > 0 {
 		return fields[0]
@@ -137,7 +137,7 @@ func nameFrom(comment, keyType string) string {
 	return strings.TrimPrefix(keyType, "ssh-")
 }
 
-// freeName appends a number to a name that is taken.
+// freeName returns name, with a number appended if it is taken.
 func (v *Vault) freeName(o *openVault, name string) string {
 	for n := 1; ; n++ {
 		try := name
@@ -150,7 +150,8 @@ func (v *Vault) freeName(o *openVault, name string) string {
 	}
 }
 
-// nameIsFree refuses a name that another item has.
+// nameIsFree returns an error for an invalid name, and for the name of an item other
+// than of.
 func (v *Vault) nameIsFree(o *openVault, name string, of id.Item) error {
 	if name == "" {
 		return nil

@@ -8,27 +8,27 @@ import (
 	"vigil/internal/opener"
 )
 
-// Calls counts what openers asked of key management services.
+// Calls counts the calls that openers make to key management services.
 type Calls struct {
 	mu sync.Mutex
 	n  control.KMSCalls
 }
 
-// add counts an unlock's or an export's calls: it asks for Decrypt only.
+// add counts the calls of an unlock or an export, all Decrypt.
 func (c *Calls) add(m master.Calls) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.n.Decrypt += int64(m.Operations)
 }
 
-// created counts a creation's calls: it asks for GenerateDataKey only.
+// created counts the calls of a creation, all GenerateDataKey.
 func (c *Calls) created(m master.Calls) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.n.GenerateDataKey += int64(m.Operations)
 }
 
-// changed counts the calls of a change of membership.
+// changed counts the calls of a membership change.
 func (c *Calls) changed(m opener.KMSCalls) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -37,7 +37,7 @@ func (c *Calls) changed(m opener.KMSCalls) {
 	c.n.ReEncrypt += int64(m.ReEncrypt)
 }
 
-// diagnosed counts the calls of a diagnosis: Decrypts, and else DescribeKey.
+// diagnosed counts the calls of a diagnosis: Decrypt and DescribeKey.
 func (c *Calls) diagnosed(d *opener.Diagnosis) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -18,26 +18,25 @@ import (
 
 func fileName(path string) string { return filepath.Base(path) }
 
-// maxToldCopies is how many conflict copies that can't be taken in are named: a sync
-// tool gone wrong may leave thousands.
+// maxToldCopies limits how many unusable conflict copies are named: a broken sync
+// tool may leave thousands.
 const maxToldCopies = 3
 
-// copySettles is how long a conflict copy stays once its lines are in the vault
-// file. A sync tool makes the copy first and brings the other device's file then:
-// until it has, the copy may be all that is left of what this device wrote. For a
-// tool that takes longer, the copy is in the file's history.
-const copySettles = 5 * time.Second
+// copyGrace is how long a conflict copy is kept after its lines are in the vault
+// file. A sync tool may first create the copy and then replace the file with the
+// other device's, so until then the copy may be the only one of this device's lines.
+// For slower tools, the copy is in the file's history.
+const copyGrace = 5 * time.Second
 
-// takenCopy is a conflict copy that was taken in and isn't removed yet.
+// takenCopy is a conflict copy that was merged but not yet removed.
 type takenCopy struct {
 	content id.Hash
-	at      time.Time // of the first look at this content
+	at      time.Time // when this content was first read
 }
 
-// takeConflictCopies adds the lines of conflict copies to the vault file, and
-// removes copies whose every line has been in it for copySettles. A copy that can't
-// be read whole, or is another vault's, stays where it is. The duration is when to
-// look again.
+// takeConflictCopies merges conflict copies into the vault file, and removes those
+// merged at least copyGrace ago. It leaves copies that are damaged or of another
+// vault. It returns when to look again.
 func (v *Vault) takeConflictCopies(ctx context.Context, o *openVault) (again time.Duration, err error) {
 	dir := filepath.Dir(v.config().Path)
 	entries, err := os.ReadDir(dir)
@@ -56,7 +55,7 @@ func (v *Vault) takeConflictCopies(ctx context.Context, o *openVault) (again tim
 		taken, err := v.takeCopy(ctx, o.id, filepath.Join(dir, e.Name()), before[e.Name()])
 		if taken != (takenCopy{}) {
 			o.taken[e.Name()] = taken
-			again = copySettles
+			again = copyGrace
 		}
 		switch {
 		case err == nil:
@@ -72,12 +71,11 @@ func (v *Vault) takeConflictCopies(ctx context.Context, o *openVault) (again tim
 	return again, errors.Join(errs...)
 }
 
-// noteCopies says of conflict copies that can't be taken in, once and not at every
-// look, which they are and why.
+// noteCopies reports conflict copies that can't be merged, once for the same message.
 func (v *Vault) noteCopies(err error) {
 	shown := control.AsError(err)
 	if shown != nil {
-		shown.Next = "Look at the copy, and remove it when nothing in it is needed. The vault goes on without it."
+		shown.Next = "Look at the copy, and remove it when nothing in it is needed. The vault works without it."
 	}
 	v.mu.Lock()
 	same := shown == nil || v.copies != nil && v.copies.Message == shown.Message
@@ -89,8 +87,8 @@ func (v *Vault) noteCopies(err error) {
 	}
 }
 
-// takeCopy adds a copy's lines to the vault file, and removes the copy if it is what
-// was taken in before and has settled. Else it returns what to remove later.
+// takeCopy merges a copy into the vault file. It removes the copy if before has the same
+// content and is at least copyGrace old; otherwise it returns what to pass next time.
 func (v *Vault) takeCopy(ctx context.Context, vault id.Vault, path string, before takenCopy) (taken takenCopy, err error) {
 	data, err := readVaultFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -121,17 +119,17 @@ func (v *Vault) takeCopy(ctx context.Context, vault id.Vault, path string, befor
 		v.d.Log.Info("took in a conflict copy of the vault file", "vault", v.name, "copy", filepath.Base(path), "lines", len(copied.Revisions()))
 		return takenCopy{content, time.Now()}, nil
 	}
-	if time.Since(before.at) < copySettles {
+	if time.Since(before.at) < copyGrace {
 		return before, nil
 	}
 	now, err := readVaultFile(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist): // somebody else was first
+	case errors.Is(err, fs.ErrNotExist): // another process removed it
 		return taken, nil
 	case err != nil:
 		return taken, fmt.Errorf("take in %q: %w", path, err)
 	case !bytes.Equal(now, data):
-		return taken, nil // it is being written; its end brings another look
+		return taken, nil // still being written: the watcher reports the end
 	}
 	return taken, durable.Archive(v.config().Path, path)
 }

@@ -19,10 +19,10 @@ import (
 	"vigil/internal/opener"
 )
 
-// gitAttributes lets git merge two vault files by taking the lines of both.
+// gitAttributes lets git merge two vault files by keeping the lines of both.
 const gitAttributes = "vault.jsonl -text merge=union\n"
 
-// Init makes the vault.
+// Init creates the vault.
 func (v *Vault) Init(ctx context.Context, ask opener.Asker, req *control.InitRequest) (*control.InitReply, error) {
 	notices, err := inTurn(ctx, v, func(ctx context.Context) ([]string, error) { return v.create(ctx, req, ask) })
 	if err != nil {
@@ -31,18 +31,18 @@ func (v *Vault) Init(ctx context.Context, ask opener.Asker, req *control.InitReq
 	return &control.InitReply{Saved: control.Saved{Notices: notices}, Vault: v.Status()}, nil
 }
 
-// create makes the vault: its keyring by an opener, then the vault file, then
-// the keyring in the backend, then this device's state. One that was interrupted
-// goes on when its keyring is stored. Before that it starts over and replaces
-// the vault file, which is without items: nothing was ever sealed for it.
+// create creates the keyring (in an opener), the vault file, the keyring in the
+// backend and this device's state, in this order. An interrupted creation is resumed
+// if its keyring is stored. Otherwise it starts over and replaces the vault file,
+// which has no items: nothing was sealed for it yet.
 func (v *Vault) create(ctx context.Context, req *control.InitRequest, ask opener.Asker) (notices []string, err error) {
 	begun, err := v.vacant()
 	if err != nil {
 		return nil, err
 	}
-	before, settled := v.configure(req), !begun.IsZero()
+	before, exists := v.configure(req), !begun.IsZero()
 	defer func() {
-		if err != nil && !settled { // nothing was made in these places
+		if err != nil && !exists { // nothing was created in these places
 			v.setConfig(before)
 		}
 	}()
@@ -69,7 +69,7 @@ func (v *Vault) create(ctx context.Context, req *control.InitRequest, ask opener
 	asked := clock.Now()
 	keep := v.keepOffline()
 	if !req.Unlock {
-		keep = 0 // the first unlock keeps one
+		keep = 0 // the first unlock keeps a share
 	}
 	created, err := opener.Do(ctx, c, &opener.Create{
 		Place: place, Passphrase: 1, KeepOffline: keep,
@@ -82,7 +82,7 @@ func (v *Vault) create(ctx context.Context, req *control.InitRequest, ask opener
 	if err := v.begin(ctx, created.Vault); err != nil {
 		return nil, err
 	}
-	settled = true
+	exists = true
 	if err := v.writeNew(created.Header); err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func (v *Vault) create(ctx context.Context, req *control.InitRequest, ask opener
 	return v.notices(), nil
 }
 
-// notices say what to do about a new vault.
+// notices returns what to tell the user about a new vault.
 func (v *Vault) notices() (notices []string) {
 	if v.config().Master == config.DefaultMaster {
 		notices = append(notices, "The local master key is in "+v.d.Paths.Device()+": back it up. Without it the vault can't be opened.")
@@ -116,8 +116,8 @@ func (v *Vault) notices() (notices []string) {
 	return notices
 }
 
-// enter unlocks the vault that was just made: its opener still has the identity.
-// The master key was asked for its share at a moment or later.
+// enter unlocks the new vault: its opener still has the identity. asked is a moment
+// before the master key was asked for the share.
 func (v *Vault) enter(ctx context.Context, c *opener.Client, p *pair, created *opener.Created, asked clock.Instant) error {
 	f, err := v.readFile()
 	if err != nil {
@@ -127,7 +127,7 @@ func (v *Vault) enter(ctx context.Context, c *opener.Client, p *pair, created *o
 	if err != nil {
 		return keeperError(v.name, err)
 	}
-	defer context.AfterFunc(ctx, k.Close)() // a lock doesn't wait for a keeper that has stopped
+	defer context.AfterFunc(ctx, k.Close)() // so that a lock doesn't wait for a keeper that has stopped
 	if _, err := meet(ctx, v, c, p, attachIdentity(k), &opener.Enter{Keeper: 2}, opener.Seen{}, nil); err != nil {
 		k.Close()
 		return err
@@ -141,8 +141,8 @@ func (v *Vault) enter(ctx context.Context, c *opener.Client, p *pair, created *o
 	return v.install(ctx, o)
 }
 
-// configure takes the request's places over into the vault's configuration, and
-// returns the one before.
+// configure sets the request's master key and backend in the vault's configuration,
+// and returns the previous configuration.
 func (v *Vault) configure(req *control.InitRequest) (before config.Vault) {
 	before = *v.config()
 	next := before
@@ -156,7 +156,7 @@ func (v *Vault) configure(req *control.InitRequest) (before config.Vault) {
 	return before
 }
 
-// writeNew writes the vault file, and what tells git how to merge it.
+// writeNew writes the vault file, and the .gitattributes that tells git how to merge it.
 func (v *Vault) writeNew(header []byte) error {
 	dir := filepath.Dir(v.config().Path)
 	if err := durable.MkdirAll(dir, 0o700); err != nil {
@@ -169,7 +169,7 @@ func (v *Vault) writeNew(header []byte) error {
 	return durable.Replace(v.config().Path, header, durable.Options{Mode: 0o600, Keep: true})
 }
 
-// finish writes down on this device that the vault is whole.
+// finish records on this device that the vault is complete.
 func (v *Vault) finish(ctx context.Context, created *opener.Created) error {
 	if err := config.WriteVault(ctx, v.d.Paths, v.name, v.config().VaultConfig); err != nil {
 		return err
@@ -184,17 +184,17 @@ func (v *Vault) finish(ctx context.Context, created *opener.Created) error {
 	return st.DropBlob(ctx, begunBlob)
 }
 
-// begunBlob is the state blob that says that this device has begun to make the
-// vault, under the name that it holds.
+// begunBlob is the state blob that marks a vault whose creation has begun on this
+// device. It holds the vault's name.
 const begunBlob = "begun"
 
-// begin writes that down, before there is anything of the vault.
+// begin writes begunBlob, before anything of the vault exists.
 func (v *Vault) begin(ctx context.Context, vaultID id.Vault) error {
 	return v.d.State.Vault(vaultID).SetBlob(ctx, begunBlob, []byte(v.name))
 }
 
-// begun reports of a vault whose file is empty whether this device has begun to
-// make it and has not ended making it. An empty file that came from elsewhere isn't that.
+// begun reports whether this device began to create a vault and hasn't finished. An
+// empty vault file from elsewhere doesn't count.
 func (v *Vault) begun(vaultID id.Vault) (bool, error) {
 	names, err := v.d.State.Names()
 	if err != nil {
@@ -210,8 +210,8 @@ func (v *Vault) begun(vaultID id.Vault) (bool, error) {
 	return string(name) == v.name, err
 }
 
-// vacant makes sure that no vault is overwritten. It returns the id of one that
-// was begun, zero when there is none.
+// vacant returns an error if there is a vault that would be overwritten. It returns
+// the id of a vault whose creation was interrupted, or zero.
 func (v *Vault) vacant() (begun id.Vault, err error) {
 	head, empty, err := readVaultHeader(v.config().Path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -231,14 +231,13 @@ func (v *Vault) vacant() (begun id.Vault, err error) {
 	}
 	next := "Use it: vigilctl unlock --vault " + v.name + "."
 	if names, err := v.d.State.Names(); err == nil && names[v.name] == (id.Vault{}) {
-		next = "To open another device's vault here, ask to be let in: vigilctl identity request --help."
+		next = "To open another device's vault here, request admission: vigilctl identity request --help."
 	}
 	return begun, control.Errorf(control.CodeExists, next, "vault %q is there already: %s", v.name, v.config().Path)
 }
 
-// resume ends the creation of a vault whose keyring is stored already; without
-// one it does nothing and reports that. The passphrase must be the one of the
-// interrupted creation.
+// resume completes the creation of a vault whose keyring is stored, and reports
+// whether there was one. The passphrase must be that of the interrupted creation.
 func (v *Vault) resume(ctx context.Context, req *control.InitRequest, begun id.Vault, ask opener.Asker) (whole bool, err error) {
 	c, err := opener.Start(ctx, v.d.Opener, begun)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 	"vigil/internal/state"
 )
 
-// Examine looks at the vault, from its file to its master key.
+// Examine checks the vault, from its file to its master key.
 func (v *Vault) Examine(ctx context.Context, ask opener.Asker) []checkup.Check {
 	f, err := v.readFile()
 	if err != nil {
@@ -40,8 +40,8 @@ func (v *Vault) Examine(ctx context.Context, ask opener.Asker) []checkup.Check {
 	return append(list, v.diagnose(ctx, f.Vault(), identity, ask)...)
 }
 
-// examineAccess looks at the lease and the keeper of an unlocked vault, and at
-// what happened to a locked one.
+// examineAccess checks an unlocked vault's lease and keeper, or says what happened to
+// a locked vault.
 func (v *Vault) examineAccess(st *state.Vault) []checkup.Check {
 	v.mu.Lock()
 	o, problem := v.open, v.problem
@@ -80,7 +80,7 @@ func (v *Vault) examineAccess(st *state.Vault) []checkup.Check {
 		list = append(list, checkup.Warning("items", "Run vigilctl refresh; vigilctl vault verify says more.", "%s without a key in the keyring", checkup.Count(waiting, "line")))
 	}
 	if len(missing) > 0 {
-		list = append(list, checkup.Warning("vault file", "Have the file synced; if it was put back to an older state, take the newest one (vigilctl vault history).",
+		list = append(list, checkup.Warning("vault file", "Sync the file; if an older one was put back, restore the newest (vigilctl vault history).",
 			"it lacks the newest revision of %s: %s", checkup.Count(len(missing), "key"), strings.Join(missing, ", ")))
 	}
 	return list
@@ -97,7 +97,7 @@ func examineKeeper(k *keeper.Client) checkup.Check {
 	return checkup.Fine("keeper", "pid %d, sandboxed by %s", k.PID(), strings.Join(slices.Compact(r.Holds), ", "))
 }
 
-// examineOffline looks at what would unlock the vault without network.
+// examineOffline checks whether the vault can be unlocked without network.
 func (v *Vault) examineOffline(st *state.Vault) checkup.Check {
 	const what = "offline unlock"
 	if !v.remote() {
@@ -125,7 +125,7 @@ func (v *Vault) examineOffline(st *state.Vault) checkup.Check {
 	return checkup.Fine(what, "possible until %s", expires.Format(time.DateTime))
 }
 
-// examineClock compares the clock with the latest time that was seen.
+// examineClock compares the clock with the latest time seen.
 func (v *Vault) examineClock(st *state.Vault) checkup.Check {
 	const slack = 5 * time.Minute
 	now := time.Now()
@@ -135,7 +135,7 @@ func (v *Vault) examineClock(st *state.Vault) checkup.Check {
 	return checkup.Fine("clock", "not before what it showed last")
 }
 
-// diagnose has an opener try backend and master key.
+// diagnose has an opener try the backend and the master key.
 func (v *Vault) diagnose(ctx context.Context, vaultID id.Vault, identity id.Identity, ask opener.Asker) []checkup.Check {
 	session, err := opener.Start(ctx, v.d.Opener, vaultID)
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 	"vigil/internal/opener"
 )
 
-// Remove deletes a key's item, with every revision of it.
+// Remove deletes a key's item with all its revisions.
 func (v *Vault) Remove(ctx context.Context, ask opener.Asker, key *Key, _ *control.RemoveRequest) (*control.RemoveReply, error) {
 	return unlocked(ctx, v, func(ctx context.Context, o *openVault) (*control.RemoveReply, error) {
 		pending, err := v.write(ctx, o, change{ask: ask, remove: []id.Item{key.item}})
@@ -31,7 +31,7 @@ func (v *Vault) Remove(ctx context.Context, ask opener.Asker, key *Key, _ *contr
 	})
 }
 
-// Edit makes a revision of a key's item with other metadata.
+// Edit makes a revision of a key's item with changed metadata.
 func (v *Vault) Edit(ctx context.Context, ask opener.Asker, key *Key, req *control.EditRequest) (*control.EditReply, error) {
 	return unlocked(ctx, v, func(ctx context.Context, o *openVault) (*control.EditReply, error) {
 		return v.edit(ctx, o, key, req, ask)
@@ -52,8 +52,8 @@ func (v *Vault) edit(ctx context.Context, o *openVault, k *Key, req *control.Edi
 		if !slices.Contains(o.now().heads(k.item), k.revision) {
 			return nil, control.Errorf(control.CodeExists, "Look at it, and try again.", "key %q was changed elsewhere meanwhile; nothing was changed here", k.meta.Name)
 		}
-		// Only what was there to see is replaced: an edit made elsewhere
-		// meanwhile stays, as a second head.
+		// This replaces only the revisions seen above: an edit made elsewhere
+		// meanwhile remains as a second head.
 		s, err := o.keeper.SealEdited(ctx, k.revision, k.item, seen, meta)
 		if err != nil {
 			return nil, keeperError(v.name, err)
@@ -67,13 +67,13 @@ func (v *Vault) edit(ctx context.Context, o *openVault, k *Key, req *control.Edi
 	return &control.EditReply{Saved: control.Saved{Pending: pending}, Key: shown}, err
 }
 
-// keep resolves which of several heads an edit goes on from. Nothing is decided
-// for the user: without a choice, it's refused.
+// keep returns the head that an edit starts from. With several heads and no choice by
+// the user, it returns an error.
 func (v *Vault) keep(n *snapshot, k *Key, req *control.EditRequest) (*Key, error) {
 	heads := n.heads(k.item)
 	switch {
 	case len(heads) == 0:
-		return nil, control.NoSuchKey(k.meta.Name, v.name) // removed while this waited for its turn
+		return nil, control.NoSuchKey(k.meta.Name, v.name) // removed while this job waited for its turn
 	case len(heads) == 1 && req.Keep == "":
 		return n.byRevision[heads[0]], nil
 	}
@@ -88,10 +88,10 @@ func (v *Vault) keep(n *snapshot, k *Key, req *control.EditRequest) (*Key, error
 		"key %q was edited on two devices and has %d revisions: %s", k.meta.Name, len(heads), strings.Join(names, ", "))
 }
 
-// replaces are the revisions that an edit or a restored revision names as its
-// parents: what is there to see and, of a key that is held for their sake, those
-// whose lines are missing. Else it would stay held when they never come. Of more
-// than a revision can name, kept is one, and the next edit replaces others.
+// replaces returns the parents of an edited or restored revision: the item's heads
+// and, if one is held or replaced, its missing revisions. Otherwise the key would
+// stay held if their lines never arrive. At most [keyring.MaxParents] are returned,
+// kept first; the next edit replaces the rest.
 func (n *snapshot) replaces(item id.Item, kept id.Revision) []id.Revision {
 	list := n.heads(item)
 	if slices.ContainsFunc(list, func(r id.Revision) bool {
@@ -110,7 +110,7 @@ func (n *snapshot) replaces(item id.Item, kept id.Revision) []id.Revision {
 	return list[:min(len(list), keyring.MaxParents)]
 }
 
-// edited applies a request to a key's metadata.
+// edited applies a request to a key's metadata and encodes the result.
 func (v *Vault) edited(o *openVault, k *Key, req *control.EditRequest) ([]byte, error) {
 	m := k.meta
 	if req.Name != nil {
@@ -156,7 +156,7 @@ func (v *Vault) edited(o *openVault, k *Key, req *control.EditRequest) ([]byte, 
 	return m.Encode()
 }
 
-// maxCertificate is the size in bytes of the largest certificate file.
+// maxCertificate is the largest size of a certificate file, in bytes.
 const maxCertificate = 64 << 10
 
 // readCertificate reads an OpenSSH certificate file, which is public.
@@ -175,7 +175,7 @@ func readCertificate(f *os.File) ([]byte, error) {
 	return key.Marshal(), nil
 }
 
-// certifies checks that a certificate is one for this key.
+// certifies checks that a certificate is for the given public key.
 func certifies(cert, public []byte) error {
 	key, err := ssh.ParsePublicKey(cert)
 	if err != nil {
@@ -187,7 +187,7 @@ func certifies(cert, public []byte) error {
 	return nil
 }
 
-// destination shows a constraint in the syntax of ssh-add -h.
+// destination formats a constraint in the syntax of ssh-add -h.
 func destination(to agentproto.Destination) string {
 	s := to.To.Host
 	if to.To.User != "" {
@@ -199,8 +199,8 @@ func destination(to agentproto.Destination) string {
 	return cmp.Or(s, "(a host without a name)")
 }
 
-// constraints turns vigilctl's destinations, resolved through known_hosts
-// there, into the agent's.
+// constraints converts vigilctl's destinations, which it resolved with known_hosts,
+// to the agent's.
 func constraints(list []control.Destination) (out []agentproto.Destination) {
 	for i := range list {
 		out = append(out, agentproto.Destination{From: hop(&list[i].From), To: hop(&list[i].To)})

@@ -11,7 +11,7 @@ import (
 	"vigil/internal/opener"
 )
 
-// codes says which code a user sees for a kind of opener's error.
+// codes maps the kinds of an opener's errors to what the user sees.
 var codes = map[opener.Kind]control.Code{
 	opener.WrongPassphrase: control.CodeWrongPassphrase,
 	opener.KeyPassphrase:   control.CodeKeyPassphrase,
@@ -31,7 +31,7 @@ var codes = map[opener.Kind]control.Code{
 	opener.Traced:          control.CodeRefused,
 }
 
-// openerError is an opener's failure as the user sees it. It wraps the opener's error.
+// openerError returns an opener's failure as the user sees it. It wraps err.
 func openerError(vault string, err error) error {
 	var e *opener.Error
 	if !errors.As(err, &e) {
@@ -51,7 +51,7 @@ func openerError(vault string, err error) error {
 	return &failure{&control.Error{Code: code, Message: e.Message, Next: next}, e}
 }
 
-// keeperError is a keeper's failure as the user sees it.
+// keeperError returns a keeper's failure as the user sees it. It wraps err.
 func keeperError(vault string, err error) error {
 	c := &control.Error{Code: control.CodeFailed, Message: fmt.Sprintf("vault %q: %v", vault, err)}
 	var traced *guard.TracedError
@@ -74,7 +74,7 @@ func keeperError(vault string, err error) error {
 	return &failure{c, err}
 }
 
-// failure is a control error that keeps its cause, for the code that branches on it.
+// failure is a control error that wraps its cause.
 type failure struct {
 	shown *control.Error
 	cause error

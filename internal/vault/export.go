@@ -8,7 +8,7 @@ import (
 	"vigil/internal/opener"
 )
 
-// Export writes a key file, after asking for the passphrase again.
+// Export writes a key file. It asks for the passphrase again.
 func (v *Vault) Export(ctx context.Context, ask opener.Asker, key *Key, req *control.ExportRequest) (*control.ExportReply, error) {
 	return unlocked(ctx, v, func(ctx context.Context, o *openVault) (*control.ExportReply, error) {
 		if err := v.export(ctx, o, key, req, ask); err != nil {
@@ -22,7 +22,7 @@ func (v *Vault) Export(ctx context.Context, ask opener.Asker, key *Key, req *con
 	})
 }
 
-// export has an opener open one item from scratch; the keeper has no part in it.
+// export has an opener decrypt one item from scratch. The keeper isn't involved.
 func (v *Vault) export(ctx context.Context, o *openVault, k *Key, req *control.ExportRequest, ask opener.Asker) error {
 	line, err := v.line(k)
 	if err != nil {

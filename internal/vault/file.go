@@ -14,11 +14,10 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// readFile reads the vault file and checks that it's the vault this device knows
-// by this name.
+// readFile reads the vault file and checks that this device knows the vault by this name.
 func (v *Vault) readFile() (*vaultfile.File, error) { return v.readFileAfter(&vaultfile.File{}) }
 
-// readFileAfter is readFile for a vault file that is likely to be nearly as it was.
+// readFileAfter is readFile for a file that has probably changed little since before.
 func (v *Vault) readFileAfter(before *vaultfile.File) (*vaultfile.File, error) {
 	data, err := v.readBytes()
 	if err != nil {
@@ -35,7 +34,7 @@ func (v *Vault) readBytes() ([]byte, error) {
 	return data, nil
 }
 
-// readOpened is readFileAfter for a vault file that was opened, or not, with openErr.
+// readOpened is readFileAfter for a file whose opening returned file and openErr.
 func (v *Vault) readOpened(before *vaultfile.File, file *os.File, openErr error) (*vaultfile.File, error) {
 	if openErr != nil {
 		return nil, v.readError(openErr)
@@ -55,8 +54,8 @@ func (v *Vault) parseAfter(before *vaultfile.File, data []byte) (*vaultfile.File
 	return f, v.checkName(f.Vault())
 }
 
-// readHeader reads which vault the file is of, checked like readFile, and whether it
-// has no items.
+// readHeader returns the vault's id, checked as by readFile, and whether the file has
+// no items.
 func (v *Vault) readHeader() (vaultID id.Vault, empty bool, err error) {
 	head, whole, err := readVaultHeader(v.config().Path)
 	if err != nil {
@@ -69,7 +68,7 @@ func (v *Vault) readHeader() (vaultID id.Vault, empty bool, err error) {
 	return vaultID, whole, v.checkName(vaultID)
 }
 
-// checkName checks that this device knows this vault by the name, or none yet.
+// checkName returns an error if this device knows another vault by this name.
 func (v *Vault) checkName(vaultID id.Vault) error {
 	names, err := v.d.State.Names()
 	if err != nil {
@@ -104,11 +103,11 @@ func fileError(v *Vault, err error) *control.Error {
 // readVaultFile reads a vault file, or a copy of one.
 func readVaultFile(path string) ([]byte, error) { return durable.ReadFile(path, vaultfile.MaxFile) }
 
-// A vault file that may be read may be written: durable.Update reads it, too.
+// durable.Update must be able to read every vault file.
 const _ = uint(durable.MaxFile - vaultfile.MaxFile)
 
-// readVaultHeader reads as much of a vault file as its first line has, and tells
-// whether that is all of it.
+// readVaultHeader reads the first line of a vault file, at most maxHeader bytes.
+// whole reports whether that is the entire file.
 func readVaultHeader(path string) (head []byte, whole bool, err error) {
 	f, err := durable.OpenRegular(path)
 	if err != nil {
@@ -122,5 +121,5 @@ func readVaultHeader(path string) (head []byte, whole bool, err error) {
 	return head, len(head) < maxHeader, err
 }
 
-// maxHeader is more bytes than the first line of a vault file has.
+// maxHeader exceeds the size of a vault file's first line, in bytes.
 const maxHeader = 512

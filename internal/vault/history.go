@@ -14,8 +14,8 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// History lists the earlier contents of the vault file, and of the revisions of a
-// key; nil: none is asked for.
+// History lists the generations of the vault file and, if key isn't nil, the key's
+// revisions.
 func (v *Vault) History(key *Key) (*control.HistoryReply, error) {
 	generations, err := durable.History(v.config().Path)
 	if err != nil {
@@ -44,8 +44,8 @@ func (v *Vault) generation(name string) (*vaultfile.File, error) {
 	return vaultfile.Parse(data, id.Vault{})
 }
 
-// revisions lists what there ever was of an item on this device, the newest
-// generations first.
+// revisions lists the revisions of an item that this device has ever had, newest
+// generation first.
 func (v *Vault) revisions(item id.Item, generations []durable.Generation) (list []control.HistoryRevision, err error) {
 	o, err := v.current()
 	if err != nil {
@@ -87,7 +87,7 @@ func (v *Vault) revisions(item id.Item, generations []durable.Generation) (list 
 	return list, nil
 }
 
-// Restore brings a superseded revision back as a new one.
+// Restore makes a new revision from a superseded one.
 func (v *Vault) Restore(ctx context.Context, ask opener.Asker, key *Key, req *control.RestoreRequest) (*control.RestoreReply, error) {
 	return unlocked(ctx, v, func(ctx context.Context, o *openVault) (*control.RestoreReply, error) {
 		return v.restore(ctx, o, key, req, ask)
@@ -117,8 +117,8 @@ func (v *Vault) restore(ctx context.Context, o *openVault, k *Key, req *control.
 	return &control.RestoreReply{Saved: control.Saved{Pending: pending}, Key: key}, err
 }
 
-// pastLine finds a revision of an item, named by a prefix, in the vault file or
-// its earlier contents.
+// pastLine returns the line of an item's revision, given by a prefix of its id, from
+// the vault file or its history.
 func (v *Vault) pastLine(o *openVault, item id.Item, prefix string) ([]byte, error) {
 	generations, err := durable.History(v.config().Path)
 	if err != nil {

@@ -18,17 +18,17 @@ import (
 	"vigil/internal/state"
 )
 
-// namesBlob is the state blob with what this device calls identities: the
-// keyring has ids only.
+// namesBlob is the state blob with this device's names of identities: the keyring has
+// only ids.
 const namesBlob = "identities"
 
-// petname is what this device knows of an identity beside the keyring.
+// petname is what this device, but not the keyring, knows of an identity.
 type petname struct {
 	Name     string `json:"name,omitempty"`
 	Admitted int64  `json:"admitted,omitempty"` // Unix seconds; 0: not by this device
 }
 
-// IdentityRequest makes an identity for this device, to be admitted by an owner.
+// IdentityRequest creates an identity for this device, for an owner to admit.
 func (v *Vault) IdentityRequest(ctx context.Context, ask opener.Asker, req *control.IdentityRequestRequest) (*control.IdentityRequestReply, error) {
 	return inTurn(ctx, v, func(ctx context.Context) (*control.IdentityRequestReply, error) {
 		return v.requestIdentity(ctx, req, ask)
@@ -43,7 +43,7 @@ func (v *Vault) requestIdentity(ctx context.Context, req *control.IdentityReques
 	v.configure(&control.InitRequest{Master: req.Master, Backend: req.Backend})
 	j, err := v.passphraseJob()
 	if e := control.AsError(err); e != nil && e.Code == control.CodeNotFound {
-		return nil, control.Errorf(e.Code, "Bring the vault's file there first: it comes by whatever syncs it.", "%s", e.Message)
+		return nil, control.Errorf(e.Code, "Copy or sync the vault's file to this place first.", "%s", e.Message)
 	}
 	if err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func (v *Vault) requestIdentity(ctx context.Context, req *control.IdentityReques
 	return v.requested(ctx, j, made, name)
 }
 
-// mayRequest refuses to make an identity on a device that has one.
+// mayRequest returns an error if this device has an identity already.
 func (v *Vault) mayRequest(j passphraseJob, replace bool) error {
 	if _, err := v.current(); err == nil {
 		return control.Errorf(control.CodeExists, "Lock it first if you want a new one.", "vault %q is unlocked on this device, as identity %v", v.name, j.identity)
@@ -76,7 +76,7 @@ func (v *Vault) mayRequest(j passphraseJob, replace bool) error {
 	}
 	_, _, err := j.state.Keyring()
 	if errors.Is(err, state.ErrNone) {
-		return nil // it was asked for before, and never admitted
+		return nil // requested before, but never admitted
 	}
 	if err != nil {
 		return err
@@ -84,7 +84,7 @@ func (v *Vault) mayRequest(j passphraseJob, replace bool) error {
 	return control.Errorf(control.CodeExists, "Unlock it: vigilctl unlock --vault "+v.name+". Where it was removed, --replace makes a new one.", "this device has identity %v in vault %q", j.identity, v.name)
 }
 
-// requested remembers the identity that this device has asked for.
+// requested records the identity that this device has requested.
 func (v *Vault) requested(ctx context.Context, j passphraseJob, e *opener.RequestedIdentity, name string) (*control.IdentityRequestReply, error) {
 	request, err := keyring.ParseRequest(e.Text, j.vault)
 	if err != nil {
@@ -92,7 +92,7 @@ func (v *Vault) requested(ctx context.Context, j passphraseJob, e *opener.Reques
 	}
 	for _, step := range []func() error{
 		func() error { return v.d.State.Bind(ctx, v.name, j.vault) },
-		func() error { return j.state.DropBlob(ctx, shareBlob) }, // of an identity that was here before
+		func() error { return j.state.DropBlob(ctx, shareBlob) }, // of an earlier identity
 		func() error { return j.state.SetBlob(ctx, identityBlob, e.Identity[:]) },
 		func() error { return v.rename(ctx, j.state, e.Identity, petname{Name: name}) },
 	} {
@@ -103,7 +103,7 @@ func (v *Vault) requested(ctx context.Context, j passphraseJob, e *opener.Reques
 	return &control.IdentityRequestReply{Vault: v.name, Identity: e.Identity.String(), Text: e.Text, Words: request.Words()}, nil
 }
 
-// IdentityRead looks at a request.
+// IdentityRead parses a request and returns what it says.
 func (v *Vault) IdentityRead(_ context.Context, _ opener.Asker, req *control.IdentityReadRequest) (*control.IdentityReadReply, error) {
 	request, err := v.readRequest(req.Text)
 	if err != nil {
@@ -125,12 +125,12 @@ func (v *Vault) readRequest(text string) (*keyring.Request, error) {
 	case keyring.StageOf(err) == keyring.StageVault:
 		return nil, control.Errorf(control.CodeRefused, "Name the right vault with --vault.", "the request is for another vault than %q", v.name)
 	case err != nil:
-		return nil, control.Errorf(control.CodeDamaged, "Have it sent again, whole, from BEGIN to END.", "%v", err)
+		return nil, control.Errorf(control.CodeDamaged, "Have it sent again, complete from BEGIN to END.", "%v", err)
 	}
 	return request, nil
 }
 
-// IdentityAdmit lets an identity in.
+// IdentityAdmit admits an identity.
 func (v *Vault) IdentityAdmit(ctx context.Context, ask opener.Asker, req *control.IdentityAdmitRequest) (*control.IdentityAdmitReply, error) {
 	return inTurn(ctx, v, func(ctx context.Context) (*control.IdentityAdmitReply, error) { return v.admit(ctx, req, ask) })
 }
@@ -181,7 +181,7 @@ func (v *Vault) admit(ctx context.Context, req *control.IdentityAdmitRequest, as
 	return r, nil
 }
 
-// IdentityList lists who may open a vault, as far as this device knows.
+// IdentityList lists the identities that can open the vault, as far as this device knows.
 func (v *Vault) IdentityList(_ context.Context, _ opener.Asker, _ *control.IdentityListRequest) (*control.IdentityListReply, error) {
 	j, err := v.passphraseJob()
 	if err != nil {
@@ -194,7 +194,7 @@ func (v *Vault) IdentityList(_ context.Context, _ opener.Asker, _ *control.Ident
 	return &control.IdentityListReply{Vault: v.name, Identities: v.identities(members, j), AsOf: asOf}, nil
 }
 
-// lastMembers is the newest members that this device has.
+// lastMembers returns the newest members object that this device has.
 func (v *Vault) lastMembers(j passphraseJob) (members *keyring.Members, asOf time.Time, err error) {
 	if o, err := v.current(); err == nil {
 		return o.now().members, o.access.Load().refreshed, nil
@@ -268,13 +268,13 @@ func (v *Vault) removeIdentities(ctx context.Context, req *control.IdentityRemov
 	}
 	r.KEK, r.Notices = changed.KEK, changeNotices(changed)
 	if changed.Already {
-		r.Notices = append(r.Notices, "Nobody of these was in the vault any more.")
+		r.Notices = append(r.Notices, "None of these was in the vault any more.")
 	}
 	return r, nil
 }
 
-// pickIdentity finds an identity by its id, a prefix of it, or the name that
-// this device gives it.
+// pickIdentity finds an identity by its id, a prefix of the id, or this device's name
+// for it.
 func (v *Vault) pickIdentity(members *keyring.Members, j passphraseJob, want string) (control.Identity, error) {
 	var found []control.Identity
 	for _, i := range v.identities(members, j) {
@@ -287,7 +287,7 @@ func (v *Vault) pickIdentity(members *keyring.Members, j passphraseJob, want str
 	}
 	switch len(found) {
 	case 0:
-		if gone, err := id.ParseIdentity(want); err == nil { // perhaps removed, and its rotation unfinished
+		if gone, err := id.ParseIdentity(want); err == nil { // may be removed with its rotation unfinished
 			return control.Identity{ID: gone.String()}, nil
 		}
 		return control.Identity{}, control.Errorf(control.CodeNotFound, "`vigilctl identity list` shows them.", "vault %q has no identity %.60q", v.name, want)
@@ -313,7 +313,7 @@ func (v *Vault) petnames(st *state.Vault) map[string]petname {
 	return names
 }
 
-// rename remembers what this device calls an identity.
+// rename sets this device's name for an identity.
 func (v *Vault) rename(ctx context.Context, st *state.Vault, identity id.Identity, p petname) error {
 	names := v.petnames(st)
 	names[identity.String()] = p

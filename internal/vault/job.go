@@ -6,11 +6,10 @@ import (
 	"vigil/internal/control"
 )
 
-// A job is what needs a vault to stay as it is meanwhile: its file, its device
-// state, its keeper. A vault does one at a time, and a lock ends the context of
-// the one under way and of those that wait.
+// A job needs the vault's file, device state and keeper to stay unchanged meanwhile.
+// A vault runs one job at a time. A lock cancels the running job and those that wait.
 
-// inTurn waits for the vault's turn, does a job and gives the turn back.
+// inTurn waits for the vault's turn, runs do and releases the turn.
 func inTurn[R any](ctx context.Context, v *Vault, do func(context.Context) (R, error)) (none R, _ error) {
 	ctx, done, err := v.beginJob(ctx)
 	if err != nil {
@@ -20,7 +19,7 @@ func inTurn[R any](ctx context.Context, v *Vault, do func(context.Context) (R, e
 	return do(ctx)
 }
 
-// unlocked does a job of a vault that must be unlocked when the turn comes.
+// unlocked is inTurn for a vault that must be unlocked when its turn comes.
 func unlocked[R any](ctx context.Context, v *Vault, do func(context.Context, *openVault) (R, error)) (none R, _ error) {
 	return inTurn(ctx, v, func(ctx context.Context) (none R, _ error) {
 		o, err := v.current()
@@ -31,20 +30,20 @@ func unlocked[R any](ctx context.Context, v *Vault, do func(context.Context, *op
 	})
 }
 
-// job is one that has the vault's turn or waits for it.
+// job is a job that has the vault's turn or waits for it.
 type job struct {
 	stop  context.CancelFunc
-	ended chan struct{} // closed when it's over
+	ended chan struct{} // closed when the job is over
 }
 
-// beginJob waits for the vault's turn. Locking ends the job's context, also
-// while it waits: what was asked for before a lock doesn't undo it.
+// beginJob waits for the vault's turn. A lock cancels the returned context, also
+// while the job waits: a request made before a lock must not undo it.
 func (v *Vault) beginJob(ctx context.Context) (_ context.Context, done func(), err error) {
 	return v.beginWith(ctx, v.turn.Take)
 }
 
-// beginFirst is beginJob for what the daemon does unasked, which goes before all
-// that clients ask for: it is how revocation is noticed.
+// beginFirst is beginJob for the daemon's own jobs. They go ahead of clients' jobs,
+// because they detect revocation.
 func (v *Vault) beginFirst(ctx context.Context) (_ context.Context, done func(), err error) {
 	return v.beginWith(ctx, v.turn.TakeFirst)
 }

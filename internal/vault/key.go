@@ -15,26 +15,25 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// Key is what the front knows of a revision. Nobody changes one that is in a
-// snapshot.
+// Key is what the front knows of a revision. A Key in a snapshot is immutable.
 type Key struct {
 	item     id.Item
 	revision id.Revision
-	number   uint64 // in the keeper; 0: it has none
+	number   uint64 // in the keeper; 0: none
 	meta     vaultfile.Meta
-	label    string // what an agent lists
+	label    string // listed by the agent
 	to       []agentproto.Destination
-	reported string // why it can't be used, as the keeper says
-	problem  string // the same, or what the front finds wrong
+	reported string // why it can't be used, from the keeper
+	problem  string // reported, or a problem that the front found
 	state    keeper.ItemState
-	heads    int  // how many its item has
-	laxer    bool // than another head of its item, or one of too many to compare
-	unlisted bool // laxer, and a head of its item isn't
+	heads    int  // number of heads of its item
+	laxer    bool // less restricted than another head of its item, or one of too many to compare
+	unlisted bool // laxer, and another head of its item is listed
 	pending  bool // the backend doesn't have it yet
 }
 
-// newKey reads an item's metadata. What can't be read or isn't understood
-// makes the key unusable, never less restricted.
+// newKey decodes an item's metadata. Metadata that is invalid or not understood makes
+// the key unusable, never less restricted.
 func newKey(it *keeper.Item) *Key {
 	k := &Key{item: it.Item, revision: it.Revision, number: it.Key, state: it.State, reported: it.Problem, problem: it.Problem}
 	if it.Problem != "" {
@@ -57,13 +56,12 @@ func newKey(it *keeper.Item) *Key {
 	return k
 }
 
-// label is what ssh-add -l shows: the comment, or the name where there is none, as
-// one printable line. Any member of the vault can have written it, and ssh-add -L
-// prints what an agent lists as it is, into authorized_keys for some. A comment that
-// came with ssh-add is listed as it came.
+// label returns what ssh-add -l shows: the comment, or else the name, as one printable
+// line. Any member of the vault can set the comment, and ssh-add -L prints it verbatim,
+// sometimes into authorized_keys. Comments of keys added by ssh-add aren't cleaned.
 func label(comment, name string) string { return pubkey.CleanComment(cmp.Or(comment, name)) }
 
-// refusal is why the key doesn't sign, or "".
+// refusal returns why the key can't sign, or "".
 func (k *Key) refusal() string {
 	switch {
 	case k.problem != "":
@@ -80,7 +78,7 @@ func (k *Key) refusal() string {
 	return ""
 }
 
-// public is what this device remembers of the key while the vault is locked.
+// public returns what this device keeps of the key for listing while the vault is locked.
 func (k *Key) public() state.PublicKey {
 	return state.PublicKey{
 		Item: k.item, Revision: k.revision, Name: k.meta.Name, Comment: k.meta.Comment,
@@ -89,7 +87,7 @@ func (k *Key) public() state.PublicKey {
 	}
 }
 
-// describe is the key as vigilctl shows it.
+// describe returns the key as vigilctl shows it.
 func (k *Key) describe(vault string) control.Key {
 	shown := control.Key{}
 	if len(k.meta.Public) > 0 {
@@ -119,7 +117,7 @@ func (k *Key) describe(vault string) control.Key {
 	return shown
 }
 
-// describeLocked is a key of a locked vault as vigilctl shows it.
+// describeLocked returns a key of a locked vault as vigilctl shows it.
 func describeLocked(p *state.PublicKey, vault string) control.Key {
 	shown := control.PublicKey(p.Public)
 	shown.ID, shown.Revision, shown.Vault, shown.Name, shown.Comment = p.Item.String(), p.Revision.String(), vault, p.Name, p.Comment

@@ -13,7 +13,7 @@ import (
 	"vigil/internal/state"
 )
 
-// KeyringRestore resolves the refusal of a keyring by this device.
+// KeyringRestore resolves this device's refusal of the backend's keyring.
 func (v *Vault) KeyringRestore(ctx context.Context, ask opener.Asker, req *control.KeyringRestoreRequest) (*control.KeyringRestoreReply, error) {
 	if err := v.restoreKeyring(ctx, req, ask); err != nil {
 		return nil, err
@@ -24,9 +24,9 @@ func (v *Vault) KeyringRestore(ctx context.Context, ask opener.Asker, req *contr
 	return &control.KeyringRestoreReply{Vault: v.Status()}, nil
 }
 
-// restoreKeyring puts this device's last good keyring back into the backend or,
-// with Accept, forgets that there was a newer one. The vault locks: what follows
-// asks for the passphrase again.
+// restoreKeyring puts this device's last good keyring back into the backend or, with
+// Accept, discards the record of a newer one. It locks the vault, so the next unlock
+// takes the passphrase.
 func (v *Vault) restoreKeyring(ctx context.Context, req *control.KeyringRestoreRequest, ask opener.Asker) error {
 	v.lock()
 	ctx, done, err := v.beginJob(ctx)
@@ -63,7 +63,7 @@ func (v *Vault) restoreKeyring(ctx context.Context, req *control.KeyringRestoreR
 	return nil
 }
 
-// putBack replaces whatever the backend has of an object.
+// putBack replaces an object in the backend, whatever its version.
 func (v *Vault) putBack(ctx context.Context, c *opener.Client, place opener.Place, object backend.Object, data []byte, ask opener.Asker) error {
 	have, err := opener.Do(ctx, c, &opener.Fetch{Place: place}, opener.Seen{}, ask)
 	if errors.Is(err, &opener.Error{Kind: opener.Missing}) {

@@ -14,31 +14,29 @@ import (
 	"vigil/internal/state"
 )
 
-// A lease is the last proof by the master key, counted from when it was asked for,
-// plus the time of the configuration. Nothing else moves its end: neither what the
-// backend answers nor what the vault file holds, and no job of vigilctl's. After
-// an unlock without network it ends with the kept share at the latest.
+// A lease ends after the configured time, counted from the request for the last proof by
+// the master key. Nothing else moves its end: not the backend's answers, the vault file or
+// vigilctl's jobs. After an unlock without network, it ends no later than the kept share.
 
-// checkDue reports whether the next refresh has to ask the master key.
+// checkDue reports whether the next refresh must prove access to the master key.
 func (v *Vault) checkDue(o *openVault) bool {
 	proved := o.access.Load().proved
 	return proved.IsZero() || proved.Since(clock.Now()) >= time.Duration(v.config().Check)
 }
 
-// noteAccess changes what is known of the access to the vault. The caller has the
-// turn.
+// noteAccess changes o.access. The caller has the turn.
 func (o *openVault) noteAccess(change func(a *access)) {
 	next := *o.access.Load()
 	change(&next)
 	o.access.Store(&next)
 }
 
-// seenShare is a share as the front may know it.
+// seenShare is a wrapped share and the digest of its plaintext.
 type seenShare struct{ wrapped, digest []byte }
 
-// holds reports whether a wrapped share was decrypted to what it was before. The
-// first digest of one counts: that of the unlock, and again after what replaces
-// the share, which takes a passphrase.
+// holds reports whether a wrapped share was decrypted to the same plaintext as
+// before. It records the first digest of each wrapped share: of the unlock, and of a
+// change of the share, which takes a passphrase.
 func (s *seenShare) holds(wrapped, digest []byte) bool {
 	if !bytes.Equal(s.wrapped, wrapped) {
 		*s = seenShare{wrapped, digest}
@@ -46,15 +44,15 @@ func (s *seenShare) holds(wrapped, digest []byte) bool {
 	return len(digest) > 0 && bytes.Equal(s.digest, digest)
 }
 
-// settle does what follows from a look: renew the lease, or lock. A look that a
-// lock has ended says nothing, and mustn't hide why it was locked.
-func (v *Vault) settle(ctx context.Context, o *openVault, l look, err error) {
+// conclude acts on the result of a look: it renews the lease, or locks. It ignores a
+// look that a lock has cancelled, which would hide why the vault was locked.
+func (v *Vault) conclude(ctx context.Context, o *openVault, l look, err error) {
 	if now, lockedErr := v.current(); ctx.Err() != nil || lockedErr != nil || now != o {
 		return
 	}
 	outcome, caller := outcomeOf(err)
 	if !l.proved.IsZero() && (outcome == refresh.Reached || outcome == refresh.Unreachable) {
-		outcome = refresh.Proved // whatever was done after it
+		outcome = refresh.Proved // whatever failed after the proof
 	}
 	verdict := v.judge(ctx, v.d.State.Vault(o.id), outcome, caller)
 	if verdict.Lock {
@@ -68,12 +66,12 @@ func (v *Vault) settle(ctx context.Context, o *openVault, l look, err error) {
 	case err != nil:
 		v.d.Log.Warn("vault can't be refreshed", "vault", v.name, "err", err)
 		v.setProblem(control.AsError(err))
-	case !v.checkDue(o): // else a problem with the master key may still be there
+	case !v.checkDue(o): // otherwise a problem with the master key may remain
 		v.setProblem(nil)
 	}
 }
 
-// judge decides what follows from an outcome, and keeps what is to be kept of it.
+// judge decides what follows from an outcome, and updates the device state accordingly.
 func (v *Vault) judge(ctx context.Context, st *state.Vault, outcome refresh.Outcome, caller string) refresh.Verdict {
 	before, err := st.Blob(deniedBlob)
 	if err != nil {
@@ -89,19 +87,18 @@ func (v *Vault) judge(ctx context.Context, st *state.Vault, outcome refresh.Outc
 	return verdict
 }
 
-// deniedAtUnlock forgets what would unlock the vault without network, when the
-// master key or the backend says that access is gone.
+// deniedAtUnlock drops the kept share if the master key or the backend denied access.
 func (v *Vault) deniedAtUnlock(ctx context.Context, st *state.Vault, err error) {
 	outcome, caller := outcomeOf(err)
 	if outcome == refresh.Unreachable {
-		return // a wrong passphrase, too
+		return // or a wrong passphrase
 	}
 	v.judge(ctx, st, outcome, caller)
 	v.setProblem(control.AsError(err))
 }
 
-// renew restarts the lease, in the keeper and here, at the moment at which its
-// proof was asked for.
+// renew restarts the lease, in the keeper and here. It counts from the request for
+// the proof.
 func (v *Vault) renew(ctx context.Context, o *openVault, proved clock.Instant) {
 	ends := proved.After(time.Duration(v.config().Lease))
 	if err := o.keeper.SetDeadlines(ctx, time.Duration(v.config().Idle), ends); err != nil {
@@ -114,7 +111,7 @@ func (v *Vault) renew(ctx context.Context, o *openVault, proved clock.Instant) {
 	v.noteClock(ctx, v.d.State.Vault(o.id))
 }
 
-// lockFor locks because access is gone, and says why.
+// lockFor locks the vault because access was revoked, and reports why.
 func (v *Vault) lockFor(err error) {
 	shown := control.AsError(err)
 	v.lock()
@@ -134,7 +131,7 @@ func (v *Vault) setProblem(p *control.Error) {
 	v.mu.Unlock()
 }
 
-// outcomeOf sorts the error of a refresh.
+// outcomeOf classifies the error of a refresh.
 func outcomeOf(err error) (o refresh.Outcome, caller string) {
 	var e *opener.Error
 	errors.As(err, &e)
@@ -144,7 +141,7 @@ func outcomeOf(err error) (o refresh.Outcome, caller string) {
 	case errors.Is(err, keeper.ErrNoIdentity), e != nil && (e.Kind == opener.Revoked || e.Kind == opener.NotAMember):
 		return refresh.Revoked, ""
 	case e != nil && e.Kind == opener.Denied && e.Caller+e.RequestID != "":
-		// Without either it's this device's own disk that refused: no service did.
+		// Without both, no service refused, but this device's own disk.
 		return refresh.Denied, e.Caller
 	}
 	return refresh.Unreachable, ""

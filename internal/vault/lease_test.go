@@ -2,8 +2,8 @@ package vault
 
 import "testing"
 
-// TestAShareIsKnownByItsDigest: an answer that isn't the share that opened the
-// vault proves nothing, until the share is replaced.
+// TestAShareIsKnownByItsDigest: an answer other than the share that opened the vault
+// proves nothing, until the share is replaced.
 func TestAShareIsKnownByItsDigest(t *testing.T) {
 	b := func(s string) []byte { return []byte(s) }
 	for _, c := range []struct {

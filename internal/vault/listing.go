@@ -12,7 +12,8 @@ import (
 	"vigil/internal/state"
 )
 
-// Keys describes the vault's keys; of a locked one those that this device remembers.
+// Keys returns the vault's keys. For a locked vault, it returns those that this
+// device remembers.
 func (v *Vault) Keys() (keys []control.Key) {
 	v.mu.Lock()
 	o, listed := v.open, v.listed
@@ -29,8 +30,8 @@ func (v *Vault) Keys() (keys []control.Key) {
 	return keys
 }
 
-// Key returns the key that Keys describes with a revision, of an unlocked vault. The
-// error is a control.Error of CodeLocked or CodeNotFound.
+// Key returns the key of an unlocked vault that Keys returned as shown. The error is
+// a control.Error of CodeLocked or CodeNotFound.
 func (v *Vault) Key(shown *control.Key) (*Key, error) {
 	o, err := v.current()
 	if err != nil {
@@ -44,7 +45,7 @@ func (v *Vault) Key(shown *control.Key) (*Key, error) {
 	return nil, control.NoSuchKey(shown.Name, v.name)
 }
 
-// show makes the agent list what is loaded, unless it was locked meanwhile.
+// show makes the agent list what is loaded, unless the vault was locked meanwhile.
 func (v *Vault) show(o *openVault) {
 	v.showing.Lock()
 	defer v.showing.Unlock()
@@ -55,7 +56,7 @@ func (v *Vault) show(o *openVault) {
 	keys := make([]sshagent.VaultKey, 0, len(loaded))
 	for _, k := range loaded {
 		if len(k.meta.Public) == 0 || k.unlisted {
-			continue // damaged: there is nothing to list; or the stricter one is listed
+			continue // damaged, so there is nothing to list; or a stricter head is listed
 		}
 		listed := sshagent.VaultKey{
 			ID: k.number, Signer: Signer{o.keeper}, Refusal: k.refusal(),
@@ -72,11 +73,10 @@ func (v *Vault) show(o *openVault) {
 	v.d.Agent.SetVault(v.name, keys)
 }
 
-// Signer is a keeper as the agent sees it.
+// Signer adapts a keeper for the agent.
 type Signer struct{ Keeper *keeper.Client }
 
-// Sign signs with a key of the keeper, whose errors get the names that sshagent
-// knows. See [sshagent.Signer].
+// Sign signs with a key of the keeper and translates its errors. See [sshagent.Signer].
 func (s Signer) Sign(ctx context.Context, key uint64, data []byte, flags uint32, dst []byte) ([]byte, error) {
 	sig, err := s.Keeper.Sign(ctx, key, data, flags, dst)
 	if errors.Is(err, keeper.ErrNoKey) || errors.Is(err, keeper.ErrGone) {
@@ -94,8 +94,8 @@ func (v *Vault) ShowLocked() {
 	v.listLocked(keys)
 }
 
-// listLocked makes the agent list public keys that can't sign now, unless the
-// vault was unlocked meanwhile.
+// listLocked makes the agent list public keys that can't sign, unless the vault was
+// unlocked meanwhile.
 func (v *Vault) listLocked(keys []state.PublicKey) {
 	v.showing.Lock()
 	defer v.showing.Unlock()
@@ -112,7 +112,7 @@ func (v *Vault) listLocked(keys []state.PublicKey) {
 		if len(k.Destinations) > 0 {
 			to, err := agentproto.ParseDestinations(k.Destinations)
 			if err != nil {
-				continue // a cache that can't be understood shows nothing
+				continue // ignore what can't be parsed: this is a cache
 			}
 			vk.To = to
 		}
@@ -124,7 +124,7 @@ func (v *Vault) listLocked(keys []state.PublicKey) {
 	v.d.Agent.SetVault(v.name, list)
 }
 
-// remembered is what this device remembers of the vault's keys.
+// remembered returns the public keys that this device remembers of the vault.
 func (v *Vault) remembered() ([]state.PublicKey, error) {
 	if !v.config().PublicCache {
 		return nil, nil
@@ -140,8 +140,8 @@ func (v *Vault) remembered() ([]state.PublicKey, error) {
 	return v.d.State.Vault(vaultID).PublicKeys()
 }
 
-// rememberKeys keeps the public keys to list while locked. They're a cache, so
-// nobody waits for this.
+// rememberKeys writes the public keys to list while locked. Nothing waits for it:
+// they are a cache.
 func (v *Vault) rememberKeys(ctx context.Context, o *openVault) {
 	st := v.d.State.Vault(o.id)
 	var err error
@@ -155,7 +155,7 @@ func (v *Vault) rememberKeys(ctx context.Context, o *openVault) {
 	}
 }
 
-// publicKeys is what is listed of an open vault once it's locked.
+// publicKeys returns the keys of an open vault to list while it is locked.
 func (v *Vault) publicKeys(o *openVault) (keys []state.PublicKey) {
 	if !v.config().PublicCache {
 		return nil

@@ -19,24 +19,24 @@ import (
 	"vigil/internal/watch"
 )
 
-// tick is how often an unlocked vault's clocks are compared: timers stop in
-// suspend, and a refresh is due right after it.
+// tick is how often an unlocked vault compares clocks: timers stop during suspend,
+// and a refresh is due right after it.
 const tick = 15 * time.Second
 
-// clockEvery is how often an open vault notes the time, which bounds what setting
+// clockEvery is how often an open vault records the time. This bounds what setting
 // the clock back without network gains.
 const clockEvery = 10 * time.Minute
 
-// keysSettle is how long after a change the list for the locked vault is written:
-// once for several changes in a row. A lock writes it at once.
-const keysSettle = time.Second
+// listDelay is how long after a change the list for the locked vault is written, so
+// that several changes cause one write. A lock writes it at once.
+const listDelay = time.Second
 
 // never is longer than any vault is open.
 const never = time.Duration(math.MaxInt64)
 
-// live keeps an unlocked vault up to date until ctx ends, with its keeper: it follows the
-// vault file, fetches the keyring from time to time, and proves access to the
-// master key. It's the only goroutine of an open vault that does so unasked.
+// live keeps an unlocked vault up to date until ctx ends: it follows the vault file,
+// fetches the keyring and proves access to the master key. No other goroutine of an
+// open vault does so unasked.
 func (v *Vault) live(ctx context.Context, o *openVault) {
 	var changes <-chan watch.Change
 	w, err := watch.Watch(ctx, v.config().Path, watch.Options{Match: v.isConflictCopy, Rewrites: true})
@@ -49,10 +49,10 @@ func (v *Vault) live(ctx context.Context, o *openVault) {
 	defer timer.Stop()
 	clocks := time.NewTicker(tick)
 	defer clocks.Stop()
-	var keysDue <-chan time.Time // nil: the list for the locked vault is as it should be
+	var keysDue <-chan time.Time // nil: the list for the locked vault is up to date
 	last := clock.Now()
 	noted := last
-	again := time.NewTimer(0) // the file may have changed while it was being unlocked
+	again := time.NewTimer(0) // the file may have changed during the unlock
 	defer again.Stop()
 	for {
 		select {
@@ -60,7 +60,7 @@ func (v *Vault) live(ctx context.Context, o *openVault) {
 			if keysDue != nil || len(o.stale) > 0 {
 				v.rememberKeys(context.WithoutCancel(ctx), o)
 			}
-			for changes != nil { // until the watcher has let go
+			for changes != nil { // until the watcher has stopped
 				if _, ok := <-changes; !ok {
 					changes = nil
 				}
@@ -72,18 +72,18 @@ func (v *Vault) live(ctx context.Context, o *openVault) {
 				continue
 			}
 			again.Reset(v.followFile(ctx, o))
-			continue // the timer goes on: who changes the file all the time puts off no refresh
+			continue // timer keeps running: frequent changes of the file don't postpone a refresh
 		case <-again.C:
 			again.Reset(v.followFile(ctx, o))
 			continue
 		case <-o.stale:
 			if keysDue == nil {
-				keysDue = time.After(keysSettle)
+				keysDue = time.After(listDelay)
 			}
 			continue
 		case <-keysDue:
 			keysDue = nil
-			v.rememberKeys(context.WithoutCancel(ctx), o) // a lock ends all else
+			v.rememberKeys(context.WithoutCancel(ctx), o) // a lock has cancelled ctx
 			continue
 		case <-clocks.C:
 			now := clock.Now()
@@ -103,10 +103,9 @@ func (v *Vault) live(ctx context.Context, o *openVault) {
 	}
 }
 
-// followFile takes the vault file as it is now. The keyring is fetched before a
-// file is taken that has lines without keys: such a line has replaced the one in
-// use, so until its key is there the vault would be without that item. It returns
-// when to look again if nothing changes.
+// followFile loads the vault file if it changed. If it has lines without keys, the
+// keyring is fetched first: such a line has replaced the one in use, and without its
+// key the vault would lack that item. It returns when to look again if nothing changes.
 func (v *Vault) followFile(ctx context.Context, o *openVault) (again time.Duration) {
 	ctx, done, err := v.beginFirst(ctx)
 	if err != nil {
@@ -116,21 +115,21 @@ func (v *Vault) followFile(ctx context.Context, o *openVault) (again time.Durati
 	again, copies := v.takeConflictCopies(ctx, o)
 	fileErr := v.takeFile(ctx, o)
 	if ctx.Err() != nil {
-		return never // locked: whatever failed says nothing of the files
+		return never // locked: an error says nothing about the files
 	}
 	v.noteCopies(copies)
 	v.noteFile(fileErr)
 	return again
 }
 
-// takeFile is what followFile does with the vault file.
+// takeFile loads the vault file for followFile.
 func (v *Vault) takeFile(ctx context.Context, o *openVault) error {
 	data, err := v.readBytes()
 	if err != nil {
 		return err
 	}
 	had := o.now().file
-	changed := !had.Holds(data) // this daemon's own writes are seen by its watcher, too
+	changed := !had.Holds(data) // the watcher also reports this daemon's own writes
 	f := had
 	if changed {
 		if f, err = v.parseAfter(had, data); err != nil {
@@ -139,7 +138,7 @@ func (v *Vault) takeFile(ctx context.Context, o *openVault) error {
 	}
 	if o.now().waiting > 0 || changed && o.now().wantsKeys(f) {
 		l, err := v.fetch(ctx, o, false, nil)
-		v.settle(ctx, o, l, err)
+		v.conclude(ctx, o, l, err)
 	}
 	if !changed || o.now().file != had || ctx.Err() != nil { // loaded by the fetch, or locked
 		return nil
@@ -147,8 +146,7 @@ func (v *Vault) takeFile(ctx context.Context, o *openVault) error {
 	return v.reloadWith(ctx, o, o.now().keyring, f)
 }
 
-// wantsKeys reports whether a vault file has lines whose keys aren't in the keyring
-// that was loaded.
+// wantsKeys reports whether f has lines whose keys aren't in the loaded keyring.
 func (n *snapshot) wantsKeys(f *vaultfile.File) bool {
 	return slices.ContainsFunc(f.Revisions(), func(r vaultfile.Revision) bool {
 		if n.byRevision[r.Revision] != nil {
@@ -159,7 +157,7 @@ func (n *snapshot) wantsKeys(f *vaultfile.File) bool {
 	})
 }
 
-// noteFile says once, not at every look, that the vault file can't be used.
+// noteFile reports that the vault file can't be used, once for the same error.
 func (v *Vault) noteFile(err error) {
 	v.mu.Lock()
 	same := fmt.Sprint(v.fileErr) == fmt.Sprint(err)
@@ -168,14 +166,14 @@ func (v *Vault) noteFile(err error) {
 	switch {
 	case same:
 	case err != nil:
-		v.d.Log.Error("vault file can't be used: the keys it had before go on serving", "vault", v.name, "err", err)
+		v.d.Log.Error("vault file can't be used: the keys loaded before stay usable", "vault", v.name, "err", err)
 		v.d.Refused(control.Refusal{What: "read", Vault: v.name, Reason: err.Error(), Next: control.AsError(err).Next})
 	default:
 		v.d.Log.Info("vault file is good again", "vault", v.name)
 	}
 }
 
-// tidyRefresh is a refresh that nobody waits for.
+// tidyRefresh is a refresh that no client waits for.
 func (v *Vault) tidyRefresh(ctx context.Context, o *openVault) {
 	ctx, done, err := v.beginFirst(ctx)
 	if err != nil {
@@ -183,14 +181,14 @@ func (v *Vault) tidyRefresh(ctx context.Context, o *openVault) {
 	}
 	defer done()
 	l, err := v.fetch(ctx, o, v.checkDue(o), nil)
-	v.settle(ctx, o, l, err)
+	v.conclude(ctx, o, l, err)
 	if err == nil {
 		v.tidyRotation(ctx, o)
 	}
 }
 
-// Refresh fetches the keyring, proves access to the master key and reads the
-// vault file again, because vigilctl asks.
+// Refresh fetches the keyring, proves access to the master key and reads the vault
+// file, on vigilctl's request.
 func (v *Vault) Refresh(ctx context.Context, ask opener.Asker) (r control.RefreshResult) {
 	r.Vault = v.name
 	ctx, done, err := v.beginJob(ctx)
@@ -206,7 +204,7 @@ func (v *Vault) Refresh(ctx context.Context, ask opener.Asker) (r control.Refres
 	}
 	before := o.now()
 	l, err := v.fetch(ctx, o, true, ask)
-	v.settle(ctx, o, l, err)
+	v.conclude(ctx, o, l, err)
 	if err == nil {
 		err = v.reload(ctx, o, o.now().keyring)
 	}
@@ -222,15 +220,14 @@ func (v *Vault) Refresh(ctx context.Context, ask opener.Asker) (r control.Refres
 	return r
 }
 
-// look is what a look at backend and master key came to.
+// look is the result of asking the backend and the master key.
 type look struct {
 	pushed int
-	proved clock.Instant // when it was asked for a proof that was given; zero: it wasn't given
+	proved clock.Instant // when the proof was requested; zero: none was given
 }
 
-// fetch catches up with the backend, pushes what waits for it, and with check
-// has the master key decrypt the identity's share once more. What it proves, it
-// proves even if it fails then.
+// fetch catches up with the backend and pushes pending changes. With check, it also has
+// the master key decrypt the identity's share. A proof in l holds even with an error.
 func (v *Vault) fetch(ctx context.Context, o *openVault, check bool, ask opener.Asker) (l look, err error) {
 	asked := clock.Now()
 	session, err := opener.Start(ctx, v.d.Opener, o.id)
@@ -254,7 +251,7 @@ func (v *Vault) fetch(ctx context.Context, o *openVault, check bool, ask opener.
 	return l, v.collect(ctx, session, o)
 }
 
-// proveAccess makes one KMS call.
+// proveAccess has the master key decrypt the identity's share: one KMS call.
 func (v *Vault) proveAccess(ctx context.Context, session *opener.Client, o *openVault, ask opener.Asker) error {
 	block, ok := o.now().members.Unlock(o.identity)
 	if !ok {
@@ -269,24 +266,24 @@ func (v *Vault) proveAccess(ctx context.Context, session *opener.Client, o *open
 	}
 	v.d.Calls.add(checked.Calls)
 	if !o.share.holds(block.Share, checked.Digest) {
-		return control.Errorf(control.CodeUnreachable, "See whom the AWS configuration leads to: endpoint_url, AWS_ENDPOINT_URL and the like.",
+		return control.Errorf(control.CodeUnreachable, "Check which service the AWS configuration names: endpoint_url, AWS_ENDPOINT_URL and the like.",
 			"check access of vault %q: what answered in the master key's place doesn't know this identity's share", v.name)
 	}
 	return nil
 }
 
-// isConflictCopy picks the copies of the vault file that sync tools leave beside
-// it: "vault (conflicted copy).jsonl", "vault.sync-conflict-….jsonl".
+// isConflictCopy reports whether name is a sync tool's copy of the vault file: "vault
+// (conflicted copy).jsonl", "vault.sync-conflict-….jsonl".
 func (v *Vault) isConflictCopy(name string) bool {
 	base := strings.TrimSuffix(fileName(v.config().Path), ".jsonl")
 	return name != fileName(v.config().Path) && strings.HasPrefix(name, base) && strings.HasSuffix(name, ".jsonl") &&
 		strings.Contains(strings.ToLower(name), "conflict")
 }
 
-// collectEvery is how often DEKs that may go are looked for.
+// collectEvery is how often unneeded DEKs are looked for.
 const collectEvery = 24 * time.Hour
 
-// collect drops DEKs that nobody needs any more, at most once a day.
+// collect drops unneeded DEKs, at most once in collectEvery.
 func (v *Vault) collect(ctx context.Context, session *opener.Client, o *openVault) error {
 	if time.Since(o.collected) < collectEvery {
 		return nil
@@ -307,7 +304,7 @@ func (v *Vault) collect(ctx context.Context, session *opener.Client, o *openVaul
 		Place: v.place(o.id, o.identity), Object: backend.Deks, Data: object, Expect: o.now().keyring.DeksVersion,
 	}, opener.Seen{}, nil)
 	if errors.Is(err, &opener.Error{Kind: opener.Conflict}) {
-		return nil // another day
+		return nil // try again another day
 	}
 	if err != nil {
 		return openerError(v.name, err)

@@ -14,7 +14,7 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// load gives keyring and vault file to the keeper, and remembers what it accepted.
+// load gives the keyring and the vault file to the keeper, and records what it accepted.
 func (v *Vault) load(ctx context.Context, o *openVault, fetched backend.Keyring, f *vaultfile.File) error {
 	l, err := v.loadKeeper(ctx, o, fetched, f)
 	if err != nil {
@@ -23,7 +23,7 @@ func (v *Vault) load(ctx context.Context, o *openVault, fetched backend.Keyring,
 	return v.takeOver(ctx, o, l)
 }
 
-// loadKeeper is load without the front's part.
+// loadKeeper is the keeper's part of load.
 func (v *Vault) loadKeeper(ctx context.Context, o *openVault, fetched backend.Keyring, f *vaultfile.File) (*loadedParts, error) {
 	if err := v.give(ctx, o, f); err != nil {
 		return nil, err
@@ -39,14 +39,14 @@ func (v *Vault) loadKeeper(ctx context.Context, o *openVault, fetched backend.Ke
 	return &loadedParts{l, fetched, f, waiting}, nil
 }
 
-// takeOver is the front's part.
+// takeOver is the front's part of load.
 func (v *Vault) takeOver(ctx context.Context, o *openVault, l *loadedParts) error {
 	next, changed, err := o.now().next(o.id, l)
 	if err != nil {
 		return err
 	}
 	o.loaded.Store(next)
-	if changed { // kept last: nobody waits for it
+	if changed { // last, as nothing waits for it
 		defer func() {
 			select {
 			case o.stale <- struct{}{}:
@@ -54,16 +54,16 @@ func (v *Vault) takeOver(ctx context.Context, o *openVault, l *loadedParts) erro
 			}
 		}()
 	}
-	o.known.Last = nil // from now on the keeper has the last one
+	o.known.Last = nil // the keeper has the last one now
 	o.known.Replaced = next.replaced
 	if o.noted == next.pins && slices.Equal(o.replaced, next.replaced) {
-		return nil // the same keyring: only the vault file changed
+		return nil // only the vault file changed
 	}
 	err = v.remember(ctx, o, next)
 	var disk *durable.WriteError
 	if errors.As(err, &disk) {
-		// A full or failing disk under the device state must keep nobody from
-		// their keys. It's tried again at the next load.
+		// A full or failing disk under the device state must not make keys unusable.
+		// The next load tries again.
 		v.d.Log.Warn("what this device has seen of the keyring can't be kept", "vault", v.name, "err", err)
 		v.setProblem(control.Errorf(control.CodeFailed, "Make room in "+v.d.Paths.State+".", "vault %q: %v", v.name, err))
 		return nil
@@ -71,8 +71,8 @@ func (v *Vault) takeOver(ctx context.Context, o *openVault, l *loadedParts) erro
 	return err
 }
 
-// give gives the keeper a vault file: all of it the first time, then what changed,
-// of which the keeper can't tell whose it is.
+// give gives the keeper a vault file: all of it the first time, then only the
+// changes. It checks the vault's id, which the keeper can't see in changes.
 func (v *Vault) give(ctx context.Context, o *openVault, f *vaultfile.File) (err error) {
 	if f.Vault() != o.id {
 		return fileError(v, &vaultfile.VaultError{Line: 1, Expected: o.id, Found: f.Vault()})
@@ -91,8 +91,8 @@ func (v *Vault) give(ctx context.Context, o *openVault, f *vaultfile.File) (err 
 	return nil
 }
 
-// remember keeps on this device what was accepted: an older keyring is refused
-// from now on, and a revision that was replaced doesn't serve again.
+// remember records on this device what was accepted. From then on, an older keyring
+// and a replaced revision are refused.
 func (v *Vault) remember(ctx context.Context, o *openVault, s *snapshot) error {
 	st := v.d.State.Vault(o.id)
 	if err := v.d.State.Bind(ctx, v.name, o.id); err != nil {
@@ -123,8 +123,7 @@ func (v *Vault) remember(ctx context.Context, o *openVault, s *snapshot) error {
 	return nil
 }
 
-// keepKeyring keeps a keyring for the time without network, unless that one was
-// kept last.
+// keepKeyring keeps a copy of k for use without network, unless it is the one kept last.
 func (v *Vault) keepKeyring(ctx context.Context, o *openVault, k backend.Keyring) error {
 	if k.MembersVersion == o.kept.members && k.DeksVersion == o.kept.deks {
 		return nil

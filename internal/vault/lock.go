@@ -12,7 +12,7 @@ import (
 	"vigil/internal/opener"
 )
 
-// install makes an open vault the current one and watches its keeper.
+// install makes an open vault current and watches its keeper.
 func (v *Vault) install(ctx context.Context, o *openVault) error {
 	defer context.AfterFunc(ctx, o.keeper.Close)()
 	if err := o.keeper.SetDeadlines(ctx, time.Duration(v.config().Idle), o.access.Load().ends); err != nil {
@@ -26,7 +26,7 @@ func (v *Vault) install(ctx context.Context, o *openVault) error {
 		return control.Errorf(control.CodeLocked, "", "vault %q was locked while it was being unlocked", v.name)
 	}
 	v.open = o
-	if o.noted == o.now().pins { // else load has said what can't be kept
+	if o.noted == o.now().pins { // otherwise load has said what can't be kept
 		v.problem = nil
 	}
 	if o.refused != nil {
@@ -38,7 +38,7 @@ func (v *Vault) install(ctx context.Context, o *openVault) error {
 	v.watch.Go(func() { v.live(alive, o) })
 	v.watch.Go(func() {
 		<-o.keeper.Done()
-		ended() // and with it a refresh under way
+		ended() // and with it a running refresh
 		v.mu.Lock()
 		byItself, problem := v.open == o, v.problem
 		if byItself {
@@ -55,7 +55,7 @@ func (v *Vault) install(ctx context.Context, o *openVault) error {
 	return nil
 }
 
-// lock ends the keeper, whatever job is under way, and reports whether there was one.
+// lock ends the keeper and cancels all jobs. It reports whether the vault was unlocked.
 func (v *Vault) lock() bool {
 	v.mu.Lock()
 	o := v.open
@@ -68,14 +68,14 @@ func (v *Vault) lock() bool {
 		return false
 	}
 	o.keeper.Close()
-	v.setProblem(nil) // what stood in the way of a refresh; unlocking looks again
+	v.setProblem(nil) // of a refresh; the next unlock finds it again
 	v.listLocked(v.publicKeys(o))
 	return true
 }
 
 // Lock locks the vault and reports whether it was unlocked. When it returns, the
-// jobs that were under way are over too: their openers and keepers have ended, so
-// no process has a secret of the vault any more. No job may call it.
+// cancelled jobs, their openers and the keeper have ended, so no process has a secret
+// of the vault. A job must not call it.
 func (v *Vault) Lock(ctx context.Context) bool {
 	v.mu.Lock()
 	jobs := slices.Collect(maps.Keys(v.jobs))
@@ -90,8 +90,7 @@ func (v *Vault) Lock(ctx context.Context) bool {
 	return locked
 }
 
-// Close ends the keeper, at the daemon's end. Wait waits until nothing of the vault
-// runs any more.
+// Close ends the keeper when the daemon ends. It doesn't wait; see Wait.
 func (v *Vault) Close() {
 	v.mu.Lock()
 	o := v.open
@@ -102,15 +101,15 @@ func (v *Vault) Close() {
 	}
 }
 
-// Wait returns when nothing of a vault that was closed runs any more.
+// Wait waits until a closed vault's goroutines and processes have ended.
 func (v *Vault) Wait() { v.watch.Wait() }
 
-// endReserve is how far apart the keeper's clock and the front's may be at the
-// end of a lease.
+// endReserve is how far the keeper's clock and the front's may differ at the end of a
+// lease.
 const endReserve = 2 * time.Second
 
-// ended says why a keeper ended that nobody here ended: it keeps its deadlines
-// by itself. problem is what the last try to refresh met, or nil.
+// ended says why a keeper ended by itself: it enforces its own deadlines. problem is
+// the error of the last refresh, or nil.
 func (v *Vault) ended(o *openVault, problem *control.Error) control.Refusal {
 	r := control.Refusal{What: "keep", Vault: v.name, Next: "Unlock it: vigilctl unlock --vault " + v.name}
 	now, a := clock.Now(), o.access.Load()

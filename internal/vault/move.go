@@ -13,12 +13,12 @@ import (
 	"vigil/internal/state"
 )
 
-// moveBlob is the state blob with the master key that an identity is being moved
-// to, for the time in which keyring and configuration may name different ones.
+// moveBlob is the state blob with the URI of the master key that an identity is
+// moving to, while the keyring and the configuration may name different ones.
 const moveBlob = "moving-to"
 
-// MasterSet moves this device's identity to another master key: first the unlock
-// block in the keyring, verified with the new key, then the configuration.
+// MasterSet moves this device's identity to another master key. It first stores and
+// verifies the new unlock block in the keyring, and then writes the configuration.
 func (v *Vault) MasterSet(ctx context.Context, ask opener.Asker, req *control.MasterSetRequest) (*control.MasterSetReply, error) {
 	return inTurn(ctx, v, func(ctx context.Context) (*control.MasterSetReply, error) { return v.moveMaster(ctx, req, ask) })
 }
@@ -50,7 +50,7 @@ func (v *Vault) moveMaster(ctx context.Context, req *control.MasterSetRequest, a
 	r := &control.MasterSetReply{Vault: v.name, Master: next.Master, NewShare: changed.NewShare}
 	r.Notices = changeNotices(changed)
 	if r.NewShare || !v.remote() {
-		v.forgetOffline(after, j.state) // it is of the old share, and is kept again at the next unlock
+		v.forgetOffline(after, j.state) // of the old share; the next unlock keeps the new one
 	}
 	if from == master.SchemeLocal {
 		r.Notices = append(r.Notices, "This device's own master key stays in "+v.d.Paths.Device()+": other vaults may need it. Remove it when none does.")
@@ -60,8 +60,8 @@ func (v *Vault) moveMaster(ctx context.Context, req *control.MasterSetRequest, a
 	return r, v.takeChanged(after, j, changed)
 }
 
-// BackendSet moves this device to another place of the keyring: first a verified
-// copy, then the configuration. The old place stays as it is.
+// BackendSet moves this device to another backend. It first makes a verified copy of
+// the keyring, and then writes the configuration. The old copy stays.
 func (v *Vault) BackendSet(ctx context.Context, ask opener.Asker, req *control.BackendSetRequest) (*control.BackendSetReply, error) {
 	return inTurn(ctx, v, func(ctx context.Context) (*control.BackendSetReply, error) { return v.moveBackend(ctx, req, ask) })
 }
@@ -91,8 +91,7 @@ func (v *Vault) moveBackend(ctx context.Context, req *control.BackendSetRequest,
 	return r, v.takeChanged(context.WithoutCancel(ctx), j, changed)
 }
 
-// mayMove looks whether a part of the vault can go from one place to another, as
-// next has it.
+// mayMove checks that a part of the vault can move to the place in next.
 func (v *Vault) mayMove(part, from, to string, next config.VaultConfig) (passphraseJob, error) {
 	if from == to {
 		return passphraseJob{}, control.Errorf(control.CodeExists, "", "the %s of vault %q is %s already", part, v.name, from)
@@ -103,8 +102,8 @@ func (v *Vault) mayMove(part, from, to string, next config.VaultConfig) (passphr
 	return v.passphraseJob()
 }
 
-// move has an opener do what moves a part of the vault. Once that is stored, the
-// configuration must say so too, whatever ends the job.
+// move has an opener move a part of the vault. Once that is stored, it writes the
+// configuration even if the job is cancelled.
 func (v *Vault) move(ctx context.Context, j passphraseJob, next config.VaultConfig, what string, job opener.Job[opener.Changed], ask opener.Asker, passphrase *os.File) (*opener.Changed, error) {
 	changed, err := runPassphraseJob(ctx, v, j, what, job, ask, passphrase)
 	if err != nil {
@@ -127,7 +126,7 @@ func (v *Vault) oldPlace(uri string) string {
 	return fmt.Sprintf("s3://%s/%s and s3://%s/%s with all their versions", u.Bucket, u.Key(backend.Members), u.Bucket, u.Key(backend.Deks))
 }
 
-// adopt writes the configuration and goes on with it.
+// adopt writes the configuration and uses it.
 func (v *Vault) adopt(ctx context.Context, next config.VaultConfig) error {
 	if err := config.WriteVault(ctx, v.d.Paths, v.name, next); err != nil {
 		return fmt.Errorf("the keyring has moved, and the configuration can't be written: run the command again: %w", err)
@@ -136,8 +135,8 @@ func (v *Vault) adopt(ctx context.Context, next config.VaultConfig) error {
 	return nil
 }
 
-// movedMaster explains a failed unlock by a move that was interrupted between
-// keyring and configuration.
+// movedMaster adds to an unlock error that a move was interrupted between the keyring
+// and the configuration.
 func (v *Vault) movedMaster(st *state.Vault, err error) error {
 	if k := opener.KindOf(err); err == nil || k != opener.Misconfigured && k != opener.Damaged {
 		return err

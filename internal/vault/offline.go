@@ -14,15 +14,15 @@ import (
 	"vigil/internal/state"
 )
 
-// Blobs of the device state that unlocking without network stands on.
+// State blobs for unlocking without network.
 const (
-	shareBlob  = "share"  // the share sealed under the device key, opener.KeptShare as JSON
-	clockBlob  = "clock"  // the latest time this device has seen: 8 bytes, Unix seconds, big-endian
-	deniedBlob = "denied" // the caller that was denied last
+	shareBlob  = "share"  // the share sealed under the device key: opener.KeptShare as JSON
+	clockBlob  = "clock"  // the latest time seen on this device: 8 bytes, Unix seconds, big-endian
+	deniedBlob = "denied" // the caller that was last denied
 )
 
-// remote tells whether the vault's master key or backend is behind a network.
-// Where neither is, there's nothing to keep for the time without one.
+// remote reports whether the vault's master key or backend needs a network. If
+// neither does, no share is kept.
 func (v *Vault) remote() bool {
 	c := v.config()
 	m, err := master.ParseURI(c.Master)
@@ -33,7 +33,7 @@ func (v *Vault) remote() bool {
 	return err != nil || b.Scheme != backend.SchemeFile
 }
 
-// offline returns what may stand in for what can't be reached, or nil.
+// offline returns what an unlock without network needs, or nil if none is possible.
 func (v *Vault) offline(st *state.Vault) (*opener.Offline, error) {
 	if v.config().Offline == 0 || !v.remote() {
 		return nil, nil
@@ -41,7 +41,7 @@ func (v *Vault) offline(st *state.Vault) (*opener.Offline, error) {
 	off := &opener.Offline{Latest: latest(st)}
 	blob, err := st.Blob(shareBlob)
 	if errors.Is(err, state.ErrNone) {
-		return nil, nil // without a kept share nothing limits how long this would go on
+		return nil, nil // without a kept share nothing limits the time without network
 	}
 	if err != nil {
 		return nil, err
@@ -52,8 +52,7 @@ func (v *Vault) offline(st *state.Vault) (*opener.Offline, error) {
 	return off, nil
 }
 
-// kept is the share that this device keeps for the time without network, or a
-// zero one. It's for showing only.
+// kept returns the share that this device keeps, or zero. Use it only for display.
 func (v *Vault) kept(vaultID id.Vault) (k opener.KeptShare) {
 	blob, err := v.d.State.Vault(vaultID).Blob(shareBlob)
 	if err != nil || v.config().Offline == 0 || json.Unmarshal(blob, &k) != nil {
@@ -62,7 +61,7 @@ func (v *Vault) kept(vaultID id.Vault) (k opener.KeptShare) {
 	return k
 }
 
-// keepOffline is how many seconds a share may be kept for; 0: none.
+// keepOffline returns how long a share may be kept, in seconds; 0: not at all.
 func (v *Vault) keepOffline() int64 {
 	if !v.remote() {
 		return 0
@@ -70,8 +69,8 @@ func (v *Vault) keepOffline() int64 {
 	return int64(time.Duration(v.config().Offline) / time.Second)
 }
 
-// rememberShare keeps the share for the time without network, or drops what an
-// earlier configuration kept.
+// rememberShare keeps the share for unlocks without network, or drops the kept one if
+// the configuration no longer allows it.
 func (v *Vault) rememberShare(ctx context.Context, st *state.Vault, u *opener.Unlocked) error {
 	switch {
 	case u.Keep != nil:
@@ -79,8 +78,8 @@ func (v *Vault) rememberShare(ctx context.Context, st *state.Vault, u *opener.Un
 		if err != nil {
 			return err
 		}
-		// Its end was counted from the clock as it is now, so that clock counts,
-		// also when it was ahead of it before.
+		// The share's expiry was computed from the current clock, so record that,
+		// even if an earlier one was ahead of it.
 		v.setClock(ctx, st, time.Now().Unix())
 		return st.SetBlob(ctx, shareBlob, blob)
 	case v.keepOffline() == 0:
@@ -89,21 +88,21 @@ func (v *Vault) rememberShare(ctx context.Context, st *state.Vault, u *opener.Un
 	return nil
 }
 
-// keepCreated is rememberShare for a vault that was just made and unlocked.
+// keepCreated is rememberShare for a vault that was just created and unlocked.
 func (v *Vault) keepCreated(ctx context.Context, created *opener.Created) {
 	if err := v.rememberShare(ctx, v.d.State.Vault(created.Vault), &opener.Unlocked{Keep: created.Keep}); err != nil {
 		v.d.Log.Warn("no share is kept for the time without network", "vault", v.name, "err", err)
 	}
 }
 
-// forgetOffline wipes what would unlock the vault without network.
+// forgetOffline drops the kept share.
 func (v *Vault) forgetOffline(ctx context.Context, st *state.Vault) {
 	if err := st.DropBlob(ctx, shareBlob); err != nil {
 		v.d.Log.Error("the share kept for the time without network can't be forgotten", "vault", v.name, "err", err)
 	}
 }
 
-// latest is the latest time that this device has seen, in Unix seconds.
+// latest returns the latest time that this device has seen, in Unix seconds.
 func latest(st *state.Vault) int64 {
 	b, err := st.Blob(clockBlob)
 	if err != nil || len(b) != 8 {
@@ -112,8 +111,8 @@ func latest(st *state.Vault) int64 {
 	return int64(binary.BigEndian.Uint64(b))
 }
 
-// unlockedOffline tells whether the vault is open without network since it was
-// unlocked, and why.
+// unlockedOffline reports whether the vault was unlocked without network and hasn't
+// proved access since, and why.
 func (v *Vault) unlockedOffline() (why string, offline bool) {
 	o, err := v.current()
 	if err != nil {
@@ -122,8 +121,7 @@ func (v *Vault) unlockedOffline() (why string, offline bool) {
 	return o.offlineWhy, o.access.Load().offline
 }
 
-// noteClock remembers the time, so that a clock that is set back later doesn't
-// make a kept share good for longer.
+// noteClock records the time, so that setting the clock back doesn't extend a kept share.
 func (v *Vault) noteClock(ctx context.Context, st *state.Vault) {
 	if now := time.Now().Unix(); now > latest(st) {
 		v.setClock(ctx, st, now)
@@ -134,16 +132,15 @@ func (v *Vault) setClock(ctx context.Context, st *state.Vault, now int64) {
 	v.keepBlob(ctx, st, clockBlob, binary.BigEndian.AppendUint64(nil, uint64(now)))
 }
 
-// keepBlob keeps what is good to have; a failure is logged.
+// keepBlob writes a blob that isn't essential; it logs a failure.
 func (v *Vault) keepBlob(ctx context.Context, st *state.Vault, name string, data []byte) {
 	if err := st.SetBlob(ctx, name, data); err != nil {
 		v.d.Log.Error("device state can't be written", "vault", v.name, "what", name, "err", err)
 	}
 }
 
-// offlineLease is how long a vault that was unlocked without network stays so:
-// until the share expires, by the latest time that the device has seen. It isn't
-// zero, which would be no limit at all.
+// offlineLease returns how long a vault unlocked without network stays unlocked: until the
+// share expires, by the latest time seen. It is never zero, which would mean no limit.
 func offlineLease(off *opener.Offline) time.Duration {
 	left := time.Duration(off.Share.Expires-max(time.Now().Unix(), off.Latest)) * time.Second
 	return max(left, time.Second)

@@ -35,15 +35,15 @@ func (v *Vault) changePassphrase(ctx context.Context, req *control.PassphraseReq
 	if err != nil {
 		return nil, err
 	}
-	// The share is another one: what this device keeps of the old one opens
-	// nothing any more, and is kept again at the next unlock.
+	// The share has changed, so the kept one no longer opens anything. The next
+	// unlock keeps the new one.
 	v.forgetOffline(ctx, j.state)
 	r := &control.PassphraseReply{Vault: v.name, KEK: changed.KEK}
 	r.Notices = append(changeNotices(changed), dueNotice(j.vault, changed)...)
 	_, lockedErr := v.current()
 	wasUnlocked := lockedErr == nil
 	if err := v.takeRekeyed(ctx, j, changed); err != nil {
-		v.d.Log.Warn("vault locked: its keeper can't go on after the change of passphrase", "vault", v.name, "err", err)
+		v.d.Log.Warn("vault locked: its keeper can't be used after the change of passphrase", "vault", v.name, "err", err)
 		r.Locked = v.lock()
 		r.Notices = append(r.Notices, "The passphrase is changed, and the vault was locked. Unlock it with the new one.")
 	}
@@ -51,8 +51,8 @@ func (v *Vault) changePassphrase(ctx context.Context, req *control.PassphraseReq
 	return r, nil
 }
 
-// dueNotice says that the KEK which the old passphrase opens is still in use:
-// only owners make another.
+// dueNotice says that the KEK known to the old passphrase is still in use: only
+// owners make a new one.
 func dueNotice(vault id.Vault, c *opener.Changed) []string {
 	members, err := keyring.ParseMembers(c.Keyring.Members, vault)
 	if err != nil || !members.RotationDue() {
@@ -61,8 +61,8 @@ func dueNotice(vault id.Vault, c *opener.Changed) []string {
 	return []string{"The old passphrase, with an old copy of the keyring, still opens what is added from now on, until an owner's daemon has made a new KEK. It does so by itself."}
 }
 
-// nothingWaits refuses while changes wait for the backend: they are sealed to
-// the keys that this change replaces.
+// nothingWaits returns an error while changes wait for the backend: they are sealed
+// to keys that this change replaces.
 func (v *Vault) nothingWaits(j passphraseJob) error {
 	list, err := j.state.Pending()
 	if err != nil {
@@ -75,7 +75,7 @@ func (v *Vault) nothingWaits(j passphraseJob) error {
 		"%d changes of vault %q are saved on this device only, and could not be read after a change of passphrase", len(list), v.name)
 }
 
-// rekey runs the job, with the keeper listening where the vault is unlocked.
+// rekey runs the job. If the vault is unlocked, its keeper receives the new keys.
 func (v *Vault) rekey(ctx context.Context, j passphraseJob, job *opener.Rekey, ask opener.Asker, files []*os.File) (*opener.Changed, error) {
 	if err := v.slowDown(ctx); err != nil {
 		return nil, err
@@ -87,12 +87,12 @@ func (v *Vault) rekey(ctx context.Context, j passphraseJob, job *opener.Rekey, a
 	job.Keeper = opener.File(len(files) + 1)
 	changed, err := between(ctx, v, j.vault, attachIdentity(o.keeper), files, job, j.seen, ask)
 	if changed != nil {
-		return changed, v.judged("passphrase", nil) // whatever became of the handover
+		return changed, v.judged("passphrase", nil) // even if the handover failed
 	}
 	return nil, v.judged("passphrase", err)
 }
 
-// takeRekeyed goes on with the new keys, or says that the keeper hasn't got them.
+// takeRekeyed loads the changed keyring, or says that the keeper lacks the new keys.
 func (v *Vault) takeRekeyed(ctx context.Context, j passphraseJob, c *opener.Changed) error {
 	if _, err := v.current(); err == nil && !c.HandedOver {
 		v.d.Calls.changed(c.Calls)
@@ -101,11 +101,11 @@ func (v *Vault) takeRekeyed(ctx context.Context, j passphraseJob, c *opener.Chan
 	return v.takeChanged(ctx, j, c)
 }
 
-// A job that widens or changes who can read a vault takes the passphrase again,
-// unlocked or not: an opener opens the identity with both factors, makes the
-// change and stores it. The keeper has no part in it and reads the result.
+// A job that changes who can read a vault takes the passphrase even if it is
+// unlocked. An opener opens the identity with both factors, makes the change and
+// stores it. The keeper only loads the result.
 
-// passphraseJob is a vault as such a job finds it.
+// passphraseJob is what such a job starts from.
 type passphraseJob struct {
 	vault    id.Vault
 	identity id.Identity
@@ -113,7 +113,7 @@ type passphraseJob struct {
 	state    *state.Vault
 }
 
-// passphraseJob reads what this device knows of the vault.
+// passphraseJob reads it from the vault file and the device state.
 func (v *Vault) passphraseJob() (j passphraseJob, err error) {
 	f, err := v.readFile()
 	if err != nil {
@@ -127,8 +127,8 @@ func (v *Vault) passphraseJob() (j passphraseJob, err error) {
 	return j, err
 }
 
-// runPassphraseJob runs such a job, whose files are the passphrases. A wrong one
-// slows down the next.
+// runPassphraseJob runs a job that takes passphrases, read from files. A wrong
+// passphrase delays the next attempt.
 func runPassphraseJob[R any](ctx context.Context, v *Vault, j passphraseJob, what string, job opener.Job[R], ask opener.Asker, files ...*os.File) (*R, error) {
 	if err := v.slowDown(ctx); err != nil {
 		return nil, err
@@ -142,7 +142,7 @@ func runPassphraseJob[R any](ctx context.Context, v *Vault, j passphraseJob, wha
 	return result, v.judged(what, err)
 }
 
-// judged notes how a job that took a passphrase ended.
+// judged records how a job that took a passphrase ended.
 func (v *Vault) judged(what string, err error) error {
 	v.noteAttempt(err)
 	if err == nil {
@@ -153,9 +153,9 @@ func (v *Vault) judged(what string, err error) error {
 	return err
 }
 
-// takeChanged goes on with the keyring that a job stored: the keeper gets it, or
-// while the vault is locked the device state does. It is what the job has read
-// back; that it can't be taken now is for the next refresh or unlock.
+// takeChanged takes over the keyring that a job stored and read back: the keeper
+// loads it or, while the vault is locked, the device state keeps it. After a failure,
+// the next refresh or unlock does so.
 func (v *Vault) takeChanged(ctx context.Context, j passphraseJob, c *opener.Changed) error {
 	v.d.Calls.changed(c.Calls)
 	if o, err := v.current(); err == nil {
@@ -163,7 +163,7 @@ func (v *Vault) takeChanged(ctx context.Context, j passphraseJob, c *opener.Chan
 			return err
 		}
 		if c.Keyring.MembersVersion != "" && c.Keyring.DeksVersion != "" {
-			v.setProblem(nil) // nothing that the store has is refused any more
+			v.setProblem(nil) // the store has nothing that is still refused
 		}
 		return nil
 	}
@@ -182,7 +182,7 @@ func (v *Vault) takeChanged(ctx context.Context, j passphraseJob, c *opener.Chan
 	return j.state.Advance(ctx, keyring.Pins{Members: members.Pin(), Deks: deks.Pin()})
 }
 
-// changeNotices say what else there is to know of a change.
+// changeNotices returns what to tell the user about a change.
 func changeNotices(c *opener.Changed) (notices []string) {
 	if c.Replaced != nil {
 		notices = append(notices, "What the backend had of the members was refused ("+c.Replaced.Message+"), and has been replaced.")

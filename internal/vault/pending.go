@@ -16,20 +16,20 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// A change that the backend can't take now waits in the device state, on the
-// disk before the vault file has its line. It survives lock and restart, is
-// usable at once on this device, and is pushed at the next refresh that reaches
-// the backend. One that meets a tombstone stays, as deleted elsewhere.
+// While the backend is unreachable, a change is kept in the device state, written
+// before the vault file has its line. It survives lock and restart, is usable at once
+// on this device, and is pushed by the next refresh that reaches the backend. If its
+// item has a tombstone by then, it is kept, marked as deleted elsewhere.
 
-// mayWait tells whether a failed write may wait for the backend: it gave no
-// answer, and the vault may be used without network at all.
+// mayWait reports whether a failed write may wait: the backend gave no answer, and
+// the vault may be used without network.
 func (v *Vault) mayWait(err error) bool {
 	var e *opener.Error
 	return errors.As(err, &e) && (e.Kind == opener.Unreachable || e.Kind == opener.SignIn) && v.keepOffline() > 0
 }
 
-// waiting returns what waits, for the keeper; with ahead also what was stopped on
-// its way, or is on it, and whose lines the vault file may lack.
+// waiting returns the waiting changes for the keeper. With ahead, they include writes
+// kept ahead of being stored; lines are theirs, which the vault file may lack.
 func (v *Vault) waiting(vaultID id.Vault, ahead bool) (w keyring.Update, lines []vaultfile.Revision, err error) {
 	list, err := v.d.State.Vault(vaultID).Pending()
 	if err != nil {
@@ -57,8 +57,8 @@ func (v *Vault) waiting(vaultID id.Vault, ahead bool) (w keyring.Update, lines [
 	return w, lines, nil
 }
 
-// writePending keeps a change on this device and writes its lines to the vault
-// file. Lines of removed items stay there until the backend knows of the removal.
+// writePending keeps a change on this device and writes its lines to the vault file.
+// Lines of removed items stay there until the backend has the removal.
 func (v *Vault) writePending(ctx context.Context, o *openVault, w *writing) error {
 	if err := v.sealOnce(ctx, o, w); err != nil {
 		return err
@@ -88,7 +88,7 @@ func (v *Vault) writePending(ctx context.Context, o *openVault, w *writing) erro
 	return v.reload(ctx, o, o.now().keyring)
 }
 
-// keepAdditions keeps what a write adds on this device, its lines too.
+// keepAdditions keeps a write's additions on this device, with their lines.
 func (v *Vault) keepAdditions(ctx context.Context, o *openVault, w *writing, ahead bool) error {
 	st, now := v.d.State.Vault(o.id), time.Now()
 	for i := range w.update.Add {
@@ -109,9 +109,9 @@ func (w *writing) addition(i int, now time.Time) state.Pending {
 	}
 }
 
-// ahead keeps a write on this device before it is stored, if it restricts a key's
-// use: stopped between keyring and vault file, it would leave the key held for
-// good, as nobody would have the line. The next refresh ends it.
+// ahead keeps a write that restricts a key's use before it is stored. A crash between
+// keyring and vault file would otherwise lose the line and leave the key held
+// forever. The next refresh completes the write.
 func (v *Vault) ahead(ctx context.Context, o *openVault, w *writing) error {
 	if w.kept || !slices.ContainsFunc(w.update.Add, func(e keyring.DEK) bool { return e.Tightens }) {
 		return nil
@@ -120,9 +120,9 @@ func (v *Vault) ahead(ctx context.Context, o *openVault, w *writing) error {
 	return v.keepAdditions(ctx, o, w, true)
 }
 
-// behind forgets a write that was kept ahead, once it is done or can't have been
-// stored, and returns err, which is how it ended. If it may have been stored, it is
-// kept, and the error says that the next refresh makes it.
+// behind drops a write kept ahead once it is complete or can't have been stored, and
+// returns err. If it may have been stored, behind keeps it, and the error says that
+// the next refresh stores it.
 func (v *Vault) behind(ctx context.Context, o *openVault, w *writing, err error) error {
 	if !w.kept {
 		return err
@@ -141,7 +141,7 @@ func (v *Vault) behind(ctx context.Context, o *openVault, w *writing, err error)
 	return err
 }
 
-// pushPending stores the changes that wait for the backend, and returns how many.
+// pushPending stores the waiting changes in the backend, and returns their number.
 func (v *Vault) pushPending(ctx context.Context, session *opener.Client, o *openVault) (pushed int, err error) {
 	err = v.compete(ctx, session, o, nil, "They are tried again at the next refresh.", func() (err error) {
 		pushed, err = v.pushOnce(ctx, session, o)
@@ -159,13 +159,13 @@ func (v *Vault) pushOnce(ctx context.Context, session *opener.Client, o *openVau
 	if err != nil {
 		return 0, err
 	}
-	// This device has the keyring that holds them before it forgets them:
-	// whatever ends it in between, it unlocks with them, also without network.
+	// Keep the new keyring before dropping the changes: if the daemon ends in
+	// between, the device can still unlock with them, also without network.
 	if err := v.writeFile(ctx, o, next, stored(lines, deleted)); err != nil {
 		return 0, err
 	}
 	if o.noted != o.now().pins {
-		return 0, nil // it couldn't be kept, as load has said: they wait on
+		return 0, nil // they couldn't be kept, as load has logged: they keep waiting
 	}
 	if err := v.dropPushed(ctx, o, w, deleted); err != nil {
 		return 0, err
@@ -173,14 +173,14 @@ func (v *Vault) pushOnce(ctx context.Context, session *opener.Client, o *openVau
 	return len(w.Add) + len(w.Remove) - len(deleted), v.reload(ctx, o, next.Keyring)
 }
 
-// stored are the lines of what was stored.
+// stored returns lines without those in deleted.
 func stored(lines []vaultfile.Revision, deleted []keyring.DEK) []vaultfile.Revision {
 	return slices.DeleteFunc(lines, func(line vaultfile.Revision) bool {
 		return slices.ContainsFunc(deleted, func(e keyring.DEK) bool { return e.Revision == line.Revision })
 	})
 }
 
-// dropPushed forgets what the backend has now, and marks what was deleted elsewhere.
+// dropPushed drops the changes that the backend has, and marks those deleted elsewhere.
 func (v *Vault) dropPushed(ctx context.Context, o *openVault, w keyring.Update, deleted []keyring.DEK) error {
 	st := v.d.State.Vault(o.id)
 	gone := map[id.Revision]bool{}

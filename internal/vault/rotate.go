@@ -16,16 +16,16 @@ import (
 	"vigil/internal/state"
 )
 
-// kekBlob is the state blob that says since when this device knows the newest KEK.
+// kekBlob is the state blob that records since when this device knows the newest KEK.
 const kekBlob = "kek"
 
-// kekSeen is its content. Records have no time, so each device counts for itself.
+// kekSeen is the content of kekBlob. Records have no time, so each device keeps its own.
 type kekSeen struct {
 	KEK   uint64 `json:"kek"`
 	Since int64  `json:"since"` // Unix seconds
 }
 
-// Rotate replaces the KEK, and with it every DEK if asked to.
+// Rotate replaces the KEK and, if requested, every DEK.
 func (v *Vault) Rotate(ctx context.Context, ask opener.Asker, req *control.RotateRequest) (*control.RotateReply, error) {
 	return unlocked(ctx, v, func(ctx context.Context, o *openVault) (r *control.RotateReply, err error) {
 		if err := v.rotate(ctx, o, ask); err != nil {
@@ -39,14 +39,14 @@ func (v *Vault) Rotate(ctx context.Context, ask opener.Asker, req *control.Rotat
 	})
 }
 
-// rotation is what the front needs of a keyring to go on with a rotation.
+// rotation is what the front needs of a keyring to continue a rotation.
 type rotation struct {
 	members *keyring.Members
 	newest  uint64 // the newest KEK
-	inUse   uint64 // the KEK that deks is written under
-	owner   bool   // it makes and retires KEKs
-	writer  bool   // it may wrap the keys by the newest
-	opens   bool   // it has opened the newest
+	inUse   uint64 // the KEK that wraps the DEKs
+	owner   bool   // may make and retire KEKs
+	writer  bool   // may wrap DEKs by the newest KEK
+	opens   bool   // has opened the newest KEK
 }
 
 func (o *openVault) rotation() rotation {
@@ -58,8 +58,7 @@ func (o *openVault) rotation() rotation {
 	}
 }
 
-// rotationLeft says what is left of a rotation of an unlocked vault's KEK, and who
-// does it: "" when nothing is.
+// rotationLeft is left for an unlocked vault, "" for a locked one.
 func (v *Vault) rotationLeft() string {
 	o, err := v.current()
 	if err != nil {
@@ -69,14 +68,14 @@ func (v *Vault) rotationLeft() string {
 	return r.left(v.name)
 }
 
-// unfinished tells whether an earlier rotation, or a change of membership, left
-// steps for this identity to do.
+// unfinished reports whether a rotation or membership change left steps that this
+// identity can do.
 func (r *rotation) unfinished() bool {
 	return r.inUse < r.newest && r.writer && r.opens || len(r.members.KEKs()) > 1 && r.owner
 }
 
-// left says what is left of a rotation, for whomever, and who does it: "" when
-// nothing is.
+// left returns what remains of a rotation for any identity, and who finishes it; ""
+// if nothing does.
 func (r *rotation) left(vault string) string {
 	var what string
 	mayDo := r.owner
@@ -101,10 +100,10 @@ func (r *rotation) left(vault string) string {
 	return what + ": an owner of the vault finishes it, with vigilctl rotate there, and so does the owner's daemon"
 }
 
-// rotate makes a new KEK, wraps every DEK by it and retires the older ones, each
-// by compare-and-swap. Whatever interrupts it, every device goes on, and the
-// next call finishes it; when another device rotates at the same time, the two
-// do one rotation. The caller has the job turn.
+// rotate makes a new KEK, wraps every DEK by it and retires the older KEKs, each step
+// by compare-and-swap. Every device keeps working after an interruption, and the next
+// call finishes the rotation. Two devices that rotate at the same time do one
+// rotation. The caller has the turn.
 func (v *Vault) rotate(ctx context.Context, o *openVault, ask opener.Asker) error {
 	session, err := opener.Start(ctx, v.d.Opener, o.id)
 	if err != nil {
@@ -120,7 +119,7 @@ func (v *Vault) rotate(ctx context.Context, o *openVault, ask opener.Asker) erro
 	}
 	if before.inUse == before.newest || !before.opens || before.members.RotationDue() {
 		if !before.owner {
-			return control.Errorf(control.CodeRefused, "An owner of the vault can do it.", "this device's identity is no owner of vault %q, and only owners make a new KEK", v.name)
+			return control.Errorf(control.CodeRefused, "An owner of the vault can do it.", "this device's identity isn't an owner of vault %q, and only owners make a new KEK", v.name)
 		}
 		err := v.step(ctx, session, o, keeper.StepNewKEK, func(now rotation) bool { return now.newest == before.newest })
 		if err != nil {
@@ -130,7 +129,7 @@ func (v *Vault) rotate(ctx context.Context, o *openVault, ask opener.Asker) erro
 	return v.finishRotation(ctx, session, o)
 }
 
-// finishRotation does what is left after the new KEK was made.
+// finishRotation does the steps after the new KEK was made.
 func (v *Vault) finishRotation(ctx context.Context, session *opener.Client, o *openVault) error {
 	if err := v.step(ctx, session, o, keeper.StepRewrap, func(now rotation) bool { return now.writer && now.opens }); err != nil {
 		return err
@@ -138,10 +137,9 @@ func (v *Vault) finishRotation(ctx context.Context, session *opener.Client, o *o
 	return v.step(ctx, session, o, keeper.StepRetire, func(now rotation) bool { return now.owner })
 }
 
-// step does one write of a rotation, and does it again on top of what others
-// wrote meanwhile, while it is still called for.
+// step does one write of a rotation. While due holds, it retries on top of others' writes.
 func (v *Vault) step(ctx context.Context, session *opener.Client, o *openVault, step keeper.RotationStep, due func(rotation) bool) error {
-	return v.compete(ctx, session, o, nil, "Try again: it goes on where it stopped.", func() error {
+	return v.compete(ctx, session, o, nil, "Try again: it continues where it stopped.", func() error {
 		if !due(o.rotation()) {
 			return nil
 		}
@@ -160,7 +158,7 @@ func (v *Vault) step(ctx context.Context, session *opener.Client, o *openVault, 
 	})
 }
 
-// putStep stores what a step made and returns the keyring with it.
+// putStep stores data and returns the keyring with it.
 func (v *Vault) putStep(ctx context.Context, session *opener.Client, o *openVault, step keeper.RotationStep, data []byte) (next backend.Keyring, err error) {
 	next = o.now().keyring
 	put := &opener.Put{Place: v.place(o.id, o.identity), Object: backend.Members, Data: data, Expect: next.MembersVersion}
@@ -179,8 +177,8 @@ func (v *Vault) putStep(ctx context.Context, session *opener.Client, o *openVaul
 	return next, nil
 }
 
-// renewDEKs makes a new revision of every item, under a new DEK, in one write.
-// An item with several heads keeps them. left names what can't be read.
+// renewDEKs makes a new revision of every head of every item, each under a new DEK,
+// in one write. left names the unreadable ones.
 func (v *Vault) renewDEKs(ctx context.Context, o *openVault, ask opener.Asker) (renewed int, left []string, pending bool, err error) {
 	seal := func(ctx context.Context, o *openVault) (list []keeper.Sealed, err error) {
 		left = nil
@@ -209,9 +207,9 @@ func (v *Vault) renewDEKs(ctx context.Context, o *openVault, ask opener.Asker) (
 	return renewed, left, pending, err
 }
 
-// tidyRotation finishes, after a refresh, a rotation that stayed unfinished over
-// two of them (somebody may be in the middle of it), and begins one when the KEK
-// is older than the configuration wants. Nobody waits for it.
+// tidyRotation runs after a refresh. It finishes a rotation that two refreshes found
+// unfinished (another device may be in the middle of it), and starts one when the KEK
+// is older than configured. No client waits for it.
 func (v *Vault) tidyRotation(ctx context.Context, o *openVault) {
 	now := o.rotation()
 	waited := v.unfinishedKEK == now.newest
@@ -244,8 +242,8 @@ func (v *Vault) tidyRotate(ctx context.Context, o *openVault, due bool) error {
 	return v.finishRotation(ctx, session, o)
 }
 
-// rotationDue tells whether this device has known the newest KEK for as long as
-// a KEK may live.
+// rotationDue reports whether this device has known the newest KEK for its whole
+// configured lifetime.
 func (v *Vault) rotationDue(ctx context.Context, o *openVault, newest uint64) bool {
 	st, now := v.d.State.Vault(o.id), time.Now().Unix()
 	var seen kekSeen

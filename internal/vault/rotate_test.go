@@ -13,7 +13,7 @@ import (
 	"vigil/internal/testing/ringtest"
 )
 
-// taken is the snapshot of a world's vault as a keeper has loaded it.
+// taken returns the snapshot of a world's vault as loaded by a keeper.
 func taken(t *testing.T, w *ringtest.World, items ...keeper.Item) *snapshot {
 	t.Helper()
 	o := w.Objects()
@@ -27,8 +27,8 @@ func taken(t *testing.T, w *ringtest.World, items ...keeper.Item) *snapshot {
 	return n
 }
 
-// TestAnUnfinishedRotationIsTold, step by step, as interruptions leave it, to those
-// who can finish it and to those who can't.
+// TestAnUnfinishedRotationIsTold: after each step that an interruption may leave,
+// both those who can finish it and those who can't are told.
 func TestAnUnfinishedRotationIsTold(t *testing.T) {
 	w := ringtest.New(t)
 	member := ringtest.NewPerson(t, keyring.Member)

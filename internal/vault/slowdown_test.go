@@ -11,8 +11,8 @@ import (
 	"vigil/internal/opener"
 )
 
-// TestSlowDown: 0.1 s after the first wrong passphrase, doubling to 10 s, gone
-// after a right one; other failures don't count.
+// TestSlowDown: the delay starts at 0.1 s, doubles up to 10 s and ends with a right
+// passphrase; other failures don't count.
 func TestSlowDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := New(nil, config.Vault{Name: "default"})

@@ -16,11 +16,11 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// snapshot is what a load made usable. Nobody changes it.
+// snapshot is the immutable result of a load.
 type snapshot struct {
 	keyring backend.Keyring
 	members *keyring.Members // of keyring, verified
-	// deks returns the manifest of keyring, read at the first call.
+	// deks returns the manifest of keyring, parsed by the first call.
 	deks func() (*keyring.Deks, error)
 	file *vaultfile.File
 
@@ -28,7 +28,7 @@ type snapshot struct {
 	opensKEK bool         // the keeper has opened the newest KEK
 	replaced []id.Revision
 
-	keys       []*Key // those in use, sorted by name
+	keys       []*Key // sorted by name
 	byRevision map[id.Revision]*Key
 	missing    []keeper.Missing
 	waiting    int      // lines of the vault file that have no DEK
@@ -36,7 +36,7 @@ type snapshot struct {
 	damaged    []string // lines of the vault file that can't be read
 }
 
-// loadedParts are what a keeper has loaded and the front hasn't taken over yet.
+// loadedParts is what a keeper has loaded and the front hasn't taken over yet.
 type loadedParts struct {
 	*keeper.Loaded
 	keyring backend.Keyring
@@ -44,8 +44,8 @@ type loadedParts struct {
 	waiting keyring.Update
 }
 
-// next makes the snapshot that follows s, and reports whether it lists other keys,
-// or in another way. It keeps the keys that are as they were.
+// next returns the snapshot that follows s, and reports whether what it lists
+// changed. It shares the unchanged keys with s.
 func (s *snapshot) next(vault id.Vault, l *loadedParts) (n *snapshot, changed bool, err error) {
 	n = &snapshot{
 		keyring: l.keyring, file: l.file, pins: l.Pins, opensKEK: l.OpensKEK, replaced: l.Replaced,
@@ -64,7 +64,7 @@ func (s *snapshot) next(vault id.Vault, l *loadedParts) (n *snapshot, changed bo
 	return n, changed, nil
 }
 
-// takeKeys fills in the keys, of which old had some already.
+// takeKeys fills in the keys, reusing old's.
 func (n *snapshot) takeKeys(old *snapshot, l *loadedParts) (changed bool) {
 	pending := make(map[id.Revision]bool, len(l.waiting.Add))
 	for i := range l.waiting.Add {
@@ -72,7 +72,7 @@ func (n *snapshot) takeKeys(old *snapshot, l *loadedParts) (changed bool) {
 	}
 	n.byRevision = make(map[id.Revision]*Key, len(l.Items))
 	n.keys = make([]*Key, 0, len(l.Items))
-	touched := map[id.Item]bool{} // items whose heads may be others
+	touched := map[id.Item]bool{} // items whose heads may have changed
 	for i := range l.Items {
 		it := &l.Items[i]
 		k := old.byRevision[it.Revision]
@@ -103,7 +103,7 @@ func (n *snapshot) takeKeys(old *snapshot, l *loadedParts) (changed bool) {
 			continue
 		}
 		k := n.byRevision[l.Items[i].Revision]
-		if k.heads != 0 { // old has it, perhaps
+		if k.heads != 0 { // may be shared with old
 			other := *k
 			k = &other
 			n.byRevision[k.revision] = k
@@ -120,10 +120,10 @@ func (n *snapshot) takeKeys(old *snapshot, l *loadedParts) (changed bool) {
 	return changed
 }
 
-// markLaxer marks the heads that lack a restriction which another head of their item
-// has, of the items that are named: until somebody chooses, nothing looser than any
-// of them serves. Of more heads than an edit can resolve, none does; nor are they
-// compared, each with every other.
+// markLaxer marks the heads of the given items that lack a restriction of another
+// head of their item. Until the user resolves the conflict, no head that is looser
+// than another is used. Of more than [keyring.MaxParents] heads, which no edit can
+// resolve, none is used; they aren't compared, which would take quadratic time.
 func markLaxer(keys []*Key, items map[id.Item]bool) (changed bool) {
 	heads := make(map[id.Item][]*Key, len(items))
 	for _, k := range keys {
@@ -148,8 +148,8 @@ func markLaxer(keys []*Key, items map[id.Item]bool) (changed bool) {
 	return changed
 }
 
-// missingNames are those of the keys of which a newer revision isn't in the vault
-// file, each once.
+// missingNames returns the names of the keys whose newer revisions aren't in the
+// vault file, each once.
 func (n *snapshot) missingNames() (names []string) {
 	if len(n.missing) == 0 {
 		return nil
@@ -168,7 +168,7 @@ func (n *snapshot) missingNames() (names []string) {
 	return names
 }
 
-// heads are the revisions of an item that are there to see.
+// heads returns the heads of an item.
 func (n *snapshot) heads(item id.Item) (heads []id.Revision) {
 	for _, k := range n.keys {
 		if k.item == item {

@@ -13,8 +13,8 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// TestAPolicyOfALaterVersion takes its key out of use, and leaves it listed by
-// its name, at each load: the keeper tells of an item only once.
+// TestAPolicyOfALaterVersion: a key with a newer version's policy is unusable but
+// listed by its name after every load, although the keeper reports an item only once.
 func TestAPolicyOfALaterVersion(t *testing.T) {
 	meta := vaultfile.Meta{Name: "work", Public: []byte("public key")}
 	meta.Policy.Other = []vaultfile.PolicyEntry{{Name: "office-hours@example.com", Data: []byte{1}}}
@@ -53,8 +53,8 @@ func TestAPolicyOfALaterVersion(t *testing.T) {
 	}
 }
 
-// TestASnapshotStaysAsItIs while the ones after it change: whoever reads it takes no
-// lock.
+// TestASnapshotStaysAsItIs: later loads don't change a snapshot, as its readers take
+// no lock.
 func TestASnapshotStaysAsItIs(t *testing.T) {
 	w := ringtest.New(t)
 	meta := func(name string, confirm bool) []byte {
@@ -109,8 +109,8 @@ func TestASnapshotStaysAsItIs(t *testing.T) {
 	}
 }
 
-// TestTheStricterHeadServes: a key that was edited on two devices serves by the
-// head that restricts it most, and by none where each has a restriction of its own.
+// TestTheStricterHeadServes: of a key edited on two devices, only the most restricted
+// head is usable, or none if each has a restriction that the other lacks.
 func TestTheStricterHeadServes(t *testing.T) {
 	item := id.NewItem()
 	head := func(confirm bool, destinations []byte) *Key {

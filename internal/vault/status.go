@@ -10,7 +10,7 @@ import (
 	"vigil/internal/opener"
 )
 
-// Status is the state of the vault.
+// Status returns the state of the vault.
 func (v *Vault) Status() control.VaultStatus {
 	vaultID, empty, fileErr := v.readHeader() // before v.mu, as it's I/O
 	begun := false
@@ -39,7 +39,7 @@ func (v *Vault) Status() control.VaultStatus {
 	if v.open != nil {
 		copies = v.copies
 		if fileErr == nil {
-			fileErr = v.fileErr // the file may be good as far as its first line
+			fileErr = v.fileErr // the header may be good and the rest not
 		}
 	}
 	if p := cmp.Or(control.AsError(fileErr), v.problem, copies); p != nil {
@@ -48,7 +48,7 @@ func (v *Vault) Status() control.VaultStatus {
 	}
 	if begun && v.open == nil {
 		s.State = control.VaultMissing
-		s.Problem, s.Next = "its making was interrupted", "Go on: vigilctl up (or vigilctl init)."
+		s.Problem, s.Next = "its creation was interrupted", "Continue: vigilctl up (or vigilctl init)."
 	}
 	if v.open != nil {
 		v.open.describe(&s)
@@ -57,7 +57,7 @@ func (v *Vault) Status() control.VaultStatus {
 	return s
 }
 
-// stateFor is the state of a vault that has a problem.
+// stateFor returns the state of a vault that has a problem.
 func stateFor(code control.Code, open bool) control.VaultState {
 	switch {
 	case open:
@@ -72,7 +72,7 @@ func stateFor(code control.Code, open bool) control.VaultState {
 	return control.VaultLocked
 }
 
-// describe fills in what is known of an unlocked vault.
+// describe fills in the state of an unlocked vault.
 func (o *openVault) describe(s *control.VaultStatus) {
 	n, a, now := o.now(), o.access.Load(), clock.Now()
 	since, leaseEnds, refreshed := o.since, a.ends.Shown(now), a.refreshed

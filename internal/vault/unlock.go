@@ -19,10 +19,10 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// identityBlob is the state blob that holds this device's identity in a vault.
+// identityBlob is the state blob with the id of this device's identity.
 const identityBlob = "identity"
 
-// Unlock opens the vault.
+// Unlock unlocks the vault.
 func (v *Vault) Unlock(ctx context.Context, ask opener.Asker, req *control.UnlockRequest) (*control.UnlockReply, error) {
 	already, err := v.unlock(ctx, req.Passphrase, ask)
 	if err != nil {
@@ -36,8 +36,8 @@ func (v *Vault) Unlock(ctx context.Context, ask opener.Asker, req *control.Unloc
 	return r, nil
 }
 
-// unlock starts a keeper and has an opener hand it what the passphrase and the
-// master key open. already reports that there was nothing to do.
+// unlock starts a keeper and has an opener give it the opened identity. already
+// reports that the vault was unlocked before.
 func (v *Vault) unlock(ctx context.Context, passphrase *os.File, ask opener.Asker) (already bool, err error) {
 	ctx, done, err := v.beginJob(ctx)
 	if err != nil {
@@ -58,7 +58,7 @@ func (v *Vault) unlock(ctx context.Context, passphrase *os.File, ask opener.Aske
 	return false, v.install(ctx, o)
 }
 
-// openWith does the work of unlock and returns the open vault, its keys loaded.
+// openWith returns the open vault with its keys loaded. The caller installs it.
 func (v *Vault) openWith(ctx context.Context, passphrase *os.File, ask opener.Asker) (*openVault, error) {
 	vaultID, _, err := v.readHeader()
 	if err != nil {
@@ -121,9 +121,8 @@ func (v *Vault) openWith(ctx context.Context, passphrase *os.File, ask opener.As
 	return o, nil
 }
 
-// loadFirst loads what the opener fetched. A deks that isn't to be used must
-// not keep anybody from what they had: the one that this device has kept takes
-// its place, and what is wrong is shown.
+// loadFirst loads the keyring that the opener fetched. If its deks is refused, loadFirst
+// loads the kept one instead, so that the keys stay usable, and records the error to show.
 func (v *Vault) loadFirst(ctx context.Context, o *openVault, unlocked *opener.Unlocked, kept backend.Keyring, f *vaultfile.File) error {
 	err := v.load(ctx, o, unlocked.Keyring, f)
 	if refused := unlocked.Refused; refused != nil && err == nil {
@@ -134,8 +133,8 @@ func (v *Vault) loadFirst(ctx context.Context, o *openVault, unlocked *opener.Un
 	}
 	last := unlocked.Keyring
 	last.Deks, last.DeksVersion = kept.Deks, kept.DeksVersion
-	// The KEK of the kept one may have been retired meanwhile: then both of them. The
-	// opener has looked that this identity is still in the newer members.
+	// The kept deks' KEK may have been retired: then load both kept objects. The
+	// opener has checked that this identity is in the newer members.
 	if v.load(ctx, o, last, f) != nil && v.load(ctx, o, kept, f) != nil {
 		return err
 	}
@@ -143,13 +142,13 @@ func (v *Vault) loadFirst(ctx context.Context, o *openVault, unlocked *opener.Un
 	return nil
 }
 
-// refusedKeyring tells whether err is about what a keyring holds.
+// refusedKeyring reports whether err is about the content of a keyring.
 func refusedKeyring(err error) bool {
 	return errors.Is(err, keeper.ErrDamaged) || errors.Is(err, keeper.ErrRollback)
 }
 
-// seen is what this device has accepted of the keyring. A copy that can't be read
-// is left out: the pins hold without it, if not as much.
+// seen returns what this device has accepted of the keyring. It omits an unreadable
+// copy: the pins still protect, if less.
 func (v *Vault) seen(st *state.Vault) (opener.Seen, error) {
 	pins, err := st.Pins()
 	if err != nil {
@@ -162,7 +161,7 @@ func (v *Vault) seen(st *state.Vault) (opener.Seen, error) {
 	return seen, nil
 }
 
-// known is the same for a keeper.
+// known returns the same for a keeper.
 func known(st *state.Vault, seen opener.Seen) (keeper.Known, error) {
 	replaced, err := st.Replaced()
 	return keeper.Known{
@@ -171,8 +170,8 @@ func known(st *state.Vault, seen opener.Seen) (keeper.Known, error) {
 	}, err
 }
 
-// openBoth opens the identity and, while the opener is at it, gives the keeper
-// the vault file. The first of the two to fail ends the other.
+// openBoth opens the identity while it gives the keeper the vault file. The first
+// failure cancels the other.
 func (v *Vault) openBoth(ctx context.Context, o *openVault, seen opener.Seen, job *opener.Unlock, passphrase *os.File, ask opener.Asker) (*vaultfile.File, *opener.Unlocked, error) {
 	both, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -212,8 +211,8 @@ func (v *Vault) identityOf(st *state.Vault) (identity id.Identity, err error) {
 	return id.Identity(b), nil
 }
 
-// newOpen is an open vault, fresh from master key and backend, which were asked
-// at a moment or later.
+// newOpen returns a newly unlocked vault. asked is a moment before the master key and
+// the backend were asked.
 func (v *Vault) newOpen(k *keeper.Client, vaultID id.Vault, asked clock.Instant) *openVault {
 	now := time.Now()
 	o := &openVault{keeper: k, id: vaultID, stale: make(chan struct{}, 1), since: now}
@@ -222,14 +221,14 @@ func (v *Vault) newOpen(k *keeper.Client, vaultID id.Vault, asked clock.Instant)
 	return o
 }
 
-// Delays after failed attempts to unlock a vault: the first is minDelay, each
-// further one doubles it.
+// Delays after failed attempts to unlock a vault: minDelay after the first, doubled
+// by each further one.
 const (
 	minDelay = 100 * time.Millisecond
 	maxDelay = 10 * time.Second
 )
 
-// slowdown slows down guessing at one vault's passphrase.
+// slowdown delays guesses at one vault's passphrase.
 type slowdown struct {
 	delay time.Duration
 	until time.Time // when the next attempt may start
@@ -258,7 +257,7 @@ func (v *Vault) slowDown(ctx context.Context) error {
 	}
 }
 
-// noteAttempt counts a wrong passphrase; a right one ends the slowdown.
+// noteAttempt counts a wrong passphrase. A right one ends the slowdown.
 func (v *Vault) noteAttempt(err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

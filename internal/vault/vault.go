@@ -1,14 +1,12 @@
-// Package vault is one vault as the front has it: locked or unlocked, what is
-// listed of it, and what is done with it. It starts the keeper that holds the
-// vault's keys and the openers that do jobs, and never has a passphrase, a KEK, a
-// DEK or a private key itself.
+// Package vault is the front's view of one vault: whether it is locked, which keys it
+// lists, and the operations on it. It starts the keeper that holds the vault's keys and
+// the openers that run jobs. It never has a passphrase, a KEK, a DEK or a private key.
 //
-// Three things keep order. What changes a vault has its turn (job.go): one job at a
-// time, and a lock ends it. What a load has made usable is a snapshot that nobody
-// changes (snapshot.go): who reads it takes no lock. What else changes is in fields
-// that a mutex guards, never across I/O.
+// Jobs that change a vault run one at a time, and a lock cancels them (job.go). What
+// a load makes usable is an immutable snapshot, read without a lock (snapshot.go).
+// The rest is in fields that a mutex guards, which is never held across I/O.
 //
-//	unlock.go, lock.go   opener → keeper, and the end of it
+//	unlock.go, lock.go   opener → keeper, and the keeper's end
 //	load.go              what the keeper makes of keyring and vault file
 //	live.go, lease.go    what happens unasked
 //	write.go             new revisions: keeper seals, backend, vault file
@@ -37,20 +35,20 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// Device is what the vaults of this device work with.
+// Device is what all vaults of this device share.
 type Device struct {
 	Paths paths.Paths
 	State *state.Store
 	Log   *slog.Logger
-	// Exe starts a keeper: /proc/self/exe on Linux.
+	// Exe is the program that starts a keeper: /proc/self/exe on Linux.
 	Exe string
 	// Opener is the absolute path of vigil-opener.
 	Opener string
 	// Agent lists the vaults' keys.
 	Agent Lister
-	// Refused is told what was refused, for `vigilctl why`.
+	// Refused records refusals for `vigilctl why`.
 	Refused func(control.Refusal)
-	// Calls counts what openers ask of key management services.
+	// Calls counts openers' calls to key management services.
 	Calls Calls
 }
 
@@ -63,24 +61,24 @@ type Lister interface {
 type Vault struct {
 	d    *Device
 	name string
-	cfg  atomic.Pointer[config.Vault] // replaced by whoever has the turn
+	cfg  atomic.Pointer[config.Vault] // replaced only with the turn
 
 	turn  turn.Turn      // unlock, refresh and writes: one at a time
-	watch sync.WaitGroup // what an unlocked vault runs, until its keeper has ended
+	watch sync.WaitGroup // an unlocked vault's goroutines, until its keeper has ended
 
-	showing sync.Mutex // held while the agent is told what the vault lists; taken before mu
+	showing sync.Mutex // held while the agent is told what to list; taken before mu
 
-	mu      sync.Mutex    // guards what follows; never held across I/O
+	mu      sync.Mutex    // guards the fields below; never held across I/O
 	open    *openVault    // nil while locked
-	jobs    map[*job]bool // under way, or waiting for their turn
+	jobs    map[*job]bool // running or waiting for their turn
 	slow    slowdown
 	problem *control.Error
 	listed  []state.PublicKey // while locked
-	fileErr error             // why the vault file can't be used, as it was said last
-	copies  *control.Error    // why conflict copies can't be taken in, as it was said last
+	fileErr error             // why the vault file can't be used, as last reported
+	copies  *control.Error    // why conflict copies can't be merged, as last reported
 
-	// unfinishedKEK is the KEK whose rotation the last refresh found unfinished. It is
-	// for whoever has the turn.
+	// unfinishedKEK is the KEK whose rotation the last refresh found unfinished. The
+	// turn guards it.
 	unfinishedKEK uint64
 }
 
@@ -91,34 +89,34 @@ type openVault struct {
 	identity   id.Identity
 	since      time.Time
 	offlineWhy string // why it was unlocked without network, if it was
-	refused    error  // why the keyring is the kept one; nil: it's the backend's
+	refused    error  // why the kept keyring is in use; nil: the backend's is
 
 	loaded atomic.Pointer[snapshot] // of the last load
 	access atomic.Pointer[access]
 
-	stale chan struct{} // holds a token while the keys to list when locked aren't kept yet
+	stale chan struct{} // holds a token while the keys to list when locked aren't written yet
 
-	// What follows is for whoever has the turn.
+	// The turn guards the fields below.
 
-	given     *vaultfile.File                         // the keeper has it; nil: none, or nobody knows
-	known     keeper.Known                            // what the device state had before; Replaced is as it is now
-	noted     keyring.Pins                            // the newest that the device state has
-	replaced  []id.Revision                           // as the device state has it
-	kept      struct{ members, deks backend.Version } // of the keyring in it
-	share     seenShare                               // that the last proof was of
-	collected time.Time                               // when DEKs that may go were looked for
+	given     *vaultfile.File                         // what the keeper has; nil: none or unknown
+	known     keeper.Known                            // what the device state had before; Replaced is current
+	noted     keyring.Pins                            // the newest pins in the device state
+	replaced  []id.Revision                           // those in the device state
+	kept      struct{ members, deks backend.Version } // the keyring in the device state
+	share     seenShare                               // that of the last proof
+	collected time.Time                               // when unneeded DEKs were last looked for
 	taken     map[string]takenCopy                    // conflict copies beside the vault file, by name
 }
 
-// access is how an unlocked vault has been refreshed.
+// access records how an unlocked vault has been refreshed.
 type access struct {
-	refreshed time.Time     // when the backend was reached last
-	proved    clock.Instant // when the last proof was asked for; zero: not since an unlock without network
-	ends      clock.Instant // of the lease; nothing but a proof moves it
-	offline   bool          // unlocked from what the device keeps
+	refreshed time.Time     // when the backend was last reached
+	proved    clock.Instant // when the last proof was requested; zero: none since an unlock without network
+	ends      clock.Instant // end of the lease; only a proof moves it
+	offline   bool          // unlocked with the kept share
 }
 
-// now is what the last load made usable.
+// now returns the snapshot of the last load.
 func (o *openVault) now() *snapshot { return o.loaded.Load() }
 
 // New returns a locked vault.
@@ -128,10 +126,10 @@ func New(d *Device, c config.Vault) *Vault {
 	return v
 }
 
-// Name is the vault's name in the config.
+// Name returns the vault's name in the config.
 func (v *Vault) Name() string { return v.name }
 
-// Locked returns the error that says that the vault is locked, if it is.
+// Locked returns an error if the vault is locked.
 func (v *Vault) Locked() error {
 	_, err := v.current()
 	return err
@@ -145,16 +143,17 @@ func (v *Vault) Keeper() *keeper.Client {
 	return nil
 }
 
-// MinIDPrefix is how many characters of an item's or a revision's id name it.
+// MinIDPrefix is the least length of an id prefix that names an item or a revision,
+// in characters.
 const MinIDPrefix = 4
 
-// config is the vault's configuration as it is now, which nobody may change. Parts
-// of it that belong together are taken from one call.
+// config returns the current configuration, which must not be changed. Fields that
+// belong together must come from one call.
 func (v *Vault) config() *config.Vault { return v.cfg.Load() }
 
 func (v *Vault) setConfig(c config.Vault) { v.cfg.Store(&c) }
 
-// current returns the unlocked vault, or the error that says that it's locked.
+// current returns the unlocked vault, or an error if it is locked.
 func (v *Vault) current() (*openVault, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -164,7 +163,7 @@ func (v *Vault) current() (*openVault, error) {
 	return v.open, nil
 }
 
-// place says where the vault's parts are.
+// place returns where the vault's parts are.
 func (v *Vault) place(vaultID id.Vault, identity id.Identity) opener.Place {
 	c := v.config()
 	return opener.Place{

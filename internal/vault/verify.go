@@ -11,7 +11,7 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// Verify has every layer and every item of a vault checked.
+// Verify checks every layer and every item of the vault.
 func (v *Vault) Verify(ctx context.Context, _ opener.Asker, _ *control.VerifyRequest) (*control.VerifyReply, error) {
 	return unlocked(ctx, v, v.verify)
 }
@@ -37,7 +37,7 @@ func (v *Vault) verify(ctx context.Context, o *openVault) (*control.VerifyReply,
 	return r, nil
 }
 
-// measure counts what there is.
+// measure counts the vault's parts.
 func (v *Vault) measure(o *openVault, f *vaultfile.File) (*control.VerifyReply, error) {
 	n := o.now()
 	r := &control.VerifyReply{Vault: v.name, MembersBytes: len(n.keyring.Members), DeksBytes: len(n.keyring.Deks), Pending: n.pending}

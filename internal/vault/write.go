@@ -17,20 +17,20 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// change is one write: revisions to add and items to remove for good.
+// change is one write: revisions to add and items to remove.
 type change struct {
-	// seal makes the new revisions. It runs once, against the newest keyring.
+	// seal makes the new revisions, once, with the newest keyring.
 	seal   func(ctx context.Context, o *openVault) ([]keeper.Sealed, error)
 	remove []id.Item
-	ask    opener.Asker // for an MFA code; nil when nobody waits
-	// session is one that was started before, which write doesn't end; nil: none.
+	ask    opener.Asker // for an MFA code; nil: no client waits
+	// session was started by the caller, who ends it; nil: none.
 	session *session
 }
 
-// write makes a change: deks in the backend first, by compare-and-swap, then
-// the vault file, so that a line always has a key. It's durable when it returns
-// nil. While the backend can't be reached the change waits on this device,
-// which pending reports. The caller has the job turn.
+// write makes a change: first to deks in the backend, by compare-and-swap, then to
+// the vault file, so that every line has a key. The change is durable if err is nil.
+// While the backend is unreachable, the change waits on this device, and pending is
+// true. The caller has the turn.
 func (v *Vault) write(ctx context.Context, o *openVault, c change) (pending bool, err error) {
 	if c.session == nil {
 		c.session = v.startSession(ctx, o)
@@ -47,13 +47,13 @@ func (v *Vault) write(ctx context.Context, o *openVault, c change) (pending bool
 	}
 	if err == nil {
 		if err = v.writeFile(ctx, o, next, w.lines); err != nil {
-			return false, err // it is stored, and what was kept ahead of it makes the file whole
+			return false, err // it is stored; its copy kept ahead completes the file
 		}
 	}
 	return false, v.behind(ctx, o, w, err)
 }
 
-// store stores the manifest with a change, and returns it.
+// store stores the manifest with a change, and returns the keyring with it.
 func (v *Vault) store(ctx context.Context, session *opener.Client, o *openVault, w *writing) (next storedKeyring, err error) {
 	if err := v.catchUp(ctx, session, o, w.ask); err != nil {
 		return next, err
@@ -65,9 +65,9 @@ func (v *Vault) store(ctx context.Context, session *opener.Client, o *openVault,
 	return next, err
 }
 
-// compete stores something of the keyring by compare-and-swap: try makes it of the
-// newest keyring, and runs again on top of what another writer stored first. next says
-// what to do when another always was.
+// compete stores an object of the keyring by compare-and-swap: try makes it from the
+// newest keyring and runs again after another writer's change. next is what the user
+// is told after too many races.
 func (v *Vault) compete(ctx context.Context, session *opener.Client, o *openVault, ask opener.Asker, next string, try func() error) error {
 	err := backend.RetrySwap(try, func() error { return v.catchUp(ctx, session, o, ask) })
 	if errors.Is(err, backend.ErrRaces) {
@@ -76,7 +76,7 @@ func (v *Vault) compete(ctx context.Context, session *opener.Client, o *openVaul
 	return err
 }
 
-// writing is a change under way: its revisions are sealed once. They wait, for
+// writing is a change in progress. Its revisions are sealed once, and wrapped by
 // whichever KEK is the newest when they are stored.
 type writing struct {
 	change
@@ -85,7 +85,7 @@ type writing struct {
 	kept   bool // on this device, ahead of being stored
 }
 
-// sealOnce makes the new revisions.
+// sealOnce makes the new revisions, unless it has.
 func (v *Vault) sealOnce(ctx context.Context, o *openVault, w *writing) (err error) {
 	if w.seal == nil || w.update.Add != nil {
 		return nil
@@ -94,7 +94,7 @@ func (v *Vault) sealOnce(ctx context.Context, o *openVault, w *writing) (err err
 	return err
 }
 
-// writeOnce tries to store the manifest with the change, and returns it.
+// writeOnce tries once to store the manifest with the change.
 func (v *Vault) writeOnce(ctx context.Context, session *opener.Client, o *openVault, w *writing) (next storedKeyring, err error) {
 	if err := v.sealOnce(ctx, o, w); err != nil {
 		return next, err
@@ -126,9 +126,9 @@ func sealed(list []keeper.Sealed, err error) (lines []vaultfile.Revision, deks [
 	return lines, deks, nil
 }
 
-// catchUp fetches the keyring and, when it's newer, gives it to the keeper. The
-// vault file is opened before, and what is put in its place meanwhile not read: a
-// keyring that was fetched later has the key of each of its lines.
+// catchUp fetches the keyring and, if it is newer, gives it to the keeper. It opens
+// the vault file before the fetch and ignores later replacements, so that the keyring
+// has the key of every line.
 func (v *Vault) catchUp(ctx context.Context, session *opener.Client, o *openVault, ask opener.Asker) error {
 	had := o.now()
 	before, fileErr := durable.OpenRegular(v.config().Path)
@@ -153,13 +153,13 @@ func (v *Vault) catchUp(ctx context.Context, session *opener.Client, o *openVaul
 	}
 	f, fileErr := v.readOpened(had.file, before, fileErr)
 	if fileErr != nil {
-		f = had.file // who can break the file mustn't keep news of the keyring away
+		f = had.file // a broken file must not keep out a newer keyring
 	}
 	return errors.Join(v.reloadWith(ctx, o, newest, f), fileErr)
 }
 
-// reload gives a keyring and the vault file as it is now to the keeper, and
-// shows what they hold.
+// reload gives the keyring and the current vault file to the keeper, and lists what
+// they hold.
 func (v *Vault) reload(ctx context.Context, o *openVault, keyring backend.Keyring) error {
 	f, err := v.readFileAfter(o.now().file)
 	if err != nil {
@@ -170,31 +170,31 @@ func (v *Vault) reload(ctx context.Context, o *openVault, keyring backend.Keyrin
 
 func (v *Vault) reloadWith(ctx context.Context, o *openVault, keyring backend.Keyring, f *vaultfile.File) error {
 	err := v.load(ctx, o, keyring, f)
-	v.show(o) // what the keeper has taken in serves, even when this device can't note it down
+	v.show(o) // what the keeper has loaded is usable even if this device can't record it
 	return err
 }
 
-// unansweredError is the end of a write of which nobody said whether it was stored.
+// unansweredError wraps the error of a write that may have been stored.
 type unansweredError struct{ error }
 
 func (e *unansweredError) Unwrap() error { return e.error }
 
-// storedKeyring is a keyring whose manifest was stored just now, and that manifest.
+// storedKeyring is a keyring whose manifest was just stored.
 type storedKeyring struct {
 	backend.Keyring
 	manifest *keyring.Deks
 }
 
-// pushDeks stores the manifest with the update, and returns it as stored.
-// Additions to items that were removed elsewhere are returned instead of made.
-// The error is an *unansweredError when it may have been stored all the same.
+// pushDeks stores the manifest with the update, and returns the new keyring. It
+// returns additions to items removed elsewhere as deleted instead of making them. The
+// error is an *unansweredError if the manifest may have been stored nevertheless.
 func (v *Vault) pushDeks(ctx context.Context, session *opener.Client, o *openVault, u keyring.Update) (next storedKeyring, deleted []keyring.DEK, err error) {
 	next.Keyring = o.now().keyring
 	object, deleted, err := o.keeper.Deks(ctx, u, time.Now())
 	if err != nil {
 		return next, nil, keeperError(v.name, err)
 	}
-	var reading sync.WaitGroup // while it is being stored
+	var reading sync.WaitGroup // while the object is being stored
 	var readErr error
 	reading.Go(func() { next.manifest, readErr = keyring.ParseDeks(object, o.id) })
 	stored, err := opener.Do(ctx, session, &opener.Put{
@@ -217,8 +217,8 @@ func (v *Vault) pushDeks(ctx context.Context, session *opener.Client, o *openVau
 	return next, deleted, nil
 }
 
-// writeFile adds lines to the vault file as it is now, and drops what was
-// superseded or deleted. What can't be read stays, byte for byte.
+// writeFile adds lines to the current vault file, and drops superseded and deleted
+// ones. Unreadable lines stay unchanged.
 func (v *Vault) writeFile(ctx context.Context, o *openVault, next storedKeyring, lines []vaultfile.Revision) error {
 	fresh := make(map[id.Revision]bool, len(lines))
 	for i := range lines {
@@ -229,9 +229,8 @@ func (v *Vault) writeFile(ctx context.Context, o *openVault, next storedKeyring,
 		k := had.byRevision[r.Revision]
 		return fresh[r.Revision] || k != nil && k.reported == ""
 	}
-	// While the file is flushed, the keeper loads what it will hold, and this
-	// device keeps the keyring (remember does it again should that fail). Nothing
-	// of it is listed before.
+	// While the file is flushed, the keeper loads its new content and this device keeps
+	// the keyring (if that fails, remember retries). Nothing new is listed before.
 	var meanwhile sync.WaitGroup
 	var ready *loadedParts
 	var loadErr error
@@ -250,8 +249,8 @@ func (v *Vault) writeFile(ctx context.Context, o *openVault, next storedKeyring,
 	})
 	meanwhile.Wait()
 	if err != nil {
-		// The manifest is stored, and the file may be in place although the write
-		// failed at its last step: what is there serves.
+		// The manifest is stored, and the file may be in place although the last step
+		// of its write failed: load what is there.
 		if again := v.reload(ctx, o, next.Keyring); again != nil {
 			v.d.Log.Warn("vault can't be read after a failed write", "vault", v.name, "err", again)
 		}
@@ -264,7 +263,7 @@ func (v *Vault) writeFile(ctx context.Context, o *openVault, next storedKeyring,
 	return loadErr
 }
 
-// fits refuses a vault file that nobody could read any more, by its size in bytes.
+// fits returns an error if a vault file of size bytes would be too large to read.
 func (v *Vault) fits(size int) error {
 	if size <= vaultfile.MaxFile {
 		return nil
@@ -273,15 +272,15 @@ func (v *Vault) fits(size int) error {
 		"the file of vault %q would have %d bytes and may have %d", v.name, size, vaultfile.MaxFile)
 }
 
-// session is an opener that reads and writes the keyring, for one change. It
-// starts while something else is done.
+// session is an opener that reads and writes the keyring for one change. It starts in
+// the background.
 type session struct {
-	started chan struct{} // closed when there is one, or none
+	started chan struct{} // closed when starting has succeeded or failed
 	opener  *opener.Client
 	err     error
 }
 
-// startSession starts one. It is closed by its end.
+// startSession starts a session. The caller calls end.
 func (v *Vault) startSession(ctx context.Context, o *openVault) *session {
 	s := &session{started: make(chan struct{})}
 	go func() {
@@ -291,7 +290,7 @@ func (v *Vault) startSession(ctx context.Context, o *openVault) *session {
 	return s
 }
 
-// client waits until it has started.
+// client waits until the session has started.
 func (s *session) client() (*opener.Client, error) {
 	<-s.started
 	return s.opener, s.err

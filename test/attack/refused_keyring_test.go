@@ -101,7 +101,7 @@ func TestARemovalIsSaidAgain(t *testing.T) {
 	}
 	var removed control.IdentityRemoveReply
 	owner.JSON(&removed, owner.By("identity", "remove", "other", "--yes")...)
-	again("Nobody of these", "identity", "remove", removed.Identities[0].ID, "--yes")
+	again("None of these", "identity", "remove", removed.Identities[0].ID, "--yes")
 	other.Vigilctl("refresh")
 	if other.Sign("shared") == nil {
 		t.Error("the removed member signs")

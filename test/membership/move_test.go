@@ -168,11 +168,11 @@ func TestBackendSet(t *testing.T) {
 	third.Start()
 	third.Found("", "")
 	third.Fails(sshtest.StatusFailed, []string{"another keyring"}, third.By("backend", "set", c.bucket)...)
-	// So is one that went on by itself.
+	// So is one that changed on its own.
 	owner.OK(owner.By("backend", "set", "file://"+dir)...)
 	owner.AddKey("here")
 	other.AddKey("there")
-	other.Fails(sshtest.StatusFailed, []string{"went on by itself"}, other.By("backend", "set", "file://"+dir)...)
+	other.Fails(sshtest.StatusFailed, []string{"changed on its own"}, other.By("backend", "set", "file://"+dir)...)
 	other.Signs("work", "later", "there")
 }
 

@@ -9,9 +9,9 @@ import (
 	"vigil/internal/keeper"
 )
 
-// add takes the body of SSH_AGENTC_ADD_IDENTITY or, when bound, of
-// SSH_AGENTC_ADD_ID_CONSTRAINED (RFC 9987 section 3.2) and reports what the
-// front needs to list the key and to enforce its constraints.
+// add takes the body of SSH_AGENTC_ADD_IDENTITY or, if bound, of
+// SSH_AGENTC_ADD_ID_CONSTRAINED (RFC 9987 section 3.2). It replies with what the
+// front needs to list the key and enforce its constraints.
 func (s *server) add(body []byte, bound bool, out []byte) ([]byte, error) {
 	key, rest, err := s.parseKey(body)
 	if err != nil {
@@ -32,8 +32,8 @@ func (s *server) add(body []byte, bound bool, out []byte) ([]byte, error) {
 	}.Append(out), nil
 }
 
-// tail reads what follows the key. The keeper keeps the lifetime itself: a key
-// is gone when it ends, whatever the front does.
+// tail decodes what follows the key. The keeper enforces the lifetime itself, even if
+// the front hangs.
 func (e *entry) tail(rest []byte, bound bool) (comment, constraints []byte, err error) {
 	t, err := agentproto.ParseKeyTail(rest, bound)
 	if err != nil {

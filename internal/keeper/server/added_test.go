@@ -134,7 +134,7 @@ func TestRemovedKeysAreGone(t *testing.T) {
 	}
 }
 
-// TestLifetimesEndInTheKeeper: nobody tells it that the time is over.
+// TestLifetimesEndInTheKeeper: the keeper enforces lifetimes without the front.
 func TestLifetimesEndInTheKeeper(t *testing.T) {
 	c := start(t, id.Vault{})
 	for range 3 {
@@ -184,7 +184,7 @@ func TestLockedBySSHAdd(t *testing.T) {
 	}
 }
 
-// TestAHundredClientsSignAtOnce: each answer is to the question that was asked.
+// TestAHundredClientsSignAtOnce: every reply belongs to its request.
 func TestAHundredClientsSignAtOnce(t *testing.T) {
 	c := start(t, id.Vault{})
 	keys := []sample{ed25519Key(t), generate(t, "ecdsa", 256)}
@@ -194,7 +194,7 @@ func TestAHundredClientsSignAtOnce(t *testing.T) {
 		go func() {
 			errs <- func() error {
 				for i := range 100 {
-					// Now and then longer than the buffers of either end.
+					// Sometimes longer than either end's buffer.
 					data := bytes.Repeat([]byte{byte(client)}, 100+(i%20)*1000)
 					binary.BigEndian.PutUint32(data, uint32(i))
 					which := (client + i) % 2
@@ -273,13 +273,13 @@ func TestLargeMessages(t *testing.T) {
 	}
 }
 
-// TestSignatureCostsTheFrontNoMemory: what ssh asks for most is one write and one
-// read, from and into buffers that are there.
+// TestSignatureCostsTheFrontNoMemory: signing is one write and one read, in existing
+// buffers.
 func TestSignatureCostsTheFrontNoMemory(t *testing.T) {
 	c := start(t, id.Vault{})
 	a := add(t, c, ed25519Key(t))
 	data, reply := make([]byte, 300), make([]byte, 0, 1<<10)
-	least := math.Inf(1) // others of this process may allocate as well
+	least := math.Inf(1) // other goroutines of this process may also allocate
 	for range 10 {
 		least = min(least, testing.AllocsPerRun(20, func() {
 			if _, err := c.Sign(t.Context(), a.Key, data, 0, reply); err != nil {

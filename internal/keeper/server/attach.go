@@ -14,8 +14,8 @@ import (
 	"vigil/internal/unixsock"
 )
 
-// attach receives the end of a socketpair from the front, and from the opener
-// at its other end what the kind says.
+// attach receives one end of a socketpair from the front, and what the kind says from
+// the opener at the other end.
 func (w *worker) attach(body, out []byte) ([]byte, error) {
 	kind, err := keeper.ReadAttachKind(body)
 	if err != nil {
@@ -43,8 +43,7 @@ func (w *worker) attach(body, out []byte) ([]byte, error) {
 	return out, fmt.Errorf("%w: attach of kind %d", keeper.ErrBadRequest, kind)
 }
 
-// receiveFD tells the front that the next byte may come with a descriptor: a
-// plain read before this point would have lost it.
+// receiveFD tells the front to send the descriptor: an earlier plain read would lose it.
 func (w *worker) receiveFD() (int, error) {
 	if err := w.reply(w.header(), nil); err != nil {
 		return -1, err
@@ -60,7 +59,7 @@ func (w *worker) receiveFD() (int, error) {
 	return fds[0], nil
 }
 
-// takeIdentity receives the private halves that open this vault's KEKs.
+// takeIdentity receives the private keys that open this vault's KEKs.
 func (s *server) takeIdentity(conn fdConn) (id.Identity, error) {
 	identity, seeds, err := handover.ReceiveIdentity(conn, s.vaultID, s.alloc)
 	if err != nil {
@@ -73,8 +72,8 @@ func (s *server) takeIdentity(conn fdConn) (id.Identity, error) {
 	return identity, err
 }
 
-// takeSeeds makes the vault of an identity, or gives the one there is the
-// identity's new private halves: its keys go on signing.
+// takeSeeds makes the vault of an identity, or gives the existing one the identity's
+// new private keys. The vault keeps signing meanwhile.
 func (s *server) takeSeeds(identity id.Identity, seeds *guard.Buffer) error {
 	r, err := ring.New(s.vaultID, identity, seeds, s.alloc)
 	if err != nil {

@@ -16,13 +16,13 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// stored is a vault with history, as somebody finds it who can read and write
-// all that is stored, and has kept old copies: KEK 1 retired and KEK 2 live, an
-// owner and a member, two items that were edited and one that was removed.
+// stored is a vault with history, as an attacker finds it who can read and write all
+// storage and has old copies: KEK 1 retired and KEK 2 live, an owner and a member,
+// two edited items and a removed one.
 type stored struct {
 	*world
 	member *ringtest.Person
-	before ringtest.Objects // of before the rotation
+	before ringtest.Objects // from before the rotation
 	// old are the members at that time, for forks.
 	old     *keyring.Members
 	removed ringtest.Written
@@ -42,17 +42,17 @@ func newStored(t *testing.T) *stored {
 	return w
 }
 
-// attack is what is put in place of what is stored.
+// attack is what replaces the stored objects.
 type attack struct {
 	name   string
 	want   error
-	stage  keyring.Stage // that the error names; empty: none
+	stage  keyring.Stage // expected in the error; empty: none
 	change func(o *ringtest.Objects)
 }
 
-// TestAttacksOnWhatIsStored presents every one of them to a keeper that has the
-// good state loaded, to one that has nothing loaded but the device's pins, and,
-// where no history is needed to see it, to one on a new device.
+// TestAttacksOnWhatIsStored presents every attack to a keeper that has the good state
+// loaded, to one that has only the device's pins and, where that suffices to detect
+// it, to one on a new device.
 func TestAttacksOnWhatIsStored(t *testing.T) {
 	w := newStored(t)
 	good, pins := w.Objects(), w.Pins()
@@ -87,7 +87,7 @@ func TestAttacksOnWhatIsStored(t *testing.T) {
 			}
 		})
 	}
-	// Nothing of it stuck.
+	// No attack changed what is loaded.
 	for name, c := range map[string]*keeper.Client{"serving": serving, "just unlocked": fresh} {
 		l, err := loadObjects(t, c, pins, good)
 		if err != nil || len(l.Items) != 2 || l.Pins != pins {
@@ -114,7 +114,7 @@ func flip(data []byte, mark string) []byte {
 	return out
 }
 
-// insertRecord puts a line behind the last record.
+// insertRecord inserts a line after the last record.
 func insertRecord(m *keyring.Members, line []byte) []byte {
 	return bytes.Join(slices.Insert(ringtest.Lines(m.Encode()), len(m.Records())+1, line), nil)
 }
@@ -134,7 +134,7 @@ func membersAttacks(t *testing.T, w *stored) []attack {
 			len(m.Records()), m.Head(), by, keyring.IdentityAdded, stranger.Identity.ID,
 			b64(stranger.Identity.Public.HPKE[:]), b64(stranger.Identity.Public.Ed25519[:]), id.Hash{1}, id.Hash{2})
 	}
-	// Their own KEK sealed to every identity, in place of the real seals.
+	// The attacker's own KEK sealed to every identity, in place of the real seals.
 	reseal := bytes.Clone(good)
 	for _, p := range []*ringtest.Person{w.Owner, w.member} {
 		real, _ := m.Seal(2, p.Identity.ID)
@@ -191,7 +191,7 @@ func deksAttacks(t *testing.T, w *stored) []attack {
 	resign := func(version uint64, kek []byte, by *ringtest.Person, data []byte) []byte {
 		return ringtest.Resign(t, w.Vault(), version, kek, by.Halves, data)
 	}
-	// mac is what a member would write, or someone with a member's stolen keys.
+	// mac signs as a member would, or someone with a member's stolen keys.
 	mac := func(version uint64, kek, data []byte) []byte { return resign(version, kek, w.Owner, data) }
 	stranger := ringtest.NewPerson(t, keyring.Owner)
 	next := epoch(good, 1, 2)
@@ -202,8 +202,8 @@ func deksAttacks(t *testing.T, w *stored) []attack {
 	}
 	swapped := sub(sub(sub(next, wrapped(1), "\x00"), wrapped(2), wrapped(1)), "\x00", wrapped(2))
 	own := ringtest.Random32()
-	// The whole forgery of somebody who knows only public keys: a KEK of their
-	// own sealed to every identity, a higher epoch, and the right MAC for it.
+	// The whole forgery by an attacker who knows only public keys: an own KEK sealed
+	// to every identity, a higher epoch, and the right MAC for it.
 	reseal := w.Members.Encode()
 	for _, p := range []*ringtest.Person{w.Owner, w.member} {
 		real, _ := w.Members.Seal(2, p.Identity.ID)
@@ -241,8 +241,8 @@ func deksAttacks(t *testing.T, w *stored) []attack {
 	}
 }
 
-// fileAttacks are those that make a vault file one that isn't this vault's. What
-// is changed in its lines is found item by item: TestChangedLines.
+// fileAttacks make the vault file invalid for this vault. TestChangedLines covers
+// changes within lines, which are found item by item.
 func fileAttacks(w *stored) []attack {
 	f := w.Objects().File
 	file := func(name string, data []byte) attack {
@@ -256,8 +256,8 @@ func fileAttacks(w *stored) []attack {
 	}
 }
 
-// TestChangedLines: whatever is changed in the lines of the vault file takes
-// those items out of use and no other, and no key is used as another.
+// TestChangedLines: changed lines of the vault file make only their items unusable,
+// and no key is used as another.
 func TestChangedLines(t *testing.T) {
 	w := newStored(t)
 	lines := ringtest.Lines(w.Objects().File)
@@ -271,7 +271,7 @@ func TestChangedLines(t *testing.T) {
 		change(&a, &b)
 		return slices.Concat(lines[0], a.Line(), b.Line())
 	}
-	// beside adds a forged line of each revision to the genuine ones.
+	// beside adds a forged line of each revision to the genuine lines.
 	beside := func(change func(*vaultfile.Revision)) []byte {
 		return append(with(func(_, _ *vaultfile.Revision) {}), with(func(a, b *vaultfile.Revision) { change(a); change(b) })...)
 	}
@@ -337,14 +337,14 @@ func TestChangedLines(t *testing.T) {
 	}
 }
 
-// TestEveryFlippedBitIsSeen flips one bit in each character of what is stored.
-// In the keyring the whole is refused; in the vault file, the one line.
+// TestEveryFlippedBitIsSeen flips one bit in each character of what is stored. The
+// keyring is refused as a whole; of the vault file, one line is.
 func TestEveryFlippedBitIsSeen(t *testing.T) {
 	w := newStored(t)
 	good, pins := w.Objects(), w.Pins()
 	c, l := opened(t, w.world)
 	key := number(t, l, w.items[0].Line.Revision)
-	step := 37 // each field several times; all of it takes minutes
+	step := 37 // tests each field several times; every bit would take minutes
 	for name, field := range map[string]func(*ringtest.Objects) *[]byte{
 		"members": func(o *ringtest.Objects) *[]byte { return &o.Members },
 		"deks":    func(o *ringtest.Objects) *[]byte { return &o.Deks },

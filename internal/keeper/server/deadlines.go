@@ -8,9 +8,9 @@ import (
 	"vigil/internal/keeper"
 )
 
-// deadlines end the keeper, whatever the front does: when no key was used for
-// idle, and when the lease wasn't renewed. They are checked when a timer says
-// so and, as timers stop in suspend, at least every recheck.
+// deadlines end the keeper, even if the front hangs: when no key was used for idle,
+// and when the lease wasn't renewed. They are checked by a timer and, as timers stop
+// during suspend, at least every recheck.
 type deadlines struct {
 	mu      sync.Mutex
 	idle    time.Duration // 0: none
@@ -19,8 +19,8 @@ type deadlines struct {
 	changed chan struct{} // made by newServer, holds one token
 }
 
-// recheck bounds how late a deadline that passed in suspend is noticed after
-// resume. A use of a key checks its own key's deadline at once.
+// recheck bounds how late after resume a deadline that passed in suspend is noticed.
+// Using a key checks its own deadline at once.
 const recheck = 15 * time.Second
 
 func (d *deadlines) touch() {
@@ -31,7 +31,7 @@ func (d *deadlines) touch() {
 	d.mu.Unlock()
 }
 
-// passed reports whether a deadline is over, and else when the next one is.
+// passed reports whether a deadline is over, or else when the next one is.
 func (d *deadlines) passed(at clock.Instant) (over bool, next clock.Instant) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -49,7 +49,7 @@ func (s *server) setDeadlines(body []byte) error {
 	}
 	d := &s.deadlines
 	d.mu.Lock()
-	if d.idle != q.Idle { // renewing a lease is no use of a key
+	if d.idle != q.Idle { // renewing a lease doesn't count as use of a key
 		d.idle, d.lastUse = q.Idle, clock.Now()
 	}
 	d.lease = q.Lease
@@ -58,7 +58,7 @@ func (s *server) setDeadlines(body []byte) error {
 	return nil
 }
 
-// wakeWatch makes watchDeadlines look at the deadlines again.
+// wakeWatch makes watchDeadlines check the deadlines.
 func (s *server) wakeWatch() {
 	select {
 	case s.deadlines.changed <- struct{}{}:
@@ -66,8 +66,8 @@ func (s *server) wakeWatch() {
 	}
 }
 
-// watchDeadlines ends the keeper when a deadline has passed or somebody traces it,
-// and drops keys whose lifetime has ended.
+// watchDeadlines ends the keeper when a deadline has passed or it is traced, and
+// drops keys whose lifetime has ended.
 func (s *server) watchDeadlines() {
 	timer := time.NewTimer(recheck)
 	defer timer.Stop()
@@ -78,7 +78,7 @@ func (s *server) watchDeadlines() {
 			s.end()
 			return
 		}
-		_ = s.untraced() // ends it, or looks again
+		_ = s.untraced() // ends the keeper, or checks again
 		next = clock.Earlier(next, s.keys.expire(at))
 		timer.Stop()
 		if !next.IsZero() {

@@ -46,8 +46,8 @@ func (s *server) rotation(body, out []byte) ([]byte, error) {
 	return out, err
 }
 
-// collect drops DEKs that were superseded more than 30 days ago and whose
-// successor this device's own file has. An empty reply: there are none.
+// collect drops DEKs superseded more than 30 days ago whose successor is in this
+// device's own file. The reply is empty if there are none.
 func (s *server) collect(body, out []byte) ([]byte, error) {
 	now, err := keeper.ReadNumber(body)
 	if err != nil {
@@ -68,8 +68,8 @@ func (s *server) collect(body, out []byte) ([]byte, error) {
 	return out, err
 }
 
-// holds tells of a revision whether a file has it whole: a line that's damaged,
-// or that somebody put there, must not cost the DEK of the one it replaces.
+// holds returns a function that reports whether file has a revision undamaged: a
+// damaged or forged line must not cost the DEK that it replaces.
 func (v *vault) holds(file *vaultfile.File) func(id.Item, id.Revision) bool {
 	lines := make(map[id.Revision]*vaultfile.Revision, len(file.Revisions()))
 	for i := range file.Revisions() {
@@ -81,7 +81,7 @@ func (v *vault) holds(file *vaultfile.File) func(id.Item, id.Revision) bool {
 	return func(item id.Item, revision id.Revision) bool {
 		dek := v.ring.Deks().Lookup(revision)
 		line := lines[revision]
-		// One that replaces nothing needn't be opened to answer.
+		// A revision without parents needn't be opened: it answers nothing.
 		return dek != nil && dek.Item == item && len(dek.Parents) > 0 && line != nil && v.verifyRevision(line, dek) == nil
 	}
 }

@@ -7,16 +7,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The keeper reads and writes raw descriptors: the sandbox has no room for what
-// package net and package os do at set-up.
+// The keeper reads and writes raw descriptors, because the sandbox forbids the system
+// calls that packages net and os make at set-up.
 
-// fdConn is a raw descriptor as a stream.
+// fdConn is a raw descriptor as an io.ReadWriter.
 type fdConn int
 
 func (fd fdConn) Read(b []byte) (int, error)  { return readAtLeast(int(fd), b, 1) }
 func (fd fdConn) Write(b []byte) (int, error) { return len(b), writeFull(int(fd), b) }
 
-// readAtLeast reads until b holds least bytes and returns how many it holds.
+// readAtLeast reads until b has at least least bytes, and returns how many it has.
 func readAtLeast(fd int, b []byte, least int) (n int, err error) {
 	for n < least {
 		m, err := unix.Read(fd, b[n:])

@@ -8,11 +8,11 @@ import (
 	"vigil/internal/keeper"
 )
 
-// maxDrafts bounds keys that wait to be sealed: the front seals each at once.
+// maxDrafts bounds the keys that wait to be sealed: the front seals each at once.
 const maxDrafts = 16
 
-// takeDraft receives one private key, checks that its halves belong together
-// and keeps it until it is sealed.
+// takeDraft receives one private key, checks that it matches its public key, and
+// keeps it until it is sealed.
 func (s *server) takeDraft(conn fdConn) (d keeper.Draft, err error) {
 	encoding, err := handover.ReceiveKey(conn, s.vaultID, s.alloc)
 	if err != nil {
@@ -28,8 +28,8 @@ func (s *server) takeDraft(conn fdConn) (d keeper.Draft, err error) {
 	return d, err
 }
 
-// addDraft takes over a private key in SSH_AGENTC_ADD_IDENTITY's encoding, unless
-// it fails.
+// addDraft takes ownership of encoding, a private key as in SSH_AGENTC_ADD_IDENTITY,
+// unless it fails.
 func (s *server) addDraft(encoding *guard.Buffer) (d keeper.Draft, err error) {
 	key, rest, err := s.parseKey(encoding.Bytes())
 	if err != nil {
@@ -51,7 +51,7 @@ func (s *server) addDraft(encoding *guard.Buffer) (d keeper.Draft, err error) {
 	return d, nil
 }
 
-// withDraft runs f on a draft's private key, and forgets the draft.
+// withDraft runs f on a draft's private key, and then drops the draft.
 func (s *server) withDraft(number uint64, f func(secret []byte) error) error {
 	s.mu.Lock()
 	encoding := s.drafts[number]
@@ -64,7 +64,7 @@ func (s *server) withDraft(number uint64, f func(secret []byte) error) error {
 	return f(encoding.Bytes())
 }
 
-// dropDraft forgets a draft that won't be sealed.
+// dropDraft drops a draft that won't be sealed.
 func (s *server) dropDraft(body []byte) error {
 	number, err := keeper.ReadNumber(body)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 	"vigil/internal/wire"
 )
 
-// bare is a keeper's process without a Client: for what none sends.
+// bare is a keeper process without a Client, for messages that no Client sends.
 type bare struct {
 	child *ipc.Child
 	conns []*net.UnixConn
@@ -54,7 +54,7 @@ func launch(t *testing.T) *bare {
 	return k
 }
 
-// startBare launches a keeper, and greets it.
+// startBare launches a keeper and exchanges hellos.
 func startBare(t *testing.T, vault id.Vault) *bare {
 	t.Helper()
 	k := launch(t)
@@ -86,7 +86,7 @@ func (k *bare) reply() (status keeper.Status, body []byte, err error) {
 	return keeper.Status(b[0]), b[1:], nil
 }
 
-// must asks for what can't be refused.
+// must sends a request that must succeed.
 func (k *bare) must(t *testing.T, o keeper.Op, body []byte) []byte {
 	t.Helper()
 	status, reply, err := k.ask(o, body)
@@ -99,8 +99,8 @@ func (k *bare) must(t *testing.T, o keeper.Op, body []byte) []byte {
 // Done is closed when the process has ended.
 func (k *bare) Done() <-chan struct{} { return k.child.Done() }
 
-// TestBrokenFramesEndTheKeeper: the front is trusted, but what the keeper makes
-// of a front gone wrong is to end, with nothing left and nothing waiting.
+// TestBrokenFramesEndTheKeeper: the front is trusted, but if it breaks the protocol,
+// the keeper ends, with nothing left and nothing waiting.
 func TestBrokenFramesEndTheKeeper(t *testing.T) {
 	frame := func(size uint32, body ...byte) []byte {
 		return append(binary.BigEndian.AppendUint32(nil, size), body...)
@@ -144,8 +144,8 @@ func TestBrokenFramesEndTheKeeper(t *testing.T) {
 	}
 }
 
-// TestNonsenseIsAnswered: every op with every short body gets a reply, and the
-// keeper goes on.
+// TestNonsenseIsAnswered: every op with every short body gets a reply, and the keeper
+// keeps serving.
 func TestNonsenseIsAnswered(t *testing.T) {
 	k := startBare(t, id.Vault{1})
 	for o := range keeper.Op(40) {
@@ -173,7 +173,7 @@ func TestNonsenseIsAnswered(t *testing.T) {
 	}
 }
 
-// TestAHelloOfAnotherBuildIsRefused: the keeper says who it is, and ends.
+// TestAHelloOfAnotherBuildIsRefused: the keeper sends its own hello, and ends.
 func TestAHelloOfAnotherBuildIsRefused(t *testing.T) {
 	for name, greet := range map[string]func(rw io.ReadWriter) error{
 		"another role":  func(rw io.ReadWriter) error { return ipc.Greet(rw, ipc.Opener, ipc.Keeper, id.Vault{}) },
@@ -198,7 +198,7 @@ func helloOf(build string) []byte {
 
 func TestAttachWithoutADescriptor(t *testing.T) {
 	k := startBare(t, id.Vault{1})
-	k.must(t, keeper.OpAttach, keeper.AttachIdentity.Append(nil)) // it is ready for the descriptor
+	k.must(t, keeper.OpAttach, keeper.AttachIdentity.Append(nil)) // the keeper is ready for the descriptor
 	if _, err := k.conns[0].Write([]byte{0}); err != nil {
 		t.Fatal(err)
 	}

@@ -12,11 +12,11 @@ import (
 	"vigil/internal/keeper"
 )
 
-// frontRole makes the test binary a front: a process that can be killed or
-// stopped while it has a keeper.
+// frontRole makes the test binary a front: a process with a keeper that can be killed
+// or stopped.
 const frontRole = "front-of-a-keeper"
 
-// after is the moment in d; 0: none.
+// after returns the moment in d; 0: none.
 func after(d time.Duration) (i clock.Instant) {
 	if d != 0 {
 		i = clock.Now().After(d)
@@ -24,8 +24,8 @@ func after(d time.Duration) (i clock.Instant) {
 	return i
 }
 
-// beFront starts a keeper with the deadlines of its arguments, says which
-// process it is, and waits.
+// beFront starts a keeper with the deadlines in its arguments, prints its process id,
+// and waits.
 func beFront(args []string) int {
 	idle, err1 := time.ParseDuration(args[0])
 	lease, err2 := time.ParseDuration(args[1])
@@ -36,7 +36,7 @@ func beFront(args []string) int {
 		return 1
 	}
 	fmt.Println(c.PID())
-	_, _ = io.ReadFull(os.Stdin, make([]byte, 1)) // until the test has a hold of the keeper
+	_, _ = io.ReadFull(os.Stdin, make([]byte, 1)) // until the test has a pidfd of the keeper
 	if err := c.SetDeadlines(context.Background(), idle, after(lease)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -12,8 +12,7 @@ import (
 	"vigil/internal/wire"
 )
 
-// FuzzRequests: whatever the front asks, the keeper answers, and no answer holds a
-// secret.
+// FuzzRequests: the keeper answers any request, and no reply contains a secret.
 func FuzzRequests(f *testing.F) {
 	key := ed25519Key(f)
 	w := newWorld(f, key)
@@ -67,7 +66,7 @@ func FuzzRequests(f *testing.F) {
 	})
 }
 
-// served is a keeper's server in this process, with the world's vault loaded.
+// served returns a keeper's server in this process, with the world's vault loaded.
 func served(f *testing.F, w *world) *server {
 	f.Helper()
 	watch, err := guard.NewWatch()
@@ -101,8 +100,7 @@ func served(f *testing.F, w *world) *server {
 	return s
 }
 
-// seedOf is an Ed25519 key's private half: the first 32 of the 64 bytes that end
-// its encoding.
+// seedOf returns an Ed25519 key's seed: the first 32 of its encoding's last 64 bytes.
 func seedOf(f *testing.F, key sample) []byte {
 	f.Helper()
 	if len(key.encoding) < 64 {

@@ -16,9 +16,9 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// loadItems makes the revisions of the vault file usable that have a DEK, and
-// forgets those that have none any more. A damaged item is reported and doesn't
-// stop the others. replaced are the revisions that don't serve again.
+// loadItems makes the vault file's revisions that have a DEK usable, and drops those
+// without one. It reports a damaged item and continues with the others. replaced are
+// revisions that must not be used again.
 func (v *vault) loadItems(parsed *vaultfile.File, replaced []id.Revision) *keeper.Loaded {
 	manifest := v.ring.Manifest()
 	tried := v.tryAll(parsed, manifest)
@@ -48,7 +48,7 @@ func (v *vault) loadItems(parsed *vaultfile.File, replaced []id.Revision) *keepe
 			if it == nil {
 				it = &item{line: *line, problem: fmt.Sprintf("item %v: %v", line.Item, errForged)}
 			}
-			if !bad[line.Revision] { // one of a revision is enough
+			if !bad[line.Revision] { // one damaged line per revision is enough
 				use = append(use, it)
 			}
 			bad[line.Revision] = true
@@ -74,13 +74,12 @@ func (v *vault) loadItems(parsed *vaultfile.File, replaced []id.Revision) *keepe
 	return l
 }
 
-// errForged is the problem of a line that isn't the one that was saved.
+// errForged is the problem of a line that differs from the one that was saved.
 var errForged = errors.New("its line in the vault file is not the one that was saved")
 
-// stillReplaced are the revisions that don't serve again from now on, sorted: those
-// that were replaced in this file or before it, and that the manifest still has.
-// Nothing brings others back. The front keeps them, once the file is the one on
-// the disk.
+// stillReplaced returns the revisions that must not be used again, sorted: those
+// replaced in this file or earlier that are in the manifest. The others can't come
+// back. The front records them once the file is on the disk.
 func stillReplaced(now map[id.Revision]bool, before []id.Revision, manifest *keyring.Pending) []id.Revision {
 	for _, revision := range before {
 		now[revision] = true
@@ -93,8 +92,8 @@ func stillReplaced(now map[id.Revision]bool, before []id.Revision, manifest *key
 	return slices.SortedFunc(maps.Keys(now), func(a, b id.Revision) int { return bytes.Compare(a[:], b[:]) })
 }
 
-// keep forgets the items that aren't among kept. The key of a removed item stops
-// signing at once, that of a superseded revision at the next load.
+// keep drops the items that aren't in kept. A removed item's key stops signing at
+// once, a superseded revision's at the next load.
 func (v *vault) keep(kept map[id.Revision]*item) {
 	v.dropStale()
 	there := make(map[id.Item]bool, len(kept))
@@ -113,7 +112,7 @@ func (v *vault) keep(kept map[id.Revision]*item) {
 	v.items = kept
 }
 
-// tryAll tries every genuine line, on all cores: at an unlock they are all new.
+// tryAll tries every genuine line, on all cores: after an unlock all are new.
 func (v *vault) tryAll(parsed *vaultfile.File, manifest *keyring.Pending) map[id.Revision]*item {
 	lines, sums := parsed.Revisions(), parsed.Sums()
 	items := make([]*item, len(lines))
@@ -139,13 +138,13 @@ func (v *vault) tryAll(parsed *vaultfile.File, manifest *keyring.Pending) map[id
 	return tried
 }
 
-// minShare is the least number of lines that are worth a goroutine.
+// minShare is the least number of lines worth a goroutine.
 const minShare = 256
 
-// tryItem opens the metadata of a revision, unless it's known already.
+// tryItem opens the metadata of a revision, unless it is known.
 func (v *vault) tryItem(line vaultfile.Revision, dek keyring.DEK) *item {
 	if old := v.items[line.Revision]; old != nil && old.dek.Line == dek.Line {
-		old.dek = dek // it may have been rewrapped
+		old.dek = dek // the DEK may have been rewrapped
 		return old
 	}
 	it := &item{line: line, dek: dek}
@@ -157,8 +156,7 @@ func (v *vault) tryItem(line vaultfile.Revision, dek keyring.DEK) *item {
 	return it
 }
 
-// offer is what the front hears of an item, with a number under which it signs if
-// it may.
+// offer returns the front's view of an item, with a key number if it may sign.
 func (v *vault) offer(it *item) keeper.Item {
 	serves := it.problem == "" && (it.state == keeper.ItemReady || it.state == keeper.ItemOutdated)
 	switch {
@@ -172,6 +170,6 @@ func (v *vault) offer(it *item) keeper.Item {
 		Key: it.number, Item: it.line.Item, Revision: it.line.Revision,
 		State: it.state, Meta: it.meta, Problem: it.problem,
 	}
-	it.meta = nil // the front has it from now on
+	it.meta = nil // the front has it now
 	return offered
 }

@@ -21,11 +21,11 @@ import (
 	"vigil/internal/wire"
 )
 
-// memlockVariable tells a keeper of these tests to lower its lock limit, in
-// bytes, and to go on as a user whom the limit binds.
+// memlockVariable makes a test's keeper lower its lock limit to a number of bytes,
+// and continue as a user whom the limit binds.
 const memlockVariable = "VIGIL_TEST_MEMLOCK"
 
-// TestMain makes this binary a keeper, or a front of one, when it's started as such.
+// TestMain also runs this binary as a keeper, or as a front with one.
 func TestMain(m *testing.M) {
 	switch {
 	case len(os.Args) > 1 && os.Args[1] == keeper.Role:
@@ -58,11 +58,11 @@ func bindLockLimit() error {
 	return nil
 }
 
-// exe returns what to start a keeper with: this binary.
+// exe returns this binary, to start a keeper with.
 func exe(t testing.TB) string {
 	t.Helper()
 	if raceBuild {
-		// The race detector would sleep for a second at the end of the process.
+		// Otherwise the race detector sleeps for a second at the end of the process.
 		return script(t, "GORACE=atexit_sleep_ms=0")
 	}
 	return selfPath(t)
@@ -77,8 +77,8 @@ func selfPath(t testing.TB) string {
 	return path
 }
 
-// script starts this binary with variables in its environment, which a keeper
-// otherwise has none of.
+// script returns a script that runs this binary with variables in its environment,
+// which a keeper otherwise lacks.
 func script(t testing.TB, variables string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "vigild")
@@ -104,8 +104,7 @@ func startAs(t testing.TB, o keeper.Options) *keeper.Client {
 	return c
 }
 
-// startSmall starts a keeper that the lock limit leaves no more than limit
-// bytes of guarded memory.
+// startSmall starts a keeper whose lock limit allows limit bytes of guarded memory.
 func startSmall(t testing.TB, vault id.Vault, limit int) *keeper.Client {
 	t.Helper()
 	return startAs(t, smallOptions(t, vault, limit))
@@ -116,12 +115,12 @@ func smallOptions(t testing.TB, vault id.Vault, limit int) keeper.Options {
 	return keeper.Options{Exe: script(t, fmt.Sprintf("GORACE=atexit_sleep_ms=0 %s=%d", memlockVariable, limit)), Vault: vault}
 }
 
-// sample is a private key as an agent's add message carries it.
+// sample is a private key encoded as in an agent's add message.
 type sample struct {
 	name     string
-	encoding []byte // without comment
+	encoding []byte // without the comment
 	public   []byte
-	flags    []uint32 // of the signatures it makes
+	flags    []uint32 // of the signatures it can make
 }
 
 func generate(t testing.TB, kind string, bits int) sample {
@@ -151,7 +150,7 @@ func samples(t testing.TB) []sample {
 	}
 }
 
-// guarded copies b into guarded memory, as the front has a message's body.
+// guarded copies b into guarded memory, where the front has a message's body.
 func guarded(t testing.TB, b []byte) *guard.Buffer {
 	t.Helper()
 	slab, err := guard.NewSlab(len(b) + 1)
@@ -196,8 +195,8 @@ func sign(t testing.TB, c *keeper.Client, key uint64) error {
 	return err
 }
 
-// verify checks a signature with x/crypto/ssh, which knows no composite keys:
-// of those it checks the framing.
+// verify checks a signature with x/crypto/ssh. Of composite keys, which that doesn't
+// know, it checks only the framing.
 func verify(public, data, sig []byte) error {
 	var s ssh.Signature
 	if err := ssh.Unmarshal(sig, &s); err != nil {

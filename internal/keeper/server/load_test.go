@@ -48,15 +48,15 @@ func TestADamagedItemIsNamedAndTheOthersLoad(t *testing.T) {
 			}
 		}
 	}
-	// The good file heals both.
+	// The good file repairs both.
 	l = load(t, c, w)
 	for i, s := range w.keys {
 		signsWith(t, c, number(t, l, w.items[i].Line.Revision), s)
 	}
 }
 
-// TestAnItemThatIsSomethingElseInside: its seal is right, but what it seals
-// isn't one private key.
+// TestAnItemThatIsSomethingElseInside: the seal is valid, but its content isn't one
+// private key.
 func TestAnItemThatIsSomethingElseInside(t *testing.T) {
 	s := ed25519Key(t)
 	for name, encoding := range map[string][]byte{
@@ -85,8 +85,8 @@ func TestAnItemThatIsSomethingElseInside(t *testing.T) {
 	}
 }
 
-// TestLoadWhileKeysOpen: first uses of keys and reloads that replace them come
-// at once; nothing waits for ever.
+// TestLoadWhileKeysOpen: first uses of keys concurrent with reloads that replace them
+// don't deadlock.
 func TestLoadWhileKeysOpen(t *testing.T) {
 	keys := make([]sample, 40)
 	for i := range keys {
@@ -142,8 +142,8 @@ func TestLoadWhileKeysOpen(t *testing.T) {
 	wg.Wait()
 }
 
-// TestBeforeAKeyringIsLoaded everything that needs one is refused, and the
-// keeper goes on.
+// TestBeforeAKeyringIsLoaded, requests that need one are refused, and the keeper
+// keeps serving.
 func TestBeforeAKeyringIsLoaded(t *testing.T) {
 	w := newWorld(t, ed25519Key(t))
 	c := unlocked(t, w, w.Owner)
@@ -164,9 +164,8 @@ func TestBeforeAKeyringIsLoaded(t *testing.T) {
 	signsWith(t, c, number(t, load(t, c, w), w.items[0].Line.Revision), w.keys[0])
 }
 
-// TestADEKGoesOnlyWhenItsSuccessorIsWhole: superseded long ago, it may go when
-// this device's file holds what replaced it, and a line that doesn't open is
-// not that.
+// TestADEKGoesOnlyWhenItsSuccessorIsWhole: a DEK superseded long ago is dropped only
+// if this device's file has a line of its successor that opens.
 func TestADEKGoesOnlyWhenItsSuccessorIsWhole(t *testing.T) {
 	s := ed25519Key(t)
 	w := newWorld(t, s)
@@ -207,7 +206,7 @@ func TestADEKGoesOnlyWhenItsSuccessorIsWhole(t *testing.T) {
 			}
 			deks := must(keyring.ParseDeks(object, w.Vault()))(t)
 			if deks.Has(first.Item, first.Revision) || !deks.Has(first.Item, next.Line.Revision) {
-				t.Fatal("another DEK than the superseded one went")
+				t.Fatal("a DEK other than the superseded one was dropped")
 			}
 		})
 	}

@@ -14,8 +14,7 @@ import (
 	"vigil/internal/keeper"
 )
 
-// lock is the state of ssh-add -x (SSH_AGENTC_LOCK). While it's on, nothing signs
-// here.
+// lock is the state of ssh-add -x (SSH_AGENTC_LOCK). While locked, nothing signs.
 type lock struct {
 	active atomic.Bool
 	mu     sync.Mutex
@@ -26,8 +25,8 @@ const saltLen = 16
 
 func (l *lock) on() bool { return l.active.Load() }
 
-// lock sets the passphrase. A fast hash is enough: it lies in guarded memory
-// beside the keys it protects, and the front slows down guessing.
+// lock sets the passphrase. A fast hash is enough: it lies in guarded memory beside
+// the keys, and the front slows down guesses.
 func (s *server) lock(body []byte) error {
 	l := &s.locked
 	pass, err := agentproto.ParsePassphrase(body)
@@ -51,7 +50,7 @@ func (s *server) lock(body []byte) error {
 	return nil
 }
 
-// unlock checks the passphrase, and forgets it when it is right.
+// unlock checks the passphrase, and ends the lock if it is right.
 func (s *server) unlock(body []byte) error {
 	l := &s.locked
 	pass, err := agentproto.ParsePassphrase(body)

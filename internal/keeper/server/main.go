@@ -1,7 +1,7 @@
-// Package server is the process that holds keys: the other end of package keeper's
-// protocol. It has a thread for each connection, guarded memory, and no way to
-// files, other sockets or programs (package sandbox). What it holds ends with it:
-// when the front closes a connection or ends, and at its deadlines.
+// Package server is the process that holds keys, which package keeper talks to. It
+// has a thread for each connection, guarded memory, and no access to files, other
+// sockets or programs (package sandbox). It ends, with everything it holds, when the
+// front closes a connection or ends, or when a deadline passes.
 package server
 
 import (
@@ -20,25 +20,25 @@ import (
 )
 
 const (
-	// firstConn is the descriptor of the first connection: they follow the three standard ones.
+	// firstConn is the descriptor of the first connection, after the three standard ones.
 	firstConn = ipc.FirstFile
-	// maxWorkers bounds what the front may ask for.
+	// maxWorkers bounds the number of workers, which the front chooses.
 	maxWorkers = 1024
-	// defaultMemory is the size of a first segment of guarded memory: it holds
-	// the workers' buffers and several hundred keys, and grows by as much.
+	// defaultMemory is the size of the first segment of guarded memory and of each
+	// further one, in bytes. It fits the workers' buffers and several hundred keys.
 	defaultMemory = 512 << 10
-	// drainTimeout is how long the end waits for signatures under way before
-	// their keys are wiped under them; RSA-8192 takes 60 ms.
+	// drainTimeout is how long the end waits for running signatures before it wipes
+	// their keys; RSA-8192 takes 60 ms.
 	drainTimeout = 300 * time.Millisecond
 )
 
-// Main runs a keeper on the connections it inherited and returns its exit
-// status when the front has closed them or a deadline has passed. args are
-// those after keeper.Role: how many connections, and the bytes of guarded memory.
+// Main runs a keeper on the inherited connections. It returns its exit status when
+// the front has closed them or a deadline has passed. args are those after
+// keeper.Role: the number of connections, and the bytes of guarded memory.
 func Main(args []string) int {
 	s, err := newServer(args)
 	if s == nil {
-		return 1 // the front reads EOF; there is nowhere to write to
+		return 1 // the front reads EOF; there is nowhere to report an error
 	}
 	if s.greet(err) != nil {
 		return 1
@@ -47,8 +47,8 @@ func Main(args []string) int {
 	return 0
 }
 
-// greet says hello to the front, and then what protects this process, or why it
-// can't serve.
+// greet sends the front a hello, and then the report of what protects this process,
+// or why it can't serve.
 func (s *server) greet(startErr error) error {
 	w := s.workers[0]
 	var err error
@@ -58,9 +58,8 @@ func (s *server) greet(startErr error) error {
 	return errors.Join(startErr, w.reply(s.report.Append(w.header()), startErr))
 }
 
-// newServer sets everything up that the sandbox forbids afterwards, and then
-// sandboxes itself. No secret has arrived yet. A server that it returns with an
-// error can tell the front, and do nothing else.
+// newServer sets up everything that the sandbox forbids later, and then enters the
+// sandbox. No secret has arrived yet. A server returned with an error can only report it.
 func newServer(args []string) (*server, error) {
 	if len(args) != 2 {
 		return nil, errors.New("read keeper arguments: want 2")
@@ -76,7 +75,7 @@ func newServer(args []string) (*server, error) {
 	if memory == 0 {
 		memory = defaultMemory
 	}
-	time.Sleep(time.Nanosecond) // the first timer makes an epoll instance, which the sandbox forbids
+	time.Sleep(time.Nanosecond) // the first timer creates an epoll instance, which the sandbox forbids
 	s := &server{keys: newTable(), drafts: make(map[uint64]*guard.Buffer), quit: make(chan struct{}), deadlines: deadlines{changed: make(chan struct{}, 1)}}
 	for i := range workers {
 		unix.CloseOnExec(firstConn + i)
@@ -126,8 +125,8 @@ func (s *server) setUp() error {
 	return nil
 }
 
-// run serves until the front closes a connection or a deadline passes, then
-// forgets everything.
+// run serves until the front closes a connection or a deadline passes, then wipes
+// everything.
 func (s *server) run() {
 	var workers sync.WaitGroup
 	for _, w := range s.workers {
@@ -144,11 +143,11 @@ func (s *server) run() {
 	workers.Wait()
 }
 
-// end begins the end of the process.
+// end makes the process end.
 func (s *server) end() { s.endOnce.Do(func() { close(s.quit) }) }
 
-// drain waits for the signatures under way. Workers blocked in a read are left
-// where they are: the process ends with them.
+// drain waits for running signatures, but not for workers blocked in a read: they end
+// with the process.
 func (s *server) drain() {
 	done := make(chan struct{})
 	go func() {

@@ -12,11 +12,11 @@ import (
 	"vigil/internal/wire"
 )
 
-// smallLimit leaves room for the workers' buffers and some tens of keys.
+// smallLimit has room for the workers' buffers and some tens of keys, in bytes.
 const smallLimit = 256 << 10
 
-// TestGuardedMemoryFullOfVaultKeys: those used longest ago make room, and open
-// again at their next use.
+// TestGuardedMemoryFullOfVaultKeys: the least recently used keys make room, and
+// reopen at their next use.
 func TestGuardedMemoryFullOfVaultKeys(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the lock limit is per user elsewhere")
@@ -24,7 +24,7 @@ func TestGuardedMemoryFullOfVaultKeys(t *testing.T) {
 	rsa := generate(t, "rsa", 2048)
 	keys := make([]sample, 400)
 	for i := range keys {
-		keys[i] = rsa // of the most that one needs; which is which shows in the numbers
+		keys[i] = rsa // the key that needs the most memory; the numbers show which is which
 	}
 	w := newWorld(t, keys...)
 	vault := w.Vault()
@@ -33,7 +33,7 @@ func TestGuardedMemoryFullOfVaultKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := load(t, c, w)
-	for range 2 { // the second time, all that were opened first are evicted
+	for range 2 { // in the second round, all keys opened first have been evicted
 		for _, it := range l.Items {
 			if _, err := c.Sign(t.Context(), it.Key, []byte("x"), 2, nil); err != nil {
 				t.Fatal(err)
@@ -62,8 +62,8 @@ func TestGuardedMemoryFullOfVaultKeys(t *testing.T) {
 	load(t, c, w)
 }
 
-// TestGuardedMemoryFullOfAddedKeys: nothing can make room, so the next one is
-// refused, and room comes back with what is removed.
+// TestGuardedMemoryFullOfAddedKeys: they can't make room, so the next key is refused,
+// until one is removed.
 func TestGuardedMemoryFullOfAddedKeys(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the lock limit is per user elsewhere")
@@ -87,7 +87,8 @@ func TestGuardedMemoryFullOfAddedKeys(t *testing.T) {
 	if len(added) < 10 {
 		t.Fatalf("%d keys filled it", len(added))
 	}
-	// Neither a key too large for a connection's buffer ends the keeper, nor what comes after it.
+	// A key too large for a connection's buffer doesn't end the keeper, nor does what
+	// follows.
 	large := guarded(t, addBody(s, string(bytes.Repeat([]byte("c"), 200<<10))))
 	for range 3 {
 		_, err := c.Add(t.Context(), large, false)
@@ -115,7 +116,7 @@ func TestGuardedMemoryFullOfAddedKeys(t *testing.T) {
 	}
 }
 
-// TestALockLimitTooLow: the keeper says so instead of ending without a word.
+// TestALockLimitTooLow: the keeper reports it before it ends.
 func TestALockLimitTooLow(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the lock limit is per user elsewhere")

@@ -11,7 +11,7 @@ import (
 	"vigil/internal/testing/ringtest"
 )
 
-// TestPins: what a device has seen binds a keeper that has seen nothing yet.
+// TestPins: what a device has seen binds a new keeper.
 func TestPins(t *testing.T) {
 	w := newStored(t)
 	good := w.Objects()
@@ -54,8 +54,7 @@ func TestPins(t *testing.T) {
 	})
 }
 
-// TestRemovedWhileUnlocked: the keeper sees in the keyring that its identity is
-// no member any more.
+// TestRemovedWhileUnlocked: the keeper sees in the keyring that its identity was removed.
 func TestRemovedWhileUnlocked(t *testing.T) {
 	w := newStored(t)
 	c := unlocked(t, w.world, w.member)

@@ -22,7 +22,7 @@ import (
 	"vigil/internal/keeper"
 )
 
-// front is such a process, and the keeper it has.
+// front is a front's process and its keeper.
 type front struct {
 	t      *testing.T
 	cmd    *exec.Cmd
@@ -112,7 +112,7 @@ func TestAKilledFrontTakesItsKeeperAlong(t *testing.T) {
 	f.keeperEnds()
 }
 
-// TestDeadlinesHoldWhileTheFrontIsStopped: they end the keeper, not the front.
+// TestDeadlinesHoldWhileTheFrontIsStopped: the keeper enforces them, not the front.
 func TestDeadlinesHoldWhileTheFrontIsStopped(t *testing.T) {
 	for name, d := range map[string]struct{ idle, lease time.Duration }{
 		"idle":                  {idle: 300 * time.Millisecond},
@@ -133,7 +133,7 @@ func TestDeadlinesHoldWhileTheFrontIsStopped(t *testing.T) {
 }
 
 func TestUseAndRenewalPutDeadlinesOff(t *testing.T) {
-	// On a machine that stands still for longer than that, a longer one shows it.
+	// If the machine stalls for longer than the deadline, try a longer one.
 	for short := time.Second; ; short *= 3 {
 		c := start(t, id.Vault{})
 		a := add(t, c, ed25519Key(t))
@@ -153,7 +153,7 @@ func TestUseAndRenewalPutDeadlinesOff(t *testing.T) {
 		if err != nil {
 			t.Fatalf("after %v, with %v between uses at most: %v", last.Sub(begin), gap, err)
 		}
-		if err := c.SetDeadlines(t.Context(), 0, after(0)); err != nil { // none any more
+		if err := c.SetDeadlines(t.Context(), 0, after(0)); err != nil { // none
 			t.Fatal(err)
 		}
 		if err := sign(t, c, a.Key); err != nil {
@@ -169,19 +169,18 @@ func TestAnExpiredLeaseEndsTheKeeperInUse(t *testing.T) {
 	if err := c.SetDeadlines(t.Context(), time.Hour, after(200*time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
-	for sign(t, c, a.Key) == nil { // use doesn't put a lease off
+	for sign(t, c, a.Key) == nil { // use doesn't extend a lease
 	}
 	ended(t, c)
 	wantErr(t, sign(t, c, a.Key), keeper.ErrGone)
 }
 
-// TestALeaseIsAMoment: what passes between saying when it ends and hearing it
-// counts, so the keeper is told when, and not how long.
+// TestALeaseIsAMoment: a deadline is an absolute time, so the delay of its message counts.
 func TestALeaseIsAMoment(t *testing.T) {
 	c := start(t, id.Vault{})
 	a := add(t, c, ed25519Key(t))
 	if err := c.SetDeadlines(t.Context(), time.Hour, after(-time.Second)); err != nil {
-		wantErr(t, err, keeper.ErrGone) // it may be quicker than its answer
+		wantErr(t, err, keeper.ErrGone) // the keeper may end before it replies
 	}
 	ended(t, c)
 	wantErr(t, sign(t, c, a.Key), keeper.ErrGone)
@@ -195,7 +194,7 @@ func TestAKilledKeeperIsGone(t *testing.T) {
 	}
 	ended(t, c)
 	if c.Exit() == nil {
-		t.Fatal("it ended as if it had been asked to")
+		t.Fatal("it reports a requested end")
 	}
 	for range 3 {
 		wantErr(t, sign(t, c, a.Key), keeper.ErrGone)
@@ -205,7 +204,7 @@ func TestAKilledKeeperIsGone(t *testing.T) {
 	c.Close()
 }
 
-// TestAKeeperKilledInTheMiddle: every call under way returns.
+// TestAKeeperKilledInTheMiddle: every running call returns.
 func TestAKeeperKilledInTheMiddle(t *testing.T) {
 	c := start(t, id.Vault{})
 	a := add(t, c, generate(t, "rsa", 3072))
@@ -259,8 +258,7 @@ func TestCloseKillsAKeeperThatDoesNotEnd(t *testing.T) {
 	ended(t, c)
 }
 
-// inheritable returns what this process's descriptors lead to that every
-// program it starts has as well.
+// inheritable returns the targets of this process's descriptors that its children inherit.
 func inheritable(t *testing.T) (to []string) {
 	t.Helper()
 	list, err := os.ReadDir("/proc/self/fd")
@@ -283,8 +281,7 @@ func inheritable(t *testing.T) (to []string) {
 	return to
 }
 
-// TestAKeeperHasOnlyItsConnections: nothing of the front's leaks into it, nor
-// of one keeper into another.
+// TestAKeeperHasOnlyItsConnections: it inherits nothing from the front or another keeper.
 func TestAKeeperHasOnlyItsConnections(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("the keeper is undumpable: only root sees its descriptors")
@@ -305,7 +302,7 @@ func TestAKeeperHasOnlyItsConnections(t *testing.T) {
 			switch {
 			case strings.HasPrefix(to, "socket:"):
 				sockets++
-			case slices.Contains(inherited, to): // this test's own parent's
+			case slices.Contains(inherited, to): // from this test's own parent
 			case to == fmt.Sprintf("/proc/%d/status", c.PID()): // where it looks for a tracer
 			case to == "/dev/null", strings.HasPrefix(to, "anon_inode:"), strings.Contains(to, "memfd:"), strings.Contains(to, "secretmem"), strings.Contains(to, "cgroup"):
 			default:
@@ -332,8 +329,8 @@ func TestAKeeperHasOnlyItsConnections(t *testing.T) {
 	}
 }
 
-// patience bounds what must come at once on an idle machine; with others on it
-// and the race detector it takes longer. No test waits for it to be right.
+// patience bounds what is immediate on an idle machine; load and the race detector
+// slow it down. Passing tests never wait that long.
 const patience = time.Minute
 
 // ended waits until the keeper's process has ended.

@@ -2,5 +2,5 @@
 
 package server
 
-// raceBuild says that the race detector is linked in.
+// raceBuild reports whether the race detector is linked in.
 const raceBuild = true

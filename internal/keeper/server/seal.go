@@ -11,8 +11,8 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// seal makes a new revision under a new DEK: its line for the vault file, and
-// its entry for deks.
+// seal makes a new revision under a new DEK: its line for the vault file, and its
+// entry for deks.
 func (s *server) seal(body, out []byte) ([]byte, error) {
 	q, err := keeper.ReadSealRequest(body)
 	if err != nil {
@@ -37,8 +37,7 @@ func (s *server) seal(body, out []byte) ([]byte, error) {
 	return sealed(out, &line, dek, err)
 }
 
-// sealLine makes a new revision of a revision that is not in use any more: its
-// line comes from the past, its DEK is still in the manifest.
+// sealLine makes a new revision from a past line, whose DEK is still in the manifest.
 func (s *server) sealLine(body, out []byte) ([]byte, error) {
 	q, err := keeper.ReadSealLineRequest(body)
 	if err != nil {
@@ -74,7 +73,7 @@ func (s *server) sealLine(body, out []byte) ([]byte, error) {
 	return sealed(out, &line, dek, err)
 }
 
-// sealed appends a new revision to out, unless sealing it failed with err.
+// sealed appends a new revision to out, or returns err.
 func sealed(out []byte, line *vaultfile.Revision, dek keyring.DEK, err error) ([]byte, error) {
 	if err != nil {
 		return out, err
@@ -82,8 +81,8 @@ func sealed(out []byte, line *vaultfile.Revision, dek keyring.DEK, err error) ([
 	return keeper.Sealed{Line: line.AppendLine(nil), DEK: dek}.Append(out), nil
 }
 
-// tightens tells whether new metadata restricts a key's use more than a revision
-// that it replaces. What can't be read counts as the laxest.
+// tightens reports whether meta restricts a key's use more than one of the revisions
+// that it replaces. Unreadable metadata counts as unrestricted.
 func (v *vault) tightens(parents []id.Revision, meta []byte) bool {
 	next, err := vaultfile.ParseMeta(meta)
 	return err != nil || slices.ContainsFunc(parents, func(p id.Revision) bool {

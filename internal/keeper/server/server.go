@@ -10,17 +10,17 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// server is the keeper's side: what it holds, and the workers that use it.
+// server is what the keeper holds, and the workers that use it.
 type server struct {
 	report  keeper.Report
-	vaultID id.Vault // all zero for the keeper of added keys
+	vaultID id.Vault // zero for the keeper of added keys
 	slab    *guard.Slab
 	sweeper *guard.Sweeper
 	watch   *guard.Watch
 	workers []*worker
 	keys    *table
 
-	signing atomic.Int32 // signatures under way: with one only, RSA may use another core
+	signing atomic.Int32 // running signatures: if it is the only one, RSA may use another core
 
 	busy    sync.RWMutex // held for reading by every request, for writing by the end
 	quit    chan struct{}
@@ -29,14 +29,14 @@ type server struct {
 	deadlines deadlines
 	locked    lock
 
-	mu        sync.Mutex               // guards what follows; never held while a key is used
-	drafts    map[uint64]*guard.Buffer // keys that an opener handed over and that aren't sealed yet
+	mu        sync.Mutex               // guards the fields below; never held while a key is used
+	drafts    map[uint64]*guard.Buffer // keys handed over by an opener and not sealed yet
 	lastDraft uint64
 	vault     *vault
-	file      *vaultfile.File // that the front gave last
+	file      *vaultfile.File // the last one from the front
 }
 
-// stats says how much there is of what.
+// stats counts what the keeper holds.
 func (s *server) stats() keeper.Stats {
 	all, open := s.keys.len()
 	u := s.slab.Usage()

@@ -9,7 +9,7 @@ import (
 	"vigil/internal/signer"
 )
 
-// sign is the request that everything else is for.
+// sign signs data; every other request exists for this one.
 func (s *server) sign(body, out []byte) ([]byte, error) {
 	q, err := keeper.ReadSignRequest(body)
 	if err != nil {
@@ -32,7 +32,7 @@ func (s *server) sign(body, out []byte) ([]byte, error) {
 		}
 		signed, err := key.AppendSign(out, q.Data, q.Flags, s.signing.Load() == 1)
 		switch {
-		case errors.Is(err, signer.ErrFreed): // evicted or removed since it was acquired
+		case errors.Is(err, signer.ErrFreed): // evicted or removed after it was acquired
 			continue
 		case err != nil:
 			return out, keyError(err)
@@ -41,7 +41,7 @@ func (s *server) sign(body, out []byte) ([]byte, error) {
 	}
 }
 
-// keyError gives an error of signer's the kind that the front branches on.
+// keyError wraps an error of package signer in the one that the front branches on.
 func keyError(err error) error {
 	switch {
 	case err == nil:

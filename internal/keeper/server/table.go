@@ -13,9 +13,8 @@ import (
 	"vigil/internal/signer"
 )
 
-// table holds the keys of a keeper by number. Numbers are never used twice, not
-// even by the keeper that comes after this one, as they begin at the time since
-// boot in nanoseconds: a late request can't meet another key than it meant.
+// table holds a keeper's keys by number. Numbers are never reused, even by the next keeper,
+// because they begin at the nanoseconds since boot: a late request can't reach another key.
 type table struct {
 	last atomic.Uint64
 
@@ -29,21 +28,21 @@ func newTable() *table {
 	return t
 }
 
-// entry is one key. Its private half is in guarded memory from its first use
-// on, and at the latest from then until it's removed or evicted.
+// entry is one key. Its private key is in guarded memory from its first use, at the
+// latest, until it is removed or evicted.
 type entry struct {
-	// open brings the private half into guarded memory; nil for a key that was
-	// added and so has been there from the start.
+	// open brings the private key into guarded memory; nil for an added key, which is
+	// always there.
 	open func() (*signer.Key, error)
-	// expires is when an added key's lifetime ends; zero means never.
+	// expires is when an added key's lifetime ends; zero: never.
 	expires clock.Instant
 
 	// opening is held while open runs, so that a key is opened once. It is taken
-	// before vault.mu, and mu after it: whoever loads a vault holds vault.mu and
-	// drops entries, and whoever makes room closes others while one is opened.
+	// before vault.mu, and mu after vault.mu: a load holds vault.mu while it drops
+	// entries, and making room for a key closes others.
 	opening sync.Mutex
 
-	mu   sync.Mutex // guards what follows; never held while opening or signing
+	mu   sync.Mutex // guards the fields below; never held while opening or signing
 	key  *signer.Key
 	gone bool // removed
 	used time.Time
@@ -85,7 +84,7 @@ func (t *table) removeAll() {
 	}
 }
 
-// expire removes the keys whose lifetime has ended and returns when the next one ends.
+// expire removes the keys whose lifetime has ended, and returns when the next one ends.
 func (t *table) expire(now clock.Instant) (next clock.Instant) {
 	t.mu.Lock()
 	var over []*entry
@@ -106,7 +105,7 @@ func (t *table) expire(now clock.Instant) (next clock.Instant) {
 	return next
 }
 
-// len returns how many keys there are, and how many of them are open.
+// len returns the number of keys, and of open keys.
 func (t *table) len() (all, open int) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -120,9 +119,8 @@ func (t *table) len() (all, open int) {
 	return len(t.keys), open
 }
 
-// evict closes keys that can be opened again, the least recently used half of
-// them, and reports whether it closed any. A key that is signing is wiped by
-// signer when it's done.
+// evict closes the least recently used half of the keys that can be reopened, and reports
+// whether it closed any. Package signer wipes a key that is signing when it is done.
 func (t *table) evict() bool {
 	t.mu.RLock()
 	open := make([]*entry, 0, len(t.keys))
@@ -139,7 +137,7 @@ func (t *table) evict() bool {
 	return len(open) > 0
 }
 
-// acquire returns the private half, opened if need be.
+// acquire returns the private key. It opens it if necessary.
 func (e *entry) acquire() (*signer.Key, error) {
 	if key, err := e.current(); key != nil || err != nil {
 		return key, err
@@ -163,7 +161,7 @@ func (e *entry) acquire() (*signer.Key, error) {
 	return key, nil
 }
 
-// current returns the private half if it's open, and notes its use.
+// current returns the private key if it is open, and records its use.
 func (e *entry) current() (*signer.Key, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -176,7 +174,7 @@ func (e *entry) current() (*signer.Key, error) {
 	return e.key, nil
 }
 
-// lastUse is when an open key was used last; zero when it isn't open.
+// lastUse returns when an open key was last used; zero if it isn't open.
 func (e *entry) lastUse() time.Time {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -186,7 +184,7 @@ func (e *entry) lastUse() time.Time {
 	return e.used
 }
 
-// close wipes the private half; the next use opens it again.
+// close wipes the private key; the next use reopens it.
 func (e *entry) close() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -203,7 +201,7 @@ func (e *entry) drop() {
 	e.close()
 }
 
-// parseKey moves an encoded private key into the slab, making room if need be.
+// parseKey parses an encoded private key into the slab, making room if necessary.
 func (s *server) parseKey(encoded []byte) (key *signer.Key, rest []byte, err error) {
 	for {
 		key, rest, err = signer.Parse(s.slab, encoded)
@@ -213,7 +211,7 @@ func (s *server) parseKey(encoded []byte) (key *signer.Key, rest []byte, err err
 	}
 }
 
-// alloc takes n bytes of guarded memory, making room if need be.
+// alloc allocates n bytes of guarded memory, making room if necessary.
 func (s *server) alloc(n int) (*guard.Buffer, error) {
 	for {
 		b, err := s.slab.Alloc(n)

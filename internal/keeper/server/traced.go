@@ -8,8 +8,8 @@ import (
 	"vigil/internal/keeper"
 )
 
-// untraced is what the keeper itself can see of a tracer, with nothing to open.
-// One that is traced serves nobody any more.
+// untraced returns an error if the keeper can see that it is traced, without opening
+// a file, and ends the keeper then.
 func (s *server) untraced() error {
 	err := s.watch.Untraced()
 	if err == nil {

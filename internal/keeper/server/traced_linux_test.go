@@ -15,17 +15,17 @@ import (
 	"vigil/internal/keeper"
 )
 
-// seize traces one thread of a keeper until that has ended. Only root may, so that a
-// keeper can be looked at that somebody traces and not its front.
+// seize traces one thread of a keeper until the thread has ended. It needs root, so
+// that the keeper is traced and its front isn't.
 func seize(t *testing.T, pid, thread int) {
 	t.Helper()
 	look := unix.WSTOPPED | unix.WALL
 	if thread != pid {
-		look |= unix.WEXITED // else its parent waits for it
+		look |= unix.WEXITED // otherwise its parent waits for it
 	}
 	held := make(chan error)
 	go func() {
-		runtime.LockOSThread() // all of ptrace belongs to one thread, which ends with it
+		runtime.LockOSThread() // ptrace is per thread; this one ends with the tracer
 		err := unix.PtraceSeize(thread)
 		held <- err
 		for err == nil {
@@ -42,8 +42,8 @@ func seize(t *testing.T, pid, thread int) {
 	}
 }
 
-// TestATracedKeeperIsEnded: the front looks at every thread of a keeper before it
-// hands over a secret.
+// TestATracedKeeperIsEnded: the front checks every thread of a keeper before it sends
+// a secret.
 func TestATracedKeeperIsEnded(t *testing.T) {
 	c := start(t, id.Vault{})
 	entries, err := os.ReadDir("/proc/" + strconv.Itoa(c.PID()) + "/task")
@@ -67,15 +67,14 @@ func TestATracedKeeperIsEnded(t *testing.T) {
 	}
 }
 
-// TestATracedKeeperTakesNothing: the keeper looks for itself, from within its
-// sandbox, whatever its front does.
+// TestATracedKeeperTakesNothing: the keeper checks by itself, inside its sandbox.
 func TestATracedKeeperTakesNothing(t *testing.T) {
 	for range 20 {
 		k := startBare(t, id.Vault{})
 		seize(t, k.child.PID(), k.child.PID())
 		status, _, err := k.ask(keeper.OpAdd, addBody(ed25519Key(t), "comment"))
 		ended(t, k)
-		if err != nil { // it looked before it was asked
+		if err != nil { // it checked before the request
 			continue
 		}
 		if status != keeper.StatusOf(keeper.ErrRefused) {
@@ -83,5 +82,5 @@ func TestATracedKeeperTakesNothing(t *testing.T) {
 		}
 		return
 	}
-	t.Fatal("none was asked before it looked by itself")
+	t.Fatal("no keeper got the request before its own check")
 }

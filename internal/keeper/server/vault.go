@@ -14,18 +14,18 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// vault is an unlocked vault: the ring that opens it, and its items.
+// vault is an unlocked vault: its ring and its items.
 type vault struct {
 	server   *server
 	identity id.Identity
 
-	mu    sync.Mutex // one load, seal or change at a time; signing with an open key doesn't take it
+	mu    sync.Mutex // held by one load, seal or change at a time; not by signing with an open key
 	ring  *ring.Ring
-	next  *ring.Ring // takes over at the next load: the identity's keys were replaced
+	next  *ring.Ring // replaces ring at the next load: the identity's keys were replaced
 	items map[id.Revision]*item
-	// stale are the numbers of superseded revisions of items that are there still.
-	// The front lists their successors once it has the reply to the load that
-	// dropped them; until the next one they sign on.
+	// stale are the key numbers of superseded revisions. They can still sign until
+	// the next load: the front lists their successors only after the reply to the
+	// load that dropped them.
 	stale []uint64
 }
 
@@ -34,19 +34,19 @@ type item struct {
 	number uint64
 	line   vaultfile.Revision
 	dek    keyring.DEK
-	meta   []byte // until the front has it
+	meta   []byte // nil once the front has it
 	state  keeper.ItemState
 	// problem says why the metadata doesn't open.
 	problem string
 }
 
-// newVault takes over the ring.
+// newVault takes ownership of the ring.
 func newVault(s *server, identity id.Identity, r *ring.Ring) *vault {
 	return &vault{server: s, identity: identity, ring: r, items: map[id.Revision]*item{}}
 }
 
-// rekey takes over a ring of the identity's new private halves, for the keyring
-// that is loaded next. Until then the old one goes on.
+// rekey takes ownership of a ring with the identity's new private keys, for the next
+// keyring. The old ring is used until then.
 func (v *vault) rekey(next *ring.Ring) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -57,7 +57,7 @@ func (v *vault) rekey(next *ring.Ring) {
 	v.next = next
 }
 
-// loadKeyring loads a keyring into the ring that it is for.
+// loadKeyring loads a keyring into the ring that can open it.
 func (v *vault) loadKeyring(q *keeper.LoadRequest) error {
 	if v.next == nil {
 		return v.ring.Load(q.Members, q.Deks, q.Known.Known, q.Waiting)
@@ -70,7 +70,7 @@ func (v *vault) loadKeyring(q *keeper.LoadRequest) error {
 	return nil
 }
 
-// close wipes what opens the vault, and its keys.
+// close wipes the vault's ring and keys.
 func (v *vault) close() {
 	if v == nil {
 		return
@@ -107,7 +107,7 @@ func (s *server) withVault(f func(v *vault) error) error {
 	return ringError(f(v))
 }
 
-// ringError gives an error of ring's the kind that the front branches on.
+// ringError wraps an error of package ring in the one that the front branches on.
 func ringError(err error) error {
 	switch stage := keyring.StageOf(err); {
 	case err == nil || keeper.StatusOf(err) != keeper.StatusFailed:
@@ -126,14 +126,14 @@ func ringError(err error) error {
 	return fmt.Errorf("%w: %w", keeper.ErrDamaged, err)
 }
 
-// load takes a keyring, if it is good, and opens the metadata of what is new in
-// the vault file. On an error the old state stays.
+// load loads a valid keyring and opens the metadata of new lines. After an error, the
+// old state stays.
 func (s *server) load(body, out []byte) ([]byte, error) {
 	q, err := keeper.ReadLoadRequest(body)
 	if err != nil {
 		return out, err
 	}
-	// What is parsed aliases these, and a worker's buffer is used again.
+	// Parsed values alias them, and the worker reuses its buffer.
 	q.Members, q.Deks = bytes.Clone(q.Members), bytes.Clone(q.Deks)
 	err = s.withVault(func(v *vault) error {
 		file, err := s.currentFile()
@@ -149,7 +149,7 @@ func (s *server) load(body, out []byte) ([]byte, error) {
 	return out, err
 }
 
-// openKey is an item's first use: from here on its private half is in guarded memory.
+// openKey opens an item's private key into guarded memory, at its first use.
 func (v *vault) openKey(it *item) (key *signer.Key, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -18,7 +18,7 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// world is a vault of one owner with an item for each of keys.
+// world is a vault with one owner and an item for each of keys.
 type world struct {
 	*ringtest.World
 	keys  []sample
@@ -35,7 +35,7 @@ func newWorld(t testing.TB, keys ...sample) *world {
 	return w
 }
 
-// unlocked starts a keeper and hands it a person's private halves.
+// unlocked starts a keeper and gives it a person's private keys.
 func unlocked(t testing.TB, w *world, p *ringtest.Person) *keeper.Client {
 	t.Helper()
 	vault := w.Vault()
@@ -46,15 +46,14 @@ func unlocked(t testing.TB, w *world, p *ringtest.Person) *keeper.Client {
 	return c
 }
 
-// opened is unlocked, with the vault loaded.
+// opened is unlocked with the vault loaded.
 func opened(t testing.TB, w *world) (*keeper.Client, *keeper.Loaded) {
 	t.Helper()
 	c := unlocked(t, w, w.Owner)
 	return c, load(t, c, w)
 }
 
-// betweenPair runs what an opener does at one end of a socketpair, and what the
-// front has the keeper do at the other.
+// betweenPair runs opener at one end of a socketpair and attach at the other.
 func betweenPair(t testing.TB, opener func(io.ReadWriter) error, attach func(end *os.File) error) (openerErr, attachErr error) {
 	t.Helper()
 	a, b, err := unixsock.SocketPair()
@@ -126,7 +125,7 @@ func number(t testing.TB, l *keeper.Loaded, revision id.Revision) uint64 {
 	return 0
 }
 
-// signsWith checks that a key signs, and that it's the one it should be.
+// signsWith checks that a key signs, as the key it should be.
 func signsWith(t testing.TB, c *keeper.Client, key uint64, s sample) {
 	t.Helper()
 	sig, err := c.Sign(t.Context(), key, []byte("data"), s.flags[0], nil)
@@ -225,7 +224,7 @@ func TestHandoverThatIsRefused(t *testing.T) {
 	})
 }
 
-// TestSealedKeysComeBack: generate or import, then what every device reads.
+// TestSealedKeysComeBack: a generated or imported key is readable on every device.
 func TestSealedKeysComeBack(t *testing.T) {
 	w := newWorld(t)
 	c, _ := opened(t, w)
@@ -251,7 +250,7 @@ func TestSealedKeysComeBack(t *testing.T) {
 	revision := sealed.DEK.Revision
 	signsWith(t, c, number(t, l, revision), s)
 
-	// Another device, which only has what is stored.
+	// Another device has only what is stored.
 	other, l := opened(t, w)
 	signsWith(t, other, number(t, l, revision), s)
 
@@ -267,7 +266,7 @@ func TestSealedKeysComeBack(t *testing.T) {
 	}
 }
 
-// push does what the front does with a sealed revision.
+// push stores a sealed revision, as the front does.
 func push(t testing.TB, c *keeper.Client, w *world, s keeper.Sealed) {
 	t.Helper()
 	object, deleted, err := c.Deks(t.Context(), keyring.Update{Add: []keyring.DEK{s.DEK}}, time.Unix(ringtest.Now, 0))
@@ -300,7 +299,7 @@ func TestRemovedItemsStopSigning(t *testing.T) {
 		t.Fatalf("the other key's number changed from %d to %d", stays, got)
 	}
 	signsWith(t, c, stays, w.keys[1])
-	// What was removed stays removed.
+	// A removed item stays removed.
 	_, deleted, err := c.Deks(t.Context(), keyring.Update{Add: []keyring.DEK{w.items[0].DEK}}, time.Now())
 	if err != nil || len(deleted) != 1 {
 		t.Fatalf("%d deleted elsewhere, %v", len(deleted), err)
@@ -365,7 +364,7 @@ func TestRotation(t *testing.T) {
 	}
 	_, err := c.Rotation(t.Context(), 99)
 	wantErr(t, err, keeper.ErrBadRequest)
-	// A key that nobody used before the rotation opens under the new KEK.
+	// A key first used after the rotation opens under the new KEK.
 	fresh := unlocked(t, w, w.Owner)
 	if l, err = loadObjects(t, fresh, keyring.Pins{}, o); err != nil {
 		t.Fatal(err)
@@ -387,7 +386,7 @@ func TestASecondIdentityReplacesTheFirst(t *testing.T) {
 	signsWith(t, c, number(t, load(t, c, w), w.items[0].Line.Revision), w.keys[0])
 }
 
-// must reads as: the value, or the test fails.
+// must returns a function that returns v, or fails the test for err.
 func must[T any](v T, err error) func(testing.TB) T {
 	return func(t testing.TB) T {
 		t.Helper()

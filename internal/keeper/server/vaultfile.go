@@ -9,12 +9,12 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// takeFile takes a whole vault file. Nothing of it is used before a load.
+// takeFile takes a whole vault file, for the next load.
 func (s *server) takeFile(text []byte) error {
 	if s.vaultID == (id.Vault{}) {
 		return fmt.Errorf("%w: this keeper has no vault", keeper.ErrRefused)
 	}
-	// A worker's buffer is used again, and what is parsed aliases it.
+	// The parsed file aliases text, and the worker reuses its buffer.
 	f, err := vaultfile.Parse(bytes.Clone(text), s.vaultID)
 	if err != nil {
 		return fmt.Errorf("%w: %w", keeper.ErrDamaged, err)
@@ -23,7 +23,7 @@ func (s *server) takeFile(text []byte) error {
 	return nil
 }
 
-// changeFile makes the vault file of the one that is there.
+// changeFile applies a delta to the vault file.
 func (s *server) changeFile(body []byte) error {
 	d, err := keeper.ReadDelta(body)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// TestTheVaultFileMayComeInParts: the whole before the identity, what changes
-// later; nothing of it counts before a Load.
+// TestTheVaultFileMayComeInParts: whole before the identity, in changes later; a
+// keeper doesn't use it before a Load.
 func TestTheVaultFileMayComeInParts(t *testing.T) {
 	w := newWorld(t, ed25519Key(t), ed25519Key(t))
 	vault := w.Vault()
@@ -43,7 +43,7 @@ func TestTheVaultFileMayComeInParts(t *testing.T) {
 	signsWith(t, c, number(t, l, w.items[1].Line.Revision), w.keys[1])
 }
 
-// TestVaultFilesThatAreRefused: each leaves the file that was there.
+// TestVaultFilesThatAreRefused: the earlier file stays.
 func TestVaultFilesThatAreRefused(t *testing.T) {
 	w := newWorld(t, ed25519Key(t))
 	c, l := opened(t, w)
@@ -62,7 +62,7 @@ func TestVaultFilesThatAreRefused(t *testing.T) {
 	signsWith(t, c, number, w.keys[0])
 }
 
-// TestWithoutAVaultFile nothing is loaded, and a keeper of added keys takes none.
+// TestWithoutAVaultFile nothing is loaded, and a keeper of added keys takes no file.
 func TestWithoutAVaultFile(t *testing.T) {
 	w := newWorld(t, ed25519Key(t))
 	c := unlocked(t, w, w.Owner)

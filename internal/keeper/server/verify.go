@@ -9,9 +9,8 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// verify opens everything that the vault file holds and the manifest has a DEK
-// for, superseded revisions too, and reports what is wrong. The private halves
-// are looked at one by one and wiped.
+// verify opens everything in the vault file that has a DEK, including superseded
+// revisions, and reports the problems. It opens private keys one by one and wipes them.
 func (s *server) verify(out []byte) ([]byte, error) {
 	var problems keeper.Problems
 	err := s.withVault(func(v *vault) error {
@@ -39,7 +38,7 @@ func (s *server) verify(out []byte) ([]byte, error) {
 		}
 		view := parsed.See(manifest, nil)
 		for _, e := range view.Missing {
-			if view.Held[e.Item] { // others may be on their way
+			if view.Held[e.Item] { // others may still arrive
 				problem("revision %v of item %v is not in the vault file", e.Revision, e.Item)
 			}
 		}
@@ -48,7 +47,7 @@ func (s *server) verify(out []byte) ([]byte, error) {
 	return problems.Append(out), err
 }
 
-// verifyRevision checks that metadata and private key open, and belong together.
+// verifyRevision checks that metadata and private key open and match.
 func (v *vault) verifyRevision(line *vaultfile.Revision, dek *keyring.DEK) error {
 	text, err := v.ring.OpenMeta(line, dek)
 	if err != nil {

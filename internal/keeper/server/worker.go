@@ -12,20 +12,19 @@ import (
 )
 
 const (
-	// maxAgentBody bounds what ssh can make the keeper read, in bytes: one agent
-	// message.
+	// maxAgentBody is the largest body that comes from ssh, in bytes: one agent message.
 	maxAgentBody = 256 << 10
-	// maxErrorText is how much of an error's sentence is sent, in bytes.
+	// maxErrorText is how much of an error's text is sent, in bytes.
 	maxErrorText = 1 << 10
 )
 
-// worker serves one connection on a thread of its own, in blocking reads: the
-// shortest way from the front's write to a signature.
+// worker serves one connection on its own thread with blocking reads: the shortest
+// way from the front's write to a signature.
 type worker struct {
 	fd     int
 	server *server
-	buf    *guard.Buffer // requests are read into it: they may hold secrets
-	large  *guard.Buffer // for one secret request that buf is too small for
+	buf    *guard.Buffer // for requests, which may contain secrets
+	large  *guard.Buffer // for a secret request that doesn't fit buf
 	out    []byte        // the reply, with room for its header
 }
 
@@ -68,9 +67,8 @@ func (w *worker) serveOne() error {
 	return w.answer(o, body)
 }
 
-// readRest reads what didn't come with the first read. A body that is too large
-// for the worker's buffer goes to guarded memory of its own if it may hold a
-// secret, and else, as it does for ciphertext, to the heap.
+// readRest reads the rest of a request. A body that doesn't fit the worker's buffer goes to
+// guarded memory of its own if it may be secret, and otherwise (ciphertext) to the heap.
 func (w *worker) readRest(o keeper.Op, have []byte, size int) ([]byte, error) {
 	got := len(have)
 	body := w.buf.Bytes()[keeper.HeaderLen:]
@@ -94,8 +92,8 @@ func (w *worker) readRest(o keeper.Op, have []byte, size int) ([]byte, error) {
 	return body[:size], readFull(w.fd, body[got:size])
 }
 
-// discard reads n bytes of a secret request that there is no room for, and
-// wipes what it read of it: the connection stays usable.
+// discard reads and wipes n bytes of a secret request for which there is no room, so
+// that the connection stays usable.
 func (w *worker) discard(n int) error {
 	buf := w.buf.Bytes()
 	defer guard.Wipe(buf)
@@ -121,7 +119,7 @@ func (w *worker) answer(o keeper.Op, body []byte) error {
 	if err == nil {
 		out, err = w.handle(o, body, out)
 	}
-	s.sweeper.Touch() // whatever came of it: what fails halfway leaves as much
+	s.sweeper.Touch() // also after an error, which leaves as many copies
 	if o.Secret() {
 		guard.Wipe(body)
 	}
@@ -130,7 +128,7 @@ func (w *worker) answer(o keeper.Op, body []byte) error {
 	return w.reply(out, err)
 }
 
-// handle appends the body of the reply to out.
+// handle appends the reply's body to out.
 func (w *worker) handle(o keeper.Op, body, out []byte) ([]byte, error) {
 	s := w.server
 	switch o {
@@ -177,10 +175,10 @@ func (w *worker) handle(o keeper.Op, body, out []byte) ([]byte, error) {
 	return out, fmt.Errorf("%w: unknown op %d", keeper.ErrBadRequest, o)
 }
 
-// header returns the reply's buffer with room for its header.
+// header returns the reply's buffer with room for the header.
 func (w *worker) header() []byte { return append(w.out[:0], make([]byte, keeper.HeaderLen)...) }
 
-// reply writes out, which begins with a header's room, or err in its place.
+// reply writes out, which begins with room for the header, or else err.
 func (w *worker) reply(out []byte, err error) error {
 	if err != nil {
 		text := err.Error()

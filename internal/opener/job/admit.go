@@ -16,8 +16,8 @@ import (
 	"vigil/internal/ring"
 )
 
-// requestIdentity makes the key pairs and the unlock block of an identity that asks to be
-// admitted. It needs no keyring, and stores nothing but a local master's key.
+// requestIdentity makes the key pairs and the unlock block of an identity that requests
+// admission. It needs no keyring, and stores nothing except a local master's key.
 func (j *job) requestIdentity(ctx context.Context, req *opener.RequestIdentity) (*opener.RequestedIdentity, error) {
 	key, err := j.masterKey(ctx, req.Place)
 	if err != nil {
@@ -55,12 +55,11 @@ func (j *job) requestIdentity(ctx context.Context, req *opener.RequestIdentity) 
 	return &opener.RequestedIdentity{Identity: halves.Identity(), Text: text, Calls: key.Calls()}, nil
 }
 
-// admit lets an identity in: its records, and every live KEK sealed to it, in
-// one write.
+// admit admits an identity in one write: its records, and every live KEK sealed to it.
 func (j *job) admit(ctx context.Context, req *opener.Admit) (*opener.Changed, error) {
 	request, err := keyring.ParseRequest(req.Text, req.Place.Vault)
 	if err != nil {
-		return nil, &opener.Error{Kind: opener.BadInput, Message: err.Error(), Next: "Nothing was changed. Have the request sent again, whole."}
+		return nil, &opener.Error{Kind: opener.BadInput, Message: err.Error(), Next: "Nothing was changed. Have the complete request sent again."}
 	}
 	s, err := j.begin(ctx, req.Place, req.Passphrase)
 	if err != nil {
@@ -76,7 +75,7 @@ func (j *job) admit(ctx context.Context, req *opener.Admit) (*opener.Changed, er
 		there, ok := r.Members().Identity(who.ID)
 		switch {
 		case ok && there.Public == who.Public:
-			already = true // by a job that was interrupted, or another owner
+			already = true // by an interrupted job or another owner
 			return nil, nil
 		case ok || r.Members().Removed(who.ID):
 			return nil, &opener.Error{
@@ -94,8 +93,7 @@ func (j *job) admit(ctx context.Context, req *opener.Admit) (*opener.Changed, er
 	return c, nil
 }
 
-// removeIdentities removes identities, makes a KEK that they never saw, and wraps
-// every DEK by it.
+// removeIdentities removes identities, makes a new KEK, and wraps every DEK by it.
 func (j *job) removeIdentities(ctx context.Context, req *opener.RemoveIdentities) (*opener.Changed, error) {
 	s, err := j.begin(ctx, req.Place, req.Passphrase, req.Identities...)
 	if err != nil {
@@ -111,8 +109,8 @@ func (j *job) removeIdentities(ctx context.Context, req *opener.RemoveIdentities
 			Next: "Nothing was changed. Another owner can remove this one.",
 		}
 	}
-	// Opening the identity took a while, in which others may have written: the record
-	// names the last good deks, and what comes after it from who is removed is lost.
+	// Others may have written while the identity was opened. The record names the
+	// last good deks: what a removed identity writes after it is lost.
 	if err := s.catchUp(ctx); err != nil {
 		return nil, err
 	}
@@ -133,7 +131,7 @@ func (j *job) removeIdentities(ctx context.Context, req *opener.RemoveIdentities
 			return r.RemoveIdentities(there...)
 		}
 		already = true
-		if r.Members().RotationDue() { // a writer that left it at the removal
+		if r.Members().RotationDue() { // removed without a new KEK
 			return r.NewKEK()
 		}
 		return nil, nil
@@ -146,7 +144,7 @@ func (j *job) removeIdentities(ctx context.Context, req *opener.RemoveIdentities
 	return c, nil
 }
 
-// owner refuses what only an owner may do.
+// owner returns an error if the identity isn't an owner.
 func (s *session) owner() error {
 	me, ok := s.ring.Members().Identity(s.identity)
 	if ok && me.Role == keyring.Owner {

@@ -14,24 +14,23 @@ import (
 	"vigil/internal/ring"
 )
 
-// session is one change of the keyring by an identity whose passphrase was
-// given again: the opened identity, and where the keyring is.
+// session is one change of the keyring by an identity whose passphrase was given
+// again: the opened identity and the keyring's store.
 type session struct {
 	*opened
 	store backend.Store
 	known keyring.Known
-	// refusedDeks is why the deks that the store has doesn't count; the keyring has
-	// the one that does, and the version of the other.
+	// refusedDeks is why the store's deks was refused; nil: it wasn't. keyring then
+	// has the last accepted deks with the version of the store's.
 	refusedDeks error
-	// replaced is what refusedMembers was before the good ones took their place.
+	// replaced is refusedMembers after good members have replaced the refused ones.
 	replaced *opener.Error
-	// removing are the identities whose removal this is.
-	removing []id.Identity
+	removing []id.Identity // the identities that this change removes
 	made     opener.KMSCalls
 }
 
-// begin opens the place's identity with both factors, and the keyring with it.
-// removing are the identities that the change removes. The caller closes the ring.
+// begin opens the place's identity with both factors, and its keyring. removing are
+// the identities that the change removes. The caller closes the ring.
 func (j *job) begin(ctx context.Context, p opener.Place, pass opener.File, removing ...id.Identity) (*session, error) {
 	o, err := j.openIdentity(ctx, p, factors{passphrase: pass}, replaceable)
 	if err != nil {
@@ -39,7 +38,7 @@ func (j *job) begin(ctx context.Context, p opener.Place, pass opener.File, remov
 	}
 	s := &session{opened: o, known: j.known(), removing: removing}
 	s.made.Decrypt = o.calls.Operations
-	// What the change makes replaces what the store has, were that refused or not.
+	// The change replaces what the store has, even if that was refused.
 	there := s.keyring
 	there.MembersVersion, there.DeksVersion = o.members, o.deks
 	if s.store, err = j.store(ctx, p); err == nil {
@@ -52,12 +51,12 @@ func (j *job) begin(ctx context.Context, p opener.Place, pass opener.File, remov
 	return s, nil
 }
 
-// load takes a keyring as the store has it. A deks that is refused must not
-// keep an owner from removing who wrote it: the one that this device accepted
-// last counts in its place, and what is made of it replaces the other.
+// load loads the store's keyring. A refused deks must not keep an owner from removing
+// its author: load then uses the last deks that this device accepted, and the change
+// replaces the refused one.
 func (s *session) load(there backend.Keyring) error {
 	err := s.ring.Load(there.Members, there.Deks, s.known, keyring.Update{})
-	if err != nil && s.known.Last != nil && aboutDeks(err) && s.mayReplace(there, err) && s.goesOn(there) {
+	if err != nil && s.known.Last != nil && aboutDeks(err) && s.mayReplace(there, err) && s.continues(there) {
 		s.refusedDeks = err
 		there.Deks = s.known.Last
 		if s.ring.Load(there.Members, there.Deks, s.known, keyring.Update{}) == nil {
@@ -71,10 +70,10 @@ func (s *session) load(there backend.Keyring) error {
 	return nil
 }
 
-// goesOn tells whether the chain can go on from the last good deks. A removal, or a
-// change of keys, that this device hasn't seen names the one that was good: from an
-// earlier one, what others saved since would be gone.
-func (s *session) goesOn(there backend.Keyring) bool {
+// continues reports whether the change can start from the last good deks. A removal
+// or change of keys that this device hasn't seen names the deks that was good. If
+// that is another, starting here would lose later changes.
+func (s *session) continues(there backend.Keyring) bool {
 	members, err := keyring.ParseMembers(there.Members, s.ring.Vault())
 	if err != nil {
 		return false
@@ -92,9 +91,9 @@ func (s *session) goesOn(there backend.Keyring) bool {
 	})
 }
 
-// mayReplace tells whether a refused deks can be nobody's: by its stage, as it is
-// written by who is removed, or as it's no identity's. A fork of somebody else's
-// may hold what they saved.
+// mayReplace reports whether replacing a refused deks can't lose changes: no member
+// of this version can use it, an identity being removed wrote it, or no identity did.
+// A fork by another identity may hold changes.
 func (s *session) mayReplace(there backend.Keyring, err error) bool {
 	if replaceable(err) {
 		return true
@@ -107,7 +106,7 @@ func (s *session) mayReplace(there backend.Keyring, err error) bool {
 	return err == nil && (slices.Contains(s.removing, deks.By()) || deks.CheckChain(members) != nil)
 }
 
-// aboutDeks tells whether err is about what deks holds.
+// aboutDeks reports whether err is about the content of deks.
 func aboutDeks(err error) bool {
 	var wrong *keyring.Error
 	var history *keyring.HistoryError
@@ -115,7 +114,7 @@ func aboutDeks(err error) bool {
 		errors.As(err, &history) && history.Object == keyring.ObjectDeks || errors.Is(err, ring.ErrNoKEK)
 }
 
-// catchUp reads what others stored meanwhile.
+// catchUp loads what others have stored meanwhile.
 func (s *session) catchUp(ctx context.Context) error {
 	f, err := fetchNewer(ctx, s.store, s.keyring.MembersVersion, s.keyring.DeksVersion)
 	if err != nil {
@@ -141,9 +140,9 @@ func (s *session) catchUp(ctx context.Context) error {
 	return s.load(there)
 }
 
-// put stores an object by compare-and-swap. Whatever error there is, what the
-// store then has says whether it was written: an answer can get lost, and a
-// request that is sent again for that looks like another writer's.
+// put stores an object by compare-and-swap. After an error, it reads the store to see
+// whether the object was written: if a reply is lost, the retry looks like another
+// writer's conflict.
 func (s *session) put(ctx context.Context, object backend.Object, data []byte) error {
 	at, version := &s.keyring.Deks, &s.keyring.DeksVersion
 	if object == backend.Members {
@@ -166,9 +165,9 @@ func (s *session) put(ctx context.Context, object backend.Object, data []byte) e
 	return nil
 }
 
-// amend makes a change to one object of the keyring and stores it; when another
-// writer was first, again on top of that. A change that makes nothing has nothing
-// to do, unless members stand in for what the store has: they take its place.
+// amend makes a change to one object of the keyring and stores it; after another
+// writer's change, it retries on top of that. If there is nothing to change, it
+// stores only members that replace refused ones.
 func (s *session) amend(ctx context.Context, object backend.Object, change func(*ring.Ring) ([]byte, error)) error {
 	return backend.RetrySwap(func() error {
 		data, err := change(s.ring)
@@ -185,8 +184,8 @@ func (s *session) amend(ctx context.Context, object backend.Object, change func(
 	}, func() error { return s.catchUp(ctx) })
 }
 
-// finishRotation does the steps of a rotation that follow the new KEK (see
-// package ring). Interrupted, it is gone on with by the next rotation.
+// finishRotation does the steps of a rotation that follow the new KEK (see package
+// ring). After an interruption, the next rotation continues it.
 func (s *session) finishRotation(ctx context.Context) error {
 	if err := s.amend(ctx, backend.Deks, (*ring.Ring).Rewrap); err != nil {
 		return fmt.Errorf("rewrap keys: %w", err)
@@ -197,11 +196,11 @@ func (s *session) finishRotation(ctx context.Context) error {
 	return nil
 }
 
-// changed is the reply of a job that has made its change. unfinished is why the
-// rotation that belongs to it isn't done.
+// changed returns the result of a completed change. unfinished is why its rotation
+// isn't complete.
 func (s *session) changed(unfinished error) *opener.Changed {
 	c := &opener.Changed{Keyring: s.keyring, KEK: s.ring.Deks().KEK(), Calls: s.made, Replaced: s.replaced}
-	// What the store has and is refused is looked at again, and shown.
+	// A refused deks that is still in the store is checked once more, to report it.
 	if s.refusedDeks != nil {
 		c.Keyring.DeksVersion = ""
 	}

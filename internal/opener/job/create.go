@@ -23,8 +23,8 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// create makes a vault: its first identity, an owner, and KEK 1. Nothing is
-// stored but the local master's key.
+// create makes a vault: its first identity, an owner, and KEK 1. It stores only the
+// local master's key.
 func (j *job) create(ctx context.Context, req *opener.Create) (*opener.Created, error) {
 	s, err := j.store(ctx, req.Place)
 	if err != nil {
@@ -33,7 +33,7 @@ func (j *job) create(ctx context.Context, req *opener.Create) (*opener.Created, 
 	if err := vacant(ctx, s); err != nil {
 		return nil, err
 	}
-	// A store without compare-and-swap would lose changes of other devices.
+	// A store without compare-and-swap would lose other devices' changes.
 	if _, here := s.(*file.Store); !here {
 		if err := s.Probe(ctx); err != nil {
 			return nil, err
@@ -72,14 +72,14 @@ func (j *job) create(ctx context.Context, req *opener.Create) (*opener.Created, 
 	return created, nil
 }
 
-// identity is one whose private halves this process holds.
+// identity is an identity whose private keys this process holds.
 type identity struct {
 	vault id.Vault
 	id    id.Identity
 	seeds *guard.Buffer
 }
 
-// enter hands the identity of the vault that was made to a keeper.
+// enter gives a keeper the identity of the vault that this process made.
 func (j *job) enter(_ context.Context, req *opener.Enter) (*opener.Entered, error) {
 	if j.made == nil {
 		return nil, errors.New("enter vault: this opener has made none")
@@ -106,7 +106,7 @@ func (j *job) found(ctx context.Context, req *opener.Found) (*backend.Keyring, e
 	return &req.Keyring, storeNew(ctx, s, &req.Keyring)
 }
 
-// vacant makes sure that no keyring is overwritten.
+// vacant returns an error if a keyring would be overwritten.
 func vacant(ctx context.Context, s backend.Store) error {
 	_, _, err := s.Get(ctx, backend.Members, "")
 	switch {
@@ -155,8 +155,8 @@ func (j *job) makeKeyring(ctx context.Context, req *opener.Create, key master.Ke
 	return members, deks, err
 }
 
-// sealIdentity makes the unlock block: a new share from the master key, the
-// stretched passphrase, and the private halves sealed by both.
+// sealIdentity makes the unlock block: a new share from the master key, the stretched
+// passphrase, and the private keys sealed by both.
 func (j *job) sealIdentity(ctx context.Context, req *opener.Create, key master.Key, halves *envelope.Halves, vault id.Vault) (block keyring.UnlockBlock, err error) {
 	identity := halves.Identity()
 	block = keyring.UnlockBlock{Identity: identity}
@@ -198,7 +198,8 @@ func newKDF(req *opener.Create) (keyring.KDF, error) {
 	var salt [keyring.KDFSaltSize]byte
 	rand.Read(salt[:])
 	k := keyring.DefaultKDF(salt)
-	// What doesn't fit its field becomes the field's largest value, out of range too.
+	// A value that doesn't fit its field becomes the largest one, which is also out
+	// of range.
 	if req.MemoryKiB != 0 {
 		k.Memory = uint32(min(uint64(req.MemoryKiB), math.MaxUint32))
 	}
@@ -214,12 +215,12 @@ func newKDF(req *opener.Create) (keyring.KDF, error) {
 	return k, nil
 }
 
-// storeNew stores deks first: a reader that finds members finds both.
+// storeNew stores deks before members, so that a reader that finds members finds both.
 func storeNew(ctx context.Context, s backend.Store, f *backend.Keyring) error {
 	var err error
 	if f.DeksVersion, err = s.Put(ctx, backend.Deks, f.Deks, ""); errors.Is(err, fault.ErrConflict) {
-		// Left by a creation that was interrupted before members: without members
-		// nothing can ever have been wrapped under it.
+		// Left by a creation interrupted before it stored members. Without members,
+		// nothing was ever wrapped under it.
 		f.DeksVersion, err = replaceOrphan(ctx, s, f.Deks)
 	}
 	if err != nil {

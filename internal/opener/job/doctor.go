@@ -18,11 +18,11 @@ import (
 	"vigil/internal/opener"
 )
 
-// maxSkew is how far the clock may be off before it is worth a line: AWS takes
-// requests that are up to 5 minutes off, and certificates have their times.
+// maxSkew is how far the clock may be off without a warning: AWS accepts requests
+// that are up to 5 minutes off, and certificates have validity times.
 const maxSkew = 2 * time.Minute
 
-// diagnose tries backend and master key at the same time, each as far as it goes.
+// diagnose tests the backend and the master key concurrently, each as far as possible.
 func (j *job) diagnose(ctx context.Context, req *opener.Diagnose) (*opener.Diagnosis, error) {
 	d := &opener.Diagnosis{}
 	key, keyErr := j.masterKey(ctx, req.Place)
@@ -49,7 +49,7 @@ func (j *job) diagnose(ctx context.Context, req *opener.Diagnose) (*opener.Diagn
 	return d, nil
 }
 
-// failed is a check that ended with err.
+// failed returns a check that failed with err.
 func failed(what string, err error) checkup.Check {
 	e := sorted(err)
 	next := e.Next
@@ -62,7 +62,7 @@ func failed(what string, err error) checkup.Check {
 	return checkup.Failure(what, next, "%s", e.Message)
 }
 
-// examineBackend looks at the keyring's place and at the keyring.
+// examineBackend checks the backend and the keyring in it.
 func (j *job) examineBackend(ctx context.Context, req *opener.Diagnose) (backend.Store, []checkup.Check, *keyring.Members) {
 	store, err := j.store(ctx, req.Place)
 	if err != nil {
@@ -105,7 +105,7 @@ func examineRetention(ctx context.Context, store backend.Store) checkup.Check {
 	case err != nil:
 		return failed(what, err)
 	case r.Unknown != "":
-		return checkup.Warning(what, "Look for yourself: old versions hold the keys of removed items. docs/aws.md has a lifecycle rule.", "%s", r.Unknown)
+		return checkup.Warning(what, "Check yourself: old versions hold the keys of removed items. docs/aws.md has a lifecycle rule.", "%s", r.Unknown)
 	case r.Forever():
 		return checkup.Warning(what, "Add a lifecycle rule that ends noncurrent versions, after 30 days say (docs/aws.md).",
 			"replaced keyrings are kept for ever, and with them the keys of removed items")
@@ -121,7 +121,7 @@ func examineRetention(ctx context.Context, store backend.Store) checkup.Check {
 func describeKey(ctx context.Context, key master.Key) checkup.Check {
 	d, err := key.Check(ctx)
 	if errors.Is(err, fault.ErrDenied) {
-		// Unlocking needs no kms:DescribeKey; the next line says whether it works.
+		// Unlocking doesn't need kms:DescribeKey; the next check shows whether it works.
 		return checkup.Warning("master key", sorted(err).Next, "it can't be described: %v", err)
 	}
 	if err != nil {
@@ -134,7 +134,7 @@ func describeKey(ctx context.Context, key master.Key) checkup.Check {
 func (j *job) tryShare(ctx context.Context, key master.Key, req *opener.Diagnose, members *keyring.Members) checkup.Check {
 	const what = "access"
 	if members == nil {
-		return checkup.Warning(what, "Mend what is said of the keyring first.", "not tried: there is no keyring to take the share from")
+		return checkup.Warning(what, "Repair the keyring first.", "not tried: there is no keyring to take the share from")
 	}
 	me, block, err := findIdentity(members, req.Identity)
 	if err != nil {
@@ -152,7 +152,7 @@ func (j *job) tryShare(ctx context.Context, key master.Key, req *opener.Diagnose
 	return checkup.Fine(what, "the master key decrypts the share of identity %v with its context", me.ID)
 }
 
-// skewed compares this machine's clock with that of a service.
+// skewed compares this machine's clock with a service's.
 func skewed(places ...any) (checkup.Check, bool) {
 	for _, p := range places {
 		c, ok := p.(interface{ Skew() (time.Duration, bool) })
@@ -172,7 +172,7 @@ func skewed(places ...any) (checkup.Check, bool) {
 	return checkup.Check{}, false
 }
 
-// examineDevice says where this device's own key lies.
+// examineDevice says where this device's own key is.
 func (j *job) examineDevice(ctx context.Context, p opener.Place) checkup.Check {
 	const what = "device key"
 	where, err := j.device(p).Where(ctx)

@@ -15,7 +15,7 @@ import (
 	"vigil/internal/passphrase"
 )
 
-// sorted gives an error the kind the front branches on, and says what to do next.
+// sorted converts an error to one with the kind to branch on, and what to do next.
 func sorted(err error) *opener.Error {
 	var e *opener.Error
 	var f *fault.Error
@@ -41,7 +41,7 @@ func sorted(err error) *opener.Error {
 	return &opener.Error{Kind: opener.Failed, Message: err.Error()}
 }
 
-// kinds are the errors that aren't sorted by type; the first that matches counts.
+// kinds are the errors recognized with errors.Is; the first match counts.
 var kinds = []struct {
 	err  error
 	kind opener.Kind
@@ -66,7 +66,7 @@ var kinds = []struct {
 	{ipc.ErrMismatch, opener.OtherBuild, "Restart the daemon: vigilctl down, then vigilctl up."},
 }
 
-// faultKind is the kind of a failed call to a master key or a backend.
+// faultKind returns the kind of a failed call to a master key or a backend.
 func faultKind(kind error) opener.Kind {
 	switch kind {
 	case fault.ErrSignIn:

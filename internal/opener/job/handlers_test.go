@@ -2,7 +2,7 @@ package job
 
 import "testing"
 
-// TestEachJobHasItsName: two of one name would hide one of them.
+// TestEachJobHasItsName: of two jobs of the same name, one would be unreachable.
 func TestEachJobHasItsName(t *testing.T) {
 	seen := map[string]bool{}
 	for _, h := range (&job{}).handlers() {

@@ -1,10 +1,9 @@
 // Package job is the opener's own side: it does the jobs of package opener.
 //
-// A job runs in a process of its own that ends with it. Passphrases, shares,
-// Argon2id's output and private keys are held in guarded memory as far as this
-// code goes; what the AWS SDK, Argon2id and the parsers of key files copy
-// elsewhere dies with the process. Secrets leave it in two ways only: to a
-// keeper (package handover), and as the file of an export.
+// A job runs in its own process. This package holds passphrases, shares, Argon2id's
+// output and private keys in guarded memory. Copies made by the AWS SDK, Argon2id and
+// the parsers of key files vanish with the process. Secrets leave it only to a keeper
+// (package handover), and in an exported file.
 package job
 
 import (
@@ -26,8 +25,8 @@ import (
 	"vigil/internal/turn"
 )
 
-// memory is the size in bytes of the opener's guarded memory: a passphrase, a
-// share, a few keys and one private key file.
+// memory is the size of the opener's guarded memory, in bytes: a passphrase, a share,
+// a few keys and one private key file.
 const memory = 128 << 10
 
 // job is one opener process.
@@ -36,20 +35,19 @@ type job struct {
 	vault   id.Vault // from the hello
 	slab    *guard.Slab
 	deriver passphrase.Deriver
-	start   error             // why it can do nothing
-	made    *identity         // of the vault that this process made, until it was handed over
+	start   error             // why it can't do any job
+	made    *identity         // of the vault that this process made, until a keeper has it
 	kept    *opener.KeptShare // of the identity that this process made
 	seen    opener.Seen       // what the device has seen of the keyring
 
-	// given are passphrases that a job uses more than once; nil: none is kept.
-	given map[opener.File]*guard.Buffer
+	given map[opener.File]*guard.Buffer // passphrases used more than once; nil: none is kept
 
-	interactive bool      // a person waits for the request under way
+	interactive bool      // a person waits for the running request
 	asking      turn.Turn // one question at a time
 }
 
-// Run answers the front's requests until it closes the connection, and returns
-// the exit status.
+// Run answers the front's requests until it closes the connection. It returns the
+// exit status.
 func Run(ctx context.Context) int {
 	_, hardenErr := guard.Harden()
 	unix.CloseOnExec(opener.FrontFD)
@@ -61,7 +59,7 @@ func Run(ctx context.Context) int {
 		j.slab, j.start = guard.NewSlab(memory)
 	}
 	if j.slab != nil {
-		defer func() { _ = j.slab.Close() }() // wipes what is left, whatever happened
+		defer func() { _ = j.slab.Close() }() // wipes what is left
 	}
 	if err := j.serve(ctx); !errors.Is(err, io.EOF) {
 		return 1
@@ -69,7 +67,7 @@ func Run(ctx context.Context) int {
 	return 0
 }
 
-// untraced looks for a tracer of this process and of its front.
+// untraced returns an error if this process or its front is traced.
 func untraced() error {
 	if err := guard.UntracedSelf(); err != nil {
 		return err
@@ -106,7 +104,7 @@ func (j *job) serve(ctx context.Context) error {
 	}
 }
 
-// handlers are the jobs.
+// handlers returns the jobs' handlers.
 func (j *job) handlers() []opener.Handler {
 	return []opener.Handler{
 		opener.Handle(j.unlock),
@@ -129,7 +127,7 @@ func (j *job) handlers() []opener.Handler {
 	}
 }
 
-// answer does one job and writes the reply.
+// answer runs one job and writes the reply.
 func (j *job) answer(ctx context.Context, do func(context.Context) (any, error)) error {
 	var result any
 	err := j.start
@@ -142,13 +140,13 @@ func (j *job) answer(ctx context.Context, do func(context.Context) (any, error))
 	return errors.Join(opener.WriteMessage(j.front, &opener.Reply{}), opener.WriteMessage(j.front, result))
 }
 
-// known is what the device has seen, as a ring takes it.
+// known returns what the device has seen, for a ring.
 func (j *job) known() keyring.Known {
 	return keyring.Known{Pins: j.seen.Pins, Last: j.seen.Kept.Deks}
 }
 
-// ask asks the person who waits for the job. While it waits for the answer
-// nothing else reads from the front: the request is still being answered.
+// ask asks the person who waits for the job. Nothing else reads from the front
+// meanwhile: the request is still being answered.
 func (j *job) ask(ctx context.Context, message string) (string, error) {
 	if err := j.asking.Take(ctx); err != nil {
 		return "", err
@@ -167,7 +165,7 @@ func (j *job) ask(ctx context.Context, message string) (string, error) {
 	return answer.Text, nil
 }
 
-// handed returns a descriptor that the front handed over at the start.
+// handed returns a descriptor from the front.
 func handed(f opener.File) (*os.File, error) {
 	if f < 1 {
 		return nil, errors.New("open handed-over file: none was")
@@ -181,8 +179,8 @@ func handed(f opener.File) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "handed-over file"), nil
 }
 
-// read reads a descriptor to its end into guarded memory, at most limit bytes,
-// and returns how many there are. The caller frees the buffer.
+// read reads a descriptor to its end into guarded memory. It returns the buffer,
+// which the caller frees, and the number of bytes, at most limit.
 func (j *job) read(f opener.File, limit int) (b *guard.Buffer, n int, err error) {
 	if err := untraced(); err != nil {
 		return nil, 0, err
@@ -201,7 +199,7 @@ func (j *job) read(f opener.File, limit int) (b *guard.Buffer, n int, err error)
 	}
 	n, err = inTime(func() (int, error) { return readTo(in, b.Bytes()) })
 	if errors.Is(err, errLate) {
-		return nil, 0, err // b is being read into
+		return nil, 0, err // b is still being read into
 	}
 	if err != nil {
 		b.Free()
@@ -210,7 +208,7 @@ func (j *job) read(f opener.File, limit int) (b *guard.Buffer, n int, err error)
 	return b, n, nil
 }
 
-// readTo reads in to its end, which must come before that of buf.
+// readTo reads in to its end, which must fit buf.
 func readTo(in *os.File, buf []byte) (n int, err error) {
 	for n < len(buf) {
 		m, err := in.Read(buf[n:])
@@ -228,18 +226,18 @@ func readTo(in *os.File, buf []byte) (n int, err error) {
 	}
 }
 
-// handedTimeout is how long what was handed over may take to be read or written:
-// the vault waits meanwhile, and whoever made it may never write, or never read.
+// handedTimeout is how long a handed-over file may take to be read or written. The
+// vault waits meanwhile, and the process at the other end may hang.
 const handedTimeout = 10 * time.Second
 
-// errLate reports a handed-over file that took longer.
+// errLate reports a handed-over file that takes longer.
 var errLate = &opener.Error{
 	Kind: opener.BadInput, Message: fmt.Sprintf("an input or output of the command was not done with within %v", handedTimeout),
-	Next: "Nothing was changed. Have it written to a file first, or see why the program at its other end waits.",
+	Next: "Nothing was changed. Write it to a file first, or find out why the program at its other end waits.",
 }
 
-// inTime does what depends on a handed-over file. When it is late it goes on, in a
-// process that is about to end, and the error is errLate.
+// inTime calls do, which reads or writes a handed-over file. After handedTimeout it
+// returns errLate; do keeps running until the process ends, which is soon.
 func inTime(do func() (int, error)) (int, error) {
 	type result struct {
 		n   int
@@ -260,8 +258,7 @@ func inTime(do func() (int, error)) (int, error) {
 	}
 }
 
-// passphrase reads a passphrase and removes one trailing line end. The caller
-// frees the buffer.
+// passphrase reads a passphrase without its trailing line end. The caller frees the buffer.
 func (j *job) passphrase(f opener.File) (*guard.Buffer, []byte, error) {
 	b, n, err := j.readOnce(f, passphrase.MaxSize+len("\r\n"))
 	if err != nil {
@@ -275,11 +272,11 @@ func (j *job) passphrase(f opener.File) (*guard.Buffer, []byte, error) {
 	return b, p, nil
 }
 
-// keepPassphrases lets this process's one job use a passphrase more than once:
-// what it came from may be a pipe. The copies are wiped when the process ends.
+// keepPassphrases allows this process's one job to use a passphrase more than once,
+// even from a pipe. The copies are wiped when the process ends.
 func (j *job) keepPassphrases() { j.given = map[opener.File]*guard.Buffer{} }
 
-// readOnce is read, or a copy of what it read before.
+// readOnce is read, or returns a copy of what was read before.
 func (j *job) readOnce(f opener.File, limit int) (b *guard.Buffer, n int, err error) {
 	kept := j.given[f]
 	if kept == nil {

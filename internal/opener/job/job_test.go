@@ -27,7 +27,7 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// TestMain makes this binary an opener when a front starts it as one.
+// TestMain also runs this binary as an opener.
 func TestMain(m *testing.M) {
 	if os.Args[0] == "vigil-opener" {
 		os.Exit(job.Run(context.Background()))
@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 
 const passphrase = "correct horse battery staple"
 
-// home is where a test's vault lives: a file backend and a local master.
+// home is the place of a test's vault: a file backend and a local master.
 type home struct {
 	t     *testing.T
 	place opener.Place
@@ -49,7 +49,7 @@ func newHome(t *testing.T) *home {
 	return homeIn(t, t.TempDir())
 }
 
-// copied is a second home with the same vault.
+// copied returns a second home with the same vault.
 func (h *home) copied(t *testing.T) *home {
 	t.Helper()
 	dir := t.TempDir()
@@ -62,7 +62,7 @@ func (h *home) copied(t *testing.T) *home {
 		t.Fatalf("no device key to copy: %v", err)
 	}
 	for _, key := range keys {
-		if err := os.Chmod(key, 0o600); err != nil { // which CopyFS didn't keep
+		if err := os.Chmod(key, 0o600); err != nil { // not preserved by CopyFS
 			t.Fatal(err)
 		}
 	}
@@ -103,7 +103,7 @@ func ask[R any](h *home, job opener.Job[R], files ...*os.File) (*R, error) {
 	return result, err
 }
 
-// input is a pipe with text to read.
+// input returns a pipe that contains text.
 func input(t *testing.T, text string) *os.File {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -120,7 +120,7 @@ func input(t *testing.T, text string) *os.File {
 
 func (h *home) create(pass string) (*opener.Created, error) {
 	h.t.Helper()
-	// The least that is allowed: tests wait for it.
+	// The least cost that is allowed, because tests wait for it.
 	return ask(h, &opener.Create{
 		Place: h.place, Passphrase: 1, MemoryKiB: keyring.MinKDFMemory, Time: keyring.MinKDFTime, Lanes: 4,
 	}, input(h.t, pass))
@@ -146,15 +146,15 @@ func (h *home) founded() *opener.Created {
 	return c
 }
 
-// received is what a keeper got through its socketpair.
+// received is what a keeper received through its socketpair.
 type received struct {
 	identity id.Identity
 	secret   []byte
 	err      error
 }
 
-// keeperEnd returns the opener's end of a socketpair, at whose other end
-// receive stands in for a keeper.
+// keeperEnd returns the opener's end of a socketpair. receive acts as the keeper at
+// the other end.
 func (h *home) keeperEnd(receive func(rw io.ReadWriter, slab *guard.Slab) received) (*os.File, <-chan received) {
 	h.t.Helper()
 	a, b, err := unixsock.SocketPair()
@@ -197,7 +197,7 @@ func (h *home) keyKeeper(verdict error) (*os.File, <-chan received) {
 	})
 }
 
-// unlock returns what the keeper got.
+// unlock returns what the keeper received.
 func (h *home) unlock(pass string) (*opener.Unlocked, received, error) {
 	h.t.Helper()
 	end, got := h.identityKeeper(nil)
@@ -206,7 +206,7 @@ func (h *home) unlock(pass string) (*opener.Unlocked, received, error) {
 	return reply, <-got, err
 }
 
-// ring opens the vault with the halves that an unlock hands over.
+// ring opens the vault with the private keys from an unlock.
 func (h *home) ring() *ring.Ring {
 	h.t.Helper()
 	u, got, err := h.unlock(passphrase)
@@ -254,7 +254,7 @@ func (h *home) item(encoding, public []byte) []byte {
 	return line.Line()
 }
 
-// replace puts an object in the backend, as whoever runs it can.
+// replace puts an object in the backend, as its operator can.
 func (h *home) replace(o backend.Object, data []byte) {
 	h.t.Helper()
 	_, version, err := h.store.Get(h.t.Context(), o, "")

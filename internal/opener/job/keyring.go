@@ -11,7 +11,7 @@ import (
 	"vigil/internal/opener"
 )
 
-// fetch reads what the front hasn't got yet.
+// fetch reads the objects that the front doesn't have yet.
 func (j *job) fetch(ctx context.Context, req *opener.Fetch) (*backend.Keyring, error) {
 	s, err := j.store(ctx, req.Place)
 	if err != nil {
@@ -24,7 +24,7 @@ func (j *job) fetch(ctx context.Context, req *opener.Fetch) (*backend.Keyring, e
 	return &f, nil
 }
 
-// getNewer returns no data when the object is at the version have.
+// getNewer reads an object. It returns no data if the object is at version have.
 func getNewer(ctx context.Context, s backend.Store, o backend.Object, have backend.Version) ([]byte, backend.Version, error) {
 	data, version, err := s.Get(ctx, o, have)
 	if errors.Is(err, fault.ErrNotModified) {
@@ -33,7 +33,7 @@ func getNewer(ctx context.Context, s backend.Store, o backend.Object, have backe
 	return data, version, err
 }
 
-// put replaces an object if nobody else did.
+// put replaces an object if it is at the expected version.
 func (j *job) put(ctx context.Context, req *opener.Put) (*opener.Stored, error) {
 	s, err := j.store(ctx, req.Place)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// importKey parses a private key file and hands the key to the keeper.
+// importKey parses a private key file and gives the key to the keeper.
 func (j *job) importKey(_ context.Context, req *opener.Import) (*opener.Key, error) {
 	b, n, err := j.read(req.Key, keyfile.MaxFile)
 	if err != nil {
@@ -34,7 +34,7 @@ func (j *job) importKey(_ context.Context, req *opener.Import) (*opener.Key, err
 	return j.handOver(key, req.Keeper)
 }
 
-// keyPassphrase reads a key file's passphrase; keyfile wipes what it returns.
+// keyPassphrase reads a key file's passphrase. Package keyfile wipes it.
 func (j *job) keyPassphrase(f opener.File) ([]byte, error) {
 	b, p, err := j.passphrase(f)
 	if err != nil {
@@ -44,7 +44,7 @@ func (j *job) keyPassphrase(f opener.File) ([]byte, error) {
 	return slices.Clone(p), nil
 }
 
-// generate makes a new key and hands it to the keeper.
+// generate makes a key and gives it to the keeper.
 func (j *job) generate(_ context.Context, req *opener.Generate) (*opener.Key, error) {
 	key, err := keyfile.Generate(req.Type, req.Bits, req.Comment)
 	if err != nil {
@@ -66,8 +66,8 @@ func (j *job) handOver(key *keyfile.Key, to opener.File) (*opener.Key, error) {
 	return &opener.Key{Type: key.Type(), Public: key.Public(), Comment: pubkey.CleanComment(key.Comment())}, nil
 }
 
-// export opens one item with both factors, the passphrase asked again, and writes its
-// key as an OpenSSH private key file. The keeper has no part in it.
+// export opens one item with both factors, and writes its key as an OpenSSH private
+// key file. No keeper is involved.
 func (j *job) export(ctx context.Context, req *opener.Export) (*opener.Exported, error) {
 	line, err := vaultfile.ParseLine(req.Line)
 	if err != nil {
@@ -93,8 +93,8 @@ func (j *job) export(ctx context.Context, req *opener.Export) (*opener.Exported,
 	return &opener.Exported{Calls: o.calls}, nil
 }
 
-// exportItem goes down the hierarchy from the identity to one item, verifying
-// each step, and writes the key.
+// exportItem opens each level from the identity down to one item, verifying each, and
+// writes the key.
 func (j *job) exportItem(o *opened, line *vaultfile.Revision, pass []byte, to opener.File) error {
 	if err := o.ring.Load(o.keyring.Members, o.keyring.Deks, j.known(), keyring.Update{}); err != nil {
 		return err

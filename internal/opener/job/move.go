@@ -18,11 +18,10 @@ import (
 	"vigil/internal/ring"
 )
 
-// moveMaster moves an identity to another master key. From one key of AWS KMS to
-// another the share moves inside KMS; otherwise the identity gets a new share.
-// The new unlock block is opened with the new master key before it is stored, so
-// whatever interrupts this, the keyring has a block that opens. When the keyring
-// has moved already and only the configuration hasn't, there is nothing to do.
+// moveMaster moves an identity to another master key. Between two keys of AWS KMS, KMS
+// re-encrypts the share; otherwise the identity gets a new share. The new unlock block is
+// opened with the new master key before it is stored, so after any interruption the keyring
+// has a block that opens. If only the configuration is left to change, it does nothing.
 func (j *job) moveMaster(ctx context.Context, req *opener.MoveMaster) (*opener.Changed, error) {
 	j.keepPassphrases()
 	to, uri, err := moved(req)
@@ -59,7 +58,7 @@ func (j *job) moveMaster(ctx context.Context, req *opener.MoveMaster) (*opener.C
 	return c, nil
 }
 
-// moved is the place after the move.
+// moved returns the place after the move.
 func moved(req *opener.MoveMaster) (opener.Place, master.URI, error) {
 	to := req.Place
 	to.Master = req.To
@@ -87,7 +86,7 @@ func (j *job) newBlock(ctx context.Context, req *opener.MoveMaster, s *session, 
 	if err == nil || !errors.Is(err, fault.ErrMisconfigured) {
 		return block, false, err
 	}
-	// Between kinds of master key, or between regions, no share can move.
+	// A share can't move between kinds of master key, or between regions.
 	key, err := j.masterKey(ctx, to)
 	if err != nil {
 		return block, false, err
@@ -109,8 +108,8 @@ func (j *job) newBlock(ctx context.Context, req *opener.MoveMaster, s *session, 
 	return block, true, err
 }
 
-// opens proves that an unlock block opens with the passphrase and the master key
-// of a place.
+// opens checks that an unlock block opens with the passphrase and the master key of a
+// place.
 func (j *job) opens(ctx context.Context, s *session, p opener.Place, pass opener.File, block keyring.UnlockBlock) error {
 	me, ok := s.ring.Members().Identity(s.identity)
 	if !ok {
@@ -127,9 +126,8 @@ func (j *job) opens(ctx context.Context, s *session, p opener.Place, pass opener
 	return err
 }
 
-// moveBackend copies the keyring to another place and reads it back from there.
-// Whatever interrupts it, the old place stays as it is, and the same job goes on
-// from what it finds at the new one.
+// moveBackend copies the keyring to another place and reads it back. The old place stays
+// unchanged. After an interruption, the same job continues with what the new place has.
 func (j *job) moveBackend(ctx context.Context, req *opener.MoveBackend) (*opener.Changed, error) {
 	place := req.Place
 	place.Backend = req.To
@@ -163,7 +161,7 @@ func (j *job) moveBackend(ctx context.Context, req *opener.MoveBackend) (*opener
 			return err
 		}
 		if s.keyring.MembersVersion != before.MembersVersion || s.keyring.DeksVersion != before.DeksVersion {
-			return fault.ErrConflict // somebody wrote to the old place meanwhile
+			return fault.ErrConflict // another writer changed the old place meanwhile
 		}
 		s.keyring = there
 		return nil
@@ -174,8 +172,8 @@ func (j *job) moveBackend(ctx context.Context, req *opener.MoveBackend) (*opener
 	return s.changed(nil), nil
 }
 
-// adopt goes on with the keyring of another place if that is this one, as far as
-// it has come or further: another device has moved it there.
+// adopt takes over the keyring of another place if it is this one or a later state of
+// it: another device has moved it there.
 func (s *session) adopt(ctx context.Context, to backend.Store) bool {
 	there, err := fetchAll(ctx, to)
 	if err != nil || s.ring.Load(there.Members, there.Deks, s.known, keyring.Update{}) != nil {
@@ -185,8 +183,8 @@ func (s *session) adopt(ctx context.Context, to backend.Store) bool {
 	return true
 }
 
-// copyTo puts both objects to a place that is vacant or has earlier ones of the
-// same keyring, deks first: a reader that finds members finds both.
+// copyTo stores both objects at a place that is vacant or has earlier objects of the
+// same keyring. deks is stored first, so that a reader that finds members finds both.
 func (s *session) copyTo(ctx context.Context, to backend.Store) (there backend.Keyring, err error) {
 	there = s.keyring
 	if there.DeksVersion, err = s.copyObject(ctx, to, backend.Deks, s.keyring.Deks); err != nil {
@@ -200,7 +198,7 @@ func (s *session) copyTo(ctx context.Context, to backend.Store) (there backend.K
 		return there, err
 	}
 	if !bytes.Equal(again.Members, there.Members) || !bytes.Equal(again.Deks, there.Deks) {
-		return there, &opener.Error{Kind: opener.Misconfigured, Message: "what the new place gives back isn't what was written there", Next: "Nothing was changed. Find out who else writes to the new place."}
+		return there, &opener.Error{Kind: opener.Misconfigured, Message: "the new place doesn't return what was written there", Next: "Nothing was changed. Find out who else writes to the new place."}
 	}
 	return again, nil
 }
@@ -216,14 +214,14 @@ func (s *session) copyObject(ctx context.Context, to backend.Store, object backe
 		return version, nil
 	case !s.follows(object, found):
 		return "", &opener.Error{
-			Kind: opener.Exists, Message: "the new place has another keyring, or one that went on by itself since it was copied",
+			Kind: opener.Exists, Message: "the new place has another keyring, or one that has changed on its own since it was copied",
 			Next: "Nothing was changed. Choose a vacant place, or move that keyring away.",
 		}
 	}
 	return to.Put(ctx, object, data, version)
 }
 
-// follows tells whether the loaded keyring goes on from an object.
+// follows reports whether the loaded keyring extends an earlier object.
 func (s *session) follows(object backend.Object, earlier []byte) bool {
 	if object == backend.Members {
 		m, err := keyring.ParseMembers(earlier, s.ring.Vault())

@@ -14,7 +14,7 @@ import (
 	"vigil/internal/opener"
 )
 
-// labelShare begins the context of a kept share. It is local to a device and no
+// labelShare begins the context of a kept share. It is local to a device and isn't
 // part of the vault format.
 const labelShare = "vigil device share"
 
@@ -22,7 +22,7 @@ func keptContext(vault id.Vault, identity id.Identity, expires int64) envelope.C
 	return envelope.NewContext(labelShare, vault[:], identity[:], envelope.Uint(uint64(expires)))
 }
 
-// keepShare seals the share for the time without network.
+// keepShare seals the share for use without network.
 func (j *job) keepShare(ctx context.Context, o *opened, p opener.Place, share []byte, seconds int64) error {
 	if seconds <= 0 {
 		return nil
@@ -37,8 +37,8 @@ func (j *job) keepShare(ctx context.Context, o *opened, p opener.Place, share []
 	return nil
 }
 
-// keptShare opens the kept share in place of the master key's answer, unless it
-// has expired. cause is why the master key didn't answer.
+// keptShare opens the kept share in place of the master key's answer, unless it has
+// expired. cause is why the master key didn't answer.
 func (j *job) keptShare(ctx context.Context, o *opened, p opener.Place, off *opener.Offline, share []byte, cause error) error {
 	if off == nil || len(off.Share.Sealed) == 0 {
 		return cause
@@ -56,13 +56,13 @@ func (j *job) keptShare(ctx context.Context, o *opened, p opener.Place, off *ope
 	return nil
 }
 
-// unreachable tells whether err is one that the time without network explains.
+// unreachable reports whether err may be caused by a missing network.
 func unreachable(err error) bool {
 	k := sorted(err).Kind
 	return k == opener.Unreachable || k == opener.SignIn
 }
 
-// check has the master key decrypt the identity's share and throws it away.
+// check has the master key decrypt the identity's share, and discards it.
 func (j *job) check(ctx context.Context, req *opener.Check) (*opener.Checked, error) {
 	key, err := j.masterKey(ctx, req.Place)
 	if err != nil {
@@ -81,11 +81,11 @@ func (j *job) check(ctx context.Context, req *opener.Check) (*opener.Checked, er
 	return &opener.Checked{Calls: key.Calls(), Digest: digest}, nil
 }
 
-// labelDigest begins what is hashed of a share. It is no part of the vault format.
+// labelDigest begins what is hashed of a share. It isn't part of the vault format.
 const labelDigest = "vigil share digest"
 
-// shareDigest tells one share from another: who leads this process to a key
-// management service of their own can answer, but not with this identity's share.
+// shareDigest distinguishes shares: an attacker who redirects this process to another
+// key management service can answer, but not with this identity's share.
 func shareDigest(share []byte, vault id.Vault, identity id.Identity) (digest []byte) {
 	guard.Do(func() {
 		h := hmac.New(sha256.New, share)

@@ -43,8 +43,8 @@ func (j *job) masterKey(ctx context.Context, p opener.Place) (master.Key, error)
 	return local.New(p.DeviceDir, j.slab), nil
 }
 
-// signIn says how to get AWS credentials. A person is asked for an MFA code only
-// when one waits for this job; background work lives on the session kept then.
+// signIn says how to get AWS credentials. A person is asked for an MFA code only if
+// one waits for this job; background jobs use the session kept then.
 func (j *job) signIn(p opener.Place) awsauth.Options {
 	o := awsauth.Options{Sessions: &sessions{job: j, dir: p.SessionDir, device: j.device(p)}}
 	if j.interactive {
@@ -66,13 +66,12 @@ func fetchAll(ctx context.Context, s backend.Store) (backend.Keyring, error) {
 	return fetchNewer(ctx, s, "", "")
 }
 
-// maxFetches is how often both objects are read again because one changed in
-// between.
+// maxFetches is how often both objects are reread because one changed in between.
 const maxFetches = 8
 
-// fetchNewer reads the objects that are not at the versions the front has. The
-// two belong together: a rotation between the two reads would leave a deks under
-// a KEK that the members read before don't have, so members are looked at again.
+// fetchNewer reads the objects that aren't at the front's versions. A rotation
+// between the two reads would return a deks under a KEK that is missing from members,
+// so members is checked once more.
 func fetchNewer(ctx context.Context, s backend.Store, members, deks backend.Version) (f backend.Keyring, err error) {
 	f.MembersVersion, f.DeksVersion = members, deks
 	for range maxFetches {
@@ -87,10 +86,10 @@ func fetchNewer(ctx context.Context, s backend.Store, members, deks backend.Vers
 			return f, err
 		}
 	}
-	return f, nil // whoever verifies them says what doesn't fit
+	return f, nil // verification will report what doesn't fit
 }
 
-// fetchInto reads an object unless it is at its version, and tells whether it wasn't.
+// fetchInto reads an object unless it is at version at, and reports whether it changed.
 func fetchInto(ctx context.Context, s backend.Store, o backend.Object, into *[]byte, at *backend.Version) (changed bool, err error) {
 	data, version, err := getNewer(ctx, s, o, *at)
 	if err != nil || data == nil {

@@ -15,10 +15,10 @@ import (
 	"vigil/internal/ring"
 )
 
-// rekey changes the passphrase of an identity, in one write of members: a new
-// share, new key pairs, and a KEK that the old ones never saw. The rotation
-// follows. A crash before that write changes nothing; after it the new
-// passphrase counts, and the next rotation finishes what is left.
+// rekey changes the passphrase of an identity in one write of members: a new share,
+// new key pairs, and a KEK that the old ones never opened. The rotation follows. A
+// crash before that write changes nothing. After it the new passphrase is valid, and
+// the next rotation finishes the rest.
 func (j *job) rekey(ctx context.Context, req *opener.Rekey) (*opener.Changed, error) {
 	s, err := j.begin(ctx, req.Place, req.Passphrase)
 	if err != nil {
@@ -51,8 +51,8 @@ type rekeyed struct {
 	block  keyring.UnlockBlock
 }
 
-// nextHalves makes new key pairs, and seals them with the new passphrase and a
-// new share. The caller frees the seeds.
+// nextHalves makes new key pairs, and seals them with the new passphrase and a new
+// share. The caller frees the seeds.
 func (j *job) nextHalves(ctx context.Context, req *opener.Rekey, s *session) (*rekeyed, *guard.Buffer, error) {
 	old, ok := s.ring.Members().Unlock(s.identity)
 	if !ok {
@@ -88,8 +88,8 @@ func or(n, otherwise int) int {
 	return otherwise
 }
 
-// replaceKeys stores members with the new keys and goes on with fresh, a ring of
-// theirs: the old one can make this change, and not read it.
+// replaceKeys stores members with the new keys and continues with fresh, a ring of
+// the new keys: the old ring can make this change but not read it.
 func (s *session) replaceKeys(ctx context.Context, next *rekeyed, fresh *ring.Ring) error {
 	return backend.RetrySwap(func() error {
 		data, err := s.ring.Rekey(next.halves, next.block)
@@ -111,7 +111,7 @@ func (s *session) replaceKeys(ctx context.Context, next *rekeyed, fresh *ring.Ri
 	}, func() error { return s.catchUp(ctx) })
 }
 
-// handOverIdentity gives the identity's new private halves to the keeper.
+// handOverIdentity gives the identity's new private keys to the keeper.
 func (j *job) handOverIdentity(to opener.File, s *session) error {
 	keeper, err := handed(to)
 	if err != nil {

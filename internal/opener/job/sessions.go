@@ -14,15 +14,15 @@ import (
 )
 
 const (
-	// labelSession begins the context of a kept AWS session. It is local to a
-	// device and no part of the vault format.
+	// labelSession begins the context of a kept AWS session. It is local to a device
+	// and isn't part of the vault format.
 	labelSession = "vigil device aws session"
-	// maxSession bounds a kept session in bytes; a token has about 1 KiB.
+	// maxSession bounds a kept session, in bytes; a token has about 1 KiB.
 	maxSession = 16 << 10
 )
 
-// sessions keeps AWS sessions that cost an MFA code, sealed under the device
-// key, one file each; it is an awsauth.Sessions.
+// sessions keeps AWS sessions that needed an MFA code, sealed under the device key,
+// one file each. It implements awsauth.Sessions.
 type sessions struct {
 	job    *job
 	dir    string
@@ -48,7 +48,7 @@ func (s *sessions) Load(name string) ([]byte, error) {
 	return session, nil
 }
 
-// Save keeps a session. When it ends is part of it.
+// Save keeps a session, which includes its expiry.
 func (s *sessions) Save(name string, session []byte, _ time.Time) error {
 	sealed, _, err := s.device.Seal(context.Background(), envelope.NewContext(labelSession, []byte(name)), session)
 	if err != nil {

@@ -18,8 +18,7 @@ import (
 	"vigil/internal/ring"
 )
 
-// unlock opens an identity's private halves with both factors and hands them to
-// the keeper.
+// unlock opens an identity's private keys with both factors and gives them to the keeper.
 func (j *job) unlock(ctx context.Context, req *opener.Unlock) (*opener.Unlocked, error) {
 	keeper, err := handed(req.Keeper)
 	if err != nil {
@@ -40,33 +39,32 @@ func (j *job) unlock(ctx context.Context, req *opener.Unlock) (*opener.Unlocked,
 	}, nil
 }
 
-// opened is an identity whose private halves were opened.
+// opened is an identity whose private keys were opened.
 type opened struct {
-	identity id.Identity
-	calls    master.Calls
-	keyring  backend.Keyring
-	// members and deks are the versions that the store has.
-	members, deks backend.Version
-	// refusedMembers is why the kept keyring stands in for the store's.
+	identity      id.Identity
+	calls         master.Calls
+	keyring       backend.Keyring
+	members, deks backend.Version // the store's versions
+	// refusedMembers is why the kept keyring is used instead of the store's; nil: it isn't.
 	refusedMembers *opener.Error
 
 	offline   bool // the kept share or the kept keyring was used
 	why       *opener.Error
-	keep      *opener.KeptShare // if one was asked for
+	keep      *opener.KeptShare // if requested
 	deviceKey string
 	share     []byte        // wrapped
-	digest    []byte        // of what is in it
-	seeds     *guard.Buffer // the private halves, which ring owns
+	digest    []byte        // of the share's content
+	seeds     *guard.Buffer // the private keys, owned by ring
 	ring      *ring.Ring    // with no keyring loaded; the caller closes it
 }
 
-// openIdentity is what needs both factors: fetch the keyring, verify its chain
-// from the vault's id, then Argon2id over the passphrase while the master key
-// decrypts the share, and open the identity's private halves with both.
+// openIdentity fetches the keyring, verifies its chain from the vault's id, runs Argon2id
+// over the passphrase while the master key decrypts the share, and opens the identity's
+// private keys with both.
 //
-// The kept keyring stands in for members that are refused for a reason which
-// standsIn takes: where nothing is written that is any, as whoever keeps the keyring
-// must not keep anybody from what they had.
+// If standsIn accepts the error that refuses members, the kept keyring is used instead. A
+// job that writes nothing accepts any: whoever runs the backend must not be able to make
+// the keys unusable.
 func (j *job) openIdentity(ctx context.Context, p opener.Place, f factors, standsIn func(refused error) bool) (*opened, error) {
 	o := &opened{}
 	fetched, err := j.fetchOrKept(ctx, o, p, f.off)
@@ -76,7 +74,7 @@ func (j *job) openIdentity(ctx context.Context, p opener.Place, f factors, stand
 	o.members, o.deks = fetched.MembersVersion, fetched.DeksVersion
 	members, err := j.acceptMembers(fetched.Members, p.Vault)
 	if kept := j.seen.Kept; err != nil && len(kept.Members) > 0 && standsIn(err) {
-		// A deks that goes with the members of before may have what others saved.
+		// A deks that matches the earlier members may contain others' changes.
 		o.refusedMembers = sorted(err)
 		fetched.Members, fetched.MembersVersion = kept.Members, kept.MembersVersion
 		members, err = j.acceptMembers(fetched.Members, p.Vault)
@@ -102,17 +100,17 @@ func (j *job) openIdentity(ctx context.Context, p opener.Place, f factors, stand
 	return o, nil
 }
 
-// replaceable tells whether err refuses what no device of this version would use.
-// A fork, or a later version of the format, somebody else may be using.
+// replaceable reports whether err refuses what no device of this version would use.
+// Another device may use a fork, or a later version of the format.
 func replaceable(err error) bool {
 	stage := keyring.StageOf(err)
 	return stage != keyring.StageFork && stage != keyring.StageVersion
 }
 
-// anything takes whatever refuses members.
+// anything accepts every refusal of members.
 func anything(error) bool { return true }
 
-// acceptMembers verifies the chain, and that it goes on from what the device has seen.
+// acceptMembers verifies the chain, and that it extends what the device has seen.
 func (j *job) acceptMembers(object []byte, vault id.Vault) (*keyring.Members, error) {
 	members, err := keyring.ParseMembers(object, vault)
 	if err != nil {
@@ -121,8 +119,8 @@ func (j *job) acceptMembers(object []byte, vault id.Vault) (*keyring.Members, er
 	return members, members.Extends(j.seen.Members)
 }
 
-// fetchOrKept reads the keyring from the backend, or takes the kept one when that
-// can't be reached.
+// fetchOrKept reads the keyring from the backend, or returns the kept one if the
+// backend is unreachable.
 func (j *job) fetchOrKept(ctx context.Context, o *opened, p opener.Place, off *opener.Offline) (backend.Keyring, error) {
 	s, err := j.store(ctx, p)
 	if err != nil {
@@ -136,14 +134,14 @@ func (j *job) fetchOrKept(ctx context.Context, o *opened, p opener.Place, off *o
 	return f, err
 }
 
-// factors are what an identity is opened with, beside the master key's answer.
+// factors are what opens an identity, except the master key's answer.
 type factors struct {
 	passphrase opener.File
-	off        *opener.Offline // may stand in for what can't be reached; nil: nothing may
-	keep       int64           // keep a share for so many seconds
+	off        *opener.Offline // replaces what is unreachable; nil: nothing
+	keep       int64           // how long to keep a share, in seconds
 }
 
-// findIdentity finds this device's identity, or the only one there is.
+// findIdentity finds this device's identity, or the only one.
 func findIdentity(members *keyring.Members, want id.Identity) (me keyring.Identity, block keyring.UnlockBlock, err error) {
 	if want.IsZero() {
 		all := members.Identities()
@@ -205,7 +203,7 @@ func (j *job) openHalves(ctx context.Context, o *opened, p opener.Place, f facto
 	}
 	o.share, o.digest = block.Share, shareDigest(share, p.Vault, me.ID)
 	if o.offline {
-		return nil // a share that was kept once isn't kept again: its time goes on
+		return nil // a kept share isn't kept again: its expiry stays
 	}
 	return j.keepShare(ctx, o, p, share, f.keep)
 }
@@ -215,8 +213,8 @@ func split(b []byte) (share, stretched, unlockKey []byte) {
 	return b[:n:n], b[n : 2*n : 2*n], b[2*n : 3*n : 3*n]
 }
 
-// bothFactors fills share and stretched, at the same time: the master key's
-// answer and Argon2id each take their while.
+// bothFactors fills share and stretched, concurrently: the master key and Argon2id
+// both take time.
 func (j *job) bothFactors(ctx context.Context, o *opened, p opener.Place, f factors, block keyring.UnlockBlock, share, stretched []byte) error {
 	key, err := j.masterKey(ctx, p)
 	if err != nil {

@@ -43,7 +43,7 @@ func TestANewVaultOpensWithBothFactors(t *testing.T) {
 			t.Fatalf("%s: another keyring than what is stored", name)
 		}
 	}
-	h.place.Identity = id.Identity{} // a device that lost its state: there is only one
+	h.place.Identity = id.Identity{} // a device that lost its state: there is only one identity
 	if _, got, err := h.unlock(passphrase); err != nil || got.identity != c.Identity {
 		t.Fatal(err, got.err)
 	}
@@ -64,8 +64,8 @@ func TestPassphrasesAreNormalised(t *testing.T) {
 	}
 }
 
-// TestNeitherFactorAloneOpensAVault is promise 1: take any one part away, or put
-// another in its place, and the keeper gets nothing.
+// TestNeitherFactorAloneOpensAVault is promise 1: if any part is missing or replaced,
+// the keeper gets nothing.
 func TestNeitherFactorAloneOpensAVault(t *testing.T) {
 	base, other := newHome(t), newHome(t)
 	base.founded()
@@ -119,7 +119,7 @@ func TestNeitherFactorAloneOpensAVault(t *testing.T) {
 			u, got, err := h.unlock(tt.pass)
 			wantKind(t, err, tt.want...)
 			var e *opener.Error
-			if !errors.As(err, &e) || e.Next == "" && e.Kind != opener.Missing { // the front knows better
+			if !errors.As(err, &e) || e.Next == "" && e.Kind != opener.Missing { // the front has a better text
 				t.Fatalf("error says nothing of what to do next: %v", err)
 			}
 			if u != nil || got.err == nil || len(got.secret) > 0 {
@@ -129,7 +129,7 @@ func TestNeitherFactorAloneOpensAVault(t *testing.T) {
 	}
 }
 
-// TestADamagedKeyringIsNamed: which object, which line, at which check.
+// TestADamagedKeyringIsNamed: which object, which line, and the failed check.
 func TestADamagedKeyringIsNamed(t *testing.T) {
 	h := newHome(t)
 	c := h.founded()
@@ -192,8 +192,8 @@ func TestCreateOverwritesNothing(t *testing.T) {
 	}
 }
 
-// TestAnInterruptedCreationStartsAnew, wherever it was interrupted.
-func TestAnInterruptedCreationStartsAnew(t *testing.T) {
+// TestAnInterruptedCreationStartsOver after each possible interruption.
+func TestAnInterruptedCreationStartsOver(t *testing.T) {
 	for name, left := range map[string]func(h *home, c *opener.Created){
 		"before anything was stored": func(*home, *opener.Created) {},
 		"between deks and members":   func(h *home, c *opener.Created) { h.replace(backend.Deks, c.Keyring.Deks) },
@@ -298,8 +298,8 @@ func TestFetchAndPut(t *testing.T) {
 	wantKind(t, err, opener.Missing)
 }
 
-// TestRemovalForgetsEarlierKeyrings is promise 6 for the backend that keeps
-// what was replaced: once an item is removed, no copy of its DEK is left there.
+// TestRemovalForgetsEarlierKeyrings is promise 6 for a backend that keeps replaced
+// objects: once an item is removed, the backend has no copy of its DEK.
 func TestRemovalForgetsEarlierKeyrings(t *testing.T) {
 	h := newHome(t)
 	h.founded()

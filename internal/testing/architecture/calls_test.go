@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// opensFiles are the calls that open a file whatever it is: a pipe holds them up, and
-// a device never ends.
+// opensFiles are the calls that open any kind of file: a pipe blocks them, and a
+// device never ends.
 var opensFiles = map[string][]string{
 	"os":                    {"Open", "OpenFile", "ReadFile", "OpenInRoot", "OpenRoot"},
 	"io/ioutil":             {"ReadFile"},
@@ -20,7 +20,7 @@ var opensFiles = map[string][]string{
 	"syscall":               {"Open", "Openat"},
 }
 
-// mayOpen are the files that may make such a call, each with the reason.
+// mayOpen maps the files that may make such a call to the reason.
 var mayOpen = map[string]string{
 	"ctl/daemon.go":                   "the daemon's log is written, and opened for reading and writing, which waits for nobody",
 	"ctl/export.go":                   "a folder is synced in which the command has just written",
@@ -36,9 +36,8 @@ var mayOpen = map[string]string{
 	"internal/unixsock/peer_linux.go": "the kernel's files about a process",
 }
 
-// TestFilesAreOpenedInOnePlace: whoever can write to a folder of Vigil's can put a
-// pipe, a device or a file without end there. Package durable opens and reads so that
-// neither does harm; nobody else does it by themselves.
+// TestFilesAreOpenedInOnePlace: whoever can write to one of Vigil's folders can put a pipe,
+// a device or an endless file there. Only package durable, which handles them, opens files.
 func TestFilesAreOpenedInOnePlace(t *testing.T) {
 	used := map[string]bool{}
 	for _, tree := range []string{"agentd", "ctl", "internal"} {
@@ -66,11 +65,10 @@ func TestFilesAreOpenedInOnePlace(t *testing.T) {
 	}
 }
 
-// prints are the calls that write texts as they are.
+// prints are the calls that print text unchanged.
 var prints = map[string][]string{"fmt": {"Print", "Printf", "Println", "Fprint", "Fprintf", "Fprintln"}}
 
-// TestTextsArePrintedInOnePlace: printf of ctl/output.go makes a printable line of
-// each, so that no other place has to think of it.
+// TestTextsArePrintedInOnePlace: printf in ctl/output.go makes all output printable lines.
 func TestTextsArePrintedInOnePlace(t *testing.T) {
 	looked := 0
 	walk(t, func(path string) {
@@ -88,14 +86,14 @@ func TestTextsArePrintedInOnePlace(t *testing.T) {
 	}
 }
 
-// callsIn lists which of some functions a source file names.
+// callsIn lists the given functions that a source file uses.
 func callsIn(t *testing.T, path string, functions map[string][]string) (calls []string) {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := map[string][]string{} // by the name that the package has in the file
+	names := map[string][]string{} // by the package's name in the file
 	for _, spec := range file.Imports {
 		imported, err := strconv.Unquote(spec.Path.Value)
 		if err != nil {

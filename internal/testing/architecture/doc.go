@@ -1,4 +1,4 @@
-// Package architecture holds the tree's import edges by tests: what each binary
-// and package may not link, each with the reason. docs/architecture.md draws them;
-// that it and the other documents name what there is, is held here too.
+// Package architecture tests the tree's import edges: what each binary and package
+// may not link, with the reasons. docs/architecture.md draws them. It also tests that
+// the documents name only what exists.
 package architecture

@@ -14,16 +14,16 @@ import (
 	"testing"
 )
 
-// root is the tree's top, seen from this package.
+// root is the tree's top, relative to this package.
 const root = "../../.."
 
-// module is what `go list -json` says of a package's module.
+// module is the output of `go list -json` about a package's module.
 type module struct {
 	Path string
 	Main bool
 }
 
-// listed is a package of the tree, or one that a package of the tree imports.
+// listed is a package of the tree or one of their imports.
 type listed struct {
 	ImportPath   string
 	Module       *module
@@ -32,8 +32,8 @@ type listed struct {
 	XTestImports []string
 }
 
-// TestEveryPackageIsExplained: docs/architecture.md has a row for each package
-// and no row for one that is gone.
+// TestEveryPackageIsExplained: docs/architecture.md has a row for each package and no
+// others.
 func TestEveryPackageIsExplained(t *testing.T) {
 	var want []string
 	for _, p := range goList(t, "./...") {
@@ -61,8 +61,8 @@ func TestTheWalksAreThere(t *testing.T) {
 	}
 }
 
-// TestEveryDependencyIsExplained: docs/dependencies.md has a row for each module
-// that the tree's own files import, tests included, and for each tool.
+// TestEveryDependencyIsExplained: docs/dependencies.md has a row for each module that
+// the tree's own files import, including tests, and for each tool.
 func TestEveryDependencyIsExplained(t *testing.T) {
 	home := map[string]string{} // package → module
 	for _, p := range goList(t, "-deps", "-test", "./...") {
@@ -85,8 +85,8 @@ func TestEveryDependencyIsExplained(t *testing.T) {
 	compare(t, "docs/dependencies.md", rows(t, "docs/dependencies.md", "## Tools"), tools(t))
 }
 
-// TestLinkedModules: docs/dependencies.md has, for each module that a binary
-// links on Linux or macOS, a row that names those binaries.
+// TestLinkedModules: docs/dependencies.md has a row for each module that a binary
+// links on Linux or macOS, and the row names those binaries.
 func TestLinkedModules(t *testing.T) {
 	linked := map[string][]string{} // module → binaries
 	for _, binary := range []struct{ name, path string }{
@@ -156,8 +156,8 @@ func TestDocumentsNameWhatThereIs(t *testing.T) {
 	})
 }
 
-// rows returns what stands in backquotes in the first cell of every table row
-// between a heading and the next one of the same depth.
+// rows returns the backquoted text in the first cell of every table row between a
+// heading and the next one of the same depth.
 func rows(t *testing.T, document, heading string) []string {
 	t.Helper()
 	return rowsOf(t, document, heading, "(?m)^\\| `([^`]+)` \\|")
@@ -233,7 +233,7 @@ func goListFor(t *testing.T, goos string, args ...string) []listed {
 	}
 }
 
-// walk calls f for every file of the tree but git's, what was built and what tools brought.
+// walk calls f for every file of the tree except git's, build outputs and the tools' files.
 func walk(t *testing.T, f func(path string)) {
 	t.Helper()
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {

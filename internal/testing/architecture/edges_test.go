@@ -11,16 +11,16 @@ import (
 	"testing"
 )
 
-// pkg is what `go list -json` says of a package.
+// pkg is the output of `go list -json` about a package.
 type pkg struct {
 	ImportPath string
 	Name       string
-	Imports    []string // by its own files
-	Deps       []string // by them and all they import
+	Imports    []string // of its own files
+	Deps       []string // transitive
 	Standard   bool
 }
 
-// forbidden are edges that must not be there, through any number of imports.
+// forbidden are edges that must not exist, even transitively.
 var forbidden = []struct {
 	from string
 	to   []string // a path, or with /... the tree below it
@@ -98,19 +98,19 @@ var forbidden = []struct {
 	},
 }
 
-// inMemory are packages that do no I/O: none of their own files imports what does.
+// inMemory are packages that do no I/O: their own files import no package in doesIO.
 var inMemory = []string{
 	"vigil/internal/agentproto", "vigil/internal/vaultfile", "vigil/internal/keyring",
 	"vigil/internal/policy", "vigil/internal/wire", "vigil/internal/canon", "vigil/internal/id",
 }
 
-// io are the packages by which a program reaches the world outside its memory.
+// doesIO are the packages by which a program does I/O.
 var doesIO = []string{
 	"os", "os/exec", "io/fs", "io/ioutil", "net", "net/http", "syscall", "log", "log/slog",
 	"golang.org/x/sys/unix", "vigil/internal/durable", "vigil/internal/paths", "vigil/internal/unixsock",
 }
 
-// onlyHome names packages that may be imported by certain packages' own files alone.
+// onlyHome names packages that only certain packages' own files may import.
 var onlyHome = []struct {
 	what  string
 	homes []string
@@ -122,7 +122,7 @@ var onlyHome = []struct {
 	{"github.com/spf13/cobra", []string{"vigil/ctl"}, "the daemon's few flags need no library"},
 }
 
-// binaries are what is installed.
+// binaries are the installed ones.
 var binaries = []string{"vigil/agentd", "vigil/agentd/opener", "vigil/ctl"}
 
 // onlyForTests are packages that no binary may link.
@@ -237,8 +237,7 @@ func keys(tree map[string]pkg) []string {
 	return paths
 }
 
-// matches reports whether a path is the pattern, or lies below it for one that
-// ends in /... .
+// matches reports whether path is pattern or, for a pattern that ends in /..., is below it.
 func matches(path, pattern string) bool {
 	if above, ok := strings.CutSuffix(pattern, "/..."); ok {
 		return strings.HasPrefix(path, above+"/")
@@ -246,7 +245,7 @@ func matches(path, pattern string) bool {
 	return path == pattern
 }
 
-// chain returns a shortest way of imports from one package to another.
+// chain returns a shortest chain of imports between two packages.
 func chain(tree map[string]pkg, from, to string) []string {
 	previous := map[string]string{from: ""}
 	for queue := []string{from}; len(queue) > 0; queue = queue[1:] {

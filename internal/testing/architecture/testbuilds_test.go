@@ -10,9 +10,8 @@ import (
 	"testing"
 )
 
-// TestOnlyTestsBuildWhatIsForTests: the linker's variable that lets binaries be
-// traced and the build tag that lets passphrases be cheap are where tests build
-// such binaries, and nowhere that builds what people install.
+// TestOnlyTestsBuildWhatIsForTests: only tests use the linker variable that makes binaries
+// traceable and the build tag that makes passphrases cheap; installed builds never do.
 func TestOnlyTestsBuildWhatIsForTests(t *testing.T) {
 	const self = "internal/testing/architecture/testbuilds_test.go"
 	want := map[string][]string{
@@ -57,8 +56,8 @@ func TestOnlyTestsBuildWhatIsForTests(t *testing.T) {
 	}
 }
 
-// TestWhatIsInstalledHasNoTagForTests: of the Makefile's lines, those that test
-// have the tag; those that build don't.
+// TestWhatIsInstalledHasNoTagForTests: the Makefile's test commands use the tag; its
+// build commands don't.
 func TestWhatIsInstalledHasNoTagForTests(t *testing.T) {
 	makefile, err := os.ReadFile("../../../Makefile")
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package awsfake holds what the emulators of AWS services in this repository's
-// tests have in common (kmsfake, s3fake): callers and their signatures,
-// policies, injected faults, and a record of the traffic. It is for tests only.
+// Package awsfake is shared by this repository's emulators of AWS services (kmsfake,
+// s3fake): callers and their signatures, policies, injected faults, and a record of
+// the traffic. It is for tests only.
 package awsfake
 
 import (
@@ -15,13 +15,13 @@ import (
 	"time"
 )
 
-// Account and Region are where the emulated services are.
+// Account and Region are those of the emulated services.
 const (
 	Account = "111122223333"
 	Region  = "eu-central-1"
 )
 
-// maxBody limits the size in bytes of a request's body.
+// maxBody bounds a request's body, in bytes.
 const maxBody = 80 << 20
 
 // Caller is an IAM identity with one access key.
@@ -32,11 +32,11 @@ type Caller struct {
 	SessionToken    string    // empty for a long-lived key
 	Expires         time.Time // zero for a long-lived key
 
-	policies []Policy // nil: may do everything
+	policies []Policy // nil: everything is allowed
 }
 
-// Env returns the environment that makes AWS clients use this caller, and
-// keeps them away from the files and services of the machine.
+// Env returns an environment that makes AWS clients use this caller and ignore the
+// machine's files and services.
 func (c *Caller) Env() []string {
 	env := []string{
 		"AWS_ACCESS_KEY_ID=" + c.AccessKeyID,
@@ -53,40 +53,39 @@ func (c *Caller) Env() []string {
 	return env
 }
 
-// Call is what a request asks for, as policies and faults see it.
+// Call is what a request asks for, for policies and faults.
 type Call struct {
 	Action   string              // "kms:Decrypt"
 	Resource string              // ARN
-	Context  map[string][]string // condition keys of the request, such as kms:EncryptionContext:vigil:vault
+	Context  map[string][]string // condition keys, such as kms:EncryptionContext:vigil:vault
 }
 
-// Exchange is one recorded request with its answer.
+// Exchange is a recorded request and its answer.
 type Exchange struct {
 	Time      time.Time
 	Method    string
 	URL       string // path and query
 	Header    http.Header
 	Body      []byte // of the request
-	Caller    string // ARN; empty when the signature was refused
+	Caller    string // ARN; empty if the signature was refused
 	Action    string
-	Status    int // 0 when no answer was sent
+	Status    int // 0: no answer was sent
 	RequestID string
 	Answer    []byte // body of the answer, sent or lost
 }
 
-// Fault is what goes wrong with one request instead of, or before, its answer.
-// The zero value is none.
+// Fault is what goes wrong with one request. The zero value is no fault.
 type Fault struct {
-	Delay   time.Duration // before anything else, or until the client leaves
+	Delay   time.Duration // first of all, or until the client leaves
 	Drop    bool          // close the connection without an answer
-	After   bool          // with Drop: only once the request was carried out
+	After   bool          // with Drop: only after carrying out the request
 	Status  int           // with Code: answer with this error
 	Code    string
 	Message string
 }
 
-// Cloud is the account that emulated services share. The zero value is not
-// usable; see New. It is safe for concurrent use.
+// Cloud is the account that emulated services share; create it with New. It is safe
+// for concurrent use.
 type Cloud struct {
 	mu        sync.Mutex
 	callers   map[string]*Caller // by access key id
@@ -100,9 +99,8 @@ func New() *Cloud {
 	return &Cloud{callers: map[string]*Caller{}, clock: time.Now}
 }
 
-// AddUser makes an IAM user with an access key. Without policies, which are
-// JSON documents, it may do everything. It panics on a policy that can't be
-// read, as that is a mistake of the test.
+// AddUser creates an IAM user with an access key and policies, which are JSON
+// documents. Without policies, it may do everything. It panics on an invalid policy.
 func (c *Cloud) AddUser(name string, policies ...string) *Caller {
 	caller := &Caller{
 		ARN:         "arn:aws:iam::" + Account + ":user/" + name,
@@ -113,8 +111,7 @@ func (c *Cloud) AddUser(name string, policies ...string) *Caller {
 	return caller
 }
 
-// AddSession makes temporary credentials of an assumed role, which end after
-// the given time.
+// AddSession creates temporary credentials of an assumed role, valid for the given time.
 func (c *Cloud) AddSession(role, session string, valid time.Duration, policies ...string) *Caller {
 	caller := &Caller{
 		ARN:         "arn:aws:sts::" + Account + ":assumed-role/" + role + "/" + session,
@@ -139,7 +136,7 @@ func (c *Cloud) Remove(caller *Caller) {
 	delete(c.callers, caller.AccessKeyID)
 }
 
-// Setenv makes the AWS clients of a test use this caller.
+// Setenv makes a test's AWS clients use this caller.
 func (c *Caller) Setenv(t testing.TB) {
 	t.Helper()
 	for _, setting := range c.Env() {
@@ -148,7 +145,8 @@ func (c *Caller) Setenv(t testing.TB) {
 	}
 }
 
-// SetPolicies replaces a caller's policies. Not while requests are served.
+// SetPolicies replaces a caller's policies. It must not be called while requests are
+// served.
 func (c *Caller) SetPolicies(policies ...string) {
 	c.policies = nil
 	for _, text := range policies {
@@ -160,14 +158,14 @@ func (c *Caller) SetPolicies(policies ...string) {
 	}
 }
 
-// SetFault makes f decide what goes wrong with each request; nil ends that.
+// SetFault makes f choose each request's fault; nil: none.
 func (c *Cloud) SetFault(f func(Call) Fault) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.fault = f
 }
 
-// SetClock sets the services' clock; nil sets it right again.
+// SetClock sets the services' clock; nil: the real time.
 func (c *Cloud) SetClock(now func() time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -186,21 +184,21 @@ func (c *Cloud) now() time.Time {
 	return c.clock()
 }
 
-// Exchanges returns what was recorded since the last Forget.
+// Exchanges returns the exchanges recorded since the last Forget.
 func (c *Cloud) Exchanges() []Exchange {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return append([]Exchange(nil), c.exchanges...)
 }
 
-// Forget empties the record.
+// Forget clears the record.
 func (c *Cloud) Forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.exchanges = nil
 }
 
-// Count returns how many recorded requests asked for an action.
+// Count returns the number of recorded requests for an action.
 func (c *Cloud) Count(action string) int {
 	n := 0
 	for _, e := range c.Exchanges() {
@@ -211,7 +209,7 @@ func (c *Cloud) Count(action string) int {
 	return n
 }
 
-// Refusal is an error answer of a service.
+// Refusal is a service's error answer.
 type Refusal struct {
 	Status  int
 	Code    string
@@ -225,17 +223,14 @@ func (r *Refusal) Error() string { return r.Code + ": " + r.Message }
 type Service struct {
 	Cloud *Cloud
 	Name  string // as in the credential scope: "kms", "s3", "sts"
-	// Classify says what a request asks for. It returns a *Refusal for one
-	// that can't be understood.
+	// Classify returns what a request asks for, or a *Refusal for an invalid request.
 	Classify func(r *http.Request, body []byte) (Call, error)
-	// Answer carries out a request that was signed and allowed.
+	// Answer carries out a request whose signature is valid and that policies allow.
 	Answer func(w http.ResponseWriter, r *http.Request, call Call, caller *Caller, body []byte)
 	// Refuse writes an error answer.
-	Refuse func(w http.ResponseWriter, r *http.Request, requestID string, refusal *Refusal)
-	// DeniedCode is the service's name of a refusal by policy.
-	DeniedCode string
-	// IDHeader is the header that carries the request id.
-	IDHeader string
+	Refuse     func(w http.ResponseWriter, r *http.Request, requestID string, refusal *Refusal)
+	DeniedCode string // the service's error code for a refusal by policy
+	IDHeader   string // the header with the request id
 }
 
 // ServeHTTP checks, records and answers one request.
@@ -264,7 +259,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer.flush(w)
 }
 
-// serve fills the answer and e, and reports whether to drop it.
+// serve writes the answer and fills in e. It reports whether to drop the answer.
 func (s *Service) serve(w http.ResponseWriter, r *http.Request, body []byte, e *Exchange) (drop bool) {
 	refuse := func(err error) {
 		refusal, ok := err.(*Refusal)
@@ -320,7 +315,7 @@ func (c *Cloud) faultFor(call Call) Fault {
 	return f(call)
 }
 
-// recorder keeps an answer until it is recorded.
+// recorder buffers an answer until it is recorded.
 type recorder struct {
 	header http.Header
 	status int

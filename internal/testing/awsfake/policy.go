@@ -7,10 +7,9 @@ import (
 	"strings"
 )
 
-// Policy is an IAM policy document, as far as Vigil's documentation uses the
-// language: Effect, Action, Resource, and the condition operators StringEquals,
-// StringLike, StringNotEquals, Null, Bool and their ForAllValues and
-// ForAnyValue forms.
+// Policy is an IAM policy document, with the parts of the language that Vigil's
+// documentation uses: Effect, Action, Resource, and the condition operators StringEquals,
+// StringLike, StringNotEquals, Null and Bool, with ForAllValues and ForAnyValue.
 type Policy struct {
 	Statement []Statement
 }
@@ -36,7 +35,7 @@ func (t *texts) UnmarshalJSON(data []byte) error {
 	return json.Unmarshal(data, (*[]string)(t))
 }
 
-// ParsePolicy reads a policy document and refuses what it can't evaluate.
+// ParsePolicy parses a policy document. It refuses what it can't evaluate.
 func ParsePolicy(text string) (Policy, error) {
 	var p Policy
 	if err := json.Unmarshal([]byte(text), &p); err != nil {
@@ -58,8 +57,8 @@ func ParsePolicy(text string) (Policy, error) {
 	return p, nil
 }
 
-// allowed evaluates a caller's policies: an explicit Deny, then any Allow, else
-// no. A caller without policies may do everything.
+// allowed evaluates a caller's policies: first any Deny, then any Allow, else no. A
+// caller without policies may do everything.
 func (c *Caller) allowed(call Call) bool {
 	if c.policies == nil {
 		return true
@@ -67,8 +66,8 @@ func (c *Caller) allowed(call Call) bool {
 	return Allowed(c.policies, call)
 }
 
-// Check refuses a call that the caller's policies don't allow, for services
-// that check one request twice.
+// Check refuses a call that the caller's policies don't allow, for services that
+// check one request twice.
 func (c *Caller) Check(call Call, code string, status int) error {
 	if c.allowed(call) {
 		return nil
@@ -79,7 +78,7 @@ func (c *Caller) Check(call Call, code string, status int) error {
 	)}
 }
 
-// Allowed evaluates policies on a call.
+// Allowed evaluates policies for a call.
 func Allowed(policies []Policy, call Call) bool {
 	allow := false
 	for _, p := range policies {
@@ -144,7 +143,7 @@ func likeAny(value string, want []string) bool {
 	return slices.ContainsFunc(want, func(w string) bool { return like(w, value) })
 }
 
-// like matches a pattern in which * stands for any characters and ? for one.
+// like matches a pattern with * for any characters and ? for any one.
 func like(pattern, value string) bool {
 	for i := range len(pattern) {
 		switch {

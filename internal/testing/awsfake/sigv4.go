@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// maxSkew is how far a request's time may be off, as at AWS.
+// maxSkew is how far a request's time may be off, as in AWS.
 const maxSkew = 5 * time.Minute
 
 // verify checks a request's signature, AWS Signature Version 4:
@@ -103,7 +103,7 @@ func mac(key []byte, data string) []byte {
 	return h.Sum(nil)
 }
 
-// canonicalPath is the escaped path; every service but S3 escapes it twice.
+// canonicalPath returns the escaped path; every service except S3 escapes it twice.
 func canonicalPath(u *url.URL, service string) string {
 	path := u.EscapedPath()
 	if path == "" {
@@ -128,7 +128,7 @@ func canonicalQuery(u *url.URL) string {
 
 func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 
-// refusal names a refused signature the way the service does.
+// refusal returns a refused signature's error with the service's code.
 func refusal(service, code, message string) *Refusal {
 	status := http.StatusForbidden
 	byService := map[string][2]string{ // S3, all others

@@ -13,8 +13,7 @@ import (
 // MFACode is the code that STS accepts.
 const MFACode = "123456"
 
-// STS emulates the AWS Security Token Service's AssumeRole and
-// GetCallerIdentity.
+// STS emulates AssumeRole and GetCallerIdentity of the AWS Security Token Service.
 type STS struct {
 	service Service
 
@@ -23,12 +22,12 @@ type STS struct {
 }
 
 type role struct {
-	mfa      string // serial number of the device that is asked for; may be empty
+	mfa      string // serial number of the required device; empty: none
 	valid    time.Duration
 	policies []string
 }
 
-// NewSTS returns the service without roles.
+// NewSTS returns a service without roles.
 func NewSTS(cloud *Cloud) *STS {
 	s := &STS{roles: map[string]role{}}
 	s.service = Service{
@@ -38,8 +37,8 @@ func NewSTS(cloud *Cloud) *STS {
 	return s
 }
 
-// AddRole makes a role that any caller may assume, with a code of the MFA
-// device when mfa names one, for sessions of the given length.
+// AddRole creates a role that any caller may assume, for sessions of the given
+// length. If mfa names an MFA device, that needs its code.
 func (s *STS) AddRole(name, mfa string, valid time.Duration, policies ...string) (arn string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -64,7 +63,7 @@ func classifySTS(_ *http.Request, body []byte) (Call, error) {
 }
 
 func (s *STS) answer(w http.ResponseWriter, r *http.Request, call Call, caller *Caller, body []byte) {
-	form, _ := url.ParseQuery(string(body)) // classifySTS has read it
+	form, _ := url.ParseQuery(string(body)) // classifySTS has parsed it
 	if call.Action == "sts:GetCallerIdentity" {
 		fmt.Fprintf(w, `<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>`+
 			`<Arn>%s</Arn><UserId>%s</UserId><Account>%s</Account></GetCallerIdentityResult></GetCallerIdentityResponse>`,

@@ -1,5 +1,4 @@
-// Package backendtest holds every keyring store to the contract of
-// [backend.Store].
+// Package backendtest tests keyring stores against the contract of [backend.Store].
 package backendtest
 
 import (
@@ -19,9 +18,9 @@ import (
 // racers is how many writers race for one version.
 const racers = 16
 
-// Run runs the suite. open returns a store without objects; it is called once
-// a subtest. again, which may be nil, opens the store that open returned last a
-// second time, as another process would.
+// Run runs the suite. open returns a store without objects; it is called once per
+// subtest. again, which may be nil, opens the store last returned by open once more,
+// as another process would.
 func Run(t *testing.T, open func(t *testing.T) backend.Store, again func(t *testing.T) backend.Store) {
 	t.Helper()
 	for _, tc := range []struct {
@@ -81,8 +80,8 @@ func wantGet(t *testing.T, s backend.Store, o backend.Object, want string, versi
 	}
 }
 
-// wantErr checks that err is of kind, and that it is a *fault.Error that says what
-// was done to what.
+// wantErr checks that err is of kind, and a *fault.Error that names the operation and
+// object.
 func wantErr(t *testing.T, err, kind error, object backend.Object) {
 	t.Helper()
 	if !errors.Is(err, kind) {
@@ -225,7 +224,7 @@ func probe(t *testing.T, s backend.Store) {
 	}
 }
 
-// race lets writers loose on one version and returns the winner's number and
+// race makes writers compete for one version, and returns the winner's number and
 // version. All others must have lost with ErrConflict.
 func race(t *testing.T, s backend.Store, expect backend.Version) (winner int, version backend.Version) {
 	t.Helper()
@@ -272,8 +271,8 @@ func raceToReplace(t *testing.T, s backend.Store) {
 	}
 }
 
-// everyWriterGetsThrough is what the keyring does with the contract: read,
-// merge, write, and again when another writer was first. No line may get lost.
+// everyWriterGetsThrough uses the store as the keyring does: read, merge, write, and
+// retry after another writer. No line may get lost.
 func everyWriterGetsThrough(t *testing.T, s backend.Store) {
 	put(t, s, backend.Deks, "lines:\n", "")
 	errs := make([]error, racers)
@@ -297,7 +296,7 @@ func everyWriterGetsThrough(t *testing.T, s backend.Store) {
 }
 
 func appendLine(ctx context.Context, s backend.Store, line string) error {
-	// Every round somebody wins, so nobody needs more than racers rounds.
+	// Somebody wins every round, so nobody needs more than racers rounds.
 	for range racers {
 		data, v, err := s.Get(ctx, backend.Deks, "")
 		if err != nil {

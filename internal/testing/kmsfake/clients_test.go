@@ -13,17 +13,16 @@ import (
 	"vigil/internal/testing/kmsfake"
 )
 
-// These tests hold the emulator against clients that know nothing of it. They
-// need sops and the AWS command line, so they run in make test-aws only.
+// These tests check the emulator with independent clients. They need sops and the AWS
+// command line, so only make test-aws runs them.
 
-// clients skips the test unless make test-aws runs it. A program that is
-// missing then is a failure.
+// clients skips the test unless make test-aws runs it. Then a missing program is a failure.
 func clients(t *testing.T, program string) string {
 	t.Helper()
 	if os.Getenv("VIGIL_TEST_AWS") == "" {
 		t.Skip("runs in make test-aws")
 	}
-	// The AWS command line: not one that a language's version manager shims.
+	// The system's AWS command line, not a shim of a language's version manager.
 	if path := "/usr/bin/" + program; program == "aws" {
 		if _, err := os.Stat(path); err == nil {
 			return path
@@ -36,7 +35,7 @@ func clients(t *testing.T, program string) string {
 	return path
 }
 
-// run runs a program as a caller and returns what it printed, apart.
+// run runs a program as a caller and returns its output.
 func (f fixture) run(t *testing.T, stdin, program string, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), program, args...)

@@ -22,12 +22,12 @@ import (
 	"vigil/internal/testing/s3fake"
 )
 
-// These tests put the policies of docs/aws to work: what docs/aws.md says a
-// caller may do, it may, and nothing beyond.
+// These tests check the policies of docs/aws: they allow what docs/aws.md says, and
+// no more.
 
 const docs = "../../../docs/aws/"
 
-// policy reads a policy of the documentation and fills in its placeholders.
+// policy reads a policy from docs/aws and fills in its placeholders.
 func policy(t *testing.T, name string, values map[string]string) string {
 	t.Helper()
 	data, err := os.ReadFile(docs + name)
@@ -122,8 +122,7 @@ func kmsCall(action string, context map[string]string) awsfake.Call {
 	return call
 }
 
-// TestDocumentedKeyPolicy: even an administrator can't use the key for anything
-// but a vault.
+// TestDocumentedKeyPolicy: even an administrator can use the key only for vaults.
 func TestDocumentedKeyPolicy(t *testing.T) {
 	f := start(t)
 	key := f.kms.CreateKey()
@@ -142,8 +141,8 @@ func TestDocumentedKeyPolicy(t *testing.T) {
 	}
 }
 
-// TestDocumentedBucketPolicies on an emulated bucket: reads and conditional
-// writes of the keyring for members, reads for machines, nothing else.
+// TestDocumentedBucketPolicies on an emulated bucket: members may read and
+// conditionally write the keyring, machines may read it, and nothing else is allowed.
 func TestDocumentedBucketPolicies(t *testing.T) {
 	cloud := awsfake.New()
 	server := httptest.NewServer(s3fake.New(cloud, "keys"))
@@ -163,10 +162,10 @@ func TestDocumentedBucketPolicies(t *testing.T) {
 				_, err := c.GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String("keys"), Key: &key})
 				return err
 			}
-			wantCode(t, get("vigil/deks"), "NoSuchKey") // and not AccessDenied
+			wantCode(t, get("vigil/deks"), "NoSuchKey") // not AccessDenied
 			wantCode(t, get("vigil/vault.jsonl"), "AccessDenied")
 			if err := put("vigil/deks", aws.String(`"0"`)); writes {
-				wantCode(t, err, "NoSuchKey") // allowed, and lost the race
+				wantCode(t, err, "NoSuchKey") // allowed, but lost the race
 			} else {
 				wantCode(t, err, "AccessDenied")
 			}
@@ -176,8 +175,7 @@ func TestDocumentedBucketPolicies(t *testing.T) {
 	}
 }
 
-// TestCloudFormationHasTheDocumentedPolicies, and refers to nothing that isn't
-// there.
+// TestCloudFormationHasTheDocumentedPolicies, and refers only to what exists.
 func TestCloudFormationHasTheDocumentedPolicies(t *testing.T) {
 	data, err := os.ReadFile(docs + "cloudformation.json")
 	if err != nil {
@@ -218,7 +216,7 @@ func TestCloudFormationHasTheDocumentedPolicies(t *testing.T) {
 	}
 }
 
-// unsub turns Fn::Sub back into the placeholders of the policy files.
+// unsub converts Fn::Sub back to the policy files' placeholders.
 func unsub(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
@@ -240,8 +238,8 @@ func unsub(v any) any {
 	return v
 }
 
-// TestTerraformUsesTheDocumentedPolicies: every policy file it names is there,
-// and gets a value for each of its placeholders.
+// TestTerraformUsesTheDocumentedPolicies: every policy file it names exists, and
+// every placeholder gets a value.
 func TestTerraformUsesTheDocumentedPolicies(t *testing.T) {
 	data, err := os.ReadFile(docs + "main.tf")
 	if err != nil {

@@ -1,12 +1,11 @@
-// Package kmsfake emulates AWS Key Management Service for tests: its JSON
-// protocol, its symmetric keys with encryption contexts, aliases and key
-// states, its typed errors, and requests signed by callers with policies. Keys
-// live in memory.
+// Package kmsfake emulates AWS Key Management Service for tests: its JSON protocol,
+// symmetric keys with encryption contexts, aliases and key states, its typed errors,
+// and requests signed by callers with policies. Keys are in memory.
 //
-// It is held against clients that know nothing of it: the AWS SDK, the AWS
-// command line, sops, and recorded traffic of the real service (testdata).
+// It is tested with independent clients (the AWS SDK, the AWS command line, sops) and
+// with recorded traffic of the real service (testdata).
 //
-// It is for tests only: nothing it does is constant-time, throttled or audited.
+// It is for tests only: nothing is constant-time, throttled or audited.
 package kmsfake
 
 import (
@@ -25,7 +24,7 @@ import (
 	"vigil/internal/testing/awsfake"
 )
 
-// Key states, as DescribeKey names them.
+// Key states, as in DescribeKey.
 const (
 	Enabled         = "Enabled"
 	Disabled        = "Disabled"
@@ -76,8 +75,7 @@ func New(cloud *awsfake.Cloud) *Server {
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.service.ServeHTTP(w, r) }
 
-// CreateKey makes a symmetric key, with aliases ("alias/vigil"), and returns
-// its ARN.
+// CreateKey creates a symmetric key with aliases ("alias/vigil"), and returns its ARN.
 func (s *Server) CreateKey(aliases ...string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,7 +96,7 @@ func (s *Server) create() *key {
 	return k
 }
 
-// CreateSigningKey makes a key that encrypts nothing, and returns its ARN.
+// CreateSigningKey creates a key that can't encrypt, and returns its ARN.
 func (s *Server) CreateSigningKey() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,8 +105,8 @@ func (s *Server) CreateSigningKey() string {
 	return k.arn()
 }
 
-// SetState puts the key with this id, ARN or alias into a state. It panics if
-// there is none, as that is a mistake of the test.
+// SetState sets the state of the key with this id, ARN or alias. It panics if there
+// is none.
 func (s *Server) SetState(id, state string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -119,7 +117,7 @@ func (s *Server) SetState(id, state string) {
 	k.state = state
 }
 
-// Delete removes a key for good, as AWS does when the waiting period is over.
+// Delete deletes a key, as AWS does at the end of the waiting period.
 func (s *Server) Delete(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,7 +126,7 @@ func (s *Server) Delete(id string) {
 	}
 }
 
-// PointAlias makes an alias name another key.
+// PointAlias makes an alias refer to another key.
 func (s *Server) PointAlias(alias, id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,7 +137,7 @@ func (s *Server) PointAlias(alias, id string) {
 	s.aliases[alias] = k.id
 }
 
-// find returns the key that an id, ARN, alias or alias ARN names.
+// find returns the key with this id, ARN, alias or alias ARN.
 func (s *Server) find(id string) (*key, error) {
 	if id == "" {
 		return nil, invalid("1 validation error detected: Value at 'keyId' failed to satisfy constraint: Member must not be null")
@@ -169,7 +167,7 @@ func (s *Server) find(id string) (*key, error) {
 	return k, nil
 }
 
-// usable refuses a key that can't encrypt and decrypt now.
+// usable returns an error if the key can't encrypt and decrypt.
 func (k *key) usable() error {
 	switch {
 	case k.usage != "ENCRYPT_DECRYPT":
@@ -199,12 +197,11 @@ func invalidState(message string) error {
 	return &awsfake.Refusal{Status: 400, Code: "KMSInvalidStateException", Message: message}
 }
 
-// errCiphertext is what AWS answers to damage and to a wrong context alike,
-// without a message.
+// errCiphertext is AWS's answer to both damage and a wrong context, without a message.
 var errCiphertext = &awsfake.Refusal{Status: 400, Code: "InvalidCiphertextException"}
 
-// A ciphertext is blobMagic, the key's id, a nonce, and AES-256-GCM under the
-// key with the encryption context as additional data.
+// A ciphertext is blobMagic, the key's id, a nonce, and AES-256-GCM with the
+// encryption context as additional data.
 const (
 	blobMagic = "\x01\x02\x02\x00"
 	idSize    = 36
@@ -218,7 +215,7 @@ func (k *key) encrypt(plaintext []byte, context map[string]string) []byte {
 	return k.aead().Seal(blob, nonce, plaintext, contextAAD(context))
 }
 
-// keyOf returns the key that a ciphertext was made with.
+// keyOf returns the key of a ciphertext.
 func (s *Server) keyOf(blob []byte) (*key, error) {
 	if len(blob) < len(blobMagic)+idSize+nonceSize || string(blob[:len(blobMagic)]) != blobMagic {
 		return nil, errCiphertext
@@ -251,7 +248,7 @@ func (k *key) aead() cipher.AEAD {
 	return aead
 }
 
-// contextAAD encodes an encryption context without regard to its order.
+// contextAAD encodes an encryption context independently of its order.
 func contextAAD(context map[string]string) []byte {
 	var pairs []string
 	for name, value := range context {

@@ -46,7 +46,7 @@ func start(t *testing.T) fixture {
 	return f
 }
 
-// client is the AWS SDK's, acting as a caller, without retries.
+// client returns an AWS SDK client that acts as a caller and doesn't retry.
 func (f fixture) client(caller *awsfake.Caller) *kms.Client {
 	return kms.New(kms.Options{
 		Region: awsfake.Region, BaseEndpoint: &f.url, Retryer: aws.NopRetryer{},
@@ -54,7 +54,7 @@ func (f fixture) client(caller *awsfake.Caller) *kms.Client {
 	})
 }
 
-// send signs and sends one request as the protocol has it.
+// send signs and sends one request in the JSON protocol.
 func (f fixture) send(t *testing.T, target string, body any) (status int, contentType string, answer map[string]any) {
 	t.Helper()
 	data, err := json.Marshal(body)
@@ -87,9 +87,8 @@ func (f fixture) send(t *testing.T, target string, body any) (status int, conten
 	return resp.StatusCode, resp.Header.Get("Content-Type"), answer
 }
 
-// TestRecordedTraffic sends what a client sent to the real AWS KMS and compares
-// what it got: status, content type, members and their types, plaintexts, and
-// refusals to the letter.
+// TestRecordedTraffic replays requests recorded with the real AWS KMS and compares the
+// answers: status, content type, members and their types, plaintexts, and complete refusals.
 func TestRecordedTraffic(t *testing.T) {
 	data, err := os.ReadFile("testdata/recorded.json")
 	if err != nil {
@@ -131,7 +130,7 @@ func TestRecordedTraffic(t *testing.T) {
 	}
 }
 
-// translate turns a recorded ciphertext into ours, with the same damage.
+// translate converts a recorded ciphertext to ours, with the same damage.
 func translate(t *testing.T, ours map[string]string, recorded string) string {
 	t.Helper()
 	if blob, ok := ours[recorded]; ok {
@@ -195,7 +194,7 @@ func wantCode(t *testing.T, err error, code string) {
 	}
 }
 
-// TestErrorsOfAWS: the typed errors that the documentation of AWS promises.
+// TestErrorsOfAWS: the typed errors that AWS documents.
 func TestErrorsOfAWS(t *testing.T) {
 	f := start(t)
 	c := f.client(f.caller)
@@ -285,7 +284,7 @@ func TestSignatures(t *testing.T) {
 	}
 }
 
-// TestPolicyByContext: a caller who may use the key for one vault only.
+// TestPolicyByContext: a caller may use the key for one vault only.
 func TestPolicyByContext(t *testing.T) {
 	f := start(t)
 	key := f.kms.CreateKey()

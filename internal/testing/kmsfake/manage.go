@@ -81,7 +81,7 @@ func (s *Server) cancelKeyDeletion(in *request) (any, error) {
 	if k.state != PendingDeletion {
 		return nil, invalidState(k.arn() + " is not pending deletion.")
 	}
-	k.state = Disabled // as AWS leaves it
+	k.state = Disabled // as in AWS
 	return map[string]any{"KeyId": k.arn()}, nil
 }
 

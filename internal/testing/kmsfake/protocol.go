@@ -12,7 +12,7 @@ import (
 	"vigil/internal/testing/awsfake"
 )
 
-// contentType is the one of the JSON protocol.
+// contentType is that of the JSON protocol.
 const contentType = "application/x-amz-json-1.1"
 
 // Limits of AWS KMS, from its API reference.
@@ -41,8 +41,7 @@ type request struct {
 	TargetKeyId                  string
 }
 
-// operation is one action of KMS. needsKey says that the key of KeyId is the
-// policy's resource.
+// operation is one action of KMS. If needsKey is set, the policy's resource is KeyId's key.
 type operation struct {
 	run      func(*Server, *request) (any, error)
 	resource func(*request) string
@@ -84,8 +83,8 @@ func parse(r *http.Request, body []byte) (action string, op operation, in *reque
 	return action, op, in, nil
 }
 
-// classify says what a request asks for. ReEncrypt counts as kms:ReEncryptFrom
-// here and is checked for kms:ReEncryptTo by its operation's second call.
+// classify returns what a request asks for. Here ReEncrypt counts as
+// kms:ReEncryptFrom; the operation itself checks kms:ReEncryptTo.
 func (s *Server) classify(r *http.Request, body []byte) (awsfake.Call, error) {
 	action, op, in, err := parse(r, body)
 	if err != nil {
@@ -102,8 +101,8 @@ func (s *Server) classify(r *http.Request, body []byte) (awsfake.Call, error) {
 	return call, nil
 }
 
-// resource returns the ARN that policies see. Without a key id it is that of
-// the ciphertext's key; of a key that doesn't exist it is what was asked for.
+// resource returns the ARN for policies: of the key id or, without one, of the
+// ciphertext's key. If there is no such key, it returns what was asked for.
 func (s *Server) resource(id string, blob []byte) string {
 	if id != "" {
 		if k, err := s.find(id); err == nil {
@@ -117,7 +116,7 @@ func (s *Server) resource(id string, blob []byte) string {
 	return "*"
 }
 
-// conditions are the condition keys that an encryption context makes.
+// conditions returns the condition keys for an encryption context.
 func conditions(context map[string]string) map[string][]string {
 	keys := map[string][]string{}
 	for name, value := range context {
@@ -169,7 +168,7 @@ func (s *Server) allowReEncryptTo(caller *awsfake.Caller, in *request) error {
 	return caller.Check(call, "AccessDeniedException", http.StatusBadRequest)
 }
 
-// refuse writes an error as KMS does: the type alone where there is no message.
+// refuse writes an error as KMS does: only the type if there is no message.
 func refuse(w http.ResponseWriter, _ *http.Request, _ string, refusal *awsfake.Refusal) {
 	out := map[string]string{"__type": refusal.Code}
 	if refusal.Message != "" {
@@ -177,14 +176,14 @@ func refuse(w http.ResponseWriter, _ *http.Request, _ string, refusal *awsfake.R
 	}
 	status := refusal.Status
 	if status == http.StatusForbidden || status == 0 {
-		status = http.StatusBadRequest // KMS has no other status for refusals
+		status = http.StatusBadRequest // the only status that KMS uses for refusals
 	}
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(out)
 }
 
-// errDryRun is how KMS says that a call would have succeeded.
+// errDryRun is KMS's answer to a dry run that would have succeeded.
 var errDryRun = &awsfake.Refusal{Status: 400, Code: "DryRunOperationException", Message: "The request would have succeeded, but the DryRun option is set."}
 
 func (s *Server) usableKey(in *request) (*key, error) {
@@ -236,8 +235,7 @@ func (s *Server) encrypt(in *request) (any, error) {
 	}, nil
 }
 
-// open decrypts for Decrypt and ReEncrypt. A key id that is given must be the
-// ciphertext's.
+// open decrypts for Decrypt and ReEncrypt. A nonempty id must be the ciphertext's key.
 func (s *Server) open(blob []byte, id string, context map[string]string) (*key, []byte, error) {
 	if len(blob) < 1 || len(blob) > maxCiphertext {
 		return nil, nil, invalid("1 validation error detected: Value at 'ciphertextBlob' failed to satisfy constraint: Member must have length less than or equal to 6144")

@@ -1,4 +1,4 @@
-// Package mastertest holds every master key to the contract of [master.Key].
+// Package mastertest tests master keys against the contract of [master.Key].
 package mastertest
 
 import (
@@ -14,27 +14,23 @@ import (
 	"vigil/internal/master"
 )
 
-// parallel is how many calls are made at once.
+// parallel is the number of concurrent calls.
 const parallel = 16
 
-// Alice is the context the suite wraps shares under. Its fields differ from
-// each other and from zero.
+// Alice is the suite's context for wrapping shares. Its fields are distinct and not zero.
 var Alice = master.Context{Vault: [32]byte{1, 2, 3}, Identity: [16]byte{4, 5, 6}, Purpose: master.PurposeUnlock}
 
-// Keys is what the suite runs on.
+// Keys are the suite's subjects.
 type Keys struct {
 	// Key is the master key under test.
 	Key master.Key
-	// Other is a second master key of the same kind, which must not open what
-	// Key wrapped.
-	Other master.Key
-	// Self names Key, for Rewrap.
-	Self master.URI
-	// Elsewhere names a master key of another kind.
-	Elsewhere master.URI
+	// Other is a second master key of the same kind, which must not open what Key wrapped.
+	Other     master.Key
+	Self      master.URI // Key's URI, for Rewrap
+	Elsewhere master.URI // URI of a master key of another kind
 }
 
-// Run runs the suite; open is called once a subtest.
+// Run runs the suite; open is called once per subtest.
 func Run(t *testing.T, open func(t *testing.T) Keys) {
 	t.Helper()
 	for _, tc := range []struct {

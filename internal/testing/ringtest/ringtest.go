@@ -1,6 +1,6 @@
-// Package ringtest makes whole vaults for tests: a keyring with real seals,
-// signatures and MACs, a vault file, and every secret behind them, so that a
-// test can forge what an attacker could.
+// Package ringtest makes complete vaults for tests: a keyring with real seals,
+// signatures and MACs, a vault file, and all their secrets, so that a test can forge
+// what an attacker could.
 package ringtest
 
 import (
@@ -17,10 +17,10 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// Now is the time at which a World changes its keyring, in Unix seconds.
+// Now is when a World changes its keyring, in Unix seconds.
 const Now = 1_700_000_000
 
-// Person is an identity with its private halves.
+// Person is an identity with its private keys.
 type Person struct {
 	Identity keyring.Identity
 	Seeds    []byte
@@ -36,7 +36,7 @@ func NewPerson(t testing.TB, role keyring.Role) *Person {
 	return p
 }
 
-// Rekeyed is the same identity with other keys.
+// Rekeyed returns the same identity with other keys.
 func (p *Person) Rekeyed(t testing.TB) *Person {
 	t.Helper()
 	q := &Person{Identity: p.Identity, Seeds: make([]byte, envelope.HalvesSize)}
@@ -45,7 +45,7 @@ func (p *Person) Rekeyed(t testing.TB) *Person {
 	return q
 }
 
-// Block is an unlock block that nobody can open: rings are given the halves.
+// Block returns an unlock block that can't be opened: rings get the private keys directly.
 func (p *Person) Block() keyring.UnlockBlock {
 	var salt [keyring.KDFSaltSize]byte
 	rand.Read(salt[:])
@@ -58,8 +58,8 @@ func (p *Person) Seal(t testing.TB, kek []byte, vault id.Vault, version uint64) 
 	return must(envelope.SealKEK(kek, p.Identity, vault, version))(t)
 }
 
-// World is a vault and what only its members should know. Its methods change it
-// as a device would; the fields may be read, and copied before a change.
+// World is a vault with all its secrets. Its methods change it as a device would.
+// Fields may be read, and must be copied before a change.
 type World struct {
 	t testing.TB
 
@@ -70,7 +70,7 @@ type World struct {
 	File    *vaultfile.File
 }
 
-// New founds a vault of one owner, without items.
+// New creates a vault with one owner and no items.
 func New(t testing.TB) *World {
 	t.Helper()
 	w := &World{t: t, Owner: NewPerson(t, keyring.Owner), KEKs: map[uint64][]byte{1: Random32()}}
@@ -89,13 +89,13 @@ func (w *World) MAC(version uint64, hash id.Hash) ([keyring.MACSize]byte, error)
 	return envelope.DeksMAC(w.KEKs[version], w.Vault(), version, hash)
 }
 
-// Encode returns a manifest as the owner stores it.
+// Encode returns a manifest as stored by the owner.
 func (w *World) Encode(d *keyring.Deks) []byte {
 	w.t.Helper()
 	return must(d.Encode(w.Owner.Halves, w.MAC))(w.t)
 }
 
-// Store returns a manifest as it is read back.
+// Store encodes a manifest and reads it back.
 func (w *World) Store(d *keyring.Deks) *keyring.Deks {
 	w.t.Helper()
 	return must(keyring.ParseDeks(w.Encode(d), w.Vault()))(w.t)
@@ -104,13 +104,13 @@ func (w *World) Store(d *keyring.Deks) *keyring.Deks {
 // Objects are the stored bytes.
 type Objects struct{ Members, Deks, File []byte }
 
-// Objects returns what is stored now.
+// Objects returns the current objects.
 func (w *World) Objects() Objects {
 	w.t.Helper()
 	return Objects{Members: w.Members.Encode(), Deks: w.Encode(w.Deks), File: must(w.File.Encode())(w.t)}
 }
 
-// Pins are the state that a device has after it accepted what is stored now.
+// Pins returns the pins of a device that has accepted the current objects.
 func (w *World) Pins() keyring.Pins {
 	return keyring.Pins{Members: w.Members.Pin(), Deks: w.Store(w.Deks).Pin()}
 }
@@ -121,7 +121,7 @@ func (w *World) Append(changes ...keyring.Change) {
 	w.Members = must(w.Members.Append(w.Owner.Halves, changes...))(w.t)
 }
 
-// Admit makes a person a member, with every live KEK.
+// Admit makes a person a member and seals every live KEK to them.
 func (w *World) Admit(p *Person) {
 	w.t.Helper()
 	w.Append(keyring.AddIdentity{ID: p.Identity.ID, Role: p.Identity.Role, Public: p.Identity.Public, Block: p.Block(), Seals: w.SealLive(p)})
@@ -153,13 +153,13 @@ type Written struct {
 	Opened []byte
 }
 
-// Seal makes a revision of an item under the manifest's KEK, and stores nothing.
+// Seal makes a revision of an item under the manifest's KEK. It doesn't store it.
 func (w *World) Seal(item id.Item, name string, public, secret []byte, parents ...id.Revision) Written {
 	w.t.Helper()
 	return w.SealUnder(w.Deks.KEK(), item, name, public, secret, parents...)
 }
 
-// SealUnder is Seal under a KEK of choice.
+// SealUnder is Seal under a chosen KEK.
 func (w *World) SealUnder(kek uint64, item id.Item, name string, public, secret []byte, parents ...id.Revision) Written {
 	w.t.Helper()
 	meta := must((&vaultfile.Meta{Name: name, Created: Now, Public: public}).Encode())(w.t)
@@ -197,7 +197,7 @@ func (w *World) Add(item id.Item, name string, public, secret []byte, parents ..
 	return r
 }
 
-// MakeKEK adds the next KEK, sealed to every identity. people are those beside the owner.
+// MakeKEK adds a KEK sealed to the owner and to people.
 func (w *World) MakeKEK(people ...*Person) {
 	w.t.Helper()
 	version := w.Members.KEK() + 1
@@ -209,10 +209,10 @@ func (w *World) MakeKEK(people ...*Person) {
 	w.Append(keyring.MakeKEK{Seals: seals})
 }
 
-// Lines returns the lines of an object, each with its line feed.
+// Lines returns an object's lines with their line feeds.
 func Lines(object []byte) [][]byte { return slices.Collect(bytes.Lines(object)) }
 
-// Rewrap puts the manifest under the newest KEK.
+// Rewrap wraps the manifest's DEKs by the newest KEK.
 func (w *World) Rewrap() {
 	w.t.Helper()
 	from, to := w.Deks.KEK(), w.Members.KEK()
@@ -227,8 +227,8 @@ func (w *World) Rewrap() {
 	w.Deks = w.Store(next)
 }
 
-// Resign returns a deks object as somebody who knows a KEK would write it: with
-// the MAC and the signature of what precedes its last line.
+// Resign returns a deks object as written by anyone who knows a KEK: with a new MAC
+// and signature in its last line.
 func Resign(t testing.TB, vault id.Vault, version uint64, kek []byte, by keyring.Signer, object []byte) []byte {
 	t.Helper()
 	lines := Lines(object)
@@ -247,7 +247,7 @@ func Random32() []byte {
 	return b
 }
 
-// must reads as: the value, or the test fails.
+// must returns a function that returns v, or fails the test for err.
 func must[T any](v T, err error) func(testing.TB) T {
 	return func(t testing.TB) T {
 		t.Helper()

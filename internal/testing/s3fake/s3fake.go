@@ -1,6 +1,6 @@
-// Package s3fake emulates what Vigil uses of Amazon S3 for tests: objects with
-// conditional reads and writes, versioning and lifecycle configuration, signed
-// requests. It is for tests only.
+// Package s3fake emulates the parts of Amazon S3 that Vigil uses, for tests only:
+// conditional reads and writes, versioning and lifecycle configuration, and signed
+// requests.
 package s3fake
 
 import (
@@ -15,7 +15,7 @@ import (
 	"vigil/internal/testing/awsfake"
 )
 
-// Server is one bucket of an emulated S3, addressed path-style.
+// Server is one bucket, addressed path-style.
 type Server struct {
 	service awsfake.Service
 	bucket  string
@@ -24,14 +24,11 @@ type Server struct {
 	objects  map[string][]byte
 	versions map[string][][]byte // replaced contents, oldest first
 
-	// The rest is set by tests before requests are served, or by Change.
+	// Set the fields below before requests are served, or in Change.
 
-	// Versioning is "Enabled", "Suspended" or empty.
-	Versioning string
-	// Lifecycle is the body of the lifecycle configuration; empty means none.
-	Lifecycle string
-	// IgnoreConditions makes it a store without compare-and-swap.
-	IgnoreConditions bool
+	Versioning       string // "Enabled", "Suspended" or empty
+	Lifecycle        string // body of the lifecycle configuration; empty: none
+	IgnoreConditions bool   // no compare-and-swap
 }
 
 // New returns a bucket without objects.
@@ -47,7 +44,7 @@ func New(cloud *awsfake.Cloud, bucket string) *Server {
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.service.ServeHTTP(w, r) }
 
-// Change has f change settings while requests are served.
+// Change calls f, which may change settings while requests are served.
 func (s *Server) Change(f func(s *Server)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -61,7 +58,7 @@ func (s *Server) Object(key string) []byte {
 	return s.objects[key]
 }
 
-// SetObject replaces an object behind the clients' backs; nil deletes it.
+// SetObject replaces an object without a client's request; nil deletes it.
 func (s *Server) SetObject(key string, data []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -72,14 +69,14 @@ func (s *Server) SetObject(key string, data []byte) {
 	s.objects[key] = data
 }
 
-// Versions returns the replaced contents of an object that are kept, oldest first.
+// Versions returns an object's replaced contents, oldest first.
 func (s *Server) Versions(key string) [][]byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([][]byte(nil), s.versions[key]...)
 }
 
-// ExpireVersions does what a lifecycle rule does in time.
+// ExpireVersions deletes replaced contents, as a lifecycle rule does eventually.
 func (s *Server) ExpireVersions() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -89,7 +86,7 @@ func (s *Server) ExpireVersions() {
 func (s *Server) classify(r *http.Request, _ []byte) (awsfake.Call, error) {
 	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	call := awsfake.Call{Resource: "arn:aws:s3:::" + bucket, Context: map[string][]string{
-		// The emulator has no TLS; policies see what AWS would.
+		// The emulator has no TLS; policies see what they would in AWS.
 		"aws:SecureTransport": {"true"},
 	}}
 	query := r.URL.Query()
@@ -157,7 +154,7 @@ var (
 func (s *Server) get(w http.ResponseWriter, r *http.Request, key string, caller *awsfake.Caller) *awsfake.Refusal {
 	data, ok := s.objects[key]
 	if !ok {
-		// Who may not list is not told what doesn't exist.
+		// A caller that may not list doesn't learn that an object doesn't exist.
 		list := awsfake.Call{Action: "s3:ListBucket", Resource: "arn:aws:s3:::" + s.bucket}
 		if caller.Check(list, "", 0) != nil {
 			return &awsfake.Refusal{Status: http.StatusForbidden, Code: "AccessDenied", Message: "Access Denied"}
@@ -181,7 +178,7 @@ func (s *Server) put(w http.ResponseWriter, r *http.Request, key string, body []
 			return errPrecondition
 		}
 		if match := r.Header.Get("If-Match"); match != "" && !exists {
-			return errNoSuchKey // as AWS answers
+			return errNoSuchKey // as in AWS
 		} else if match != "" && match != etag(current) {
 			return errPrecondition
 		}

@@ -7,7 +7,7 @@ import (
 	"strconv"
 )
 
-// account is whom the tests run as: vigiltest for root, else the caller.
+// account is the user that the tests run as: vigiltest for root, else the caller.
 type account struct {
 	name     string
 	uid, gid int
@@ -35,7 +35,7 @@ func lookUpAccount() (account, error) {
 	return account{name: u.Username, uid: uid, gid: gid, change: uid != os.Getuid()}, nil
 }
 
-// own gives a file to the account.
+// own changes a file's owner to the account.
 func (a account) own(path string) error {
 	if !a.change {
 		return nil

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// startDeadline bounds how long an agent may take to answer its socket. It is
-// far above what any needs, for machines that do other things at the same time.
+// startDeadline bounds the time until an agent answers on its socket. It is generous,
+// for busy machines.
 const startDeadline = time.Minute
 
 // Agent is a running agent: OpenSSH's, or vigild.
@@ -22,15 +22,15 @@ type Agent struct {
 	done    chan struct{} // closed when the process has ended
 }
 
-// StartOpenSSHAgent starts an ssh-agent whose files lie in dir. The command is
-// the program with what comes before it, such as a loader: most often "ssh-agent".
+// StartOpenSSHAgent starts an ssh-agent with its files in dir. command is the
+// program, usually "ssh-agent", with anything before it, such as a loader.
 func StartOpenSSHAgent(dir string, command ...string) (*Agent, error) {
 	socket := filepath.Join(dir, "s")
 	return startAgent(dir, socket, nil, append(command, "-D", "-a", socket))
 }
 
-// StartVigild starts a vigild without a vault whose home is dir: an agent for
-// keys that ssh-add brings. Settings are added to its environment.
+// StartVigild starts a vigild without vaults with home dir: an agent for keys added
+// by ssh-add. settings are added to its environment.
 func StartVigild(dir, binary string, settings ...string) (*Agent, error) {
 	env := append(VigilEnvironment(dir), settings...)
 	run := filepath.Join(dir, "run", "vigil")
@@ -45,8 +45,8 @@ func StartVigild(dir, binary string, settings ...string) (*Agent, error) {
 	return a, nil
 }
 
-// VigilEnvironment makes the directories of a home at dir and returns the
-// environment settings that lead Vigil's binaries to them and nowhere else.
+// VigilEnvironment makes a home's directories in dir and returns the environment
+// settings that confine Vigil's binaries to them.
 func VigilEnvironment(dir string) []string {
 	env := []string{"HOME=" + dir}
 	for name, sub := range map[string]string{
@@ -54,7 +54,7 @@ func VigilEnvironment(dir string) []string {
 		"XDG_CACHE_HOME": "cache", "XDG_RUNTIME_DIR": "run",
 	} {
 		path := filepath.Join(dir, sub)
-		_ = os.MkdirAll(path, 0o700) // what can't be made is noticed by who needs it
+		_ = os.MkdirAll(path, 0o700) // whoever needs the directory notices an error
 		env = append(env, name+"="+path)
 	}
 	return env
@@ -88,7 +88,7 @@ func startAgent(dir, socket string, env, command []string) (*Agent, error) {
 	return a, nil
 }
 
-// waitUntilServing returns once a socket takes connections.
+// waitUntilServing waits until a socket accepts connections.
 func (a *Agent) waitUntilServing(socket string) error {
 	deadline := time.After(startDeadline)
 	for {
@@ -108,7 +108,7 @@ func (a *Agent) waitUntilServing(socket string) error {
 // Done is closed when the agent's process has ended.
 func (a *Agent) Done() <-chan struct{} { return a.done }
 
-// Close asks the agent to end, and makes it if it doesn't.
+// Close terminates the agent, and kills it if it doesn't end.
 func (a *Agent) Close() error {
 	_ = a.Process.Signal(syscall.SIGTERM) // it may have ended by itself
 	select {

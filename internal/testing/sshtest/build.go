@@ -12,27 +12,26 @@ import (
 	"vigil/internal/keyring"
 )
 
-// packages says where each binary's main package lies, from the module's root.
+// packages maps binaries to their main packages, relative to the module's root.
 var packages = map[string]string{
 	"vigild":       "agentd",
 	"vigil-opener": "agentd/opener",
 	"vigilctl":     "ctl",
 }
 
-// buildsVariable names a directory that test runs of one command share: what one
-// of them has linked the others copy. Whoever sets it removes the directory, and
-// changes no source while it is there.
+// buildsVariable names a directory shared by one command's test runs: they copy what
+// the first of them has linked. Whoever sets it removes the directory, and must not
+// change the sources meanwhile.
 const buildsVariable = "VIGIL_TEST_BUILDS"
 
-// set is what is built for a test run.
+// set is what to build for a test run.
 type set struct {
 	binaries  []string
-	traceable bool // they let themselves be traced
+	traceable bool // they can be traced
 }
 
-// install puts binaries into dir as the Makefile does: unreadable (0111), all
-// with one build id, and with the race detector and the tag weakkdf when the
-// tests have them.
+// install puts binaries into dir as the Makefile does: unreadable (0111) and all with
+// one build id. They have the race detector and the tag weakkdf if the tests do.
 func install(dir string, s set) error {
 	shared := os.Getenv(buildsVariable)
 	if shared == "" {
@@ -48,7 +47,7 @@ func install(dir string, s set) error {
 	if err != nil {
 		return err
 	}
-	defer lock.Close() // which unlocks it
+	defer lock.Close() // also unlocks it
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return fmt.Errorf("lock %s: %w", lock.Name(), err)
 	}
@@ -69,8 +68,8 @@ func install(dir string, s set) error {
 	return nil
 }
 
-// copyBinary copies what buildAll has built. It has to be readable for that, which
-// its owner sees to; while the lock is held nobody else looks.
+// copyBinary copies a binary made by buildAll. It makes the original readable
+// meanwhile; the caller holds the lock, so nobody else sees that.
 func copyBinary(to, from string) error {
 	if err := os.Chmod(from, 0o500); errors.Is(err, os.ErrNotExist) {
 		return nil // Binary skips the tests that need it

@@ -24,12 +24,12 @@ const (
 	StatusRefused     = 7
 )
 
-// CheapKDF are flags for the cheapest Argon2id that a vault may have.
+// CheapKDF are flags for the least Argon2id cost that a vault may have.
 var CheapKDF = []string{
 	fmt.Sprintf("--kdf-memory=%d", keyring.MinKDFMemory>>10), fmt.Sprintf("--kdf-time=%d", keyring.MinKDFTime), "--kdf-parallelism=1",
 }
 
-// Result is what a command printed, and its exit status.
+// Result is a command's output and exit status.
 type Result struct {
 	Out, Err string
 	Status   int
@@ -64,7 +64,7 @@ func (h *Home) OK(args ...string) Result {
 	return r
 }
 
-// Fails runs vigilctl, which must end with status and say every text.
+// Fails runs vigilctl, which must exit with status and print every text.
 func (h *Home) Fails(status int, texts []string, args ...string) Result {
 	h.Helper()
 	r := h.Vigilctl(args...)
@@ -79,7 +79,7 @@ func (h *Home) Fails(status int, texts []string, args ...string) Result {
 	return r
 }
 
-// JSON runs vigilctl with --json, which must succeed, and decodes what it prints.
+// JSON runs vigilctl with --json, which must succeed, and decodes its output.
 func (h *Home) JSON(into any, args ...string) {
 	h.Helper()
 	r := h.OK(append(args, "--json")...)
@@ -88,20 +88,20 @@ func (h *Home) JSON(into any, args ...string) {
 	}
 }
 
-// By appends the flag with this home's passphrase to a command line.
+// By appends a flag with this home's passphrase file to args.
 func (h *Home) By(args ...string) []string { return append(args, "--passphrase-file", h.Pass) }
 
 // Unlock unlocks the default vault.
 func (h *Home) Unlock() { h.Helper(); h.OK(h.By("unlock")...) }
 
-// Status is what `vigilctl status` says.
+// Status returns the output of `vigilctl status`.
 func (h *Home) Status() (s control.StatusReply) {
 	h.Helper()
 	h.JSON(&s, "status")
 	return s
 }
 
-// Vault is the state of the default vault.
+// Vault returns the status of the default vault.
 func (h *Home) Vault() control.VaultStatus {
 	h.Helper()
 	return h.Status().Vaults[0]

@@ -7,23 +7,22 @@ import (
 	"time"
 )
 
-// patience bounds the wait for what vigild does by itself. It is far above what
-// that takes, for machines that do other things at the same time.
+// patience bounds the wait for what vigild does unasked. It is generous, for busy machines.
 const patience = 3 * time.Minute
 
-// vaultFile is where the default vault's file lies in a home.
+// vaultFile is the path of the default vault's file in a home.
 const vaultFile = "data/vigil/vaults/default/vault.jsonl"
 
-// Home is a user's home with a vigild of its own: what a device is to Vigil.
+// Home is a user's home with its own vigild: Vigil's view of a device.
 type Home struct {
 	testing.TB
 	Dir   string
-	Env   []string // what the programs of this home have beside the tests' own environment
-	Pass  string   // file that holds the passphrase
-	Agent *Agent   // the vigild that was started last
+	Env   []string // added to the tests' own environment
+	Pass  string   // passphrase file
+	Agent *Agent   // the vigild started last
 }
 
-// NewHome makes a home in which nothing runs. It is removed when the test ends.
+// NewHome makes a home without processes. It is removed when the test ends.
 func NewHome(t testing.TB, passphrase string, env ...string) *Home {
 	t.Helper()
 	h := &Home{TB: t, Dir: NewDir(t)}
@@ -32,8 +31,8 @@ func NewHome(t testing.TB, passphrase string, env ...string) *Home {
 	return h
 }
 
-// NewDir makes a directory whose path is short enough for sockets to lie below
-// it. It is removed when the test ends.
+// NewDir makes a directory with a path short enough for sockets in it. It is removed
+// when the test ends.
 func NewDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp(filepath.Join(World(), "w"), "h")
@@ -44,14 +43,14 @@ func NewDir(t testing.TB) string {
 	return dir
 }
 
-// Start starts vigild; it is stopped when the test ends. Its log is shown if the
-// test has failed then.
+// Start starts vigild and stops it when the test ends. If the test has failed, it
+// shows vigild's log.
 func (h *Home) Start() {
 	h.Helper()
 	h.StartAs(Binary(h, "vigild"))
 }
 
-// StartAs is Start by a command that becomes vigild.
+// StartAs is Start with a command that executes vigild.
 func (h *Home) StartAs(command string) {
 	h.Helper()
 	a, err := StartVigild(h.Dir, command, h.Env...)
@@ -78,13 +77,13 @@ func (h *Home) Restart() {
 	h.Start()
 }
 
-// Path is where a file of this home lies.
+// Path returns the path of a file in this home.
 func (h *Home) Path(name string) string { return filepath.Join(h.Dir, name) }
 
-// VaultFile is the path of the default vault's file.
+// VaultFile returns the path of the default vault's file.
 func (h *Home) VaultFile() string { return h.Path(vaultFile) }
 
-// Write writes a file of this home, with the folders above it, and returns its path.
+// Write writes a file of this home, with its parent folders, and returns its path.
 func (h *Home) Write(name, text string) string {
 	h.Helper()
 	path := h.Path(name)
@@ -97,7 +96,7 @@ func (h *Home) Write(name, text string) string {
 	return path
 }
 
-// Read reads a file, which must be there.
+// Read reads a file, which must exist.
 func (h *Home) Read(path string) []byte {
 	h.Helper()
 	text, err := os.ReadFile(path)
@@ -107,8 +106,8 @@ func (h *Home) Read(path string) []byte {
 	return text
 }
 
-// TakeVaultFile brings the default vault's file of another home here, as good
-// sync tools do it: it is there whole or not at all.
+// TakeVaultFile copies another home's default vault file here atomically, as good
+// sync tools do.
 func (h *Home) TakeVaultFile(from *Home) {
 	h.Helper()
 	next := h.Write(vaultFile+".new", string(from.Read(from.VaultFile())))
@@ -117,7 +116,7 @@ func (h *Home) TakeVaultFile(from *Home) {
 	}
 }
 
-// Eventually waits until ok says nothing.
+// Eventually waits until ok returns nil.
 func Eventually(t testing.TB, what string, ok func() error) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
@@ -129,6 +128,6 @@ func Eventually(t testing.TB, what string, ok func() error) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: not within %v: %v", what, patience, err)
 		}
-		time.Sleep(50 * time.Millisecond) // vigild does it by itself; nothing says when
+		time.Sleep(50 * time.Millisecond) // vigild does it unasked, and nothing reports when
 	}
 }

@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// runInside runs the test program again with args and env, as account a, and
-// returns its exit status. Daemons that tests leave behind come back to this
-// process, which is their subreaper: it reaps those that end, so that no test
-// mistakes a zombie for a living process, and kills those that don't.
+// runInside runs the test program again with args and env as account a, and returns
+// its exit status. This process is the subreaper of daemons that tests leave behind:
+// it reaps those that end, so that no test takes a zombie for a living process, and
+// kills the others.
 func runInside(a account, args, env []string) (int, error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return 0, fmt.Errorf("become a subreaper: %w", err)
@@ -25,10 +25,10 @@ func runInside(a account, args, env []string) (int, error) {
 	if a.change {
 		attr.Credential = &syscall.Credential{Uid: uint32(a.uid), Gid: uint32(a.gid), Groups: []uint32{uint32(a.gid)}}
 	}
-	// The death signal is tied to the thread that starts the child.
+	// The death signal depends on the thread that starts the child.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	// The link, not the path: the test program lies where only its owner may look.
+	// The link, not the path: only its owner can see the test program's folder.
 	inner, err := os.StartProcess("/proc/self/exe", args, &os.ProcAttr{
 		Env: env, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}, Sys: attr,
 	})
@@ -53,8 +53,8 @@ func runInside(a account, args, env []string) (int, error) {
 	return status, nil
 }
 
-// forwardSignals passes on what ends a test run: `go test` sends SIGQUIT at its
-// deadline, and the goroutines worth printing are the inner program's.
+// forwardSignals forwards the signals that end a test run: `go test` sends SIGQUIT at
+// its deadline, and the inner program's goroutines are those worth printing.
 func forwardSignals(pid int) {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGQUIT, syscall.SIGINT, syscall.SIGTERM)
@@ -65,7 +65,7 @@ func forwardSignals(pid int) {
 	}()
 }
 
-// reapUntil reaps every child that ends, until pid does, and returns its status.
+// reapUntil reaps children until pid has ended, and returns pid's status.
 func reapUntil(pid int) (int, error) {
 	for {
 		var ws syscall.WaitStatus
@@ -84,13 +84,12 @@ func reapUntil(pid int) (int, error) {
 	}
 }
 
-// endingTime is how long a process may take to end after the one that started it:
-// the part of sshd that has a session's rights notices by a closed socket that the
-// other part was killed.
+// endingTime is how long a process may outlive its parent: sshd's process with a
+// session's rights learns from a closed socket that the other was killed.
 const endingTime = 2 * time.Second
 
-// killChildren kills and reaps this process's children until there are none
-// (a killed one hands over its own), and returns the names of those that lived on.
+// killChildren kills and reaps this process's children until there are none (a killed
+// child's children become ours), and returns the names of those that were alive.
 func killChildren() []string {
 	for deadline := time.Now().Add(endingTime); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		for reaped := 1; reaped > 0; {

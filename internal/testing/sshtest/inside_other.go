@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// runInside runs the test program again with args and env, as account a, and
-// returns its exit status. Here nothing looks after daemons that tests leave.
+// runInside runs the test program again with args and env as account a, and returns
+// its exit status. On this system, daemons that tests leave behind aren't killed.
 func runInside(a account, args, env []string) (int, error) {
 	exe, err := os.Executable()
 	if err != nil {

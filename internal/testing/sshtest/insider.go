@@ -15,21 +15,21 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// Insider is an identity of the default vault with a client of its own: it has
-// opened all that is sealed to it, and keeps to no rule.
+// Insider is a malicious identity of the default vault: it has opened everything
+// sealed to it, and follows no rules.
 type Insider struct {
 	*Home
 	ID      id.Identity
 	Halves  *envelope.Halves
 	KEKs    map[uint64][]byte
-	Members *keyring.Members // as they were when it looked
+	Members *keyring.Members // as first read
 	Deks    *keyring.Deks
 
-	dir string // of the keyring
+	dir string // the keyring's folder
 }
 
-// Inside opens this home's identity with its passphrase and the device's own
-// master key, over the keyring in a folder. The vault must be unlocked here.
+// Inside opens this home's identity with its passphrase and the device's master key,
+// for the keyring in a folder. The vault must be unlocked here.
 func (h *Home) Inside(dir, pass string) *Insider {
 	h.Helper()
 	identity, err := id.ParseIdentity(h.Vault().Identity)
@@ -50,8 +50,8 @@ func (h *Home) Inside(dir, pass string) *Insider {
 	return in
 }
 
-// OpenHalves opens an identity's private halves with both factors, the second of
-// which is this device's local master key.
+// OpenHalves opens an identity's private keys with both factors: its passphrase and
+// this device's local master key.
 func (h *Home) OpenHalves(members *keyring.Members, identity id.Identity, pass string) *envelope.Halves {
 	h.Helper()
 	slab, err := guard.NewSlab(16 << 10)
@@ -80,7 +80,7 @@ func (h *Home) OpenHalves(members *keyring.Members, identity id.Identity, pass s
 	return halves
 }
 
-// DEK is that of a revision, as the insider could read it.
+// DEK returns a revision's DEK, which the insider can unwrap.
 func (in *Insider) DEK(revision id.Revision) []byte {
 	in.Helper()
 	e := in.Deks.Lookup(revision)
@@ -94,7 +94,7 @@ func (in *Insider) DEK(revision id.Revision) []byte {
 	return dek
 }
 
-// Forge makes another line of a revision, under a DEK that the insider knows.
+// Forge makes another line of a revision under a DEK that the insider knows.
 func (in *Insider) Forge(line vaultfile.Revision, dek []byte, meta vaultfile.Meta, secret []byte) vaultfile.Revision {
 	in.Helper()
 	text, err := meta.Encode()
@@ -114,14 +114,13 @@ func (in *Insider) Forge(line vaultfile.Revision, dek []byte, meta vaultfile.Met
 // Put stores an object in the keyring's folder.
 func (in *Insider) Put(object string, data []byte) { in.Helper(); in.PutObject(in.dir, object, data) }
 
-// MAC authenticates a manifest with a KEK that the insider knows; it is a
-// keyring.MACFunc.
+// MAC authenticates a manifest with a KEK that the insider knows; it is a keyring.MACFunc.
 func (in *Insider) MAC(version uint64, hash id.Hash) ([keyring.MACSize]byte, error) {
 	return envelope.DeksMAC(in.KEKs[version], in.Deks.Vault(), version, hash)
 }
 
-// EndDeks completes the lines of a deks object, its first one included, with the
-// MAC of the insider's KEK and the insider's signature.
+// EndDeks completes the lines of a deks object with the MAC of the insider's KEK and
+// the insider's signature.
 func (in *Insider) EndDeks(body []byte) []byte {
 	in.Helper()
 	hash := id.HashOf(body)
@@ -136,8 +135,8 @@ func (in *Insider) EndDeks(body []byte) []byte {
 	return fmt.Appendf(slices.Clone(body), "{\"mac\":\"%s\",\"sig\":\"%s\"}\n", Base64(mac[:]), Base64(sig))
 }
 
-// Record makes a record of the chain that follows prev, signed by the insider.
-// fact is what stands behind "kind":.
+// Record makes the record of the chain after prev, signed by the insider. fact is
+// what follows "kind":.
 func (in *Insider) Record(seq int, prev id.Hash, fact string) (line []byte, hash id.Hash) {
 	in.Helper()
 	body := fmt.Appendf(nil, `{"seq":%d,"prev":"%v","by":"%v","kind":%s}`, seq, prev, in.ID, fact)
@@ -148,5 +147,5 @@ func (in *Insider) Record(seq int, prev id.Hash, fact string) (line []byte, hash
 	return fmt.Appendf(nil, "{\"body\":%s,\"sig\":\"%s\"}\n", body, Base64(sig)), id.HashOf(body)
 }
 
-// Base64 is the form that the stored objects give bytes.
+// Base64 encodes b as the stored objects do.
 func Base64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }

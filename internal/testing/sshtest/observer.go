@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// MainAsObserver is Main for tests that look into processes from outside, as
-// only root may: the tests themselves run as whoever started them, and what
-// they start with Unprivileged runs as User.
+// MainAsObserver is Main for tests that inspect processes from outside, which takes
+// root: the tests run as the user who started them, and what they start with
+// Unprivileged runs as User.
 func MainAsObserver(m *testing.M, binaries ...string) {
 	status, err := observe(m, binaries)
 	if err != nil {
@@ -39,7 +39,7 @@ func observe(m *testing.M, binaries []string) (status int, err error) {
 	return m.Run(), nil
 }
 
-// Unprivileged makes cmd run as User, when the tests run as root.
+// Unprivileged makes cmd run as User if the tests run as root.
 func Unprivileged(cmd *exec.Cmd) error {
 	a, err := lookUpAccount()
 	if err != nil || !a.change {
@@ -52,7 +52,7 @@ func Unprivileged(cmd *exec.Cmd) error {
 	return nil
 }
 
-// Give makes a directory and all that is in it User's, when the tests run as root.
+// Give makes User the owner of a directory and its content if the tests run as root.
 func Give(dir string) error {
 	a, err := lookUpAccount()
 	if err != nil {

@@ -9,9 +9,9 @@ import (
 	"syscall"
 )
 
-// Processes lists all processes, where there is a /proc. It opens that folder and
-// none below it: a glob reads the whole folder of every process, which costs a
-// hundred times as much, and those processes too when they end.
+// Processes lists all processes, if there is a /proc. It reads only that folder: a glob
+// reads every process's folder, which costs a hundred times as much, and slows down the
+// ends of those processes.
 func Processes() (pids []int) {
 	proc, err := os.Open("/proc")
 	if err != nil {
@@ -27,7 +27,7 @@ func Processes() (pids []int) {
 	return pids
 }
 
-// Children lists the living children of a process, where there is a /proc.
+// Children lists a process's living children, if there is a /proc.
 func Children(of int) (pids []int) {
 	for _, pid := range Processes() {
 		if state, parent := stat(pid); parent == of && state != "Z" {
@@ -37,8 +37,7 @@ func Children(of int) (pids []int) {
 	return pids
 }
 
-// Alive reports whether a process is there, and where there is a /proc also that it
-// is no zombie.
+// Alive reports whether a process exists and, if there is a /proc, isn't a zombie.
 func Alive(pid int) bool {
 	if syscall.Kill(pid, 0) != nil {
 		return false
@@ -47,13 +46,13 @@ func Alive(pid int) bool {
 	return state != "Z"
 }
 
-// stat returns a process's state and parent; "" when there is none.
+// stat returns a process's state and parent, or "" if there is none.
 func stat(pid int) (state string, parent int) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return "", 0
 	}
-	// pid (comm) state ppid …; comm may hold anything, so count from its end.
+	// pid (comm) state ppid …; comm can contain anything, so search from the end.
 	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 	if len(fields) < 2 {
 		return "", 0
@@ -62,8 +61,8 @@ func stat(pid int) (state string, parent int) {
 	return fields[0], parent
 }
 
-// CommandName is the name that a process has given itself, or was started by; "" when
-// there is none.
+// CommandName returns a process's name, which it may have set itself, or "" if there
+// is none.
 func CommandName(pid int) string {
 	name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 	return string(bytes.TrimSpace(name))

@@ -2,5 +2,5 @@
 
 package sshtest
 
-// RaceEnabled says that the tests, and so the binaries they start, have the race detector.
+// RaceEnabled reports whether the tests and their binaries have the race detector.
 const RaceEnabled = true

@@ -11,15 +11,15 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// NewShared makes a place for a keyring that several homes of this machine share.
+// NewShared makes a folder for a keyring that several homes of this machine share.
 func NewShared(t testing.TB) (uri, dir string) {
 	t.Helper()
 	dir = NewDir(t)
 	return "file://" + dir, dir
 }
 
-// Found makes the default vault in this home, with a backend and a master key;
-// "" are the local ones. The vault is unlocked afterwards.
+// Found makes and unlocks the default vault in this home, with a backend and a master
+// key; "" means the local one.
 func (h *Home) Found(backend, master string) {
 	h.Helper()
 	args := append(h.By("init", "--unlock"), CheapKDF...)
@@ -32,7 +32,7 @@ func (h *Home) Found(backend, master string) {
 	h.OK(args...)
 }
 
-// VaultID is the id in the default vault's file.
+// VaultID returns the id in the default vault's file.
 func (h *Home) VaultID() id.Vault {
 	h.Helper()
 	f, err := vaultfile.Parse(h.Read(h.VaultFile()), id.Vault{})
@@ -42,7 +42,7 @@ func (h *Home) VaultID() id.Vault {
 	return f.Vault()
 }
 
-// Stored reads the keyring of the default vault in a folder.
+// Stored reads the default vault's keyring from a folder.
 func (h *Home) Stored(dir string) (*keyring.Members, *keyring.Deks) {
 	h.Helper()
 	members, err := keyring.ParseMembers(h.Read(filepath.Join(dir, "members")), h.VaultID())
@@ -56,20 +56,20 @@ func (h *Home) Stored(dir string) (*keyring.Members, *keyring.Deks) {
 	return members, deks
 }
 
-// Request asks in this home to be let in, and returns what that printed.
+// Request requests admission for this home, and returns vigilctl's output.
 func (h *Home) Request(args ...string) (r control.IdentityRequestReply) {
 	h.Helper()
 	h.JSON(&r, append(append(h.By("identity", "request"), CheapKDF...), args...)...)
 	return r
 }
 
-// Admit lets in whoever made a request.
+// Admit admits the identity of a request.
 func (h *Home) Admit(r control.IdentityRequestReply, role string) {
 	h.Helper()
 	h.OK(h.By("identity", "admit", h.Write("request", r.Text), "--words", r.Words, "--role", role)...)
 }
 
-// PutObject replaces an object of a keyring in a folder, as who keeps it can.
+// PutObject replaces a keyring's object in a folder, as the folder's owner can.
 func (h *Home) PutObject(dir, object string, data []byte) {
 	h.Helper()
 	path := filepath.Join(dir, object)

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 )
 
-// AddKey makes a key with ssh-keygen and imports it. Its private file stays in
-// the home, under its name.
+// AddKey makes a key with ssh-keygen and imports it. Its private key file stays in
+// the home, called name.
 func (h *Home) AddKey(name string) {
 	h.Helper()
 	path := h.Path(name)
@@ -32,7 +32,7 @@ func (h *Home) Client() agent.ExtendedAgent {
 	return agent.NewClient(conn)
 }
 
-// Listed are the comments of the keys that the agent lists, sorted.
+// Listed returns the comments of the keys that the agent lists, sorted.
 func (h *Home) Listed() (comments []string) {
 	h.Helper()
 	keys, err := h.Client().List()

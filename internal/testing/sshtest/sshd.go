@@ -12,23 +12,23 @@ import (
 	"sync"
 )
 
-// HostOptions describes a host to start. All files lie in Dir, which exists.
+// HostOptions describe a host to start. All files are in Dir, which exists.
 type HostOptions struct {
-	Name           string // what clients call it: the name in known_hosts and the ssh configuration
-	Dir            string // where the host key, configuration and log are written
+	Name           string // its name in known_hosts and the ssh configuration
+	Dir            string // for the host key, configuration and log
 	AuthorizedKeys string // file of the keys that may log in; may be written after the start
-	CA             string // private key of a CA that certifies the host key, or "" for a plain host key
+	CA             string // private key of the CA that certifies the host key; "": no certificate
 	Options        []string
 }
 
-// Host is OpenSSH's server on a loopback port of its own. It serves each
-// connection with an `sshd -i` of its own, on a listener of the test: the port
-// is never free for somebody else, and nothing is left when the test is over.
+// Host is OpenSSH's server on its own loopback port. The test itself listens and
+// starts an `sshd -i` for each connection: no other process can take the port, and
+// nothing is left after the test.
 type Host struct {
 	Name      string
 	Port      int
 	HostKey   string // the host's public key file (never the certificate)
-	LogFile   string // what every sshd of this host logged
+	LogFile   string // log of all sshd processes of this host
 	sshd      string
 	config    string
 	listener  net.Listener
@@ -38,7 +38,7 @@ type Host struct {
 	goroutine sync.WaitGroup
 }
 
-// serverConfig is a server without passwords, PAM, or the account's own files.
+// serverConfig configures a server without passwords, PAM, or the account's own files.
 const serverConfig = `HostKey %[1]s
 %[2]sAuthorizedKeysFile %[3]s
 PubkeyAuthentication yes
@@ -79,7 +79,7 @@ func StartHost(o HostOptions) (*Host, error) {
 	}
 	config := fmt.Sprintf(serverConfig, key, certificate, o.AuthorizedKeys)
 	for _, line := range o.Options {
-		config = line + "\n" + config // the first value of an option counts
+		config = line + "\n" + config // sshd uses the first value of an option
 	}
 	if err := os.WriteFile(h.config, []byte(config), 0o600); err != nil {
 		return nil, err
@@ -114,7 +114,7 @@ func (h *Host) serve() {
 	}
 }
 
-// start hands a connection to an sshd, which ends when the connection does.
+// start passes a connection to an sshd, which ends with it.
 func (h *Host) start(conn *os.File) {
 	cmd := exec.Command(h.sshd, "-i", "-f", h.config, "-E", h.LogFile)
 	cmd.Stdin, cmd.Stdout = conn, conn
@@ -165,7 +165,7 @@ func (h *Host) KnownHost() (string, error) {
 	return h.Name + " " + string(key), nil
 }
 
-// Tool returns the path of a program, which may lie where only root's PATH looks.
+// Tool returns the path of a program, which may be only on root's PATH.
 func Tool(name string) (string, error) {
 	if path, err := exec.LookPath(name); err == nil {
 		return path, nil

@@ -1,13 +1,11 @@
-// Package sshtest gives tests the real parts of an ssh set-up: OpenSSH's server
-// on loopback, agents to speak to, Vigil's own binaries with homes to run them
-// in, and an unprivileged user to run all of it as.
+// Package sshtest gives tests a real ssh environment: OpenSSH's server on loopback,
+// agents, Vigil's binaries with homes to run them in, and an unprivileged user.
 //
-// A test package that starts programs calls Main from its TestMain. Main builds
-// the binaries the package asks for, makes a directory for them and for
-// everything the tests write, and runs the test program again inside it: as the
-// user vigiltest when it was started by root, because peer uids, lock limits and
-// unwritable directories mean nothing to root. When the tests are over, whatever
-// they left running is killed, and having left something is a failure.
+// A test package that starts programs calls Main from its TestMain. Main builds the
+// requested binaries, makes a directory for them and everything the tests write, and
+// runs the test program again inside it. If root started it, that runs as the user
+// vigiltest, because peer uids, lock limits and unwritable directories mean nothing to
+// root. After the tests, whatever they left running is killed, and makes the run fail.
 package sshtest
 
 import (
@@ -19,19 +17,19 @@ import (
 	"testing"
 )
 
-// User is the account that tests started by root run as; `make deps` makes it.
+// User is the account of tests that root starts; `make deps` creates it.
 const User = "vigiltest"
 
-// worldVariable names the directory of a test run in the environment of the
-// inner test program; its presence says that this is the inner one.
+// worldVariable names a test run's directory in the environment of the inner test
+// program. Only the inner program has it.
 const worldVariable = "VIGIL_TEST_WORLD"
 
-// Main runs the tests of m in a world of their own and exits. The binaries
-// named (vigild, vigil-opener, vigilctl) are built first; Binary finds them.
+// Main runs the tests of m in their own world and exits. It first builds the named
+// binaries (vigild, vigil-opener, vigilctl); Binary finds them.
 func Main(m *testing.M, binaries ...string) { inWorld(m, set{binaries: binaries}) }
 
-// MainTraceable is Main for tests that run the binaries under a tracer of theirs:
-// other builds take no secret then.
+// MainTraceable is Main for tests that trace the binaries: other builds then accept
+// no secret.
 func MainTraceable(m *testing.M, binaries ...string) {
 	inWorld(m, set{binaries: binaries, traceable: true})
 }
@@ -48,16 +46,15 @@ func inWorld(m *testing.M, s set) {
 	os.Exit(status)
 }
 
-// World returns the directory of this test run: short enough for sockets, owned
-// by the user the tests run as, removed at the end.
+// World returns this test run's directory. Its path is short enough for sockets; the
+// user that runs the tests owns it; it is removed at the end.
 func World() string { return os.Getenv(worldVariable) }
 
-// BinaryDir returns the directory that holds the binaries Main built and
-// nothing else, for a PATH.
+// BinaryDir returns the directory with only the binaries that Main built, for a PATH.
 func BinaryDir() string { return filepath.Join(World(), "bin") }
 
-// Binary returns the path of a binary that Main built. The test is skipped
-// while the tree has no such command yet.
+// Binary returns the path of a binary that Main built. It skips the test if the tree
+// has no such command.
 func Binary(t testing.TB, name string) string {
 	t.Helper()
 	path := filepath.Join(BinaryDir(), name)
@@ -67,7 +64,7 @@ func Binary(t testing.TB, name string) string {
 	return path
 }
 
-// outer makes the world, runs the test program in it and returns its status.
+// outer makes the world, runs the test program in it and returns the exit status.
 func outer(s set) (status int, err error) {
 	world, account, err := makeWorld(s)
 	if err != nil {
@@ -77,8 +74,7 @@ func outer(s set) (status int, err error) {
 	return runInside(account, innerArguments(os.Args), innerEnvironment(world, account))
 }
 
-// makeWorld makes the directory of a test run with the binaries in it. Whoever
-// calls it removes the directory.
+// makeWorld makes a test run's directory with the binaries in it. The caller removes it.
 func makeWorld(s set) (world string, a account, err error) {
 	if world, err = os.MkdirTemp("/tmp", "vt"); err != nil {
 		return "", a, err
@@ -116,9 +112,9 @@ func fillWorld(world string, s set) (a account, err error) {
 	return a, nil
 }
 
-// innerArguments drops the flags that name files of `go test` which only its own
-// user may write. Without a test log nothing is cached, which is right here: the
-// tests depend on binaries that `go test` knows nothing of.
+// innerArguments drops the flags that name files which only `go test`'s user may
+// write. Without its test log, `go test` caches no result, which is right: it doesn't
+// know that the tests depend on the binaries.
 func innerArguments(args []string) []string {
 	var kept []string
 	for _, arg := range args {
@@ -129,8 +125,8 @@ func innerArguments(args []string) []string {
 	return kept
 }
 
-// innerEnvironment is the environment of the tests: the caller's, without what
-// would let them find the caller's own agent, keys, configuration or session.
+// innerEnvironment returns the tests' environment: the caller's, without what leads
+// to the caller's own agent, keys, configuration or session.
 func innerEnvironment(world string, a account) []string {
 	var env []string
 	for _, setting := range os.Environ() {
@@ -145,7 +141,7 @@ func innerEnvironment(world string, a account) []string {
 		}
 		env = append(env, setting)
 	}
-	if RaceEnabled { // or each binary sleeps for a second at its end
+	if RaceEnabled { // otherwise each binary sleeps for a second at its end
 		env = append(env, "GORACE=atexit_sleep_ms=0")
 	}
 	return append(env,
