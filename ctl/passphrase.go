@@ -2,238 +2,70 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"os"
-	"strconv"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"vigil/internal/control"
 )
 
-// passphraseTries is how many times a user may try to type a passphrase.
-const passphraseTries = 3
-
-// source is where one of a command's passphrases comes from: a descriptor or
-// a file, which are passed on unread, or else the terminal.
-type source struct {
-	name string // of its flags: "passphrase" or "key-passphrase"
-	what string // what it is the passphrase of, in messages
-	fd   descriptor
-	file string
-	// once allows one try only, because another input can't be read again.
-	once bool
+// newVaultPassphrase is the source of a vault's new passphrase.
+func newVaultPassphrase() *source {
+	return &source{name: "new-passphrase", what: "the new passphrase", fd: -1}
 }
 
-// flags adds --NAME-fd and --NAME-file to a command.
-func (s *source) flags(cmd *cobra.Command) {
-	cmd.Flags().Var(&s.fd, s.name+"-fd", "read "+s.what+" from descriptor `N`")
-	cmd.Flags().StringVar(&s.file, s.name+"-file", "", "read "+s.what+" from `FILE` (\"-\": standard input)")
-	cmd.MarkFlagsMutuallyExclusive(s.name+"-fd", s.name+"-file")
-}
-
-// descriptor is the value of a --…-fd flag; -1 means none.
-type descriptor int
-
-// Type returns the placeholder for the value in help.
-func (d *descriptor) Type() string { return "N" }
-
-func (d *descriptor) String() string {
-	if *d < 0 {
-		return ""
+func (a *app) passphraseCommand() *cobra.Command {
+	var req control.PassphraseRequest
+	old, next := vaultPassphrase(), newVaultPassphrase()
+	cmd := &cobra.Command{
+		Use:   "passphrase [--vault NAME] [flags]",
+		Short: "Change your passphrase for a vault",
+		Long: `Change the passphrase of this device's identity. The identity gets new key pairs and
+a new share wrapped by the master key, and the vault a new KEK: an old copy of the
+keyring with the old passphrase opens nothing that is written from now on. Other
+devices and people keep their own passphrases.`,
+		Example: `  vigilctl passphrase
+  vigilctl passphrase --vault work --kdf-memory 1024`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if old.stdin(a) && next.stdin(a) {
+				return control.Errorf(control.CodeUsage, "Give one of them as a file.", "standard input can't be both passphrases")
+			}
+			old.once = next.fd >= 0 || next.file == "-" // can't be read again
+			reply, err := a.changePassphrase(cmd.Context(), req, old, next)
+			if err != nil {
+				return err
+			}
+			return a.print(reply, func(w io.Writer) {
+				printf(w, "vault %s: passphrase changed, KEK %d\n", reply.Vault, reply.KEK)
+			})
+		},
 	}
-	return strconv.Itoa(int(*d))
+	kdfFlags(cmd, &req.KDF, "as before", "as before", "as before")
+	old.flags(cmd)
+	next.flags(cmd)
+	vaultFlag(cmd, &req.Vault, "the default one")
+	return cmd
 }
 
-// Set reads a descriptor's number.
-func (d *descriptor) Set(text string) error {
-	n, err := strconv.ParseUint(text, 10, 16)
-	if err != nil {
-		return errors.New("not the number of a descriptor")
-	}
-	*d = descriptor(n)
-	return nil
-}
-
-func vaultPassphrase() *source {
-	return &source{name: "passphrase", what: "the vault's passphrase", fd: -1}
-}
-
-func keyPassphrase() *source {
-	return &source{name: "key-passphrase", what: "the key file's passphrase", fd: -1}
-}
-
-// given reports whether the flags name a source.
-func (s *source) given() bool { return s.fd >= 0 || s.file != "" }
-
-// stdin reports whether the source is standard input.
-func (s *source) stdin(a *app) bool {
-	return s.file == "-" || s.fd >= 0 && int(s.fd) == int(a.stdin.Fd())
-}
-
-// open opens the file that the flags name, without reading it. The caller closes it.
-func (s *source) open(a *app) (*os.File, error) {
-	switch {
-	case s.file == "-":
-		if isTerminal(int(a.stdin.Fd())) {
-			return nil, control.Errorf(control.CodeUsage, "Leave the flag out to be asked without an echo.",
-				"--%s-file -: standard input is a terminal", s.name)
+func (a *app) changePassphrase(ctx context.Context, req control.PassphraseRequest, old, next *source) (reply *control.PassphraseReply, err error) {
+	var fresh *newPassphrase
+	defer func() { fresh.wipe() }()
+	err = a.withPassphrase(ctx, old, "Old passphrase of the vault: ", control.CodeWrongPassphrase, func(pass *os.File) error {
+		if fresh == nil {
+			if fresh, err = a.askNew(ctx, next, "New passphrase of the vault: "); err != nil {
+				return err
+			}
 		}
-		return duplicate(int(a.stdin.Fd()), "standard input")
-	case s.file != "":
-		f, err := os.Open(s.file)
-		if err != nil {
-			return nil, control.Errorf(control.CodeUsage, "", "read %s: %v", s.what, err)
-		}
-		return f, nil
-	}
-	f, err := duplicate(int(s.fd), fmt.Sprintf("descriptor %d", s.fd))
-	if err != nil {
-		return nil, control.Errorf(control.CodeUsage, fmt.Sprintf("Open it for reading: `vigilctl … --%s-fd %d %d<FILE`.", s.name, s.fd, s.fd),
-			"read %s: descriptor %d: %v", s.what, s.fd, err)
-	}
-	return f, nil
-}
-
-// duplicate returns a file on a close-on-exec copy of fd. The caller closes it.
-func duplicate(fd int, name string) (*os.File, error) {
-	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
-	if err != nil {
-		return nil, err
-	}
-	if flags&unix.O_ACCMODE == unix.O_WRONLY {
-		return nil, errors.New("not open for reading")
-	}
-	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
-	if err != nil {
-		return nil, err
-	}
-	return os.NewFile(uintptr(dup), name), nil
-}
-
-// withPassphrase calls use with the source's passphrase: once if it is from a flag;
-// otherwise it asks, up to passphraseTries times while use fails with code wrong.
-func (a *app) withPassphrase(ctx context.Context, s *source, prompt string, wrong control.Code, use func(*os.File) error) error {
-	if s.given() {
-		f, err := s.open(a)
+		f, err := fresh.open(a)
 		if err != nil {
 			return err
 		}
 		defer f.Close()
-		return use(f)
-	}
-	if err := a.untraced(ctx); err != nil {
-		return err
-	}
-	t, err := a.openTerminal()
-	if err != nil {
-		return noTerminal(s)
-	}
-	defer t.close()
-	for try := 1; ; try++ {
-		err := t.withSecret(ctx, prompt, use)
-		var e *control.Error
-		if s.once || try == passphraseTries || !errors.As(err, &e) || e.Code != wrong {
-			return err
-		}
-		t.say("%s", e.Message)
-	}
-}
-
-// untraced checks, before a person types a passphrase, that no tracer could see it
-// here or in the daemon. If a service manager made the daemon's socket, the peer's
-// identity is only right from the second connection on, so the connection that takes
-// the passphrase is checked again.
-func (a *app) untraced(ctx context.Context) error {
-	c, err := a.dial(ctx)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	return c.Untraced()
-}
-
-// yourPassphrase is the prompt for the passphrase of this device's identity.
-const yourPassphrase = "Your passphrase of the vault: "
-
-// callWithPassphrase is call for a request that takes a vault's passphrase in the
-// request's field into.
-func callWithPassphrase[R any](ctx context.Context, a *app, pass *source, prompt string, req control.Request[R], into **os.File) (reply *R, err error) {
-	err = a.withPassphrase(ctx, pass, prompt, control.CodeWrongPassphrase, func(f *os.File) (err error) {
-		*into = f
-		reply, err = call(ctx, a, req)
+		req.Passphrase, req.NewPassphrase = pass, f
+		reply, err = call(ctx, a, &req)
 		return err
 	})
 	return reply, err
-}
-
-// sendWithPassphrase is like callWithPassphrase, and prints the reply.
-func sendWithPassphrase[R any](ctx context.Context, a *app, pass *source, prompt string, req control.Request[R], into **os.File, human func(io.Writer, *R)) error {
-	reply, err := callWithPassphrase(ctx, a, pass, prompt, req, into)
-	if err != nil {
-		return err
-	}
-	return a.print(reply, func(w io.Writer) { human(w, reply) })
-}
-
-// withSecret asks once and calls use with a pipe that holds the answer.
-func (t *terminal) withSecret(ctx context.Context, prompt string, use func(*os.File) error) error {
-	pass, err := t.readSecret(ctx, prompt)
-	if err != nil {
-		return err
-	}
-	defer pass.wipe()
-	f, err := pass.pipe()
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return use(f)
-}
-
-func noTerminal(s *source) error {
-	return control.Errorf(control.CodeUsage, fmt.Sprintf("Give --%s-file FILE or --%s-fd N, or run it on a terminal. Nothing was changed.", s.name, s.name),
-		"there is no terminal to ask for %s", s.what)
-}
-
-// newPassphrase is a new passphrase, from a source's flags or typed twice. Its
-// owner calls wipe.
-type newPassphrase struct {
-	source *source
-	typed  *secret // nil if a flag is given
-}
-
-// askNew asks for a new passphrase unless the source's flags give one.
-func (a *app) askNew(ctx context.Context, s *source, prompt string) (*newPassphrase, error) {
-	if s.given() {
-		return &newPassphrase{source: s}, nil
-	}
-	if err := a.untraced(ctx); err != nil {
-		return nil, err
-	}
-	t, err := a.openTerminal()
-	if err != nil {
-		return nil, noTerminal(s)
-	}
-	defer t.close()
-	typed, err := t.newSecret(ctx, prompt)
-	return &newPassphrase{s, typed}, err
-}
-
-// open returns a file to read the passphrase from, which the caller closes. It can
-// be called again unless the source is a pipe, which can be read only once.
-func (p *newPassphrase) open(a *app) (*os.File, error) {
-	if p.source.given() {
-		return p.source.open(a)
-	}
-	return p.typed.pipe()
-}
-
-func (p *newPassphrase) wipe() {
-	if p != nil {
-		p.typed.wipe()
-	}
 }

@@ -22,7 +22,7 @@ func objectsIn(v any) []*[]byte {
 		return []*[]byte{&v.Data}
 	case *Request:
 		return objectsOf(&v.Seen.Kept)
-	case *Found:
+	case *StoreNew:
 		return objectsOf(&v.Keyring)
 	case *backend.Keyring:
 		return objectsOf(v)

@@ -96,7 +96,7 @@ func Handle[J, R any, P interface {
 }
 
 // Create makes a new vault's keyring with a first identity, an owner. It stores
-// nothing: Found does, once the vault's file is on the disk.
+// nothing: StoreNew does, once the vault's file is on the disk.
 type Create struct {
 	gives[Created]
 	Place       Place `json:"place"`
@@ -119,25 +119,25 @@ type Created struct {
 	Calls    master.Calls    `json:"calls"`          // to the key management service
 }
 
-// Found stores the keyring of a new vault, if its place is vacant.
-type Found struct {
+// StoreNew stores the keyring of a new vault, if its place is vacant.
+type StoreNew struct {
 	gives[backend.Keyring]
 	Place   Place           `json:"place"`
 	Keyring backend.Keyring `json:"keyring"`
 }
 
-func (*Found) name() string { return "found" }
+func (*StoreNew) name() string { return "store new" }
 
-// Enter gives a keeper the identity of the vault that this opener has just made.
-type Enter struct {
-	gives[Entered]
+// HandOver gives a keeper the identity of the vault that this opener has just made.
+type HandOver struct {
+	gives[HandedOver]
 	Keeper File `json:"keeper"`
 }
 
-func (*Enter) name() string { return "enter" }
+func (*HandOver) name() string { return "hand over" }
 
-// Entered is the result of Enter.
-type Entered struct{}
+// HandedOver is the result of HandOver.
+type HandedOver struct{}
 
 // Ask is a question for the person who waits for the job.
 type Ask struct {

@@ -60,7 +60,7 @@ func (v *Vault) newKey(ctx context.Context, o *openVault, ask opener.Asker, meta
 	if err := v.nameIsFree(o, meta.Name, id.Item{}); err != nil {
 		return key, saved, err
 	}
-	session := v.startSession(ctx, o)
+	session := v.startEarly(ctx, o)
 	defer session.end()
 	draft, parsed, err := v.draft(ctx, o, files, job)
 	// Sealing consumes the draft; after an error it would stay in the keeper until a lock.

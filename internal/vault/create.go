@@ -91,7 +91,7 @@ func (v *Vault) create(ctx context.Context, req *control.InitRequest, ask opener
 			return nil, err
 		}
 	}
-	stored, err := opener.Do(ctx, c, &opener.Found{Place: place, Keyring: created.Keyring}, opener.Seen{}, ask)
+	stored, err := opener.Do(ctx, c, &opener.StoreNew{Place: place, Keyring: created.Keyring}, opener.Seen{}, ask)
 	if err != nil {
 		return nil, openerError(v.name, err)
 	}
@@ -128,7 +128,7 @@ func (v *Vault) enter(ctx context.Context, c *opener.Client, p *pair, created *o
 		return keeperError(v.name, err)
 	}
 	defer context.AfterFunc(ctx, k.Close)() // so that a lock doesn't wait for a keeper that has stopped
-	if _, err := meet(ctx, v, c, p, attachIdentity(k), &opener.Enter{Keeper: 2}, opener.Seen{}, nil); err != nil {
+	if _, err := meet(ctx, v, c, p, attachIdentity(k), &opener.HandOver{Keeper: 2}, opener.Seen{}, nil); err != nil {
 		k.Close()
 		return err
 	}

@@ -95,9 +95,9 @@ func (v *Vault) live(ctx context.Context, o *openVault) {
 			if last = now; !slept {
 				continue
 			}
-			v.tidyRefresh(ctx, o)
+			v.refreshUnattended(ctx, o)
 		case <-timer.C:
-			v.tidyRefresh(ctx, o)
+			v.refreshUnattended(ctx, o)
 		}
 		timer.Reset(refresh.Next(time.Duration(v.config().Refresh)))
 	}
@@ -173,8 +173,8 @@ func (v *Vault) noteFile(err error) {
 	}
 }
 
-// tidyRefresh is a refresh that no client waits for.
-func (v *Vault) tidyRefresh(ctx context.Context, o *openVault) {
+// refreshUnattended is a refresh that no client waits for.
+func (v *Vault) refreshUnattended(ctx context.Context, o *openVault) {
 	ctx, done, err := v.beginFirst(ctx)
 	if err != nil {
 		return
@@ -183,7 +183,7 @@ func (v *Vault) tidyRefresh(ctx context.Context, o *openVault) {
 	l, err := v.fetch(ctx, o, v.checkDue(o), nil)
 	v.conclude(ctx, o, l, err)
 	if err == nil {
-		v.tidyRotation(ctx, o)
+		v.rotateUnattended(ctx, o)
 	}
 }
 

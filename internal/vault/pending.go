@@ -143,7 +143,7 @@ func (v *Vault) behind(ctx context.Context, o *openVault, w *writing, err error)
 
 // pushPending stores the waiting changes in the backend, and returns their number.
 func (v *Vault) pushPending(ctx context.Context, session *opener.Client, o *openVault) (pushed int, err error) {
-	err = v.compete(ctx, session, o, nil, "They are tried again at the next refresh.", func() (err error) {
+	err = v.retrySwap(ctx, session, o, nil, "They are tried again at the next refresh.", func() (err error) {
 		pushed, err = v.pushOnce(ctx, session, o)
 		return err
 	})

@@ -139,7 +139,7 @@ func (v *Vault) finishRotation(ctx context.Context, session *opener.Client, o *o
 
 // step does one write of a rotation. While due holds, it retries on top of others' writes.
 func (v *Vault) step(ctx context.Context, session *opener.Client, o *openVault, step keeper.RotationStep, due func(rotation) bool) error {
-	return v.compete(ctx, session, o, nil, "Try again: it continues where it stopped.", func() error {
+	return v.retrySwap(ctx, session, o, nil, "Try again: it continues where it stopped.", func() error {
 		if !due(o.rotation()) {
 			return nil
 		}
@@ -207,10 +207,10 @@ func (v *Vault) renewDEKs(ctx context.Context, o *openVault, ask opener.Asker) (
 	return renewed, left, pending, err
 }
 
-// tidyRotation runs after a refresh. It finishes a rotation that two refreshes found
+// rotateUnattended runs after a refresh. It finishes a rotation that two refreshes found
 // unfinished (another device may be in the middle of it), and starts one when the KEK
 // is older than configured. No client waits for it.
-func (v *Vault) tidyRotation(ctx context.Context, o *openVault) {
+func (v *Vault) rotateUnattended(ctx context.Context, o *openVault) {
 	now := o.rotation()
 	waited := v.unfinishedKEK == now.newest
 	v.unfinishedKEK = 0
@@ -223,14 +223,14 @@ func (v *Vault) tidyRotation(ctx context.Context, o *openVault) {
 		return
 	}
 	began := now.inUse
-	if err := v.tidyRotate(ctx, o, due); err != nil {
+	if err := v.rotateOrFinish(ctx, o, due); err != nil {
 		v.d.Log.Warn("KEK can't be rotated; the next refresh tries again", "vault", v.name, "err", err)
 		return
 	}
 	v.d.Log.Info("KEK rotated", "vault", v.name, "from", began, "to", o.now().pins.Deks.KEK)
 }
 
-func (v *Vault) tidyRotate(ctx context.Context, o *openVault, due bool) error {
+func (v *Vault) rotateOrFinish(ctx context.Context, o *openVault, due bool) error {
 	if due {
 		return v.rotate(ctx, o, nil)
 	}

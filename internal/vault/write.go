@@ -23,8 +23,8 @@ type change struct {
 	seal   func(ctx context.Context, o *openVault) ([]keeper.Sealed, error)
 	remove []id.Item
 	ask    opener.Asker // for an MFA code; nil: no client waits
-	// session was started by the caller, who ends it; nil: none.
-	session *session
+	// earlyOpener was started by the caller, who ends it; nil: none.
+	session *earlyOpener
 }
 
 // write makes a change: first to deks in the backend, by compare-and-swap, then to
@@ -33,7 +33,7 @@ type change struct {
 // true. The caller has the turn.
 func (v *Vault) write(ctx context.Context, o *openVault, c change) (pending bool, err error) {
 	if c.session == nil {
-		c.session = v.startSession(ctx, o)
+		c.session = v.startEarly(ctx, o)
 		defer c.session.end()
 	}
 	session, err := c.session.client()
@@ -58,17 +58,17 @@ func (v *Vault) store(ctx context.Context, session *opener.Client, o *openVault,
 	if err := v.catchUp(ctx, session, o, w.ask); err != nil {
 		return next, err
 	}
-	err = v.compete(ctx, session, o, w.ask, "Try again. Nothing was changed.", func() (err error) {
+	err = v.retrySwap(ctx, session, o, w.ask, "Try again. Nothing was changed.", func() (err error) {
 		next, err = v.writeOnce(ctx, session, o, w)
 		return err
 	})
 	return next, err
 }
 
-// compete stores an object of the keyring by compare-and-swap: try makes it from the
+// retrySwap stores an object of the keyring by compare-and-swap: try makes it from the
 // newest keyring and runs again after another writer's change. next is what the user
 // is told after too many races.
-func (v *Vault) compete(ctx context.Context, session *opener.Client, o *openVault, ask opener.Asker, next string, try func() error) error {
+func (v *Vault) retrySwap(ctx context.Context, session *opener.Client, o *openVault, ask opener.Asker, next string, try func() error) error {
 	err := backend.RetrySwap(try, func() error { return v.catchUp(ctx, session, o, ask) })
 	if errors.Is(err, backend.ErrRaces) {
 		return control.Errorf(control.CodeUnreachable, next, "vault %q: %v", v.name, err)
@@ -272,17 +272,17 @@ func (v *Vault) fits(size int) error {
 		"the file of vault %q would have %d bytes and may have %d", v.name, size, vaultfile.MaxFile)
 }
 
-// session is an opener that reads and writes the keyring for one change. It starts in
+// earlyOpener is an opener that reads and writes the keyring for one change. It starts in
 // the background.
-type session struct {
+type earlyOpener struct {
 	started chan struct{} // closed when starting has succeeded or failed
 	opener  *opener.Client
 	err     error
 }
 
-// startSession starts a session. The caller calls end.
-func (v *Vault) startSession(ctx context.Context, o *openVault) *session {
-	s := &session{started: make(chan struct{})}
+// startEarly starts a session. The caller calls end.
+func (v *Vault) startEarly(ctx context.Context, o *openVault) *earlyOpener {
+	s := &earlyOpener{started: make(chan struct{})}
 	go func() {
 		defer close(s.started)
 		s.opener, s.err = opener.Start(ctx, v.d.Opener, o.id)
@@ -291,12 +291,12 @@ func (v *Vault) startSession(ctx context.Context, o *openVault) *session {
 }
 
 // client waits until the session has started.
-func (s *session) client() (*opener.Client, error) {
+func (s *earlyOpener) client() (*opener.Client, error) {
 	<-s.started
 	return s.opener, s.err
 }
 
-func (s *session) end() {
+func (s *earlyOpener) end() {
 	if c, err := s.client(); err == nil {
 		c.Close()
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -41,4 +42,51 @@ func (s *server) stats() keeper.Stats {
 	all, open := s.keys.len()
 	u := s.slab.Usage()
 	return keeper.Stats{Keys: all, Open: open, Used: u.Used, Mapped: u.Mapped, Kind: string(u.Kind)}
+}
+
+// handle appends the reply's body to out.
+func (w *worker) handle(o keeper.Op, body, out []byte) ([]byte, error) {
+	s := w.server
+	switch o {
+	case keeper.OpSign:
+		return s.sign(body, out)
+	case keeper.OpAdd, keeper.OpAddBound:
+		return s.add(body, o == keeper.OpAddBound, out)
+	case keeper.OpRemove:
+		return out, s.remove(body)
+	case keeper.OpRemoveAll:
+		s.keys.removeAll()
+		return out, nil
+	case keeper.OpLock:
+		return out, s.lock(body)
+	case keeper.OpUnlock:
+		return out, s.unlock(body)
+	case keeper.OpAttach:
+		return w.attach(body, out)
+	case keeper.OpFile:
+		return out, s.takeFile(body)
+	case keeper.OpFileDelta:
+		return out, s.changeFile(body)
+	case keeper.OpLoad:
+		return s.load(body, out)
+	case keeper.OpSeal:
+		return s.seal(body, out)
+	case keeper.OpVerify:
+		return s.verify(out)
+	case keeper.OpSealLine:
+		return s.sealLine(body, out)
+	case keeper.OpCollect:
+		return s.collect(body, out)
+	case keeper.OpDropDraft:
+		return out, s.dropDraft(body)
+	case keeper.OpDeks:
+		return s.makeDeks(body, out)
+	case keeper.OpRotation:
+		return s.rotation(body, out)
+	case keeper.OpDeadlines:
+		return out, s.setDeadlines(body)
+	case keeper.OpStats:
+		return s.stats().Append(out), nil
+	}
+	return out, fmt.Errorf("%w: unknown op %d", keeper.ErrBadRequest, o)
 }

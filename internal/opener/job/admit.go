@@ -145,7 +145,7 @@ func (j *job) removeIdentities(ctx context.Context, req *opener.RemoveIdentities
 }
 
 // owner returns an error if the identity isn't an owner.
-func (s *session) owner() error {
+func (s *change) owner() error {
 	me, ok := s.ring.Members().Identity(s.identity)
 	if ok && me.Role == keyring.Owner {
 		return nil

@@ -79,8 +79,8 @@ type identity struct {
 	seeds *guard.Buffer
 }
 
-// enter gives a keeper the identity of the vault that this process made.
-func (j *job) enter(_ context.Context, req *opener.Enter) (*opener.Entered, error) {
+// handOver gives a keeper the identity of the vault that this process made.
+func (j *job) handOver(_ context.Context, req *opener.HandOver) (*opener.HandedOver, error) {
 	if j.made == nil {
 		return nil, errors.New("enter vault: this opener has made none")
 	}
@@ -94,11 +94,11 @@ func (j *job) enter(_ context.Context, req *opener.Enter) (*opener.Entered, erro
 		return nil, &opener.Error{Kind: opener.KeeperRefused, Message: err.Error()}
 	}
 	j.made = nil
-	return &opener.Entered{}, nil
+	return &opener.HandedOver{}, nil
 }
 
-// found stores the keyring of a new vault.
-func (j *job) found(ctx context.Context, req *opener.Found) (*backend.Keyring, error) {
+// storeNew stores the keyring of a new vault.
+func (j *job) storeNew(ctx context.Context, req *opener.StoreNew) (*backend.Keyring, error) {
 	s, err := j.store(ctx, req.Place)
 	if err != nil {
 		return nil, err

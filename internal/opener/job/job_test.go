@@ -128,7 +128,7 @@ func (h *home) create(pass string) (*opener.Created, error) {
 
 func (h *home) found(c *opener.Created) error {
 	h.t.Helper()
-	_, err := ask(h, &opener.Found{Place: h.place, Keyring: c.Keyring})
+	_, err := ask(h, &opener.StoreNew{Place: h.place, Keyring: c.Keyring})
 	return err
 }
 

@@ -31,7 +31,7 @@ func (j *job) importKey(_ context.Context, req *opener.Import) (*opener.Key, err
 		return nil, err
 	}
 	defer func() { _ = key.Close() }()
-	return j.handOver(key, req.Keeper)
+	return j.handOverKey(key, req.Keeper)
 }
 
 // keyPassphrase reads a key file's passphrase. Package keyfile wipes it.
@@ -51,10 +51,10 @@ func (j *job) generate(_ context.Context, req *opener.Generate) (*opener.Key, er
 		return nil, &opener.Error{Kind: opener.BadInput, Message: err.Error(), Next: "`vigilctl generate --help` lists types and sizes."}
 	}
 	defer func() { _ = key.Close() }()
-	return j.handOver(key, req.Keeper)
+	return j.handOverKey(key, req.Keeper)
 }
 
-func (j *job) handOver(key *keyfile.Key, to opener.File) (*opener.Key, error) {
+func (j *job) handOverKey(key *keyfile.Key, to opener.File) (*opener.Key, error) {
 	keeper, err := handed(to)
 	if err != nil {
 		return nil, err

@@ -70,7 +70,7 @@ func moved(req *opener.MoveMaster) (opener.Place, master.URI, error) {
 }
 
 // newBlock makes the unlock block for another master key.
-func (j *job) newBlock(ctx context.Context, req *opener.MoveMaster, s *session, to opener.Place, uri master.URI) (block keyring.UnlockBlock, newShare bool, err error) {
+func (j *job) newBlock(ctx context.Context, req *opener.MoveMaster, s *change, to opener.Place, uri master.URI) (block keyring.UnlockBlock, newShare bool, err error) {
 	old, ok := s.ring.Members().Unlock(s.identity)
 	if !ok {
 		return block, false, errNoBlock(s.identity)
@@ -110,7 +110,7 @@ func (j *job) newBlock(ctx context.Context, req *opener.MoveMaster, s *session, 
 
 // opens checks that an unlock block opens with the passphrase and the master key of a
 // place.
-func (j *job) opens(ctx context.Context, s *session, p opener.Place, pass opener.File, block keyring.UnlockBlock) error {
+func (j *job) opens(ctx context.Context, s *change, p opener.Place, pass opener.File, block keyring.UnlockBlock) error {
 	me, ok := s.ring.Members().Identity(s.identity)
 	if !ok {
 		return ring.ErrNotAMember
@@ -174,7 +174,7 @@ func (j *job) moveBackend(ctx context.Context, req *opener.MoveBackend) (*opener
 
 // adopt takes over the keyring of another place if it is this one or a later state of
 // it: another device has moved it there.
-func (s *session) adopt(ctx context.Context, to backend.Store) bool {
+func (s *change) adopt(ctx context.Context, to backend.Store) bool {
 	there, err := fetchAll(ctx, to)
 	if err != nil || s.ring.Load(there.Members, there.Deks, s.known, keyring.Update{}) != nil {
 		return false
@@ -185,7 +185,7 @@ func (s *session) adopt(ctx context.Context, to backend.Store) bool {
 
 // copyTo stores both objects at a place that is vacant or has earlier objects of the
 // same keyring. deks is stored first, so that a reader that finds members finds both.
-func (s *session) copyTo(ctx context.Context, to backend.Store) (there backend.Keyring, err error) {
+func (s *change) copyTo(ctx context.Context, to backend.Store) (there backend.Keyring, err error) {
 	there = s.keyring
 	if there.DeksVersion, err = s.copyObject(ctx, to, backend.Deks, s.keyring.Deks); err != nil {
 		return there, err
@@ -203,7 +203,7 @@ func (s *session) copyTo(ctx context.Context, to backend.Store) (there backend.K
 	return again, nil
 }
 
-func (s *session) copyObject(ctx context.Context, to backend.Store, object backend.Object, data []byte) (backend.Version, error) {
+func (s *change) copyObject(ctx context.Context, to backend.Store, object backend.Object, data []byte) (backend.Version, error) {
 	found, version, err := to.Get(ctx, object, "")
 	switch {
 	case errors.Is(err, fault.ErrNotFound):
@@ -222,7 +222,7 @@ func (s *session) copyObject(ctx context.Context, to backend.Store, object backe
 }
 
 // follows reports whether the loaded keyring extends an earlier object.
-func (s *session) follows(object backend.Object, earlier []byte) bool {
+func (s *change) follows(object backend.Object, earlier []byte) bool {
 	if object == backend.Members {
 		m, err := keyring.ParseMembers(earlier, s.ring.Vault())
 		return err == nil && s.ring.Members().Extends(m.Pin()) == nil

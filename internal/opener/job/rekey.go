@@ -53,7 +53,7 @@ type rekeyed struct {
 
 // nextHalves makes new key pairs, and seals them with the new passphrase and a new
 // share. The caller frees the seeds.
-func (j *job) nextHalves(ctx context.Context, req *opener.Rekey, s *session) (*rekeyed, *guard.Buffer, error) {
+func (j *job) nextHalves(ctx context.Context, req *opener.Rekey, s *change) (*rekeyed, *guard.Buffer, error) {
 	old, ok := s.ring.Members().Unlock(s.identity)
 	if !ok {
 		return nil, nil, errNoBlock(s.identity)
@@ -90,7 +90,7 @@ func or(n, otherwise int) int {
 
 // replaceKeys stores members with the new keys and continues with fresh, a ring of
 // the new keys: the old ring can make this change but not read it.
-func (s *session) replaceKeys(ctx context.Context, next *rekeyed, fresh *ring.Ring) error {
+func (s *change) replaceKeys(ctx context.Context, next *rekeyed, fresh *ring.Ring) error {
 	return backend.RetrySwap(func() error {
 		data, err := s.ring.Rekey(next.halves, next.block)
 		if err != nil {
@@ -112,7 +112,7 @@ func (s *session) replaceKeys(ctx context.Context, next *rekeyed, fresh *ring.Ri
 }
 
 // handOverIdentity gives the identity's new private keys to the keeper.
-func (j *job) handOverIdentity(to opener.File, s *session) error {
+func (j *job) handOverIdentity(to opener.File, s *change) error {
 	keeper, err := handed(to)
 	if err != nil {
 		return err

@@ -25,7 +25,7 @@ var mayOpen = map[string]string{
 	"ctl/daemon.go":                   "the daemon's log is written, and opened for reading and writing, which waits for nobody",
 	"ctl/export.go":                   "a folder is synced in which the command has just written",
 	"ctl/identity.go":                 "a new file is made",
-	"ctl/passphrase.go":               "a passphrase may come from a pipe that its user names; it is passed on unread",
+	"ctl/passphrasesource.go":         "a passphrase may come from a pipe that its user names; it is passed on unread",
 	"ctl/sshdir.go":                   "a folder is listed",
 	"ctl/terminal.go":                 "the terminal is no file",
 	"internal/daemon/status.go":       "the kernel's files about a process",

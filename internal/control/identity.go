@@ -8,26 +8,6 @@ import (
 // Operations on the identities and on the keys above the items. Any that widens who
 // can read the vault takes the passphrase, even while it is unlocked.
 
-// RotateRequest rotates the KEK of an unlocked vault, or finishes an interrupted rotation.
-type RotateRequest struct {
-	asks[RotateReply]
-	Vault string `json:"vault,omitempty"`
-	// Deks also gives every item a new DEK, by a new revision.
-	Deks bool `json:"deks,omitempty"`
-}
-
-func (*RotateRequest) op() Op          { return "rotate" }
-func (r *RotateRequest) vault() string { return r.Vault }
-
-// RotateReply says what was replaced.
-type RotateReply struct {
-	Saved
-	Vault   string   `json:"vault"`
-	KEK     uint64   `json:"kek"`     // the version in use now
-	Renewed int      `json:"renewed"` // items with a new DEK
-	Left    []string `json:"left,omitempty"`
-}
-
 // IdentityRequestRequest makes an identity for this device, for an owner of the vault
 // to admit. The vault's file must be here.
 type IdentityRequestRequest struct {
@@ -156,78 +136,4 @@ type IdentityRemoveReply struct {
 	// Replace are the vault's keys: the removed identities could read them, so
 	// servers should stop trusting them.
 	Replace []Key `json:"replace"`
-}
-
-// PassphraseRequest changes the passphrase of this device's identity.
-type PassphraseRequest struct {
-	asks[PassphraseReply]
-	Vault string `json:"vault,omitempty"`
-	KDF   KDF    `json:"kdf,omitzero"` // zeros: unchanged
-
-	Passphrase    *os.File `json:"-"` // the old one; required
-	NewPassphrase *os.File `json:"-"` // required
-}
-
-func (*PassphraseRequest) op() Op          { return "passphrase" }
-func (r *PassphraseRequest) vault() string { return r.Vault }
-
-func (r *PassphraseRequest) files() []fileSlot {
-	return []fileSlot{required("passphrase", &r.Passphrase), required("new_passphrase", &r.NewPassphrase)}
-}
-
-// PassphraseReply says what follows from the change.
-type PassphraseReply struct {
-	Saved
-	Vault  string `json:"vault"`
-	KEK    uint64 `json:"kek"`
-	Locked bool   `json:"locked,omitempty"` // the vault was unlocked and had to be locked
-}
-
-// MasterSetRequest moves this device's identity to another master key.
-type MasterSetRequest struct {
-	asks[MasterSetReply]
-	Vault  string `json:"vault,omitempty"`
-	Master string `json:"master"` // URI
-
-	Passphrase *os.File `json:"-"` // required
-}
-
-func (*MasterSetRequest) op() Op          { return "master_set" }
-func (r *MasterSetRequest) vault() string { return r.Vault }
-
-func (r *MasterSetRequest) files() []fileSlot {
-	return []fileSlot{required("passphrase", &r.Passphrase)}
-}
-
-// MasterSetReply says where the share is now.
-type MasterSetReply struct {
-	Saved
-	Vault    string `json:"vault"`
-	Master   string `json:"master"`
-	NewShare bool   `json:"new_share,omitempty"` // the share couldn't move, so a new one was made
-}
-
-// BackendSetRequest moves this device to another backend, and moves the keyring there
-// unless it has been moved before.
-type BackendSetRequest struct {
-	asks[BackendSetReply]
-	Vault   string `json:"vault,omitempty"`
-	Backend string `json:"backend"` // URI
-
-	Passphrase *os.File `json:"-"` // required
-}
-
-func (*BackendSetRequest) op() Op          { return "backend_set" }
-func (r *BackendSetRequest) vault() string { return r.Vault }
-
-func (r *BackendSetRequest) files() []fileSlot {
-	return []fileSlot{required("passphrase", &r.Passphrase)}
-}
-
-// BackendSetReply says where the keyring is now.
-type BackendSetReply struct {
-	Saved
-	Vault   string `json:"vault"`
-	Backend string `json:"backend"`
-	Copied  bool   `json:"copied,omitempty"` // false: the keyring was there already
 }

@@ -14,9 +14,9 @@ import (
 	"vigil/internal/ring"
 )
 
-// session is one change of the keyring by an identity whose passphrase was given
+// change is one change of the keyring by an identity whose passphrase was given
 // again: the opened identity and the keyring's store.
-type session struct {
+type change struct {
 	*opened
 	store backend.Store
 	known keyring.Known
@@ -31,12 +31,12 @@ type session struct {
 
 // begin opens the place's identity with both factors, and its keyring. removing are
 // the identities that the change removes. The caller closes the ring.
-func (j *job) begin(ctx context.Context, p opener.Place, pass opener.File, removing ...id.Identity) (*session, error) {
+func (j *job) begin(ctx context.Context, p opener.Place, pass opener.File, removing ...id.Identity) (*change, error) {
 	o, err := j.openIdentity(ctx, p, factors{passphrase: pass}, replaceable)
 	if err != nil {
 		return nil, err
 	}
-	s := &session{opened: o, known: j.known(), removing: removing}
+	s := &change{opened: o, known: j.known(), removing: removing}
 	s.made.Decrypt = o.calls.Operations
 	// The change replaces what the store has, even if that was refused.
 	there := s.keyring
@@ -54,7 +54,7 @@ func (j *job) begin(ctx context.Context, p opener.Place, pass opener.File, remov
 // load loads the store's keyring. A refused deks must not keep an owner from removing
 // its author: load then uses the last deks that this device accepted, and the change
 // replaces the refused one.
-func (s *session) load(there backend.Keyring) error {
+func (s *change) load(there backend.Keyring) error {
 	err := s.ring.Load(there.Members, there.Deks, s.known, keyring.Update{})
 	if err != nil && s.known.Last != nil && aboutDeks(err) && s.mayReplace(there, err) && s.continues(there) {
 		s.refusedDeks = err
@@ -73,7 +73,7 @@ func (s *session) load(there backend.Keyring) error {
 // continues reports whether the change can start from the last good deks. A removal
 // or change of keys that this device hasn't seen names the deks that was good. If
 // that is another, starting here would lose later changes.
-func (s *session) continues(there backend.Keyring) bool {
+func (s *change) continues(there backend.Keyring) bool {
 	members, err := keyring.ParseMembers(there.Members, s.ring.Vault())
 	if err != nil {
 		return false
@@ -94,7 +94,7 @@ func (s *session) continues(there backend.Keyring) bool {
 // mayReplace reports whether replacing a refused deks can't lose changes: no member
 // of this version can use it, an identity being removed wrote it, or no identity did.
 // A fork by another identity may hold changes.
-func (s *session) mayReplace(there backend.Keyring, err error) bool {
+func (s *change) mayReplace(there backend.Keyring, err error) bool {
 	if replaceable(err) {
 		return true
 	}
@@ -115,7 +115,7 @@ func aboutDeks(err error) bool {
 }
 
 // catchUp loads what others have stored meanwhile.
-func (s *session) catchUp(ctx context.Context) error {
+func (s *change) catchUp(ctx context.Context) error {
 	f, err := fetchNewer(ctx, s.store, s.keyring.MembersVersion, s.keyring.DeksVersion)
 	if err != nil {
 		return err
@@ -143,7 +143,7 @@ func (s *session) catchUp(ctx context.Context) error {
 // put stores an object by compare-and-swap. After an error, it reads the store to see
 // whether the object was written: if a reply is lost, the retry looks like another
 // writer's conflict.
-func (s *session) put(ctx context.Context, object backend.Object, data []byte) error {
+func (s *change) put(ctx context.Context, object backend.Object, data []byte) error {
 	at, version := &s.keyring.Deks, &s.keyring.DeksVersion
 	if object == backend.Members {
 		at, version = &s.keyring.Members, &s.keyring.MembersVersion
@@ -168,9 +168,9 @@ func (s *session) put(ctx context.Context, object backend.Object, data []byte) e
 // amend makes a change to one object of the keyring and stores it; after another
 // writer's change, it retries on top of that. If there is nothing to change, it
 // stores only members that replace refused ones.
-func (s *session) amend(ctx context.Context, object backend.Object, change func(*ring.Ring) ([]byte, error)) error {
+func (s *change) amend(ctx context.Context, object backend.Object, makeIt func(*ring.Ring) ([]byte, error)) error {
 	return backend.RetrySwap(func() error {
-		data, err := change(s.ring)
+		data, err := makeIt(s.ring)
 		if err == nil && data == nil && object == backend.Members && s.refusedMembers != nil {
 			data = s.keyring.Members
 		}
@@ -186,7 +186,7 @@ func (s *session) amend(ctx context.Context, object backend.Object, change func(
 
 // finishRotation does the steps of a rotation that follow the new KEK (see package
 // ring). After an interruption, the next rotation continues it.
-func (s *session) finishRotation(ctx context.Context) error {
+func (s *change) finishRotation(ctx context.Context) error {
 	if err := s.amend(ctx, backend.Deks, (*ring.Ring).Rewrap); err != nil {
 		return fmt.Errorf("rewrap keys: %w", err)
 	}
@@ -198,7 +198,7 @@ func (s *session) finishRotation(ctx context.Context) error {
 
 // changed returns the result of a completed change. unfinished is why its rotation
 // isn't complete.
-func (s *session) changed(unfinished error) *opener.Changed {
+func (s *change) changed(unfinished error) *opener.Changed {
 	c := &opener.Changed{Keyring: s.keyring, KEK: s.ring.Deks().KEK(), Calls: s.made, Replaced: s.replaced}
 	// A refused deks that is still in the store is checked once more, to report it.
 	if s.refusedDeks != nil {
