@@ -5,7 +5,6 @@ package doctor
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -49,7 +48,7 @@ func configuration(p paths.Paths) (*config.Config, []checkup.Check) {
 		where += ", which isn't there: defaults hold"
 	}
 	checks := []checkup.Check{checkup.Fine(what, "%d in %s", len(c.Vaults), where)}
-	checks[0].Detail = plural(len(c.Vaults), "vault") + " in " + where
+	checks[0].Detail = checkup.Count(len(c.Vaults), "vault") + " in " + where
 	if len(c.Unlisted) > 0 {
 		checks = append(checks, checkup.Warning(what, "Name them in `vaults` of "+p.ConfigFile()+", or remove their files from "+p.VaultConfigDir()+".",
 			"not served, as `vaults` leaves them out: %s", strings.Join(c.Unlisted, ", ")))
@@ -79,11 +78,4 @@ func masters(p paths.Paths, c *config.Config) []checkup.Check {
 	}
 	return []checkup.Check{checkup.Warning(what, "Keep a copy of "+p.Device()+" apart from the vault file. Nobody can tell from here whether you do.",
 		"%s can't be opened without the local master key in %s", strings.Join(names, ", "), p.Device())}
-}
-
-func plural(n int, one string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %ss", n, one)
 }
