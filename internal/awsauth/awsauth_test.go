@@ -12,11 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"vigil/internal/fault"
-
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/smithy-go"
 
+	"vigil/internal/fault"
 	"vigil/internal/testing/awsfake"
 )
 

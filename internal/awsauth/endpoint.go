@@ -6,10 +6,10 @@ import (
 	"net/netip"
 	"net/url"
 
-	"vigil/internal/fault"
-
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"vigil/internal/fault"
 )
 
 // CheckEndpoint refuses an endpoint override that is not the base URL of an

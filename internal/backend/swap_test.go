@@ -5,9 +5,8 @@ import (
 	"slices"
 	"testing"
 
-	"vigil/internal/fault"
-
 	"vigil/internal/backend"
+	"vigil/internal/fault"
 	"vigil/internal/opener"
 )
 

@@ -6,9 +6,8 @@ import (
 	"strings"
 	"time"
 
-	"vigil/internal/vault"
-
 	"vigil/internal/control"
+	"vigil/internal/vault"
 )
 
 // List returns the keys that the agent lists, or one vault's keys.

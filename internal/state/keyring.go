@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"vigil/internal/backend"
-
 	"vigil/internal/durable"
 	"vigil/internal/id"
 	"vigil/internal/keyring"

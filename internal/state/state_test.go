@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"vigil/internal/backend"
-
 	"vigil/internal/id"
 	"vigil/internal/keyring"
 	"vigil/internal/paths"

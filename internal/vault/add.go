@@ -60,8 +60,8 @@ func (v *Vault) newKey(ctx context.Context, o *openVault, ask opener.Asker, meta
 	if err := v.nameIsFree(o, meta.Name, id.Item{}); err != nil {
 		return key, saved, err
 	}
-	session := v.startEarly(ctx, o)
-	defer session.end()
+	early := v.startEarly(ctx, o)
+	defer early.end()
 	draft, parsed, err := v.draft(ctx, o, files, job)
 	// Sealing consumes the draft; after an error it would stay in the keeper until a lock.
 	defer func() { _ = o.keeper.DropDraft(context.WithoutCancel(ctx), draft.Number) }()
@@ -76,7 +76,7 @@ func (v *Vault) newKey(ctx context.Context, o *openVault, ask opener.Asker, meta
 		return key, saved, err
 	}
 	item := id.NewItem()
-	saved.Pending, err = v.write(ctx, o, change{ask: ask, session: session, seal: func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
+	saved.Pending, err = v.write(ctx, o, change{ask: ask, early: early, seal: func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
 		s, err := o.keeper.SealDraft(ctx, draft.Number, item, encoded)
 		if err != nil {
 			return nil, keeperError(v.name, err)

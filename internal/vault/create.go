@@ -6,17 +6,16 @@ import (
 	"io/fs"
 	"path/filepath"
 
-	"vigil/internal/keyring"
-	"vigil/internal/state"
-	"vigil/internal/vaultfile"
-
 	"vigil/internal/clock"
 	"vigil/internal/config"
 	"vigil/internal/control"
 	"vigil/internal/durable"
 	"vigil/internal/id"
 	"vigil/internal/keeper"
+	"vigil/internal/keyring"
 	"vigil/internal/opener"
+	"vigil/internal/state"
+	"vigil/internal/vaultfile"
 )
 
 // gitAttributes lets git merge two vault files by keeping the lines of both.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"vigil/internal/backend"
-
 	"vigil/internal/clock"
 	"vigil/internal/control"
 	"vigil/internal/opener"

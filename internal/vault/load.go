@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"vigil/internal/backend"
-
 	"vigil/internal/control"
 	"vigil/internal/durable"
 	"vigil/internal/vaultfile"

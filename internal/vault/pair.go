@@ -3,10 +3,10 @@ package vault
 import (
 	"context"
 	"os"
+	"slices"
 	"sync"
 
 	"vigil/internal/id"
-
 	"vigil/internal/ipc"
 	"vigil/internal/keeper"
 	"vigil/internal/opener"
@@ -38,7 +38,7 @@ func between[R any](ctx context.Context, v *Vault, vaultID id.Vault, attach func
 		return nil, err
 	}
 	defer p.close()
-	c, err := opener.Start(ctx, v.d.Opener, vaultID, append(files, p.openers)...)
+	c, err := opener.Start(ctx, v.d.Opener, vaultID, append(slices.Clip(files), p.openers)...)
 	if err != nil {
 		return nil, openerError(v.name, err)
 	}

@@ -6,12 +6,11 @@ import (
 	"os"
 	"time"
 
-	"vigil/internal/state"
-
 	"vigil/internal/control"
 	"vigil/internal/id"
 	"vigil/internal/keyring"
 	"vigil/internal/opener"
+	"vigil/internal/state"
 )
 
 // Passphrase changes the passphrase of this device's identity.

@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"vigil/internal/backend"
-
 	"vigil/internal/config"
 	"vigil/internal/id"
 	"vigil/internal/keeper"

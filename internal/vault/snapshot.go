@@ -9,7 +9,6 @@ import (
 	"sync"
 
 	"vigil/internal/backend"
-
 	"vigil/internal/id"
 	"vigil/internal/keeper"
 	"vigil/internal/keyring"

@@ -23,8 +23,8 @@ type change struct {
 	seal   func(ctx context.Context, o *openVault) ([]keeper.Sealed, error)
 	remove []id.Item
 	ask    opener.Asker // for an MFA code; nil: no client waits
-	// earlyOpener was started by the caller, who ends it; nil: none.
-	session *earlyOpener
+	// early was started by the caller, who ends it; nil: none.
+	early *earlyOpener
 }
 
 // write makes a change: first to deks in the backend, by compare-and-swap, then to
@@ -32,11 +32,11 @@ type change struct {
 // While the backend is unreachable, the change waits on this device, and pending is
 // true. The caller has the turn.
 func (v *Vault) write(ctx context.Context, o *openVault, c change) (pending bool, err error) {
-	if c.session == nil {
-		c.session = v.startEarly(ctx, o)
-		defer c.session.end()
+	if c.early == nil {
+		c.early = v.startEarly(ctx, o)
+		defer c.early.end()
 	}
-	session, err := c.session.client()
+	session, err := c.early.client()
 	if err != nil {
 		return false, openerError(v.name, err)
 	}
@@ -280,24 +280,24 @@ type earlyOpener struct {
 	err     error
 }
 
-// startEarly starts a session. The caller calls end.
+// startEarly starts one. The caller calls end.
 func (v *Vault) startEarly(ctx context.Context, o *openVault) *earlyOpener {
-	s := &earlyOpener{started: make(chan struct{})}
+	e := &earlyOpener{started: make(chan struct{})}
 	go func() {
-		defer close(s.started)
-		s.opener, s.err = opener.Start(ctx, v.d.Opener, o.id)
+		defer close(e.started)
+		e.opener, e.err = opener.Start(ctx, v.d.Opener, o.id)
 	}()
-	return s
+	return e
 }
 
-// client waits until the session has started.
-func (s *earlyOpener) client() (*opener.Client, error) {
-	<-s.started
-	return s.opener, s.err
+// client waits until the opener has started.
+func (e *earlyOpener) client() (*opener.Client, error) {
+	<-e.started
+	return e.opener, e.err
 }
 
-func (s *earlyOpener) end() {
-	if c, err := s.client(); err == nil {
+func (e *earlyOpener) end() {
+	if c, err := e.client(); err == nil {
 		c.Close()
 	}
 }

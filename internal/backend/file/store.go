@@ -22,10 +22,9 @@ import (
 	"syscall"
 	"time"
 
-	"vigil/internal/fault"
-
 	"vigil/internal/backend"
 	"vigil/internal/durable"
+	"vigil/internal/fault"
 )
 
 const (

@@ -10,10 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"vigil/internal/fault"
-
 	"vigil/internal/backend"
 	"vigil/internal/durable"
+	"vigil/internal/fault"
 	"vigil/internal/testing/backendtest"
 )
 

@@ -5,13 +5,12 @@ import (
 	"errors"
 	"strings"
 
-	"vigil/internal/fault"
-
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"vigil/internal/backend"
+	"vigil/internal/fault"
 )
 
 // Retention asks for the bucket's versioning and its lifecycle rules. If the

@@ -19,14 +19,13 @@ import (
 	"strings"
 	"time"
 
-	"vigil/internal/fault"
-
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/middleware"
 
 	"vigil/internal/awsauth"
 	"vigil/internal/backend"
+	"vigil/internal/fault"
 )
 
 const (

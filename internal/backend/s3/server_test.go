@@ -11,14 +11,13 @@ import (
 	"testing"
 	"time"
 
-	"vigil/internal/fault"
-
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"vigil/internal/awsauth"
 	"vigil/internal/backend"
+	"vigil/internal/fault"
 	"vigil/internal/testing/awsfake"
 	"vigil/internal/testing/backendtest"
 )

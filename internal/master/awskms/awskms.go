@@ -20,14 +20,13 @@ import (
 	"sync/atomic"
 	"time"
 
-	"vigil/internal/fault"
-
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"vigil/internal/awsauth"
+	"vigil/internal/fault"
 	"vigil/internal/guard"
 	"vigil/internal/master"
 )

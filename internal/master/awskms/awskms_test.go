@@ -11,12 +11,11 @@ import (
 	"testing"
 	"time"
 
-	"vigil/internal/fault"
-
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"vigil/internal/awsauth"
+	"vigil/internal/fault"
 	"vigil/internal/master"
 	"vigil/internal/testing/awsfake"
 	"vigil/internal/testing/kmsfake"

@@ -4,9 +4,8 @@ import (
 	"errors"
 	"strings"
 
-	"vigil/internal/fault"
-
 	"vigil/internal/awsauth"
+	"vigil/internal/fault"
 	"vigil/internal/master"
 )
 

@@ -21,10 +21,9 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"vigil/internal/fault"
-
 	"vigil/internal/durable"
 	"vigil/internal/envelope"
+	"vigil/internal/fault"
 	"vigil/internal/guard"
 	"vigil/internal/master"
 )

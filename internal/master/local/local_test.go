@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"vigil/internal/fault"
-
 	"vigil/internal/guard"
 	"vigil/internal/master"
 	"vigil/internal/testing/mastertest"

@@ -8,11 +8,10 @@ import (
 	"io/fs"
 	"math"
 
-	"vigil/internal/fault"
-
 	"vigil/internal/backend"
 	"vigil/internal/backend/file"
 	"vigil/internal/envelope"
+	"vigil/internal/fault"
 	"vigil/internal/guard"
 	"vigil/internal/handover"
 	"vigil/internal/id"

@@ -7,11 +7,10 @@ import (
 	"sync"
 	"time"
 
-	"vigil/internal/fault"
-
 	"vigil/internal/backend"
 	"vigil/internal/checkup"
 	"vigil/internal/device"
+	"vigil/internal/fault"
 	"vigil/internal/guard"
 	"vigil/internal/keyring"
 	"vigil/internal/master"

@@ -3,10 +3,9 @@ package job
 import (
 	"errors"
 
-	"vigil/internal/fault"
-
 	"vigil/internal/backend"
 	"vigil/internal/envelope"
+	"vigil/internal/fault"
 	"vigil/internal/guard"
 	"vigil/internal/ipc"
 	"vigil/internal/keyfile"

@@ -11,11 +11,10 @@ import (
 	"strings"
 	"testing"
 
-	"vigil/internal/fault"
-
 	"vigil/internal/backend"
 	"vigil/internal/backend/file"
 	"vigil/internal/envelope"
+	"vigil/internal/fault"
 	"vigil/internal/guard"
 	"vigil/internal/handover"
 	"vigil/internal/id"

@@ -4,10 +4,9 @@ import (
 	"context"
 	"errors"
 
-	"vigil/internal/fault"
-
 	"vigil/internal/backend"
 	"vigil/internal/backend/file"
+	"vigil/internal/fault"
 	"vigil/internal/opener"
 )
 

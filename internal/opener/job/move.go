@@ -7,10 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 
-	"vigil/internal/fault"
-
 	"vigil/internal/backend"
 	"vigil/internal/envelope"
+	"vigil/internal/fault"
 	"vigil/internal/keyring"
 	"vigil/internal/master"
 	"vigil/internal/master/local"

@@ -4,10 +4,9 @@ import (
 	"context"
 	"errors"
 
-	"vigil/internal/fault"
-
 	"vigil/internal/backend"
 	"vigil/internal/envelope"
+	"vigil/internal/fault"
 	"vigil/internal/guard"
 	"vigil/internal/handover"
 	"vigil/internal/keyring"

@@ -10,9 +10,8 @@ import (
 	"sync"
 	"testing"
 
-	"vigil/internal/fault"
-
 	"vigil/internal/backend"
+	"vigil/internal/fault"
 )
 
 // racers is how many writers race for one version.

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"vigil/internal/fault"
-
 	"vigil/internal/guard"
 	"vigil/internal/master"
 )
