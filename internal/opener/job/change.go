@@ -56,7 +56,7 @@ func (j *job) begin(ctx context.Context, p opener.Place, pass opener.File, remov
 // replaces the refused one.
 func (s *change) load(there backend.Keyring) error {
 	err := s.ring.Load(there.Members, there.Deks, s.known, keyring.Update{})
-	if err != nil && s.known.Last != nil && aboutDeks(err) && s.mayReplace(there, err) && s.continues(there) {
+	if err != nil && s.known.Last != nil && aboutDeks(err) && s.lastReplaces(there, err) {
 		s.refusedDeks = err
 		there.Deks = s.known.Last
 		if s.ring.Load(there.Members, there.Deks, s.known, keyring.Update{}) == nil {
@@ -70,18 +70,21 @@ func (s *change) load(there backend.Keyring) error {
 	return nil
 }
 
-// continues reports whether the change can start from the last good deks. A removal
-// or change of keys that this device hasn't seen names the deks that was good. If
-// that is another, starting here would lose later changes.
-func (s *change) continues(there backend.Keyring) bool {
+// lastReplaces reports whether replacing the store's deks, which was refused, by the
+// last accepted one can't lose changes.
+func (s *change) lastReplaces(there backend.Keyring, refused error) bool {
 	members, err := keyring.ParseMembers(there.Members, s.ring.Vault())
 	if err != nil {
 		return false
 	}
 	last, err := keyring.ParseDeks(s.known.Last, s.ring.Vault())
-	if err != nil {
-		return false
-	}
+	return err == nil && s.continues(members, last) && (replaceable(refused) || s.nobodys(there.Deks, members))
+}
+
+// continues reports whether the change can start from last. A removal or change of
+// keys that this device hasn't seen names the deks that was good. If that is another,
+// starting here would lose later changes.
+func (s *change) continues(members *keyring.Members, last *keyring.Deks) bool {
 	seen := s.known.Members.Seq
 	if m := s.ring.Members(); m != nil {
 		seen = max(seen, m.Pin().Seq)
@@ -91,18 +94,10 @@ func (s *change) continues(there backend.Keyring) bool {
 	})
 }
 
-// mayReplace reports whether replacing a refused deks can't lose changes: no member
-// of this version can use it, an identity being removed wrote it, or no identity did.
-// A fork by another identity may hold changes.
-func (s *change) mayReplace(there backend.Keyring, err error) bool {
-	if replaceable(err) {
-		return true
-	}
-	deks, err := keyring.ParseDeks(there.Deks, s.ring.Vault())
-	if err != nil {
-		return false // of a later version
-	}
-	members, err := keyring.ParseMembers(there.Members, s.ring.Vault())
+// nobodys reports whether a deks that some device may be using was written by an
+// identity being removed, or by none. A fork by another identity may hold changes.
+func (s *change) nobodys(object []byte, members *keyring.Members) bool {
+	deks, err := keyring.ParseDeks(object, s.ring.Vault())
 	return err == nil && (slices.Contains(s.removing, deks.By()) || deks.CheckChain(members) != nil)
 }
 
