@@ -19,7 +19,8 @@ type deadlines struct {
 	changed chan struct{} // made by newServer, holds one token
 }
 
-// recheck bounds how late after resume a deadline that passed in suspend is noticed.
+// recheck bounds how late after resume a deadline that passed in suspend is noticed,
+// and how long a tracer goes unseen.
 // Using a key checks its own deadline at once.
 const recheck = 15 * time.Second
 
@@ -80,10 +81,11 @@ func (s *server) watchDeadlines() {
 		}
 		_ = s.untraced() // ends the keeper, or checks again
 		next = clock.Earlier(next, s.keys.expire(at))
-		timer.Stop()
+		wait := recheck // a tracer may come at any time
 		if !next.IsZero() {
-			timer.Reset(max(time.Millisecond, min(next.Left(at), recheck)))
+			wait = max(time.Millisecond, min(next.Left(at), recheck))
 		}
+		timer.Reset(wait)
 		select {
 		case <-timer.C:
 		case <-s.deadlines.changed:

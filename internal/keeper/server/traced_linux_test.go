@@ -67,6 +67,15 @@ func TestATracedKeeperIsEnded(t *testing.T) {
 	}
 }
 
+// TestATracedKeeperEndsByItself: it checks from time to time, without a request, a
+// deadline or its front.
+func TestATracedKeeperEndsByItself(t *testing.T) {
+	t.Parallel()
+	k := startBare(t, id.Vault{})
+	seize(t, k.child.PID(), k.child.PID())
+	ended(t, k)
+}
+
 // TestATracedKeeperTakesNothing: the keeper checks by itself, inside its sandbox.
 func TestATracedKeeperTakesNothing(t *testing.T) {
 	for range 20 {
