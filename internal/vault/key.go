@@ -11,6 +11,7 @@ import (
 	"vigil/internal/keeper"
 	"vigil/internal/keyring"
 	"vigil/internal/pubkey"
+	"vigil/internal/sshagent"
 	"vigil/internal/state"
 	"vigil/internal/vaultfile"
 )
@@ -44,16 +45,41 @@ func newKey(it *keeper.Item) *Key {
 		k.problem = "the item is damaged: " + err.Error()
 		return k
 	}
+	k.take(meta)
+	return k
+}
+
+// rememberedKey returns the key that p is of, for the time while its vault is locked.
+func rememberedKey(p *state.PublicKey) *Key {
+	k := &Key{item: p.Item, revision: p.Revision}
+	k.take(vaultfile.Meta{
+		Name: p.Name, Comment: p.Comment, Public: p.Public, Certificate: p.Certificate,
+		Policy: vaultfile.Policy{Confirm: p.Confirm, Destinations: p.Destinations},
+	})
+	return k
+}
+
+// take sets the metadata. A policy that isn't understood makes the key unusable.
+func (k *Key) take(meta vaultfile.Meta) {
 	k.meta, k.label = meta, label(meta.Comment, meta.Name)
 	if len(meta.Policy.Other) > 0 {
 		k.problem = "the key's policy has a condition that this version of Vigil doesn't know"
 	}
 	if len(meta.Policy.Destinations) > 0 {
+		var err error
 		if k.to, err = agentproto.ParseDestinations(meta.Policy.Destinations); err != nil {
 			k.problem = "the key's destination constraints can't be read: " + err.Error()
 		}
 	}
-	return k
+}
+
+// listed returns the key as the agent lists it while its vault is locked.
+func (k *Key) listed() sshagent.VaultKey {
+	l := sshagent.VaultKey{Blob: k.meta.Public, Comment: k.label, To: k.to, Confirm: k.meta.Policy.Confirm}
+	if len(k.meta.Certificate) > 0 {
+		l.Certificate = k.meta.Certificate
+	}
+	return l
 }
 
 // label returns what ssh-add -l shows: the comment, or else the name, as one printable
@@ -92,6 +118,8 @@ func (k *Key) describe(vault string) control.Key {
 	shown := control.Key{}
 	if len(k.meta.Public) > 0 {
 		shown = control.PublicKey(k.meta.Public)
+	}
+	if k.meta.Created != 0 { // this device doesn't remember it
 		created := time.Unix(int64(k.meta.Created), 0).UTC()
 		shown.Created = &created
 	}
@@ -114,13 +142,5 @@ func (k *Key) describe(vault string) control.Key {
 	case k.pending:
 		shown.State = control.KeyPending
 	}
-	return shown
-}
-
-// describeLocked returns a key of a locked vault as vigilctl shows it.
-func describeLocked(p *state.PublicKey, vault string) control.Key {
-	shown := control.PublicKey(p.Public)
-	shown.ID, shown.Revision, shown.Vault, shown.Name, shown.Comment = p.Item.String(), p.Revision.String(), vault, p.Name, p.Comment
-	shown.State = control.KeyLocked
 	return shown
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"vigil/internal/agentproto"
 	"vigil/internal/control"
 	"vigil/internal/keeper"
 	"vigil/internal/sshagent"
@@ -16,16 +15,17 @@ import (
 // device remembers.
 func (v *Vault) Keys() (keys []control.Key) {
 	v.mu.Lock()
-	o, listed := v.open, v.listed
+	o, list := v.open, v.listed
 	v.mu.Unlock()
-	if o == nil {
-		for i := range listed {
-			keys = append(keys, describeLocked(&listed[i], v.name))
-		}
-		return keys
+	if o != nil {
+		list = o.now().keys
 	}
-	for _, k := range o.now().keys {
-		keys = append(keys, k.describe(v.name))
+	for _, k := range list {
+		shown := k.describe(v.name)
+		if o == nil {
+			shown.State, shown.Problem = control.KeyLocked, ""
+		}
+		keys = append(keys, shown)
 	}
 	return keys
 }
@@ -58,15 +58,9 @@ func (v *Vault) show(o *openVault) {
 		if len(k.meta.Public) == 0 || k.unlisted {
 			continue // damaged, so there is nothing to list; or a stricter head is listed
 		}
-		listed := sshagent.VaultKey{
-			ID: k.number, Signer: Signer{o.keeper}, Refusal: k.refusal(),
-			Blob: k.meta.Public, Comment: k.label, To: k.to, Confirm: k.meta.Policy.Confirm,
-		}
-		if listed.Refusal != "" {
-			listed.Signer = nil
-		}
-		if len(k.meta.Certificate) > 0 {
-			listed.Certificate = k.meta.Certificate
+		listed := k.listed()
+		if listed.ID, listed.Refusal = k.number, k.refusal(); listed.Refusal == "" {
+			listed.Signer = Signer{o.keeper}
 		}
 		keys = append(keys, listed)
 	}
@@ -97,29 +91,24 @@ func (v *Vault) ShowLocked() {
 // listLocked makes the agent list public keys that can't sign, unless the vault was
 // unlocked meanwhile.
 func (v *Vault) listLocked(keys []state.PublicKey) {
+	locked := make([]*Key, len(keys))
+	for i := range keys {
+		locked[i] = rememberedKey(&keys[i])
+	}
 	v.showing.Lock()
 	defer v.showing.Unlock()
 	v.mu.Lock()
-	v.listed = keys
+	v.listed = locked
 	unlocked := v.open != nil
 	v.mu.Unlock()
 	if unlocked {
 		return
 	}
 	list := make([]sshagent.VaultKey, 0, len(keys))
-	for _, k := range keys {
-		vk := sshagent.VaultKey{Blob: k.Public, Comment: label(k.Comment, k.Name), Confirm: k.Confirm}
-		if len(k.Destinations) > 0 {
-			to, err := agentproto.ParseDestinations(k.Destinations)
-			if err != nil {
-				continue // ignore what can't be parsed: this is a cache
-			}
-			vk.To = to
+	for _, k := range locked {
+		if k.problem == "" { // else ignore it: this is a cache
+			list = append(list, k.listed())
 		}
-		if len(k.Certificate) > 0 {
-			vk.Certificate = k.Certificate
-		}
-		list = append(list, vk)
 	}
 	v.d.Agent.SetVault(v.name, list)
 }

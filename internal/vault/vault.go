@@ -73,9 +73,9 @@ type Vault struct {
 	jobs    map[*job]bool // running or waiting for their turn
 	slow    slowdown
 	problem *control.Error
-	listed  []state.PublicKey // while locked
-	fileErr error             // why the vault file can't be used, as last reported
-	copies  *control.Error    // why conflict copies can't be merged, as last reported
+	listed  []*Key         // while locked
+	fileErr error          // why the vault file can't be used, as last reported
+	copies  *control.Error // why conflict copies can't be merged, as last reported
 
 	// unfinishedKEK is the KEK whose rotation the last refresh found unfinished. The
 	// turn guards it.
