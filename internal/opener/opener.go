@@ -8,7 +8,7 @@
 // closes the connection. The opener's own side is package opener/job.
 //
 // A message (package ipc) is JSON. The keyring's objects in it, which may have
-// megabytes, follow as messages of their own (message.go).
+// megabytes, follow as messages of their own (encoding.go).
 package opener
 
 import (
