@@ -2,7 +2,7 @@
 // lists, and the operations on it. It starts the keeper that holds the vault's keys and
 // the openers that run jobs. It never has a passphrase, a KEK, a DEK or a private key.
 //
-// Jobs that change a vault run one at a time, and a lock cancels them (job.go). What
+// Jobs that change a vault run one at a time, and a lock cancels them (turn.go). What
 // a load makes usable is an immutable snapshot, read without a lock (snapshot.go).
 // The rest is in fields that a mutex guards, which is never held across I/O.
 //
