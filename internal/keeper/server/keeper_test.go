@@ -83,6 +83,10 @@ func script(t testing.TB, variables string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "vigild")
 	text := fmt.Sprintf("#!/bin/sh\n%s exec '%s' \"$@\"\n", variables, selfPath(t))
+	// A child forked meanwhile would hold the file open for writing, and so keep it from
+	// being run ("text file busy").
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
 		t.Fatal(err)
 	}
