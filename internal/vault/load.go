@@ -23,7 +23,7 @@ func (v *Vault) load(ctx context.Context, o *openVault, fetched backend.Keyring,
 }
 
 // loadKeeper is the keeper's part of load.
-func (v *Vault) loadKeeper(ctx context.Context, o *openVault, fetched backend.Keyring, f *vaultfile.File) (*loadedParts, error) {
+func (v *Vault) loadKeeper(ctx context.Context, o *openVault, fetched backend.Keyring, f *vaultfile.File) (*snapshot, error) {
 	if err := v.give(ctx, o, f); err != nil {
 		return nil, err
 	}
@@ -35,17 +35,25 @@ func (v *Vault) loadKeeper(ctx context.Context, o *openVault, fetched backend.Ke
 	if err != nil {
 		return nil, keeperError(v.name, err)
 	}
-	return &loadedParts{l, fetched, f, waiting}, nil
+	return o.hear(&loadedParts{l, fetched, f, waiting})
+}
+
+// hear makes the snapshot of what the keeper tells of a load. The keeper tells of an
+// item once, so it counts even if the load isn't taken over.
+func (o *openVault) hear(l *loadedParts) (*snapshot, error) {
+	next, changed, err := o.told.next(o.id, l)
+	if err != nil {
+		return nil, err
+	}
+	next.changed = changed || o.told != o.now()
+	o.told = next
+	return next, nil
 }
 
 // takeOver is the front's part of load.
-func (v *Vault) takeOver(ctx context.Context, o *openVault, l *loadedParts) error {
-	next, changed, err := o.now().next(o.id, l)
-	if err != nil {
-		return err
-	}
+func (v *Vault) takeOver(ctx context.Context, o *openVault, next *snapshot) error {
 	o.loaded.Store(next)
-	if changed { // last, as nothing waits for it
+	if next.changed { // last, as nothing waits for it
 		defer func() {
 			select {
 			case o.stale <- struct{}{}:
@@ -58,7 +66,7 @@ func (v *Vault) takeOver(ctx context.Context, o *openVault, l *loadedParts) erro
 	if o.noted == next.pins && slices.Equal(o.replaced, next.replaced) {
 		return nil // only the vault file changed
 	}
-	err = v.remember(ctx, o, next)
+	err := v.remember(ctx, o, next)
 	var disk *durable.WriteError
 	if errors.As(err, &disk) {
 		// A full or failing disk under the device state must not make keys unusable.

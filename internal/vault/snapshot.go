@@ -33,6 +33,7 @@ type snapshot struct {
 	waiting    int      // lines of the vault file that have no DEK
 	pending    int      // changes that the backend doesn't have
 	damaged    []string // lines of the vault file that can't be read
+	changed    bool     // it lists other keys than the snapshot in use before, or differently
 }
 
 // loadedParts is what a keeper has loaded and the front hasn't taken over yet.

@@ -145,3 +145,27 @@ func TestTheStricterHeadServes(t *testing.T) {
 		}
 	}
 }
+
+// TestALoadThatWasGivenUp: the keeper tells the metadata of an item once, also in a load
+// whose file was not put in place in the end.
+func TestALoadThatWasGivenUp(t *testing.T) {
+	w := ringtest.New(t)
+	meta := vaultfile.Meta{Name: "work", Public: []byte("public key")}
+	text, err := meta.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &openVault{id: w.Vault(), told: taken(t, w)}
+	o.loaded.Store(o.told)
+	item := keeper.Item{Key: 1, Item: id.NewItem(), Revision: id.NewRevision(), Meta: text}
+	for range 2 {
+		next, err := o.hear(&loadedParts{Loaded: &keeper.Loaded{Items: []keeper.Item{item}}, keyring: o.now().keyring, file: w.File})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if k := next.byRevision[item.Revision]; k.problem != "" || k.meta.Name != "work" || !next.changed {
+			t.Errorf("the key is %+v, changed: %v", k, next.changed)
+		}
+		item.Meta = nil // it isn't told again, and the load before wasn't taken over
+	}
+}

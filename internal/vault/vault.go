@@ -98,6 +98,7 @@ type openVault struct {
 
 	// The turn guards the fields below.
 
+	told      *snapshot                               // what the keeper told last: loaded, or of a load that was given up
 	given     *vaultfile.File                         // what the keeper has; nil: none or unknown
 	known     keeper.Known                            // what the device state had before; Replaced is current
 	noted     keyring.Pins                            // the newest pins in the device state

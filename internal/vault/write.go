@@ -232,7 +232,7 @@ func (v *Vault) writeFile(ctx context.Context, o *openVault, next storedKeyring,
 	// While the file is flushed, the keeper loads its new content and this device keeps
 	// the keyring (if that fails, remember retries). Nothing new is listed before.
 	var meanwhile sync.WaitGroup
-	var ready *loadedParts
+	var ready *snapshot
 	var loadErr error
 	err := durable.Update(ctx, v.config().Path, durable.Options{Keep: true}, func(old []byte) ([]byte, error) {
 		f, err := had.file.Parse(old, o.id)
