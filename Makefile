@@ -74,7 +74,7 @@ test: deps-for-tests ## all tests: units, and the real binaries with real ssh, g
 race_suites := vigil/test vigil/test/conformance vigil/test/stress vigil/test/agentcmd
 
 .PHONY: race
-race: deps-for-tests ## unit tests, and the suites that drive the agent, with the race detector in tests and binaries
+race: deps-for-tests ## unit tests, and the suites that drive the agent, with the race detector in the tests and vigild
 	@status=0; export CGO_ENABLED=1; packages=$$(go list $(PACKAGES)) || exit 1; \
 	echo "$$packages" | grep -v '^vigil/test' | xargs -r go test -race -timeout 20m || status=1; \
 	echo "$$packages" | grep -Fx $(addprefix -e ,$(race_suites)) | xargs -r go test -race -tags weakkdf -count=1 -timeout 30m || status=1; \

@@ -168,7 +168,7 @@ func (v *Vault) admit(ctx context.Context, req *control.IdentityAdmitRequest, as
 	if changed.Already {
 		r.Notices = append(r.Notices, "It was in the vault already.")
 	}
-	members, err := keyring.ParseMembers(changed.Keyring.Members, j.vault)
+	members, _, err := v.lastMembers(j)
 	if err != nil {
 		return nil, err
 	}
