@@ -31,10 +31,12 @@ run: build ## build, set up a vault on the first run, start the daemon and unloc
 
 # Installed unreadable (0111), which makes them undumpable from exec on. A file
 # of that mode can't be written over, so each is built beside its place and renamed.
+# Whatever the umask, nobody else can write to them or their folder: vigild wouldn't
+# start an opener that others could have replaced.
 .PHONY: build
 build: ## build bin/vigild, bin/vigil-opener and bin/vigilctl
-	@mkdir -p bin
-	@id="$(build_id)"; version="$(version)"; \
+	@umask 022; mkdir -p bin && chmod go-w bin; \
+	id="$(build_id)"; version="$(version)"; \
 	$(foreach b,$(binaries),\
 	echo "build bin/$(b) ($$id)" && rm -f bin/.$(b).new && \
 	CGO_ENABLED=0 go build -trimpath \

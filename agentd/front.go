@@ -22,6 +22,7 @@ import (
 	"vigil/internal/guard"
 	"vigil/internal/logfile"
 	"vigil/internal/paths"
+	"vigil/internal/serving"
 	"vigil/internal/unixsock"
 )
 
@@ -102,12 +103,20 @@ func serve(ctx context.Context, environ []string, o options, hardening guard.Har
 			return err
 		}
 	}
+	claim, err := serving.Take(ctx, place.State)
+	if err != nil {
+		return err
+	}
+	defer claim.Close()
 	agent, control, err := listen(environ, place)
 	if err != nil {
 		return err
 	}
 	defer agent.Close()
 	defer control.Close()
+	if err := announce(claim, agent, control); err != nil {
+		return err
+	}
 	self, opener, err := binaries()
 	if err != nil {
 		return err
@@ -152,6 +161,15 @@ func listen(environ []string, place paths.Paths) (agent, control *unixsock.Liste
 		}
 	}
 	return agent, control, nil
+}
+
+// announce tells vigilctl where the sockets are, if they have their usual names.
+func announce(claim *serving.Claim, agent, control *unixsock.Listener) error {
+	p := paths.Paths{Runtime: filepath.Dir(control.Path())}
+	if agent.Path() != p.AgentSocket() || control.Path() != p.ControlSocket() {
+		p.Runtime = "" // a service manager chose them
+	}
+	return claim.Announce(p.Runtime)
 }
 
 // onUSR1 removes the keys that ssh-add added at each SIGUSR1, as ssh-agent does

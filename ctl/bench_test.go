@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -94,15 +95,18 @@ func (b *bench) run(args ...string) result { return b.runContext(b.Context(), ar
 
 func (b *bench) runContext(ctx context.Context, args ...string) result {
 	var out, errs bytes.Buffer
-	a := &app{
-		stdin: b.stdin, stdout: &out, stderr: &errs, environ: b.environ, tty: b.tty,
+	status := b.app(&out, &errs).run(ctx, args)
+	return result{status, out.String(), errs.String()}
+}
+
+func (b *bench) app(out, errs io.Writer) *app {
+	if b.stdout != nil {
+		out = b.stdout
+	}
+	return &app{
+		stdin: b.stdin, stdout: out, stderr: errs, environ: b.environ, tty: b.tty,
 		vigild: func() (string, error) { return b.vigild, nil },
 	}
-	if b.stdout != nil {
-		a.stdout = b.stdout
-	}
-	status := a.run(ctx, args)
-	return result{status, out.String(), errs.String()}
 }
 
 // ok runs vigilctl and fails the test unless it exits with 0.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"vigil/internal/control"
 	"vigil/internal/durable"
 	"vigil/internal/guard"
+	"vigil/internal/ownership"
 	"vigil/internal/unixsock"
 )
 
@@ -39,25 +39,6 @@ func besideExecutable() (string, error) {
 		return "", fmt.Errorf("find vigilctl's own program: %w", err)
 	}
 	return filepath.Join(filepath.Dir(self), "vigild"), nil
-}
-
-// checkProgram refuses a program that another user could have put there.
-func checkProgram(path string) error {
-	info, err := os.Lstat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return control.Errorf(control.CodeFailed, "Install vigild, vigil-opener and vigilctl in one folder.", "there is no vigild beside vigilctl (%s)", path)
-	case err != nil:
-		return control.Errorf(control.CodeFailed, "", "look at vigild: %v", err)
-	case !info.Mode().IsRegular():
-		return control.Errorf(control.CodeRefused, "Put the program itself there.", "%s is not a regular file", path)
-	case info.Mode().Perm()&0o022 != 0:
-		return control.Errorf(control.CodeRefused, fmt.Sprintf("`chmod go-w %s`", path), "%s can be changed by other users", path)
-	}
-	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 && int(st.Uid) != os.Geteuid() {
-		return control.Errorf(control.CodeRefused, "Reinstall it, as root or as this user.", "%s belongs to uid %d", path, st.Uid)
-	}
-	return nil
 }
 
 // ensureDaemon starts the daemon if none is running. It first checks that pass, the
@@ -86,8 +67,8 @@ func (a *app) startDaemon(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := checkProgram(program); err != nil {
-		return err
+	if err := ownership.Program(program); err != nil {
+		return control.Errorf(control.CodeRefused, ownership.Next(err), "%v", err)
 	}
 	if err := durable.MkdirAll(a.paths.State, 0o700); err != nil {
 		return control.Errorf(control.CodeFailed, "Make the folder writable, or set XDG_STATE_HOME.", "make the state folder: %v", err)
@@ -114,7 +95,15 @@ func (a *app) startDaemon(ctx context.Context) error {
 		}
 		return a.startFailed(ctx, err, lastLines(log, before))
 	}
+	a.started = true
 	return cmd.Process.Release()
+}
+
+// undoStart stops the daemon that this command started and then found no use for.
+func (a *app) undoStart(ctx context.Context) {
+	if _, err := a.stop(context.WithoutCancel(ctx)); err != nil && codeOf(err) != control.CodeNoDaemon {
+		printf(a.stderr, "vigilctl: the daemon that was started still runs: %v\n", err)
+	}
 }
 
 // launch starts the program in a new session and returns the read end of its
@@ -158,6 +147,7 @@ func awaitReady(ctx context.Context, ready *os.File) error {
 
 // startFailed returns why vigild didn't start, or nil if another one serves by now.
 func (a *app) startFailed(ctx context.Context, cause error, said string) error {
+	a.findDaemon()
 	if c, err := a.dial(ctx); err == nil {
 		c.Close()
 		return nil

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vigil/internal/control"
+	"vigil/internal/unixsock"
 )
 
 // socketVariable is the variable that names the agent's socket (ssh(1)).
@@ -24,6 +25,11 @@ line can go into a shell's start-up file; the daemon needn't be running.`,
   vigilctl env --shell fish | source`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			if a.paths.RuntimeInTmp() { // made now, before another user makes it
+				if err := unixsock.OwnFolder(a.paths.Runtime); err != nil {
+					return control.Errorf(control.CodeRefused, "Set XDG_RUNTIME_DIR to a folder of your own.", "use %q for the sockets: %v", a.paths.Runtime, err)
+				}
+			}
 			if shell == "" {
 				shell = a.shell()
 			}

@@ -122,6 +122,13 @@ func (d *fakeDaemon) Lock(_ context.Context, _ *control.Call, r *control.LockReq
 	})
 }
 
+// Ready isn't recorded: it changes nothing.
+func (d *fakeDaemon) Ready(_ context.Context, _ *control.Call, r *control.ReadyRequest) (*control.ReadyReply, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return &control.ReadyReply{}, d.fail[fmt.Sprintf("%T", r)]
+}
+
 func (d *fakeDaemon) Status(_ context.Context, _ *control.Call, r *control.StatusRequest) (*control.StatusReply, error) {
 	return serve(d, r, func() (*control.StatusReply, error) {
 		return &control.StatusReply{
@@ -354,6 +361,7 @@ func (d *fakeDaemon) operations() []control.Operation {
 		control.Handle(d.Stop),
 		control.Handle(d.Lock),
 		control.Handle(d.Status),
+		control.Handle(d.Ready),
 		control.Handle(d.List),
 		control.Handle(d.Show),
 		control.Handle(d.Init),

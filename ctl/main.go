@@ -21,6 +21,7 @@ import (
 	"vigil/internal/guard"
 	"vigil/internal/paths"
 	"vigil/internal/printable"
+	"vigil/internal/serving"
 )
 
 func main() { os.Exit(start()) }
@@ -50,6 +51,7 @@ type app struct {
 	paths          paths.Paths
 	json           bool
 	running        bool // the command line was valid: later errors aren't usage errors
+	started        bool // this command started the daemon, which has done nothing yet
 }
 
 // run runs one command line and returns the exit status.
@@ -60,6 +62,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 	command, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
+	}
+	if a.started {
+		a.undoStart(ctx)
 	}
 	e := asError(err)
 	if !a.running && e.Code == control.CodeFailed {
@@ -117,6 +122,14 @@ func (a *app) env(name string) string {
 		}
 	}
 	return ""
+}
+
+// findDaemon takes the sockets of the daemon that runs, which was perhaps started in a
+// shell with another XDG_RUNTIME_DIR.
+func (a *app) findDaemon() {
+	if place, ok := serving.Find(a.paths.State); ok {
+		a.paths.Runtime = place.Runtime
+	}
 }
 
 // dial connects to the daemon, whose questions are asked on the terminal. The

@@ -125,7 +125,7 @@ func (a *app) withPassphrase(ctx context.Context, s *source, prompt string, wron
 		defer f.Close()
 		return use(f)
 	}
-	if err := a.untraced(ctx); err != nil {
+	if err := a.worthAsking(ctx, &control.ReadyRequest{}); err != nil {
 		return err
 	}
 	t, err := a.openTerminal()
@@ -143,17 +143,21 @@ func (a *app) withPassphrase(ctx context.Context, s *source, prompt string, wron
 	}
 }
 
-// untraced checks, before a person types a passphrase, that no tracer could see it
-// here or in the daemon. If a service manager made the daemon's socket, the peer's
-// identity is only right from the second connection on, so the connection that takes
-// the passphrase is checked again.
-func (a *app) untraced(ctx context.Context) error {
+// worthAsking checks, before a person types a passphrase, that it won't be in vain, and that no
+// tracer could see it here or in the daemon. If a service manager made the daemon's
+// socket, the peer's identity is only right from the second connection on, so the
+// connection that takes the passphrase is checked again.
+func (a *app) worthAsking(ctx context.Context, req *control.ReadyRequest) error {
 	c, err := a.dial(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	return c.Untraced()
+	if err := c.Untraced(); err != nil {
+		return err
+	}
+	_, err = control.Do(ctx, c, req)
+	return err
 }
 
 // yourPassphrase is the prompt for the passphrase of this device's identity.
@@ -211,7 +215,7 @@ func (a *app) askNew(ctx context.Context, s *source, prompt string) (*newPassphr
 	if s.given() {
 		return &newPassphrase{source: s}, nil
 	}
-	if err := a.untraced(ctx); err != nil {
+	if err := a.worthAsking(ctx, &control.ReadyRequest{}); err != nil {
 		return nil, err
 	}
 	t, err := a.openTerminal()

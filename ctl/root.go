@@ -52,6 +52,7 @@ func (a *app) root() *cobra.Command {
 				return control.Errorf(control.CodeFailed, "Set HOME, or the XDG variables.", "find Vigil's folders: %v", err)
 			}
 			a.paths = p
+			a.findDaemon()
 			return nil
 		},
 	}

@@ -80,6 +80,7 @@ func (u *up) run(ctx context.Context) error {
 	if v, err = u.open(ctx, v); err != nil {
 		return err
 	}
+	u.started = false // it serves from here on, whatever else fails
 	failed := u.keys(ctx, v)
 	if codeOf(failed) == control.CodeInterrupted {
 		return failed // the next run continues from here

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -218,7 +219,13 @@ func TestUpRestartsADaemonOfAnotherBuild(t *testing.T) {
 	b.ok("up", "--passphrase-file", pass)
 	b.ok("down")
 	b.environ = append(b.environ, fakeVariable+"=other build")
-	b.fails(5, "", "up", "--passphrase-file", pass) // it starts one of another build, and says so
+	b.fails(5, "", "up", "--passphrase-file", pass) // it starts one of another build, says so,
+	b.fails(5, "not running", "list")               // and leaves none behind
+	a := b.app(io.Discard, io.Discard)
+	a.paths = b.paths
+	if err := a.startDaemon(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	b.environ = append(b.environ, fakeVariable+"=serves")
 	b.fails(5, "which is not the build of this vigilctl", "list")
 	b.fails(2, "no terminal", "up") // it would lock: nothing is stopped
@@ -236,9 +243,9 @@ func TestUpSaysWhyTheDaemonDoesNotStart(t *testing.T) {
 	b.environ = append(b.environ, fakeVariable+"=fails")
 	b.fails(5, "config.toml line 3: no such key", "up", "--passphrase-file", pass)
 	for name, path := range map[string]string{
-		"there is no vigild beside vigilctl": filepath.Join(b.home, "none"),
-		"is not a regular file":              b.home,
-		"can be changed by other users":      b.file("writable", ""),
+		"there is no none in":            filepath.Join(b.home, "none"),
+		"is not a file, but a folder":    b.home,
+		"can be written by another user": b.file("writable", ""),
 	} {
 		if name[0] == 'c' {
 			if err := os.Chmod(path, 0o777); err != nil {

@@ -22,6 +22,7 @@ func every() *Server {
 		refused[StopRequest, StopReply](),
 		refused[LockRequest, LockReply](),
 		refused[StatusRequest, StatusReply](),
+		refused[ReadyRequest, ReadyReply](),
 		refused[DoctorRequest, DoctorReply](),
 		refused[ListRequest, ListReply](),
 		refused[ShowRequest, ShowReply](),

@@ -105,6 +105,22 @@ type Saved struct {
 // Outcome returns s, also for every reply that embeds it.
 func (s Saved) Outcome() Saved { return s }
 
+// ReadyRequest asks whether a passphrase would be of use, before anyone types it: the
+// daemon starts a keeper and an opener, and ends them. If Create is set, it looks too
+// whether the vault can be created; the other fields are then as in InitRequest.
+type ReadyRequest struct {
+	asks[ReadyReply]
+	Create  bool   `json:"create,omitempty"`
+	Vault   string `json:"vault,omitempty"`
+	Master  string `json:"master,omitempty"`
+	Backend string `json:"backend,omitempty"`
+}
+
+func (*ReadyRequest) op() Op { return "ready" }
+
+// ReadyReply says that nothing known prevents it.
+type ReadyReply struct{}
+
 // InitRequest makes a vault. An empty Vault is the config's first; an empty Master or
 // Backend is the config's, or the local one.
 type InitRequest struct {

@@ -19,6 +19,7 @@ func (h *handler) operations() []control.Operation {
 		control.Handle(h.Stop),
 		control.Handle(h.Lock),
 		control.Handle(h.Status),
+		control.Handle(h.Ready),
 		control.Handle(h.Doctor),
 		control.Handle(h.List),
 		control.Handle(h.Show),
@@ -81,6 +82,20 @@ func ofKey[Q, R any, P interface {
 // Version returns this process's version.
 func (h *handler) Version(context.Context, *control.Call, *control.VersionRequest) (*control.VersionReply, error) {
 	return &control.VersionReply{Build: buildid.ID(), Version: buildid.Version(), PID: os.Getpid()}, nil
+}
+
+// Ready returns an error if a passphrase would be asked for in vain.
+func (h *handler) Ready(ctx context.Context, _ *control.Call, req *control.ReadyRequest) (*control.ReadyReply, error) {
+	if req.Create {
+		v, err := h.d.findOrAdd(req.Vault)
+		if err != nil {
+			return nil, err
+		}
+		if err := v.Vacant(req); err != nil {
+			return nil, err
+		}
+	}
+	return &control.ReadyReply{}, h.d.device.Ready(ctx)
 }
 
 // Stop locks everything and ends the daemon.

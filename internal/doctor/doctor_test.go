@@ -74,18 +74,17 @@ func TestConfigError(t *testing.T) {
 	}
 }
 
-// TestProgramsThatAGroupMayWriteTo says what to do: a build under umask 002 makes such.
-func TestProgramsThatAGroupMayWriteTo(t *testing.T) {
+func TestProgramsThatOthersMayWriteTo(t *testing.T) {
 	p := place(t)
 	opener := filepath.Join(p.Programs, "vigil-opener")
-	if err := os.Chmod(opener, 0o131); err != nil {
+	if err := os.Chmod(opener, 0o113); err != nil {
 		t.Fatal(err)
 	}
 	got := find(Local(p), "programs")
 	if len(got) != 2 || got[1].Result != checkup.Fail || got[1].Next != "`chmod go-w "+opener+"`" {
 		t.Errorf("%+v", got)
 	}
-	if err := errors.Join(os.Chmod(opener, 0o111), os.Chmod(p.Programs, 0o770)); err != nil {
+	if err := errors.Join(os.Chmod(opener, 0o111), os.Chmod(p.Programs, 0o707)); err != nil {
 		t.Fatal(err)
 	}
 	got = find(Local(p), "programs")
@@ -116,7 +115,7 @@ func TestPermissions(t *testing.T) {
 		{"vault file that others read", func(p paths.Paths) string { return p.Vault("default") }, 0o644, checkup.Warn},
 		{"vault file that others change", func(p paths.Paths) string { return p.Vault("default") }, 0o666, checkup.Fail},
 		{"config that others read", func(p paths.Paths) string { return p.ConfigFile() }, 0o644, checkup.OK},
-		{"config that others change", func(p paths.Paths) string { return p.ConfigFile() }, 0o664, checkup.Fail},
+		{"config that others change", func(p paths.Paths) string { return p.ConfigFile() }, 0o646, checkup.Fail},
 		{"log that others read", func(p paths.Paths) string { return p.Log() }, 0o640, checkup.Warn},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

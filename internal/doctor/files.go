@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -11,7 +10,9 @@ import (
 
 	"vigil/internal/checkup"
 	"vigil/internal/config"
+	"vigil/internal/ownership"
 	"vigil/internal/paths"
+	"vigil/internal/printable"
 )
 
 // programs checks the daemon's two binaries. If the user can read a binary, the
@@ -21,23 +22,16 @@ func programs(dir string) []checkup.Check {
 	var list []checkup.Check
 	for _, name := range []string{"vigild", "vigil-opener"} {
 		path := filepath.Join(dir, name)
+		if err := ownership.Program(path); err != nil {
+			list = append(list, checkup.Failure(what, ownership.Next(err), "%v", err))
+			continue
+		}
 		info, err := os.Lstat(path)
-		install := "Install Vigil again, or rebuild it with `make build`."
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			list = append(list, checkup.Failure(what, install, "there is no %s", path))
 		case err != nil:
-			list = append(list, checkup.Failure(what, install, "%v", err))
-		case !info.Mode().IsRegular():
-			list = append(list, checkup.Failure(what, install, "%s is not a regular file", path))
-		case foreign(info):
-			list = append(list, checkup.Failure(what, install, "%s belongs to, or can be written by, another user", path))
-		case writable(info): // as after a build with umask 002
-			list = append(list, checkup.Failure(what, fmt.Sprintf("`chmod go-w %s`", path), "%s belongs to, or can be written by, another user", path))
-		case folderWritable(dir):
-			list = append(list, checkup.Failure(what, fmt.Sprintf("`chmod go-w %s`", dir), "%s can be replaced by another user: %s", path, dir))
+			list = append(list, checkup.Failure(what, "Run doctor again.", "%v", err))
 		case info.Mode().Perm()&0o400 != 0 && owner(info) != 0 || info.Mode().Perm()&0o044 != 0:
-			list = append(list, checkup.Warning(what, fmt.Sprintf("`chmod 0111 %s`, or install it as root with mode 0711.", path),
+			list = append(list, checkup.Warning(what, fmt.Sprintf("`chmod 0111 %s`, or install it as root with mode 0711.", printable.Word(path)),
 				"%s can be read by its user, so other programs may look into it while it starts", path))
 		default:
 			list = append(list, checkup.Fine(what, "%s (%04o)", path, info.Mode().Perm()))
@@ -70,7 +64,7 @@ func permissions(p paths.Paths, c *config.Config) []checkup.Check {
 		if err != nil {
 			continue // other checks report missing files
 		}
-		if mode := info.Mode().Perm(); foreign(info) || mode&0o022 != 0 {
+		if mode := info.Mode().Perm(); ownership.Check(path, info) != nil {
 			secret = true
 			wrong = append(wrong, fmt.Sprintf("%s (uid %d, %04o)", path, owner(info), mode))
 		} else if mode&0o077 != 0 && filepath.Dir(path) != p.Config && path != p.Config {
@@ -85,17 +79,6 @@ func permissions(p paths.Paths, c *config.Config) []checkup.Check {
 		return []checkup.Check{checkup.Failure(what, "`chmod go-rwx` them, and `chown` what isn't yours.", "other users can change files, or read what opens a vault: %s", strings.Join(wrong, ", "))}
 	}
 	return []checkup.Check{checkup.Warning(what, "`chmod go-rwx` them.", "other users can read: %s", strings.Join(wrong, ", "))}
-}
-
-// foreign reports a file that is neither this user's nor root's.
-func foreign(info fs.FileInfo) bool { return owner(info) != 0 && owner(info) != os.Geteuid() }
-
-func writable(info fs.FileInfo) bool { return info.Mode().Perm()&0o022 != 0 }
-
-// folderWritable reports a folder in which others can replace files.
-func folderWritable(dir string) bool {
-	info, err := os.Stat(dir)
-	return err == nil && (foreign(info) || writable(info) && info.Mode()&fs.ModeSticky == 0)
 }
 
 func owner(info fs.FileInfo) int {

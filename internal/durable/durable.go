@@ -32,6 +32,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // ErrDangling reports a symbolic link to a missing file, for example in a folder
@@ -113,6 +115,20 @@ func Archive(path, file string) error {
 // MkdirAll makes dir and the missing folders above it with mode, and syncs the
 // parent of each folder it makes. An existing dir keeps its mode.
 func MkdirAll(dir string, mode fs.FileMode) error { return mkdirAll(direct, dir, dir, mode) }
+
+// Writable returns an error if this process may not make files in dir, or, if dir is
+// missing, in the folder above it that is there. It changes nothing. A full disk is
+// found only by a write.
+func Writable(dir string) error {
+	err := unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+	if errors.Is(err, fs.ErrNotExist) && dir != filepath.Dir(dir) {
+		return Writable(filepath.Dir(dir))
+	}
+	if err != nil {
+		return &WriteError{Path: dir, Step: "write to folder", Err: err}
+	}
+	return nil
+}
 
 // Update reads the file at path, calls change with its content (nil if there is no
 // file) and replaces the file with what change returns. It holds the lock file

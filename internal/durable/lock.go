@@ -75,3 +75,28 @@ func (l *Lock) Release() error {
 	}
 	return nil
 }
+
+// maxNote is the longest note that a lock file is read for, in bytes.
+const maxNote = 16 << 10
+
+// Note writes text, of up to 16 KiB, into the lock file, for Holder. It isn't synced: it
+// means nothing once the lock is released.
+func (l *Lock) Note(text []byte) error {
+	if err := os.WriteFile(l.f.Path(), text, 0o600); err != nil {
+		return &WriteError{Path: l.f.Path(), Step: "write", Err: err}
+	}
+	return nil
+}
+
+// Holder reports whether another holder has the lock with the file path, and returns
+// what it noted: nothing if it hasn't yet, and at worst a part. It makes no file, and
+// holds a free lock for a moment, shared.
+func Holder(path string) (note []byte, held bool) {
+	f := flock.New(path, flock.SetFlag(os.O_RDONLY|unix.O_NOFOLLOW))
+	defer f.Close()
+	if free, err := f.TryRLock(); err != nil || free {
+		return nil, false
+	}
+	note, _ = ReadFile(path, maxNote)
+	return note, true
+}

@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"vigil/internal/guard"
 	"vigil/internal/id"
 	"vigil/internal/ipc"
+	"vigil/internal/ownership"
 )
 
 // endTimeout is how long an opener may take to exit after its connection is closed,
@@ -37,8 +35,8 @@ type Client struct {
 // Start starts the opener at exe with files as its descriptors (see File), and
 // exchanges hellos. The caller closes the files. The process is killed when ctx ends.
 func Start(ctx context.Context, exe string, vault id.Vault, files ...*os.File) (*Client, error) {
-	if err := checkBinary(exe); err != nil {
-		return nil, err
+	if err := ownership.Program(exe); err != nil {
+		return nil, &Error{Kind: Failed, Message: err.Error(), Next: ownership.Next(err)}
 	}
 	if err := guard.UntracedSelf(); err != nil {
 		return nil, traced(err)
@@ -141,32 +139,4 @@ func (c *Client) Close() {
 	_ = c.conn.Close()
 	c.child.End(endTimeout)
 	c.stop()
-}
-
-// checkBinary checks that exe, which will see passphrases, is an absolute path to a
-// file of root or this user that nobody else can write to or replace.
-func checkBinary(exe string) error {
-	next := "Install Vigil again, or rebuild it with `make build`."
-	if !filepath.IsAbs(exe) {
-		return &Error{Kind: Failed, Message: fmt.Sprintf("opener %q is not named by an absolute path", exe), Next: next}
-	}
-	for _, path := range []string{exe, filepath.Dir(exe)} {
-		var st unix.Stat_t
-		if err := unix.Lstat(path, &st); err != nil {
-			return &Error{Kind: Failed, Message: fmt.Sprintf("look at opener %q: %v", path, err), Next: next}
-		}
-		if path == exe && st.Mode&unix.S_IFMT != unix.S_IFREG {
-			return &Error{Kind: Failed, Message: fmt.Sprintf("opener %q is not a file, but a folder, a symbolic link or the like", path), Next: next}
-		}
-		// In a folder with the sticky bit, others can create files but not replace
-		// this one.
-		sticky := path != exe && st.Mode&unix.S_ISVTX != 0
-		if st.Uid != 0 && int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0 && !sticky {
-			if st.Uid == 0 || int(st.Uid) == os.Geteuid() { // umask 002 allows this for a user's own builds
-				next = fmt.Sprintf("`chmod go-w %s`", path)
-			}
-			return &Error{Kind: Failed, Message: fmt.Sprintf("%q belongs to, or can be written by, another user", path), Next: next}
-		}
-	}
-	return nil
 }

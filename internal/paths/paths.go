@@ -12,9 +12,12 @@
 //	$XDG_DATA_HOME/vigil/device/                   local master and device keys
 //	$XDG_STATE_HOME/vigil/                         what this device has seen
 //	$XDG_RUNTIME_DIR/vigil/{agent,control}.sock    or run/ in the state folder
+//	/tmp/vigil-HASH/                               if that path is too long for a socket
 package paths
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -46,7 +49,7 @@ type Paths struct {
 	Data string
 	// State is $XDG_STATE_HOME/vigil.
 	State string
-	// Runtime is $XDG_RUNTIME_DIR/vigil, or State/run.
+	// Runtime is $XDG_RUNTIME_DIR/vigil, or State/run, or a folder in /tmp.
 	Runtime string
 }
 
@@ -88,11 +91,24 @@ func FromLookup(lookup func(string) string) (Paths, error) {
 		}
 	}
 	p.Runtime = filepath.Join(p.State, "run")
+	if CheckSocket(p.ControlSocket()) != nil {
+		p.Runtime = inTmp(p.State)
+	}
 	if dir := absolute(lookup("XDG_RUNTIME_DIR")); dir != "" {
 		p.Runtime = filepath.Join(dir, app)
 	}
 	return p, nil
 }
+
+// inTmp returns a short path for the sockets of a state folder. Other users can know it
+// and make it first: what is there is used only if it is the user's own folder.
+func inTmp(state string) string {
+	hash := sha256.Sum256([]byte(state))
+	return "/tmp/" + app + "-" + hex.EncodeToString(hash[:8])
+}
+
+// RuntimeInTmp reports whether Runtime is a folder in /tmp, where others can make files.
+func (p Paths) RuntimeInTmp() bool { return p.Runtime == inTmp(p.State) }
 
 // absolute returns path cleaned, or "" if it isn't absolute.
 func absolute(path string) string {

@@ -22,6 +22,18 @@ func Line(text string) string {
 	}, text)
 }
 
+// Word returns text as one word of a POSIX shell, for a command that a message
+// recommends. It quotes only what needs it.
+func Word(text string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+:@%,=", r)
+	}
+	if text != "" && strings.IndexFunc(text, func(r rune) bool { return !plain(r) }) < 0 {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}
+
 // JSON returns encoded JSON with escapes for all unprintable characters. The encoder
 // escapes C0 controls, but not DEL, C1 controls and bidirectional controls. The value
 // stays the same.

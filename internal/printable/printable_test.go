@@ -2,6 +2,7 @@ package printable
 
 import (
 	"encoding/json"
+	"os/exec"
 	"strings"
 	"testing"
 	"unicode"
@@ -45,5 +46,17 @@ func TestJSONSaysTheSame(t *testing.T) {
 				t.Errorf("%q became %q", v, after[k])
 			}
 		}
+	}
+}
+
+func TestWordIsOneWordOfAShell(t *testing.T) {
+	for _, text := range []string{"", "/home/ana/bin", "/home/ana b/it's", "a\nb", "$HOME `id` \"x\" \\ !", "~", "-x", "ü"} {
+		got, err := exec.Command("sh", "-c", "printf %s "+Word(text)).Output()
+		if err != nil || string(got) != text {
+			t.Errorf("%q is %q to a shell (%v)", text, got, err)
+		}
+	}
+	if got := Word("/home/ana/bin"); got != "/home/ana/bin" {
+		t.Errorf("a path without blanks becomes %s", got)
 	}
 }

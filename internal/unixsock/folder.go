@@ -6,11 +6,14 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"vigil/internal/ownership"
 )
 
-// ownFolder creates dir with mode 0700 if it is missing, and checks that only the user
-// and root can put anything into it or in its place.
-func ownFolder(dir string) error {
+// OwnFolder creates dir with mode 0700 if it is missing, and checks that only the user
+// and root can put anything into it or in its place. If others can, the error wraps
+// ErrUnsafe.
+func OwnFolder(dir string) error {
 	if err := os.MkdirAll(dir, folderMode); err != nil {
 		return err
 	}
@@ -40,20 +43,16 @@ func ownFolder(dir string) error {
 	return nil
 }
 
-// safeAbove checks every folder above path, following links: each must belong to the
-// user or root and, if others can write in it, be sticky, so that they can't rename
-// files of other users. OpenSSH's safe_path requires the same.
+// safeAbove checks every folder above path, following links: nobody but the user and
+// root may be able to rename what is in it.
 func safeAbove(path string) error {
 	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
 		info, err := os.Stat(dir)
 		if err != nil {
 			return err
 		}
-		if uid := owner(info); uid != 0 && uid != os.Geteuid() {
-			return fmt.Errorf("folder %q belongs to uid %d: %w", dir, uid, ErrUnsafe)
-		}
-		if info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0 {
-			return fmt.Errorf("folder %q can be written by others (chmod go-w): %w", dir, ErrUnsafe)
+		if err := ownership.Check(dir, info); err != nil {
+			return fmt.Errorf("folder %w: %w", err, ErrUnsafe)
 		}
 		if dir == filepath.Dir(dir) {
 			return nil

@@ -81,7 +81,7 @@ func Listen(path string, opts Options) (*Listener, error) {
 		return nil, err
 	}
 	if !opts.AnyFolder {
-		if err := ownFolder(filepath.Dir(path)); err != nil {
+		if err := OwnFolder(filepath.Dir(path)); err != nil {
 			return nil, fmt.Errorf("listen on %q: %w", path, err)
 		}
 	}

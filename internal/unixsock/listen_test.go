@@ -246,6 +246,7 @@ func TestUnsafePlaces(t *testing.T) {
 		{"folder above is for a group to write", func(dir string) string {
 			must(os.Mkdir(dir+"/up", 0o700))
 			must(os.Chmod(dir+"/up", 0o770))
+			must(os.Chown(dir+"/up", -1, 65534)) // nogroup, which has others
 			return dir + "/up/run/a.sock"
 		}, false},
 		{"folder above the link's target is for all to write", func(dir string) string {

@@ -26,6 +26,7 @@ import (
 	"vigil/internal/fault"
 	"vigil/internal/guard"
 	"vigil/internal/master"
+	"vigil/internal/printable"
 )
 
 // KeySize is the size in bytes of the device key and of its file.
@@ -229,7 +230,7 @@ func (k *Key) failure(op string, err error) error {
 		e.Err = fmt.Errorf("device key: %w", err) // a PathError names the file
 		e.Next = "restore the device key from the backup of this device"
 	case errors.Is(err, errMode):
-		e.Next = "chmod 600 " + k.Path()
+		e.Next = "`chmod 600 " + printable.Word(k.Path()) + "`"
 	case errors.Is(err, errOwner):
 		e.Next = "run as the user who owns the device key"
 	case errors.Is(err, errSize), errors.Is(err, durable.ErrNotAFile), errors.Is(err, syscall.ELOOP):
