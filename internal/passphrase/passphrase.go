@@ -65,6 +65,7 @@ func (d *Deriver) Derive(dst, passphrase []byte, k keyring.KDF) error {
 	}
 	d.one.Lock()
 	defer d.one.Unlock()
+	prepare(int(k.Memory) << 10)
 	var err error
 	guard.Do(func() {
 		normal := passphrase

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package passphrase
+
+// prepare does nothing: no other system takes this advice.
+func prepare(int) {}
