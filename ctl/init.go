@@ -61,9 +61,7 @@ func (a *app) initVault(ctx context.Context, req control.InitRequest, source *so
 	if v.State != control.VaultMissing {
 		return nil, control.Errorf(control.CodeExists, "Name another with --vault, or unlock it with `vigilctl unlock`.", "vault %s exists at %s; nothing was changed", v.Name, v.Path)
 	}
-	if err := a.worthAsking(ctx, &control.ReadyRequest{Create: true, Vault: req.Vault, Master: req.Master, Backend: req.Backend}); err != nil {
-		return nil, err
-	}
+	source.ready = control.ReadyRequest{Create: true, Vault: req.Vault, Master: req.Master, Backend: req.Backend}
 	pass, err := a.askNew(ctx, source, fmt.Sprintf("New passphrase for vault %s: ", v.Name))
 	if err != nil {
 		return nil, err

@@ -26,6 +26,8 @@ type source struct {
 	file string
 	// once allows one try only, because another input can't be read again.
 	once bool
+	// ready is what must hold before it is worth asking.
+	ready control.ReadyRequest
 }
 
 // flags adds --NAME-fd and --NAME-file to a command.
@@ -125,7 +127,7 @@ func (a *app) withPassphrase(ctx context.Context, s *source, prompt string, wron
 		defer f.Close()
 		return use(f)
 	}
-	if err := a.worthAsking(ctx, &control.ReadyRequest{}); err != nil {
+	if err := a.worthAsking(ctx, &s.ready); err != nil {
 		return err
 	}
 	t, err := a.openTerminal()
@@ -215,7 +217,7 @@ func (a *app) askNew(ctx context.Context, s *source, prompt string) (*newPassphr
 	if s.given() {
 		return &newPassphrase{source: s}, nil
 	}
-	if err := a.worthAsking(ctx, &control.ReadyRequest{}); err != nil {
+	if err := a.worthAsking(ctx, &s.ready); err != nil {
 		return nil, err
 	}
 	t, err := a.openTerminal()

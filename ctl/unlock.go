@@ -51,6 +51,7 @@ func (a *app) unlock(ctx context.Context, v *control.VaultStatus, pass *source) 
 		return nil, control.Errorf(control.CodeDamaged, v.Next, "vault %s: %s", v.Name, v.Problem)
 	}
 	req := control.UnlockRequest{Vault: v.Name}
+	pass.ready.Vault = v.Name
 	prompt := fmt.Sprintf("Passphrase of vault %s: ", v.Name)
 	return callWithPassphrase(ctx, a, pass, prompt, &req, &req.Passphrase)
 }

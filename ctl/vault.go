@@ -25,7 +25,7 @@ and keeps earlier contents in .history/. Use these commands if something went wr
 		Example: `  vigilctl vault verify
   vigilctl vault history`,
 	}
-	return a.under(cmd, a.vaultVerify(), a.vaultStats(), a.vaultHistory(), a.vaultRestore(), a.vaultResolve(), a.vaultMerge(), a.vaultMergeDriver())
+	return a.under(cmd, a.vaultVerify(), a.vaultStats(), a.vaultHistory(), a.vaultRename(), a.vaultRestore(), a.vaultResolve(), a.vaultMerge(), a.vaultMergeDriver())
 }
 
 func (a *app) vaultVerify() *cobra.Command {

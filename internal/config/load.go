@@ -94,7 +94,7 @@ func load(p paths.Paths) (*Config, error) {
 	}
 	names := top.Vaults
 	if !user.meta.IsDefined("vaults") {
-		names = defaultOrder(written, top.Vault)
+		names = defaultOrder(append(Found(p), written...), top.Vault)
 	}
 	c := &Config{}
 	for i, name := range names {
@@ -147,15 +147,22 @@ func writtenVaults(p paths.Paths) ([]string, error) {
 	return names, nil
 }
 
-// defaultOrder returns the order of vaults if the user set none: the default vault,
-// then the others by name.
-func defaultOrder(written []string, tables map[string]toml.Primitive) []string {
-	names := slices.Clone(written)
-	for name := range tables {
-		if !slices.Contains(names, name) {
+// Found lists the vaults that have a file in its default place, sorted: one whose
+// configuration is lost, as after a restore from a backup, has the defaults.
+func Found(p paths.Paths) (names []string) {
+	files, _ := filepath.Glob(p.Vault("*")) // a folder that can't be read has none
+	for _, file := range files {
+		if name := filepath.Base(filepath.Dir(file)); paths.CheckName(name) == nil {
 			names = append(names, name)
 		}
 	}
+	return names
+}
+
+// defaultOrder returns the order of vaults if the user set none: the default vault,
+// then the others by name.
+func defaultOrder(names []string, tables map[string]toml.Primitive) []string {
+	names = slices.AppendSeq(names, maps.Keys(tables))
 	slices.SortFunc(names, func(a, b string) int {
 		switch {
 		case a == b:
@@ -167,7 +174,7 @@ func defaultOrder(written []string, tables map[string]toml.Primitive) []string {
 		}
 		return cmp.Compare(a, b)
 	})
-	return names
+	return slices.Compact(names)
 }
 
 // loadVault reads one vault's settings from both places.

@@ -106,8 +106,9 @@ type Saved struct {
 func (s Saved) Outcome() Saved { return s }
 
 // ReadyRequest asks whether a passphrase would be of use, before anyone types it: the
-// daemon starts a keeper and an opener, and ends them. If Create is set, it looks too
-// whether the vault can be created; the other fields are then as in InitRequest.
+// daemon starts a keeper and an opener, and ends them. If a vault is named, it looks too
+// whether its parts are there; if Create is set, whether it can be created. The other
+// fields are then as in InitRequest.
 type ReadyRequest struct {
 	asks[ReadyReply]
 	Create  bool   `json:"create,omitempty"`
@@ -220,6 +221,40 @@ func (r *GenerateRequest) vault() string { return r.Vault }
 type GenerateReply struct {
 	Saved
 	Key Key `json:"key"`
+}
+
+// ForgetRequest has this device forget a vault: what it has of it is moved aside.
+type ForgetRequest struct {
+	asks[ForgetReply]
+	Vault string `json:"vault"`
+}
+
+func (*ForgetRequest) op() Op          { return "forget" }
+func (r *ForgetRequest) vault() string { return r.Vault }
+
+// ForgetReply says what became of it.
+type ForgetReply struct {
+	Vault string `json:"vault"`
+	// Aside is the folder that the vault's files were moved to.
+	Aside string `json:"aside"`
+	// Left lists what is still there, and how to be rid of it.
+	Left []string `json:"left,omitempty"`
+}
+
+// RenameRequest gives a vault another name on this device.
+type RenameRequest struct {
+	asks[RenameReply]
+	Vault string `json:"vault"`
+	To    string `json:"to"`
+}
+
+func (*RenameRequest) op() Op          { return "rename" }
+func (r *RenameRequest) vault() string { return r.Vault }
+
+// RenameReply is the vault under its new name.
+type RenameReply struct {
+	Saved
+	Vault VaultStatus `json:"vault"`
 }
 
 // RemoveRequest removes a key from its vault.

@@ -235,6 +235,39 @@ func (d *Daemon) find(name string) (*vault.Vault, error) {
 	return nil, control.Errorf(control.CodeNotFound, "`vigilctl status` lists the vaults; `vigilctl init --vault "+name+"` makes one.", "no vault %q", name)
 }
 
+// replace puts another vault in the place of one, or nothing if it is nil.
+func (d *Daemon) replace(old, with *vault.Vault) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch i := slices.Index(d.vaults, old); {
+	case i < 0:
+	case with == nil:
+		d.vaults = slices.Delete(d.vaults, i, i+1)
+	default:
+		d.vaults[i] = with
+	}
+}
+
+// discover adds the vaults that are configured, or lie in their default place, since the
+// daemon started, as after a restore from a backup.
+func (d *Daemon) discover() {
+	if d.o.Config == nil {
+		return
+	}
+	now, err := config.Load(d.o.Paths)
+	if err != nil {
+		return // doctor says what is wrong with it
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, c := range now.Vaults {
+		known := slices.ContainsFunc(d.vaults, func(v *vault.Vault) bool { return v.Name() == c.Name })
+		if !known && len(d.vaults) < maxVaults {
+			d.vaults = append(d.vaults, vault.New(d.device, c))
+		}
+	}
+}
+
 // findOrAdd is find for a vault to be created.
 func (d *Daemon) findOrAdd(name string) (*vault.Vault, error) {
 	if v, err := d.find(name); err == nil {

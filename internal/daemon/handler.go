@@ -3,10 +3,13 @@ package daemon
 import (
 	"context"
 	"os"
+	"slices"
 
 	"vigil/internal/buildid"
+	"vigil/internal/config"
 	"vigil/internal/control"
 	"vigil/internal/opener"
+	"vigil/internal/paths"
 	"vigil/internal/vault"
 )
 
@@ -26,6 +29,8 @@ func (h *handler) operations() []control.Operation {
 		control.Handle(h.Why),
 		control.Handle(h.Refresh),
 		control.Handle(h.History),
+		control.Handle(h.Forget),
+		control.Handle(h.Rename),
 		inVault(h.d.findOrAdd, (*vault.Vault).Init),
 		inVault(h.d.findOrAdd, (*vault.Vault).IdentityRequest),
 		inVault(h.d.find, (*vault.Vault).Unlock),
@@ -86,12 +91,21 @@ func (h *handler) Version(context.Context, *control.Call, *control.VersionReques
 
 // Ready returns an error if a passphrase would be asked for in vain.
 func (h *handler) Ready(ctx context.Context, _ *control.Call, req *control.ReadyRequest) (*control.ReadyReply, error) {
-	if req.Create {
+	switch {
+	case req.Create:
 		v, err := h.d.findOrAdd(req.Vault)
+		if err == nil {
+			err = v.Vacant(req)
+		}
 		if err != nil {
 			return nil, err
 		}
-		if err := v.Vacant(req); err != nil {
+	case req.Vault != "":
+		v, err := h.d.find(req.Vault)
+		if err == nil {
+			err = v.Complete()
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -168,6 +182,47 @@ func (h *handler) History(_ context.Context, _ *control.Call, req *control.Histo
 		}
 	}
 	return v.History(key)
+}
+
+// Forget locks a vault, and forgets it.
+func (h *handler) Forget(ctx context.Context, _ *control.Call, req *control.ForgetRequest) (*control.ForgetReply, error) {
+	v, err := h.d.find(req.Vault)
+	if err != nil {
+		return nil, err
+	}
+	v.Lock(ctx)
+	r, err := v.Forget(ctx)
+	if err == nil {
+		h.d.replace(v, nil)
+	}
+	return r, err
+}
+
+// Rename locks a vault, and gives it another name.
+func (h *handler) Rename(ctx context.Context, _ *control.Call, req *control.RenameRequest) (*control.RenameReply, error) {
+	v, err := h.d.find(req.Vault)
+	if err != nil {
+		return nil, err
+	}
+	if err := paths.CheckName(req.To); err != nil {
+		return nil, control.Errorf(control.CodeUsage, "Choose another name.", "%v", err)
+	}
+	if _, err := h.d.find(req.To); err == nil {
+		return nil, control.Errorf(control.CodeExists, "Choose another name. Nothing was changed.", "there is a vault %q already", req.To)
+	}
+	v.Lock(ctx)
+	c, err := v.Rename(ctx, req.To)
+	if err != nil {
+		return nil, err
+	}
+	renamed := vault.New(h.d.device, c)
+	h.d.replace(v, renamed)
+	renamed.ShowLocked()
+	r := &control.RenameReply{Vault: renamed.Status()}
+	if now, err := config.Load(h.d.o.Paths); err == nil && slices.ContainsFunc(now.Vaults, func(c config.Vault) bool { return c.Name == v.Name() }) {
+		r.Notices = append(r.Notices, h.d.o.Paths.ConfigFile()+" still names "+v.Name()+": change it there, too.")
+	}
+	return r, nil
 }
 
 // asker lets an opener ask the person at vigilctl.

@@ -18,6 +18,7 @@ import (
 // Status returns the state of the daemon.
 func (h *handler) Status(ctx context.Context, _ *control.Call, _ *control.StatusRequest) (*control.StatusReply, error) {
 	d := h.d
+	d.discover()
 	r := &control.StatusReply{
 		PID: os.Getpid(), Build: buildid.ID(), Version: buildid.Version(),
 		Started: d.started, UptimeSeconds: int64(time.Since(d.started).Seconds()),

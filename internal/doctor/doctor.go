@@ -12,6 +12,7 @@ import (
 
 	"vigil/internal/checkup"
 	"vigil/internal/config"
+	"vigil/internal/master"
 	"vigil/internal/paths"
 )
 
@@ -56,9 +57,6 @@ func configuration(p paths.Paths) (*config.Config, []checkup.Check) {
 	return c, checks
 }
 
-// masterFile is the local master key's file in the device folder.
-const masterFile = "master.key"
-
 // masters reminds the user of the local master key's file, without which a vault is
 // lost.
 func masters(p paths.Paths, c *config.Config) []checkup.Check {
@@ -72,7 +70,7 @@ func masters(p paths.Paths, c *config.Config) []checkup.Check {
 		return nil
 	}
 	const what = "master backup"
-	if _, err := os.Stat(filepath.Join(p.Device(), masterFile)); err != nil {
+	if _, err := os.Stat(filepath.Join(p.Device(), master.LocalFile)); err != nil {
 		return []checkup.Check{checkup.Failure(what, "Restore "+p.Device()+" from a backup: without it nothing opens the vault.",
 			"the local master key of %s isn't there: %s", strings.Join(names, ", "), p.Device())}
 	}

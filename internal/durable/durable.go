@@ -102,6 +102,19 @@ func Create(path string, data []byte, mode fs.FileMode) error {
 // error wraps fs.ErrNotExist.
 func Remove(path string) error { return remove(direct, path) }
 
+// Rename moves a file or a folder to a path that must not exist, on the same file
+// system, and syncs both folders.
+func Rename(from, to string) error {
+	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
+		return &WriteError{Path: to, Step: "rename", Err: fs.ErrExist}
+	}
+	t := trace(direct)
+	if err := t.do(from, "rename", func() error { return os.Rename(from, to) }); err != nil {
+		return err
+	}
+	return errors.Join(t.syncDir(to, filepath.Dir(to)), t.syncDir(from, filepath.Dir(from)))
+}
+
 // Archive adds the content of file to the history of path, as the newest generation,
 // and removes file.
 func Archive(path, file string) error {

@@ -21,6 +21,9 @@ import (
 // Name is what a person calls it, in a fault.Error.
 const Name = "master key"
 
+// LocalFile is the name of the local master key's file in the device folder.
+const LocalFile = "master.key"
+
 // ShareSize is the size in bytes of the share that a master key generates.
 const ShareSize = 32
 

@@ -197,6 +197,12 @@ func (v *Vault) DropBlob(ctx context.Context, name string) error {
 	return v.drop(ctx, file)
 }
 
+// SetAside moves the vault's state to dir, which must not exist. Pending changes, which
+// exist nowhere else, are kept there.
+func (v *Vault) SetAside(ctx context.Context, dir string) error {
+	return v.locked(ctx, func() error { return durable.Rename(v.dir, dir) })
+}
+
 // Forget removes the vault's state from this device. It fails while changes are
 // pending, because they exist nowhere else.
 func (v *Vault) Forget(ctx context.Context) error {

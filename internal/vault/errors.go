@@ -44,11 +44,12 @@ func openerError(vault string, err error) error {
 	if !ok {
 		code = control.CodeFailed
 	}
-	next := e.Next
+	message, next := e.Message, e.Next
 	if e.Kind == opener.Missing {
-		next = "Nothing was changed. Put the keyring back from a backup: without it the vault can't be opened."
+		message = fmt.Sprintf("the keyring of vault %q isn't in its backend any more", vault)
+		next = "Nothing was changed. Put it back from a backup: without it the vault can't be opened."
 	}
-	return &failure{&control.Error{Code: code, Message: e.Message, Next: next}, e}
+	return &failure{&control.Error{Code: code, Message: message, Next: next}, e}
 }
 
 // keeperError returns a keeper's failure as the user sees it. It wraps err.

@@ -3,13 +3,18 @@ package vault
 import (
 	"cmp"
 	"context"
+	"errors"
+	"io/fs"
+	"os"
 	"path/filepath"
 
+	"vigil/internal/backend"
 	"vigil/internal/config"
 	"vigil/internal/control"
 	"vigil/internal/durable"
 	"vigil/internal/id"
 	"vigil/internal/keeper"
+	"vigil/internal/master"
 	"vigil/internal/opener"
 	"vigil/internal/printable"
 )
@@ -31,9 +36,10 @@ func (d *Device) Ready(ctx context.Context) error {
 }
 
 // Vacant returns an error if the vault can't be created as req wants it: because there
-// is one, or because a folder of this device can't be written.
+// is one, or a part of one, or because a folder of this device can't be written.
 func (v *Vault) Vacant(req *control.ReadyRequest) error {
-	if _, err := v.vacant(); err != nil {
+	begun, err := v.vacant()
+	if err != nil {
 		return err
 	}
 	c := v.config()
@@ -44,8 +50,13 @@ func (v *Vault) Vacant(req *control.ReadyRequest) error {
 	if cmp.Or(req.Master, c.Master) == config.DefaultMaster {
 		dirs = append(dirs, v.d.Paths.Device())
 	}
-	if cmp.Or(req.Backend, c.Backend) == config.DefaultBackend {
-		dirs = append(dirs, v.d.Paths.Keyring(v.name))
+	if dir := v.keyringFolder(cmp.Or(req.Backend, c.Backend)); dir != "" {
+		dirs = append(dirs, dir)
+		if begun.IsZero() && exists(filepath.Join(dir, string(backend.Members))) {
+			return control.Errorf(control.CodeExists,
+				"Put its vault file back at "+printable.Word(c.Path)+", from a backup or from where it is synced to. To begin anew, move that folder away.",
+				"there is the keyring of a vault in %s, but no vault file", dir)
+		}
 	}
 	for _, dir := range dirs {
 		if err := durable.Writable(dir); err != nil {
@@ -53,4 +64,49 @@ func (v *Vault) Vacant(req *control.ReadyRequest) error {
 		}
 	}
 	return nil
+}
+
+// Complete returns an error if a part of the vault that belongs on this device isn't
+// there: the keyring, with the file backend, or the local master key.
+func (v *Vault) Complete() error {
+	c := v.config()
+	if dir := v.keyringFolder(c.Backend); dir != "" && !exists(filepath.Join(dir, string(backend.Members))) {
+		return v.noKeyring()
+	}
+	if file := filepath.Join(v.d.Paths.Device(), master.LocalFile); c.Master == config.DefaultMaster && !exists(file) {
+		return control.Errorf(control.CodeDamaged, "Put it back from a backup of the device that made the vault: nothing else opens it. "+v.joinInstead()+"Nothing was changed.",
+			"the local master key of vault %q isn't at %s", v.name, file)
+	}
+	return nil
+}
+
+// noKeyring returns the error for a backend without the vault's keyring.
+func (v *Vault) noKeyring() *control.Error {
+	place := cmp.Or(v.keyringFolder(v.config().Backend), v.config().Backend)
+	return control.Errorf(control.CodeDamaged, "It holds the wrapped keys: put it back from a backup, as nothing opens the vault without it. "+v.joinInstead()+"Nothing was changed.",
+		"the keyring of vault %q isn't at %s", v.name, place)
+}
+
+// joinInstead is advice for a device that has never opened the vault: its parts need not
+// be lost, they may be another device's.
+func (v *Vault) joinInstead() string {
+	if names, err := v.d.State.Names(); err != nil || !names[v.name].IsZero() {
+		return ""
+	}
+	return "If another device made the vault, join it instead: `vigilctl identity request --help` says how. "
+}
+
+// keyringFolder returns the folder of a file backend, or "".
+func (v *Vault) keyringFolder(uri string) string {
+	u, err := backend.ParseURI(uri)
+	if err != nil || u.Scheme != backend.SchemeFile {
+		return ""
+	}
+	return cmp.Or(u.Path, v.d.Paths.Keyring(v.name))
+}
+
+// exists reports false only if nothing is there: what can't be looked at may be.
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, fs.ErrNotExist)
 }

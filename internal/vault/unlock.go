@@ -95,6 +95,9 @@ func (v *Vault) openWith(ctx context.Context, passphrase *os.File, ask opener.As
 	if err != nil {
 		k.Close()
 		v.deniedAtUnlock(ctx, st, err)
+		if errors.Is(err, &opener.Error{Kind: opener.Missing}) {
+			err = v.noKeyring()
+		}
 		return nil, v.movedMaster(st, err)
 	}
 	o.identity = unlocked.Identity

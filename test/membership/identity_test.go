@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -146,4 +147,50 @@ func TestAReaderSignsAndChangesNothing(t *testing.T) {
 	insider.Put("deks", forged)
 	owner.Fails(sshtest.StatusFailed, []string{"may only read"}, "refresh")
 	owner.Signs("shared")
+}
+
+// TestALostStateFolder is what a backup of the data folder leaves out: which of the
+// vault's identities is this device's. Its master key opens the share of one.
+func TestALostStateFolder(t *testing.T) {
+	owner, other, _ := two(t, "member")
+	for _, h := range []*home{other, owner} {
+		if err := h.Agent.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.RemoveAll(h.Path("state/vigil")); err != nil {
+			t.Fatal(err)
+		}
+		h.Start()
+		h.Fails(4, []string{"wrong passphrase"}, "unlock", "--passphrase-file", h.Write("wrong", "not it\n"))
+		h.Unlock()
+		h.Signs("shared")
+	}
+	if a, b := owner.Vault().Identity, other.Vault().Identity; a == b || a == "" {
+		t.Errorf("the identities are %s and %s", a, b)
+	}
+	// With neither's master key, nothing is derived.
+	if err := other.Agent.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"state/vigil", "data/vigil/device"} {
+		if err := os.RemoveAll(other.Path(path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.CopyFS(other.Path("data/vigil/device"), os.DirFS(newHome(t, "x").withMaster(t))); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(other.Path("data/vigil/device/master.key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	other.Start()
+	other.Fails(7, []string{"opens the share of none of the vault's 2 identities", "join the vault anew"}, other.By("unlock")...)
+}
+
+// withMaster makes a vault, and returns the folder with the home's local master key.
+func (h *home) withMaster(t *testing.T) string {
+	t.Helper()
+	h.Start()
+	h.OK(append(h.By("init"), sshtest.CheapKDF...)...)
+	return h.Path("data/vigil/device")
 }

@@ -32,9 +32,6 @@ import (
 // KeySize is the size in bytes of the device key and of its file.
 const KeySize = 32
 
-// fileName is the device key's file in the device folder.
-const fileName = "master.key"
-
 // label begins the context of a share that a device key wraps. The fields are
 // vault, identity and purpose. docs/vault-format.md, "Local master".
 const label = "vigil v1 local share"
@@ -58,7 +55,7 @@ var _ master.Key = (*Key)(nil)
 func New(dir string, slab *guard.Slab) *Key { return &Key{dir: dir, slab: slab} }
 
 // Path returns the device key's file, for a person to back up.
-func (k *Key) Path() string { return filepath.Join(k.dir, fileName) }
+func (k *Key) Path() string { return filepath.Join(k.dir, master.LocalFile) }
 
 // Create makes the device key and writes it durably. If there is one already, on
 // which vaults may depend, it fails with fs.ErrExist and changes nothing.

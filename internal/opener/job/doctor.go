@@ -135,7 +135,13 @@ func (j *job) tryShare(ctx context.Context, key master.Key, req *opener.Diagnose
 	if members == nil {
 		return checkup.Warning(what, "Repair the keyring first.", "not tried: there is no keyring to take the share from")
 	}
-	me, block, err := findIdentity(members, req.Identity)
+	place := req.Place
+	place.Identity = req.Identity
+	mine, err := j.mine(ctx, place, members)
+	if err != nil {
+		return failed(what, err)
+	}
+	me, block, err := findIdentity(members, mine[0])
 	if err != nil {
 		return failed(what, err)
 	}

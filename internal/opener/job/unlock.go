@@ -82,19 +82,19 @@ func (j *job) openIdentity(ctx context.Context, p opener.Place, f factors, stand
 	if err != nil {
 		return nil, fmt.Errorf("verify keyring: %w", err)
 	}
-	me, block, err := findIdentity(members, p.Identity)
+	mine, err := j.mine(ctx, p, members)
 	if err != nil {
 		return nil, err
 	}
-	o.identity, o.keyring = me.ID, fetched
+	o.keyring = fetched
 	if o.seeds, err = j.slab.Alloc(envelope.HalvesSize); err != nil {
 		return nil, err
 	}
-	if err := j.openHalves(ctx, o, p, f, me, block); err != nil {
+	if err := j.openFirst(ctx, o, p, f, members, mine); err != nil {
 		o.seeds.Free()
 		return nil, err
 	}
-	if o.ring, err = ring.New(p.Vault, me.ID, o.seeds, j.slab.Alloc); err != nil {
+	if o.ring, err = ring.New(p.Vault, o.identity, o.seeds, j.slab.Alloc); err != nil {
 		return nil, err
 	}
 	return o, nil
@@ -141,19 +141,8 @@ type factors struct {
 	keep       int64           // how long to keep a share, in seconds
 }
 
-// findIdentity finds this device's identity, or the only one.
+// findIdentity finds an identity that the vault should have, and its unlock block.
 func findIdentity(members *keyring.Members, want id.Identity) (me keyring.Identity, block keyring.UnlockBlock, err error) {
-	if want.IsZero() {
-		all := members.Identities()
-		if len(all) != 1 {
-			return me, block, &opener.Error{
-				Kind:    opener.NotAMember,
-				Message: fmt.Sprintf("the vault has %d identities, and this device doesn't know which is its own", len(all)),
-				Next:    "Put back this device's state folder.",
-			}
-		}
-		want = all[0].ID
-	}
 	me, ok := members.Identity(want)
 	if !ok && !members.Removed(want) {
 		return me, block, &opener.Error{
