@@ -17,7 +17,8 @@ func (a *app) generateCommand() *cobra.Command {
 		Short: "Make a new key in a vault",
 		Long: `Make a new key in an unlocked vault. The private key is never written to disk in
 plaintext. Types: ed25519, ecdsa (256, 384 or 521 bits), rsa (2048 to 8192 bits),
-mldsa44-ed25519 (post-quantum, for OpenSSH 10.4 and later).`,
+mldsa44-ed25519 (post-quantum, which only OpenSSH 10.6 and later know) and
+mldsa44-ed25519@openssh.com (the same for OpenSSH 10.4 and 10.5).`,
 		Example: `  vigilctl generate laptop
   vigilctl generate old-router --type rsa --bits 3072 --host router.lan`,
 		Args: cobra.ExactArgs(1),

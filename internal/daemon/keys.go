@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"vigil/internal/control"
+	"vigil/internal/policy"
 	"vigil/internal/vault"
 )
 
@@ -32,6 +33,7 @@ func (h *handler) List(_ context.Context, _ *control.Call, req *control.ListRequ
 			r.Keys = append(r.Keys, k)
 		}
 	}
+	r.Keys = policy.CommonFirst(r.Keys, func(k *control.Key) string { return k.Type })
 	return r, nil
 }
 

@@ -108,6 +108,34 @@ func plainType(certificate string) (string, bool) {
 	return "", false
 }
 
+// CommonFirst reorders keys for a listing: keys of types that not every client knows
+// come last. Some clients use no key that is listed behind such a one. typeOf returns
+// a key's type, which may be a certificate's. CommonFirst changes keys and returns it.
+func CommonFirst[K any](keys []K, typeOf func(*K) string) []K {
+	var others []K
+	common := keys[:0]
+	for i := range keys {
+		if isCommon(typeOf(&keys[i])) {
+			common = append(common, keys[i])
+		} else {
+			others = append(others, keys[i])
+		}
+	}
+	return append(common, others...)
+}
+
+// isCommon reports whether every SSH client knows keys of a type.
+func isCommon(keyType string) bool {
+	if plain, ok := plainType(keyType); ok {
+		keyType = plain
+	}
+	switch keyType {
+	case "ssh-rsa", "ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521":
+		return true
+	}
+	return false
+}
+
 // ParseKey reads the blob of a public key or certificate. The result aliases blob.
 // It checks only the structure, not whether the numbers are a usable key.
 func ParseKey(blob []byte) (Key, error) {

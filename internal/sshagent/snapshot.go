@@ -13,7 +13,7 @@ import (
 // listing, which is built when it is first needed.
 type snapshot struct {
 	locked     bool
-	ids        []*identity          // in listing order: added keys, then vaults; every blob once
+	ids        []*identity          // in listing order: added keys, then vaults, uncommon types last; every blob once
 	byBlob     map[string]*identity // keyed by the blob of the key or certificate
 	restricted bool                 // a key has destinations, so not all connections see the same
 
@@ -44,6 +44,7 @@ func (a *Agent) publish() {
 			}
 		}
 	}
+	s.ids = policy.CommonFirst(s.ids, func(id **identity) string { return (*id).key.Type })
 	a.current.Store(s)
 	a.endQuestions(s)
 	a.setTimer(s)

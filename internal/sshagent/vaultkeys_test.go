@@ -9,6 +9,8 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 
 	"vigil/internal/agentproto"
+	"vigil/internal/policy"
+	"vigil/internal/wire"
 )
 
 func TestVaultKeys(t *testing.T) {
@@ -137,8 +139,33 @@ func TestOddKeysDontBreakAListing(t *testing.T) {
 	c := w.client()
 	odd := VaultKey{Blob: []byte("\x00\x00\x00\x0assh-future"), Comment: "odd"}
 	w.SetVault("main", []VaultKey{odd, {Blob: nil, Comment: "none"}, w.vaultKey("m1", newKey(t))})
-	if got := w.comments(c); got != "odd m1" {
+	if got := w.comments(c); got != "m1 odd" {
 		t.Fatalf("listed %q", got)
+	}
+}
+
+// Several clients stop at the first key whose type they don't know, and use none of
+// those behind it.
+func TestKeysThatClientsMayNotKnowAreListedLast(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.Vaults = []string{"main", "work"} })
+	c := w.client()
+	unknown := func(keyType string) VaultKey {
+		return VaultKey{Blob: append(wire.AppendString(nil, keyType), "\x00\x00\x00\x01x"...), Comment: keyType}
+	}
+	w.SetVault("main", []VaultKey{
+		unknown("ssh-mldsa44-ed25519"), w.vaultKey("m1", newKey(t)), unknown("ssh-future"),
+		unknown("ssh-mldsa44-ed25519@openssh.com"), w.vaultKey("m2", newKey(t)),
+	})
+	w.SetVault("work", []VaultKey{unknown("ssh-mldsa44-ed25519-cert"), w.vaultKey("w1", newKey(t))})
+	composite := newIdentity(append(wire.AppendString(nil, "ssh-mldsa44-ed25519"), "\x00\x00\x00\x01y"...))
+	composite.comment = "composite"
+	_, err := w.replaceAdded(composite, &policy.Path{}, 0)
+	must(t, err)
+	added := newKey(t)
+	must(t, c.Add(agent.AddedKey{PrivateKey: &added, Comment: "added"}))
+	const want = "added m1 m2 w1 composite ssh-mldsa44-ed25519 ssh-future ssh-mldsa44-ed25519@openssh.com ssh-mldsa44-ed25519-cert"
+	if got := w.comments(c); got != want {
+		t.Fatalf("listed %q, want %q", got, want)
 	}
 }
 
