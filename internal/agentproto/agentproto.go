@@ -15,6 +15,7 @@ package agentproto
 // Message numbers of requests (RFC 9987 section 6.1, and OpenSSH's authfd.h for
 // the ones of SSH protocol 1).
 const (
+	MsgListRSA             = 1  // list the keys of SSH protocol 1
 	MsgRemoveAllRSA        = 9  // removal of all SSH 1 keys; ssh-add -D still sends it
 	MsgRequestIdentities   = 11 // list the public keys
 	MsgSignRequest         = 13 // make a signature
@@ -102,7 +103,7 @@ const (
 // harmless, including SSH protocol 1's key messages.
 func Secret(msgType byte) bool {
 	switch msgType {
-	case 1, MsgRemoveAllRSA, MsgRequestIdentities, MsgSignRequest, MsgRemoveIdentity, MsgRemoveAllIdentities, MsgExtension:
+	case MsgListRSA, MsgRemoveAllRSA, MsgRequestIdentities, MsgSignRequest, MsgRemoveIdentity, MsgRemoveAllIdentities, MsgExtension:
 		return false
 	}
 	return true

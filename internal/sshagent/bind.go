@@ -25,16 +25,14 @@ func (s *session) extension(body, out []byte) []byte {
 			return agentproto.AppendStatus(out, agentproto.MsgExtensionFailure)
 		}
 		return agentproto.AppendStatus(out, agentproto.MsgSuccess)
-	case s.agent.Locked():
-		return s.refuse(out, "extension", nil, errLocked)
-	case string(x.Name) == agentproto.ExtQuery:
+	case string(x.Name) == agentproto.ExtQuery && !s.agent.Locked():
 		if err := agentproto.ParseEmpty(x.Data); err != nil {
 			s.note("query", nil, err)
 			return agentproto.AppendStatus(out, agentproto.MsgExtensionFailure)
 		}
 		return agentproto.AppendQueryReply(out, agentproto.ExtSessionBind)
 	}
-	return s.refuse(out, "extension", nil, fmt.Errorf("extension %s is not supported", agentproto.Printable(x.Name)))
+	return decline(out)
 }
 
 // bind records the SSH session this connection serves from now on. (OpenSSH:

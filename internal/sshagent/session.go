@@ -268,12 +268,17 @@ func (s *session) handle(ctx context.Context, number byte, body, out []byte) []b
 		return s.list(body, out)
 	case agentproto.MsgRemoveIdentity:
 		return s.remove(ctx, body, out)
-	case agentproto.MsgRemoveAllIdentities, agentproto.MsgRemoveAllRSA:
+	case agentproto.MsgRemoveAllIdentities:
+		return s.removeAll(ctx, body, out)
+	case agentproto.MsgRemoveAllRSA:
+		if s.agent.Locked() {
+			return decline(out)
+		}
 		return s.removeAll(ctx, body, out)
 	case agentproto.MsgExtension:
 		return s.extension(body, out)
 	}
-	return s.refuse(out, "message", nil, fmt.Errorf("message number %d is not supported", number))
+	return decline(out) // MsgListRSA: all others come to handleSecret
 }
 
 func (s *session) list(body, out []byte) []byte {
@@ -295,6 +300,10 @@ func (s *session) refuse(out []byte, request string, id *identity, reason error)
 	s.note(request, id, reason)
 	return agentproto.AppendStatus(out, agentproto.MsgFailure)
 }
+
+// decline appends the reply of a refusal and records none: clients send messages to
+// learn what an agent supports, and use it without.
+func decline(out []byte) []byte { return agentproto.AppendStatus(out, agentproto.MsgFailure) }
 
 func (s *session) note(request string, id *identity, reason error) {
 	if s.agent.o.Refusals == nil {
