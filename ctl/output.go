@@ -101,6 +101,9 @@ func keyLine(k control.Key) string {
 	if k.Heads > 1 {
 		notes = append(notes, fmt.Sprintf("edited on %d devices", k.Heads))
 	}
+	if k.CertificateExpired() {
+		notes = append(notes, "certificate expired "+stamp(*k.ValidUntil))
+	}
 	if k.Expires != nil {
 		notes = append(notes, "until "+stamp(*k.Expires))
 	}

@@ -65,7 +65,7 @@ func (r *refusals) dropOldest(pid int) {
 func (r *refusals) Refuse(e sshagent.Refusal) {
 	r.note(control.Refusal{
 		Time: e.Time, What: e.Request, Vault: e.Vault, Key: e.Comment, Fingerprint: e.Fingerprint,
-		PID: e.Peer.PID, UID: e.Peer.UID, Program: e.Peer.Program, Reason: e.Reason,
+		PID: e.Peer.PID, UID: e.Peer.UID, Program: e.Peer.Program, Reason: e.Reason, Next: e.Next,
 	})
 }
 

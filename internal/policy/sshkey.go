@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"vigil/internal/wire"
 )
@@ -53,6 +54,18 @@ type Certificate struct {
 	CA          []byte // public key blob of the authority
 	Signed      []byte // what Signature is over
 	Signature   []byte // signature blob
+}
+
+// lastSecond is the latest end of a certificate, in Unix seconds: that of the year 9999.
+const lastSecond = 253402300799
+
+// Ends returns when the certificate is no longer valid. It is zero for one that is
+// valid forever, or beyond the year 9999.
+func (c *Certificate) Ends() time.Time {
+	if c.ValidBefore > lastSecond {
+		return time.Time{}
+	}
+	return time.Unix(int64(c.ValidBefore), 0)
 }
 
 // SignatureAlgorithm returns the algorithm of the authority's signature, or "".

@@ -64,9 +64,6 @@ func (a *Agent) newAdded(k Added) (*identity, error) {
 	if len(k.Comment) > agentproto.MaxComment {
 		return id, fmt.Errorf("the comment is longer than %d bytes", agentproto.MaxComment)
 	}
-	if !id.certExpires.IsZero() && !time.Now().Before(id.certExpires) {
-		return id, errors.New("the certificate has expired")
-	}
 	return id, policy.CheckDestinations(id.to)
 }
 

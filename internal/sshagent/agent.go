@@ -82,7 +82,7 @@ type identity struct {
 	toBytes     int // encoded size of to; of an added key
 	confirm     bool
 	expires     time.Duration // in boot time; 0: never
-	certExpires time.Time     // zero: never
+	certExpires time.Time     // of a vault's certificate, with its grace; zero: never
 }
 
 // New returns an agent without keys. Its goroutines end with Close.
@@ -214,9 +214,12 @@ func (s *snapshot) vaultIdentity(vault string, k *VaultKey, blob []byte) *identi
 			old.comment == k.Comment && old.confirm == k.Confirm && len(old.to)+len(k.To) == 0 {
 			return old
 		}
-		id.key, id.fingerprint, id.certExpires = old.key, old.fingerprint, old.certExpires
+		id.key, id.fingerprint = old.key, old.fingerprint
 	} else {
 		id = newIdentity(blob)
+	}
+	if c := id.key.Cert; c != nil && !c.Ends().IsZero() {
+		id.certExpires = c.Ends().Add(CertificateGrace)
 	}
 	id.comment, id.vault, id.handle = k.Comment, vault, k.ID
 	id.signer, id.refusal = k.Signer, k.Refusal
@@ -232,19 +235,11 @@ func newIdentity(blob []byte) *identity {
 		key = policy.Key{Blob: blob, Type: pubkey.Type(blob), Plain: blob}
 	}
 	id := &identity{key: key, fingerprint: pubkey.SHA256(key.Plain)}
-	if c := key.Cert; c != nil {
-		id.certExpires = certificateEnd(c.ValidBefore)
-	}
 	return id
 }
 
-// lastSecond is the latest expiry time of a certificate, in Unix seconds: the end
-// of the year 9999. A certificate with a later one, or "forever", never expires.
-const lastSecond = 253402300799
-
-func certificateEnd(validBefore uint64) time.Time {
-	if validBefore > lastSecond {
-		return time.Time{}
-	}
-	return time.Unix(int64(validBefore), 0).Add(CertificateGrace)
+// overdue reports whether id is a vault's certificate that is no longer listed. One
+// that ssh-add added is kept for the lifetime that ssh-add gave it, as in OpenSSH.
+func (id *identity) overdue(now time.Time) bool {
+	return !id.certExpires.IsZero() && !now.Before(id.certExpires)
 }

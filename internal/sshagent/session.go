@@ -295,6 +295,11 @@ func (s *session) list(body, out []byte) []byte {
 // errLocked is the reason for a refusal while ssh-add -x has locked the agent.
 var errLocked = errors.New("the agent is locked with ssh-add -x; ssh-add -X unlocks it")
 
+// advised is a reason for a refusal, with what a person can do about it.
+type advised struct{ reason, next string }
+
+func (e *advised) Error() string { return e.reason }
+
 // refuse records a refusal and appends the reply, which is the same for all.
 func (s *session) refuse(out []byte, request string, id *identity, reason error) []byte {
 	s.note(request, id, reason)
@@ -310,6 +315,10 @@ func (s *session) note(request string, id *identity, reason error) {
 		return
 	}
 	r := Refusal{Time: time.Now(), Peer: s.peerNamed(), Request: request, Reason: reason.Error()}
+	var a *advised
+	if errors.As(reason, &a) {
+		r.Next = a.next
+	}
 	if id != nil {
 		r.Fingerprint, r.Comment, r.Vault = id.fingerprint, id.comment, id.vault
 	}

@@ -57,15 +57,22 @@ func (s *session) sign(ctx context.Context, body, out []byte) []byte {
 	return frame
 }
 
-// lookup finds the key of a request.
+// lookup finds the key of a request. It may return the identity with an error too, to
+// note in the refusal.
 func (s *session) lookup(blob []byte) (*identity, error) {
 	snap := s.agent.fresh()
 	if snap.locked {
 		return nil, errLocked
 	}
 	id := snap.byBlob[string(blob)]
-	if id == nil {
+	switch {
+	case id == nil:
 		return nil, errNoSuchKey
+	case id.overdue(time.Now()):
+		return id, &advised{
+			"the key's certificate expired at " + id.key.Cert.Ends().Format(time.DateTime),
+			"Have it renewed, then give it to `vigilctl edit KEY --certificate FILE`. The key signs without it.",
+		}
 	}
 	return id, nil
 }

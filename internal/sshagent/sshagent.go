@@ -66,8 +66,8 @@ const (
 	// MaxAdded is the most keys that ssh-add can add: more could not be listed.
 	MaxAdded = agentproto.MaxIdentities
 
-	// CertificateGrace is how long a certificate stays after it has expired
-	// (OpenSSH 10.1: CERT_EXPIRY_GRACE).
+	// CertificateGrace is how long a vault's certificate stays after it has expired
+	// (OpenSSH 10.1's ssh-add: CERT_EXPIRY_GRACE).
 	CertificateGrace = 5 * time.Minute
 
 	// UnlockDelay is what each failed unlock adds to the delay before its answer,
@@ -193,6 +193,7 @@ type Refusal struct {
 	Comment     string // the key's, or empty
 	Vault       string // the key's, or empty
 	Reason      string // a sentence without its full stop
+	Next        string // what to do about it, a sentence, or empty
 }
 
 // Peer is the process at the other end of a connection.

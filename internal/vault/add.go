@@ -37,6 +37,7 @@ func (v *Vault) Add(ctx context.Context, ask opener.Asker, req *control.AddReque
 		if err != nil {
 			return nil, err
 		}
+		saved.Notices = append(saved.Notices, certificateNotice(&key)...)
 		return &control.AddReply{Saved: saved, Key: key}, nil
 	})
 }
@@ -67,6 +68,15 @@ func fewAccept(keyType string) []string {
 	}
 	return []string{"Only OpenSSH " + releases + " keys of this type, as client and as server. Other servers refuse the key, and" +
 		" other clients can't use it; the agent lists it after all others, which they can still use. Keep another key for them."}
+}
+
+// certificateNotice says that a certificate that was just stored has expired.
+func certificateNotice(k *control.Key) []string {
+	if !k.CertificateExpired() {
+		return nil
+	}
+	return []string{fmt.Sprintf("The certificate of %s expired at %s, so the agent doesn't list it. Have it renewed, then give it to `vigilctl edit %s --certificate FILE`.",
+		k.Name, k.ValidUntil.Local().Format(time.DateTime), k.Name)}
 }
 
 // newKey has an opener give a key to the keeper, and saves it as a new item.

@@ -64,7 +64,11 @@ func (v *Vault) edit(ctx context.Context, o *openVault, k *Key, req *control.Edi
 		return nil, err
 	}
 	shown, err := v.saved(o, k.item)
-	return &control.EditReply{Saved: control.Saved{Pending: pending}, Key: shown}, err
+	reply := &control.EditReply{Saved: control.Saved{Pending: pending}, Key: shown}
+	if req.Certificate != nil {
+		reply.Notices = certificateNotice(&shown)
+	}
+	return reply, err
 }
 
 // keep returns the head that an edit starts from. With several heads and no choice by

@@ -10,6 +10,7 @@ import (
 	"vigil/internal/id"
 	"vigil/internal/keeper"
 	"vigil/internal/keyring"
+	"vigil/internal/policy"
 	"vigil/internal/pubkey"
 	"vigil/internal/sshagent"
 	"vigil/internal/state"
@@ -24,8 +25,9 @@ type Key struct {
 	meta     vaultfile.Meta
 	label    string // listed by the agent
 	to       []agentproto.Destination
-	reported string // why it can't be used, from the keeper
-	problem  string // reported, or a problem that the front found
+	ends     time.Time // of the certificate; zero: none, or never
+	reported string    // why it can't be used, from the keeper
+	problem  string    // reported, or a problem that the front found
 	state    keeper.ItemState
 	heads    int  // number of heads of its item
 	laxer    bool // less restricted than another head of its item, or one of too many to compare
@@ -62,6 +64,9 @@ func rememberedKey(p *state.PublicKey) *Key {
 // take sets the metadata. A policy that isn't understood makes the key unusable.
 func (k *Key) take(meta vaultfile.Meta) {
 	k.meta, k.label = meta, label(meta.Comment, meta.Name)
+	if cert, err := policy.ParseKey(meta.Certificate); err == nil && cert.Cert != nil {
+		k.ends = cert.Cert.Ends()
+	}
 	if len(meta.Policy.Other) > 0 {
 		k.problem = "the key's policy has a condition that this version of Vigil doesn't know"
 	}
@@ -128,6 +133,10 @@ func (k *Key) describe(vault string) control.Key {
 	shown.Confirm = k.meta.Policy.Confirm
 	if len(k.meta.Certificate) > 0 {
 		shown.Certificate = pubkey.AuthorizedKey(k.meta.Certificate, "")
+	}
+	if !k.ends.IsZero() {
+		ends := k.ends.UTC()
+		shown.ValidUntil = &ends
 	}
 	for _, to := range k.to {
 		shown.Destinations = append(shown.Destinations, destination(to))
