@@ -95,6 +95,9 @@ func keyLine(k control.Key) string {
 	if k.Confirm {
 		notes = append(notes, "confirm")
 	}
+	if k.AllowSHA1 {
+		notes = append(notes, "SHA-1 allowed")
+	}
 	if len(k.Destinations) > 0 {
 		notes = append(notes, "restricted")
 	}

@@ -94,6 +94,9 @@ func printKey(w io.Writer, k control.Key) {
 			printf(w, "%-11s %s\n", part.name, part.value)
 		}
 	}
+	if k.AllowSHA1 {
+		printf(w, "sha-1       allowed: clients that ask for an ssh-rsa signature get one\n")
+	}
 	if k.Confirm {
 		printf(w, "confirm     each use is asked for\n")
 	}

@@ -49,6 +49,10 @@ const (
 	// KnownFlags are the flags a request may carry; the RFC requires that a
 	// request with any other flag is refused.
 	KnownFlags = FlagRSASHA256 | FlagRSASHA512
+
+	// FlagRSASHA1 isn't one of the protocol, where RSA without a flag means SHA-1
+	// ("ssh-rsa"). It tells a keeper that the key's policy allows that.
+	FlagRSASHA1 = 1 << 31
 )
 
 // Key constraint numbers (RFC 9987 section 6.2).

@@ -89,6 +89,7 @@ func New(o Options) (*Daemon, error) {
 	why := newRefusals()
 	var store *state.Store
 	var vaults []config.Vault
+	addedSHA1 := false
 	if o.Config == nil {
 		why.log = o.Log
 	} else {
@@ -96,7 +97,7 @@ func New(o Options) (*Daemon, error) {
 		if store, err = state.Open(o.Paths.State); err != nil {
 			return nil, err
 		}
-		vaults = o.Config.Vaults
+		vaults, addedSHA1 = o.Config.Vaults, o.Config.AddedSHA1
 	}
 	slab, err := guard.NewSlab(frontMemory)
 	if err != nil {
@@ -113,7 +114,7 @@ func New(o Options) (*Daemon, error) {
 	}
 	d.agent = sshagent.New(sshagent.Options{
 		Keeper: d.added, Bodies: bodies{slab}, Prompter: o.Prompter, Refusals: d.why, Vaults: names,
-		DefaultLifetime: o.Lifetime, ProgramOf: programOf, Log: o.Log,
+		AddedSHA1: addedSHA1, DefaultLifetime: o.Lifetime, ProgramOf: programOf, Log: o.Log,
 	})
 	d.device = &vault.Device{
 		Paths: o.Paths, State: store, Log: o.Log, Exe: o.Exe, Opener: o.Opener, Agent: d.agent, Refused: why.note,

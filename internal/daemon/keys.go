@@ -44,7 +44,7 @@ func (d *Daemon) addedKeys() (keys []control.Key) {
 			continue
 		}
 		k := control.PublicKey(info.Blob)
-		k.Comment, k.Confirm, k.Fingerprint = info.Comment, info.Confirm, info.Fingerprint
+		k.Comment, k.Confirm, k.AllowSHA1, k.Fingerprint = info.Comment, info.Confirm, info.AllowSHA1, info.Fingerprint
 		if info.Left > 0 {
 			end := time.Now().Add(info.Left).Round(time.Second)
 			k.Expires = &end

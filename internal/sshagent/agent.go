@@ -23,6 +23,7 @@ type Options struct {
 	Unlocker        Unlocker             // nil: keys of a locked vault are refused
 	Refusals        Refusals             // nil: refusals are not recorded
 	Vaults          []string             // order of the vaults in listings; others follow in the order they are set
+	AddedSHA1       bool                 // whether keys that ssh-add adds sign with RSA and SHA-1
 	DefaultLifetime time.Duration        // of keys added without a lifetime; 0: unlimited (ssh-agent -t)
 	ProgramOf       func(pid int) string // returns a peer's executable for questions and refusals; may be nil
 	BootTime        func() time.Duration // nil: the system's clock, which includes sleep
@@ -81,6 +82,7 @@ type identity struct {
 	to          []agentproto.Destination
 	toBytes     int // encoded size of to; of an added key
 	confirm     bool
+	sha1        bool          // whether RSA may sign with SHA-1
 	expires     time.Duration // in boot time; 0: never
 	certExpires time.Time     // of a vault's certificate, with its grace; zero: never
 }
@@ -196,7 +198,7 @@ func (a *Agent) Keys() []Info {
 	for i, id := range s.ids {
 		infos[i] = Info{
 			Blob: id.key.Blob, Fingerprint: id.fingerprint, Comment: id.comment,
-			Vault: id.vault, Confirm: id.confirm, To: id.to,
+			Vault: id.vault, Confirm: id.confirm, To: id.to, AllowSHA1: id.sha1 && id.key.Type == typeRSA,
 		}
 		if id.expires != 0 {
 			infos[i].Left = max(id.expires-a.o.BootTime(), 1)
@@ -211,7 +213,7 @@ func (s *snapshot) vaultIdentity(vault string, k *VaultKey, blob []byte) *identi
 	id := &identity{}
 	if old, ok := s.byBlob[string(blob)]; ok {
 		if old.vault == vault && old.handle == k.ID && old.signer == k.Signer && old.refusal == k.Refusal &&
-			old.comment == k.Comment && old.confirm == k.Confirm && len(old.to)+len(k.To) == 0 {
+			old.comment == k.Comment && old.confirm == k.Confirm && old.sha1 == k.AllowSHA1 && len(old.to)+len(k.To) == 0 {
 			return old
 		}
 		id.key, id.fingerprint = old.key, old.fingerprint
@@ -223,7 +225,7 @@ func (s *snapshot) vaultIdentity(vault string, k *VaultKey, blob []byte) *identi
 	}
 	id.comment, id.vault, id.handle = k.Comment, vault, k.ID
 	id.signer, id.refusal = k.Signer, k.Refusal
-	id.to, id.confirm = k.To, k.Confirm
+	id.to, id.confirm, id.sha1 = k.To, k.Confirm, k.AllowSHA1
 	return id
 }
 

@@ -94,8 +94,8 @@ var (
 // Signer signs with keys it holds.
 type Signer interface {
 	// Sign appends to dst the signature blob (RFC 4253 section 6.6) of data by a
-	// key, and returns the extended slice. flags are agentproto's; the signer
-	// refuses RSA without one of them. It must not keep data or dst. The error
+	// key, and returns the extended slice. flags are agentproto's, FlagRSASHA1
+	// included; the signer refuses RSA without one of them. It must not keep data or dst. The error
 	// for an unknown key is ErrNoKey.
 	Sign(ctx context.Context, key uint64, data []byte, flags uint32, dst []byte) ([]byte, error)
 }
@@ -213,6 +213,7 @@ type VaultKey struct {
 	Comment     string
 	To          []agentproto.Destination // none: anywhere
 	Confirm     bool
+	AllowSHA1   bool // RSA signatures with SHA-1
 }
 
 // Info describes one of the agent's keys.
@@ -223,5 +224,6 @@ type Info struct {
 	Vault       string        // empty for a key that ssh-add added
 	Left        time.Duration // of its lifetime; 0: unlimited
 	Confirm     bool
+	AllowSHA1   bool // RSA signatures with SHA-1; false for other types
 	To          []agentproto.Destination
 }

@@ -2,6 +2,8 @@ package sshagent
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
 	"fmt"
 	"testing"
 
@@ -167,6 +169,47 @@ func TestKeysThatClientsMayNotKnowAreListedLast(t *testing.T) {
 	if got := w.comments(c); got != want {
 		t.Fatalf("listed %q, want %q", got, want)
 	}
+}
+
+// RSA without a flag is SHA-1, which each key must allow. Nobody is asked about it
+// otherwise.
+func TestSHA1MustBeAllowed(t *testing.T) {
+	asked := 0
+	w := newWorld(t, func(o *Options) {
+		o.Prompter = prompterFunc(func(context.Context, Question) error { asked++; return nil })
+	})
+	c := w.client()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	must(t, err)
+	k := w.vaultKey("old", key)
+	k.Confirm = true
+	public := signerOf(t, key).PublicKey()
+	w.SetVault("main", []VaultKey{k})
+	_, err = c.Sign(public, []byte("data"))
+	w.refused(err, "SHA-1")
+	if asked != 0 {
+		t.Fatal("somebody was asked")
+	}
+	k.AllowSHA1 = true
+	w.SetVault("main", []VaultKey{k})
+	for flags, algorithm := range map[agent.SignatureFlags]string{
+		0: ssh.KeyAlgoRSA, agent.SignatureFlagRsaSha256: ssh.KeyAlgoRSASHA256, agent.SignatureFlagRsaSha512: ssh.KeyAlgoRSASHA512,
+	} {
+		sig, err := c.SignWithFlags(public, []byte("data"), flags)
+		must(t, err)
+		if sig.Format != algorithm {
+			t.Errorf("flags %d: %s", flags, sig.Format)
+		}
+		must(t, public.Verify([]byte("data"), sig))
+	}
+	if asked != 3 {
+		t.Errorf("asked %d times", asked)
+	}
+	// The flag between agent and keeper isn't one of the protocol.
+	k.AllowSHA1 = false
+	w.SetVault("main", []VaultKey{k})
+	_, err = c.SignWithFlags(public, []byte("data"), agentproto.FlagRSASHA1)
+	w.refused(err, "flags")
 }
 
 func TestListingOfAThousandKeysIsMadeOnce(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"vigil/internal/keeper"
 	"vigil/internal/keyring"
 	"vigil/internal/opener"
+	"vigil/internal/pubkey"
 )
 
 // Remove deletes a key's item with all its revisions.
@@ -134,6 +135,11 @@ func (v *Vault) edited(o *openVault, k *Key, req *control.EditRequest) ([]byte, 
 	}
 	if req.Confirm != nil {
 		m.Policy.Confirm = *req.Confirm
+	}
+	if req.AllowSHA1 != nil {
+		if m.Policy.AllowSHA1 = *req.AllowSHA1; m.Policy.AllowSHA1 && pubkey.Type(m.Public) != "ssh-rsa" {
+			return nil, control.Errorf(control.CodeUsage, "", "only RSA keys sign with SHA-1, and key %q is of type %s", m.Name, pubkey.Type(m.Public))
+		}
 	}
 	if req.Destinations != nil {
 		m.Policy.Destinations = nil

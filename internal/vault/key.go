@@ -56,7 +56,7 @@ func rememberedKey(p *state.PublicKey) *Key {
 	k := &Key{item: p.Item, revision: p.Revision}
 	k.take(vaultfile.Meta{
 		Name: p.Name, Comment: p.Comment, Public: p.Public, Certificate: p.Certificate,
-		Policy: vaultfile.Policy{Confirm: p.Confirm, Destinations: p.Destinations},
+		Policy: vaultfile.Policy{Confirm: p.Confirm, Destinations: p.Destinations, AllowSHA1: p.AllowSHA1},
 	})
 	return k
 }
@@ -80,7 +80,9 @@ func (k *Key) take(meta vaultfile.Meta) {
 
 // listed returns the key as the agent lists it while its vault is locked.
 func (k *Key) listed() sshagent.VaultKey {
-	l := sshagent.VaultKey{Blob: k.meta.Public, Comment: k.label, To: k.to, Confirm: k.meta.Policy.Confirm}
+	l := sshagent.VaultKey{
+		Blob: k.meta.Public, Comment: k.label, To: k.to, Confirm: k.meta.Policy.Confirm, AllowSHA1: k.meta.Policy.AllowSHA1,
+	}
 	if len(k.meta.Certificate) > 0 {
 		l.Certificate = k.meta.Certificate
 	}
@@ -114,7 +116,7 @@ func (k *Key) public() state.PublicKey {
 	return state.PublicKey{
 		Item: k.item, Revision: k.revision, Name: k.meta.Name, Comment: k.meta.Comment,
 		Public: k.meta.Public, Certificate: k.meta.Certificate,
-		Destinations: k.meta.Policy.Destinations, Confirm: k.meta.Policy.Confirm,
+		Destinations: k.meta.Policy.Destinations, Confirm: k.meta.Policy.Confirm, AllowSHA1: k.meta.Policy.AllowSHA1,
 	}
 }
 
@@ -130,7 +132,7 @@ func (k *Key) describe(vault string) control.Key {
 	}
 	shown.ID, shown.Revision, shown.Vault = k.item.String(), k.revision.String(), vault
 	shown.Name, shown.Comment, shown.Hosts, shown.Tags = k.meta.Name, k.meta.Comment, k.meta.Hosts, k.meta.Tags
-	shown.Confirm = k.meta.Policy.Confirm
+	shown.Confirm, shown.AllowSHA1 = k.meta.Policy.Confirm, k.meta.Policy.AllowSHA1
 	if len(k.meta.Certificate) > 0 {
 		shown.Certificate = pubkey.AuthorizedKey(k.meta.Certificate, "")
 	}
