@@ -263,10 +263,8 @@ func (d *Daemon) findOrAdd(name string) (*vault.Vault, error) {
 	return v, nil
 }
 
-// programOf names a process for display.
+// programOf names a process's program for display, or returns "" if it has ended.
 func programOf(pid int) string {
-	for _, p := range unixsock.Ancestry(pid) {
-		return p.String()
-	}
-	return ""
+	p, _ := unixsock.Describe(pid)
+	return p.Program()
 }

@@ -12,6 +12,7 @@ import (
 
 	"vigil/internal/agentproto"
 	"vigil/internal/policy"
+	"vigil/internal/pubkey"
 )
 
 // Errors that end a connection.
@@ -302,7 +303,7 @@ func (e *advised) Error() string { return e.reason }
 
 // refuse records a refusal and appends the reply, which is the same for all.
 func (s *session) refuse(out []byte, request string, id *identity, reason error) []byte {
-	s.note(request, id, reason)
+	s.note(Refusal{Request: request}, id, reason)
 	return agentproto.AppendStatus(out, agentproto.MsgFailure)
 }
 
@@ -310,11 +311,22 @@ func (s *session) refuse(out []byte, request string, id *identity, reason error)
 // learn what an agent supports, and use it without.
 func decline(out []byte) []byte { return agentproto.AppendStatus(out, agentproto.MsgFailure) }
 
-func (s *session) note(request string, id *identity, reason error) {
+// note completes and records a refusal.
+func (s *session) note(r Refusal, id *identity, reason error) {
 	if s.agent.o.Refusals == nil {
 		return
 	}
-	r := Refusal{Time: time.Now(), Peer: s.peerNamed(), Request: request, Reason: reason.Error()}
+	r.Time, r.Peer, r.Reason = time.Now(), s.peerNamed(), reason.Error()
+	if hops := s.path.Bindings; len(hops) > 0 {
+		last := len(hops) - 1
+		if !hops[last].Forwarding {
+			r.Host = pubkey.SHA256(hops[last].Host.Plain)
+			last--
+		}
+		if last >= 0 {
+			r.From = pubkey.SHA256(hops[last].Host.Plain)
+		}
+	}
 	var a *advised
 	if errors.As(reason, &a) {
 		r.Next = a.next

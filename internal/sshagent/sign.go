@@ -26,21 +26,25 @@ func (s *session) sign(ctx context.Context, body, out []byte) []byte {
 	if err != nil {
 		return s.refuse(out, "sign", nil, err)
 	}
+	refuse := func(id *identity, reason error) []byte {
+		if id == nil {
+			id = &identity{fingerprint: pubkey.SHA256(q.Key)}
+		}
+		s.note(Refusal{Request: "sign", Purpose: purpose(q.Data, policy.Login{})}, id, reason)
+		return decline(out)
+	}
 	if q.Flags&^agentproto.KnownFlags != 0 {
-		return s.refuse(out, "sign", nil, errFlags)
+		return refuse(nil, errFlags)
 	}
 	id, err := s.lookup(q.Key)
 	if err == nil {
 		id, err = s.permit(ctx, id, q)
 	}
 	if err != nil {
-		if id == nil {
-			id = &identity{fingerprint: pubkey.SHA256(q.Key)}
-		}
-		return s.refuse(out, "sign", id, err)
+		return refuse(id, err)
 	}
 	if err := id.signing.take(ctx, s.peer.PID); err != nil {
-		return s.refuse(out, "sign", id, err)
+		return refuse(id, err)
 	}
 	defer id.signing.give()
 	frame, err := signWith(ctx, id, q, out)
@@ -52,7 +56,7 @@ func (s *session) sign(ctx context.Context, body, out []byte) []byte {
 		}
 	}
 	if err != nil {
-		return s.refuse(out, "sign", id, err)
+		return refuse(id, err)
 	}
 	return frame
 }

@@ -192,6 +192,9 @@ type Refusal struct {
 	Fingerprint string // SHA256:… of the key, or empty
 	Comment     string // the key's, or empty
 	Vault       string // the key's, or empty
+	Purpose     string // what was to be signed, as in Question
+	Host        string // SHA256:… of the key of the host to log in to, or empty
+	From        string // SHA256:… of the key of the host the agent was forwarded to, or empty
 	Reason      string // a sentence without its full stop
 	Next        string // what to do about it, a sentence, or empty
 }
