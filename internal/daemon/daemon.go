@@ -50,8 +50,8 @@ type Options struct {
 	Exe string
 	// Opener is the absolute path of vigil-opener.
 	Opener string
-	// Prompter confirms uses of keys that require it; nil: they are refused.
-	Prompter sshagent.Prompter
+	// Prompter confirms uses of keys that require it.
+	Prompter Prompter
 	// Lifetime is the lifetime of keys added without one; 0: unlimited.
 	Lifetime time.Duration
 	// LogFile is where the log goes, for status; "": standard error.
@@ -117,7 +117,7 @@ func New(o Options) (*Daemon, error) {
 		AddedSHA1: addedSHA1, DefaultLifetime: o.Lifetime, ProgramOf: programOf, Log: o.Log,
 	})
 	d.device = &vault.Device{
-		Paths: o.Paths, State: store, Log: o.Log, Exe: o.Exe, Opener: o.Opener, Agent: d.agent, Refused: why.note,
+		Paths: o.Paths, State: store, Log: o.Log, Exe: o.Exe, Opener: o.Opener, Agent: d.agent, Refused: why.note, CanAsk: o.Prompter.Available,
 	}
 	for _, c := range vaults {
 		d.vaults = append(d.vaults, vault.New(d.device, c))

@@ -69,6 +69,11 @@ func (v *Vault) edit(ctx context.Context, o *openVault, k *Key, req *control.Edi
 	if req.Certificate != nil {
 		reply.Notices = certificateNotice(&shown)
 	}
+	if req.Confirm != nil && *req.Confirm {
+		if err := v.d.CanAsk(); err != nil {
+			reply.Notices = append(reply.Notices, fmt.Sprintf("There is %v. Signatures with %s are refused until vigild is restarted where it can ask.", err, shown.Name))
+		}
+	}
 	return reply, err
 }
 
