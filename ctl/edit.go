@@ -13,7 +13,8 @@ type editFlags struct {
 	name, comment, certificate string
 	hosts, tags, destinations  []string
 	knownHosts                 []string
-	confirm, anywhere          bool
+	confirm, allowSHA1         bool
+	anywhere                   bool
 }
 
 func (a *app) editCommand() *cobra.Command {
@@ -54,6 +55,7 @@ resolves the conflict.`,
 	fs.StringArrayVar(&f.hosts, "host", nil, "host `PATTERN` the key is for, instead of those it has; may be repeated")
 	fs.StringArrayVar(&f.tags, "tag", nil, "`TAG` of the key, instead of those it has; may be repeated")
 	fs.BoolVar(&f.confirm, "confirm", false, "ask at each use (--confirm=false: don't)")
+	fs.BoolVar(&f.allowSHA1, "allow-sha1", false, "let an RSA key sign with SHA-1, for old clients (--allow-sha1=false: don't)")
 	fs.StringArrayVar(&f.destinations, "destination", nil, "`HOP` the key may be used for, instead of what it has; may be repeated")
 	fs.BoolVar(&f.anywhere, "anywhere", false, "lift every --destination")
 	fs.StringArrayVar(&f.knownHosts, "known-hosts", nil, "look hosts up in `FILE` (without it: the user's and the system's)")
@@ -85,6 +87,9 @@ func (a *app) fillEdit(cmd *cobra.Command, req *control.EditRequest, f *editFlag
 	}
 	if changed("confirm") {
 		req.Confirm = &f.confirm
+	}
+	if changed("allow-sha1") {
+		req.AllowSHA1 = &f.allowSHA1
 	}
 	if f.anywhere {
 		req.Destinations = &[]control.Destination{}

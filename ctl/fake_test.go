@@ -260,7 +260,7 @@ func (d *fakeDaemon) Export(_ context.Context, _ *control.Call, r *control.Expor
 func (d *fakeDaemon) Why(_ context.Context, _ *control.Call, r *control.WhyRequest) (*control.WhyReply, error) {
 	return serve(d, r, func() (*control.WhyReply, error) {
 		return &control.WhyReply{Refusals: []control.Refusal{{
-			What: "sign", Key: "laptop\x1b[31m", Vault: "default", PID: 12, Program: "/usr/bin/ssh (12)", Host: "example.org",
+			What: "sign", Key: "laptop\x1b[31m", Vault: "default", PID: 12, Program: "/usr/bin/ssh", Purpose: "login as root", Host: "SHA256:x",
 			Reason: "vault default is locked", Next: "vigilctl unlock",
 		}}}, nil
 	})

@@ -95,11 +95,17 @@ func keyLine(k control.Key) string {
 	if k.Confirm {
 		notes = append(notes, "confirm")
 	}
+	if k.AllowSHA1 {
+		notes = append(notes, "SHA-1 allowed")
+	}
 	if len(k.Destinations) > 0 {
 		notes = append(notes, "restricted")
 	}
 	if k.Heads > 1 {
 		notes = append(notes, fmt.Sprintf("edited on %d devices", k.Heads))
+	}
+	if k.CertificateExpired() {
+		notes = append(notes, "certificate expired "+stamp(*k.ValidUntil))
 	}
 	if k.Expires != nil {
 		notes = append(notes, "until "+stamp(*k.Expires))

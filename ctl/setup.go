@@ -164,7 +164,7 @@ func (u *up) generateFirst(ctx context.Context, v *control.VaultStatus) error {
 		return err
 	}
 	reply, err := call(ctx, u.app, &control.GenerateRequest{
-		Vault: v.Name, Name: firstKeyName, Type: "ed25519", Comment: defaultComment(),
+		Vault: v.Name, Name: firstKeyName, Type: "ed25519",
 	})
 	var e *control.Error
 	if errors.As(err, &e) && e.Code == control.CodeExists {

@@ -59,12 +59,18 @@ func authorizedKey(k control.Key) string {
 }
 
 func printKey(w io.Writer, k control.Key) {
-	var created, expires string
+	var created, expires, valid string
 	if k.Created != nil {
 		created = k.Created.Local().Format(time.RFC3339)
 	}
 	if k.Expires != nil {
 		expires = k.Expires.Local().Format(time.RFC3339)
+	}
+	if k.ValidUntil != nil {
+		valid = "until " + k.ValidUntil.Local().Format(time.RFC3339)
+		if k.CertificateExpired() {
+			valid += ", expired: the agent doesn't list the certificate"
+		}
 	}
 	for _, part := range []struct{ name, value string }{
 		{"SHA256", strings.TrimPrefix(k.Fingerprint, "SHA256:")},
@@ -80,12 +86,16 @@ func printKey(w io.Writer, k control.Key) {
 		{"tags", strings.Join(k.Tags, ", ")},
 		{"for", strings.Join(k.Destinations, ", ")},
 		{"certificate", k.Certificate},
+		{"valid", valid},
 		{"state", strings.ReplaceAll(string(k.State), "_", " ")},
 		{"problem", k.Problem},
 	} {
 		if part.value != "" {
 			printf(w, "%-11s %s\n", part.name, part.value)
 		}
+	}
+	if k.AllowSHA1 {
+		printf(w, "sha-1       allowed: clients that ask for an ssh-rsa signature get one\n")
 	}
 	if k.Confirm {
 		printf(w, "confirm     each use is asked for\n")

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vigil/internal/control"
+	"vigil/internal/pubkey"
 )
 
 func (a *app) whyCommand() *cobra.Command {
@@ -30,9 +31,13 @@ why. ssh itself only says "agent refused operation".`,
 			if len(reply.Refusals) == 0 {
 				a.say("Nothing was refused since the daemon started.")
 			}
+			var hosts []knownHost
+			if !a.json {
+				hosts, _ = a.knownHosts(nil) // without it, a host is named by its key
+			}
 			return a.print(reply, func(w io.Writer) {
 				for _, r := range reply.Refusals {
-					printRefusal(w, r)
+					printRefusal(w, r, hosts)
 				}
 			})
 		},
@@ -41,7 +46,7 @@ why. ssh itself only says "agent refused operation".`,
 	return cmd
 }
 
-func printRefusal(w io.Writer, r control.Refusal) {
+func printRefusal(w io.Writer, r control.Refusal, hosts []knownHost) {
 	line := stamp(r.Time) + "  " + r.What
 	if what := strings.TrimSpace(r.Key + " " + r.Fingerprint); what != "" {
 		line += " " + what
@@ -49,14 +54,20 @@ func printRefusal(w io.Writer, r control.Refusal) {
 	if r.Vault != "" {
 		line += " of vault " + r.Vault
 	}
+	if r.Purpose != "" {
+		line += ", for a " + r.Purpose
+	}
 	if r.Host != "" {
-		line += " for " + r.Host
+		line += " at " + hostOf(r.Host, hosts)
 	}
 	switch {
-	case r.Program != "": // it has the pid
-		line += ", asked by " + r.Program
+	case r.Program != "":
+		line += fmt.Sprintf(", asked by %s (process %d)", r.Program, r.PID)
 	case r.PID != 0:
-		line += fmt.Sprintf(", asked by process %d", r.PID)
+		line += fmt.Sprintf(", asked by process %d, which is gone", r.PID)
+	}
+	if r.From != "" {
+		line += " through the agent that it forwards to " + hostOf(r.From, hosts)
 	}
 	printf(w, "%s\n    %s\n", line, r.Reason)
 	if r.RequestID != "" {
@@ -65,4 +76,16 @@ func printRefusal(w io.Writer, r control.Refusal) {
 	if r.Next != "" {
 		printf(w, "    %s\n", r.Next)
 	}
+}
+
+// hostOf names the host that has a key, given the key's fingerprint: as known_hosts does
+// or else, as names there may be hashed, by its key.
+func hostOf(fingerprint string, hosts []knownHost) string {
+	for _, h := range hosts {
+		if !h.key.CA && !strings.HasPrefix(h.names, "|") && pubkey.SHA256(h.key.Blob) == fingerprint {
+			name, _, _ := strings.Cut(h.names, ",")
+			return name
+		}
+	}
+	return "the host with key " + fingerprint
 }

@@ -15,6 +15,7 @@ package agentproto
 // Message numbers of requests (RFC 9987 section 6.1, and OpenSSH's authfd.h for
 // the ones of SSH protocol 1).
 const (
+	MsgListRSA             = 1  // list the keys of SSH protocol 1
 	MsgRemoveAllRSA        = 9  // removal of all SSH 1 keys; ssh-add -D still sends it
 	MsgRequestIdentities   = 11 // list the public keys
 	MsgSignRequest         = 13 // make a signature
@@ -48,6 +49,10 @@ const (
 	// KnownFlags are the flags a request may carry; the RFC requires that a
 	// request with any other flag is refused.
 	KnownFlags = FlagRSASHA256 | FlagRSASHA512
+
+	// FlagRSASHA1 isn't one of the protocol, where RSA without a flag means SHA-1
+	// ("ssh-rsa"). It tells a keeper that the key's policy allows that.
+	FlagRSASHA1 = 1 << 31
 )
 
 // Key constraint numbers (RFC 9987 section 6.2).
@@ -102,7 +107,7 @@ const (
 // harmless, including SSH protocol 1's key messages.
 func Secret(msgType byte) bool {
 	switch msgType {
-	case 1, MsgRemoveAllRSA, MsgRequestIdentities, MsgSignRequest, MsgRemoveIdentity, MsgRemoveAllIdentities, MsgExtension:
+	case MsgListRSA, MsgRemoveAllRSA, MsgRequestIdentities, MsgSignRequest, MsgRemoveIdentity, MsgRemoveAllIdentities, MsgExtension:
 		return false
 	}
 	return true

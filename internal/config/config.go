@@ -62,6 +62,8 @@ type Config struct {
 	// Vaults are the vaults to serve, in the order of listing; the first one is
 	// the default of commands.
 	Vaults []Vault
+	// AddedSHA1 lets RSA keys that ssh-add added sign with SHA-1.
+	AddedSHA1 bool
 	// Unlisted are names with a file in vaults.d that aren't in `vaults`.
 	Unlisted []string
 }

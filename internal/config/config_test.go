@@ -326,7 +326,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 			documented[name] = true
 		}
 	}
-	known := map[string]bool{"vaults": true}
+	known := map[string]bool{"vaults": true, "added_sha1": true}
 	for f := range reflect.TypeFor[config.VaultConfig]().Fields() {
 		known[f.Tag.Get("toml")] = true
 	}

@@ -44,8 +44,9 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // userFile is config.toml.
 type userFile struct {
-	Vaults []string                  `toml:"vaults"`
-	Vault  map[string]toml.Primitive `toml:"vault"`
+	Vaults    []string                  `toml:"vaults"`
+	AddedSHA1 bool                      `toml:"added_sha1"`
+	Vault     map[string]toml.Primitive `toml:"vault"`
 }
 
 // Defaults returns the default settings of the vault called name.
@@ -76,7 +77,7 @@ func load(p paths.Paths) (*Config, error) {
 	}
 	if err := user.only(func(key toml.Key) bool {
 		switch key[0] {
-		case "vaults":
+		case "vaults", "added_sha1":
 			return len(key) == 1
 		case "vault":
 			return len(key) < 3 || len(key) == 3 && isVaultKey(key[2])
@@ -96,7 +97,7 @@ func load(p paths.Paths) (*Config, error) {
 	if !user.meta.IsDefined("vaults") {
 		names = defaultOrder(append(Found(p), written...), top.Vault)
 	}
-	c := &Config{}
+	c := &Config{AddedSHA1: top.AddedSHA1}
 	for i, name := range names {
 		if err := paths.CheckName(name); err != nil {
 			if user.meta.IsDefined("vaults") {

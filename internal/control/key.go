@@ -18,15 +18,22 @@ type Key struct {
 	Fingerprint  string     `json:"fingerprint"`           // "SHA256:…"
 	PublicKey    string     `json:"public_key"`            // "type base64", without a comment
 	Certificate  string     `json:"certificate,omitempty"` // "type base64"
+	ValidUntil   *time.Time `json:"valid_until,omitempty"` // end of Certificate's validity; none: forever
 	Created      *time.Time `json:"created,omitempty"`
 	Expires      *time.Time `json:"expires,omitempty"` // lifetime of an added key
 	Confirm      bool       `json:"confirm,omitempty"`
+	AllowSHA1    bool       `json:"allow_sha1,omitempty"` // RSA signatures with SHA-1
 	Hosts        []string   `json:"hosts,omitempty"`
 	Tags         []string   `json:"tags,omitempty"`
 	Destinations []string   `json:"destinations,omitempty"` // in the syntax of ssh-add -h
 	Heads        int        `json:"heads,omitempty"`        // >1: edited on two devices, see `edit`
 	State        KeyState   `json:"state,omitempty"`
 	Problem      string     `json:"problem,omitempty"`
+}
+
+// CertificateExpired reports whether the key has a certificate that is no longer valid.
+func (k *Key) CertificateExpired() bool {
+	return k.ValidUntil != nil && !time.Now().Before(*k.ValidUntil)
 }
 
 // PublicKey describes a public key in the SSH wire encoding, from the blob alone.

@@ -285,6 +285,7 @@ type EditRequest struct {
 	Hosts           *[]string      `json:"hosts,omitempty"`
 	Tags            *[]string      `json:"tags,omitempty"`
 	Confirm         *bool          `json:"confirm,omitempty"`
+	AllowSHA1       *bool          `json:"allow_sha1,omitempty"` // RSA signatures with SHA-1
 	Destinations    *[]Destination `json:"destinations,omitempty"`
 	Keep            string         `json:"keep,omitempty"`             // the revision to keep, if the key has several heads
 	DropCertificate bool           `json:"drop_certificate,omitempty"` // remove the stored certificate
@@ -379,8 +380,10 @@ type Refusal struct {
 	Fingerprint string    `json:"fingerprint,omitempty"`
 	PID         int       `json:"pid,omitempty"`
 	UID         int       `json:"uid"`
-	Program     string    `json:"program,omitempty"` // with its pid, as printed by unixsock.Process
-	Host        string    `json:"host,omitempty"`
+	Program     string    `json:"program,omitempty"` // of PID; empty if it had ended
+	Purpose     string    `json:"purpose,omitempty"` // what was to be signed, such as "login as root"
+	Host        string    `json:"host,omitempty"`    // fingerprint of the key of the host to log in to
+	From        string    `json:"from,omitempty"`    // fingerprint of the key of the host the agent was forwarded to
 	Reason      string    `json:"reason"`
 	Next        string    `json:"next,omitempty"`
 	RequestID   string    `json:"request_id,omitempty"` // of the KMS

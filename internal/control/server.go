@@ -137,6 +137,10 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn, peer unixsock.Pe
 	sess.run(ctx)
 }
 
+// ErrGone is the cause (context.Cause) of the end of a request's context whose client
+// has closed its connection.
+var ErrGone = errors.New("the client went away before it was done")
+
 // session is one connection after the hellos.
 type session struct {
 	server    *Server
@@ -151,10 +155,10 @@ type session struct {
 // run answers requests one after another. A second goroutine reads, so that a
 // request's context ends when its client goes away.
 func (s *session) run(ctx context.Context) {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		defer cancel()
+		defer cancel(ErrGone)
 		defer close(s.frames)
 		s.read(ctx)
 	})

@@ -7,14 +7,25 @@ import (
 	"vigil/internal/sshagent"
 )
 
-// Prompter asks the person at the screen before a key is used.
+// Prompter asks the person at the screen before a key is used. The zero Prompter can't.
 type Prompter struct{ p *prompt.Prompter }
 
 // NewPrompter picks a prompter from an environment in the form of os.Environ.
 func NewPrompter(environ []string) Prompter { return Prompter{prompt.New(environ)} }
 
+// Available returns nil, or why nobody can be asked.
+func (p Prompter) Available() error {
+	if p.p == nil {
+		return prompt.ErrUnavailable
+	}
+	return p.p.Available()
+}
+
 // Confirm asks. See [sshagent.Prompter].
 func (p Prompter) Confirm(ctx context.Context, q sshagent.Question) error {
+	if err := p.Available(); err != nil {
+		return err
+	}
 	return p.p.Confirm(ctx, "Vigil", q.String())
 }
 

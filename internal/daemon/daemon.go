@@ -50,8 +50,8 @@ type Options struct {
 	Exe string
 	// Opener is the absolute path of vigil-opener.
 	Opener string
-	// Prompter confirms uses of keys that require it; nil: they are refused.
-	Prompter sshagent.Prompter
+	// Prompter confirms uses of keys that require it.
+	Prompter Prompter
 	// Lifetime is the lifetime of keys added without one; 0: unlimited.
 	Lifetime time.Duration
 	// LogFile is where the log goes, for status; "": standard error.
@@ -89,6 +89,7 @@ func New(o Options) (*Daemon, error) {
 	why := newRefusals()
 	var store *state.Store
 	var vaults []config.Vault
+	addedSHA1 := false
 	if o.Config == nil {
 		why.log = o.Log
 	} else {
@@ -96,7 +97,7 @@ func New(o Options) (*Daemon, error) {
 		if store, err = state.Open(o.Paths.State); err != nil {
 			return nil, err
 		}
-		vaults = o.Config.Vaults
+		vaults, addedSHA1 = o.Config.Vaults, o.Config.AddedSHA1
 	}
 	slab, err := guard.NewSlab(frontMemory)
 	if err != nil {
@@ -113,10 +114,10 @@ func New(o Options) (*Daemon, error) {
 	}
 	d.agent = sshagent.New(sshagent.Options{
 		Keeper: d.added, Bodies: bodies{slab}, Prompter: o.Prompter, Refusals: d.why, Vaults: names,
-		DefaultLifetime: o.Lifetime, ProgramOf: programOf, Log: o.Log,
+		AddedSHA1: addedSHA1, DefaultLifetime: o.Lifetime, ProgramOf: programOf, Log: o.Log,
 	})
 	d.device = &vault.Device{
-		Paths: o.Paths, State: store, Log: o.Log, Exe: o.Exe, Opener: o.Opener, Agent: d.agent, Refused: why.note,
+		Paths: o.Paths, State: store, Log: o.Log, Exe: o.Exe, Opener: o.Opener, Agent: d.agent, Refused: why.note, CanAsk: o.Prompter.Available,
 	}
 	for _, c := range vaults {
 		d.vaults = append(d.vaults, vault.New(d.device, c))
@@ -295,10 +296,8 @@ func (d *Daemon) findOrAdd(name string) (*vault.Vault, error) {
 	return v, nil
 }
 
-// programOf names a process for display.
+// programOf names a process's program for display, or returns "" if it has ended.
 func programOf(pid int) string {
-	for _, p := range unixsock.Ancestry(pid) {
-		return p.String()
-	}
-	return ""
+	p, _ := unixsock.Describe(pid)
+	return p.Program()
 }

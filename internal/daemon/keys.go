@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"vigil/internal/control"
+	"vigil/internal/policy"
 	"vigil/internal/vault"
 )
 
@@ -32,6 +33,7 @@ func (h *handler) List(_ context.Context, _ *control.Call, req *control.ListRequ
 			r.Keys = append(r.Keys, k)
 		}
 	}
+	r.Keys = policy.CommonFirst(r.Keys, func(k *control.Key) string { return k.Type })
 	return r, nil
 }
 
@@ -42,7 +44,7 @@ func (d *Daemon) addedKeys() (keys []control.Key) {
 			continue
 		}
 		k := control.PublicKey(info.Blob)
-		k.Comment, k.Confirm, k.Fingerprint = info.Comment, info.Confirm, info.Fingerprint
+		k.Comment, k.Confirm, k.AllowSHA1, k.Fingerprint = info.Comment, info.Confirm, info.AllowSHA1, info.Fingerprint
 		if info.Left > 0 {
 			end := time.Now().Add(info.Left).Round(time.Second)
 			k.Expires = &end

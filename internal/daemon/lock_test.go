@@ -68,6 +68,33 @@ func goroutinesIn(function string) int {
 	return strings.Count(stacks.String(), "vigil/internal/"+function+"(")
 }
 
+// TestAClientThatGoesAwayIsTold: why says that, and nothing of the means by which its job
+// was ended.
+func TestAClientThatGoesAwayIsTold(t *testing.T) {
+	dev := newDevice(t)
+	dev.init("")
+	dev.lock()
+	c, err := control.Dial(t.Context(), dev.paths.ControlSocket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pass := withheld(t)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := control.Do(t.Context(), c, &control.UnlockRequest{Passphrase: pass})
+		ended <- err
+	}()
+	until(t, "keeper and opener", func() bool { k, o := children(t); return len(k) == 1 && len(o) == 1 })
+	c.Close()
+	if err := received(t, "the unlock", ended); err == nil {
+		t.Fatal("unlocked without a passphrase")
+	}
+	until(t, "the refusal", func() bool { return dev.d.why.count() > 0 })
+	if r := dev.d.why.newest(1)[0]; r.What != "unlock" || r.Reason != "the client went away before it was done" {
+		t.Fatalf("recorded %+v", r)
+	}
+}
+
 // TestLockDuringUnlock: when lock has returned, no process knows a secret, and no
 // earlier request unlocks the vault.
 func TestLockDuringUnlock(t *testing.T) {

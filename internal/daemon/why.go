@@ -65,13 +65,13 @@ func (r *refusals) dropOldest(pid int) {
 func (r *refusals) Refuse(e sshagent.Refusal) {
 	r.note(control.Refusal{
 		Time: e.Time, What: e.Request, Vault: e.Vault, Key: e.Comment, Fingerprint: e.Fingerprint,
-		PID: e.Peer.PID, UID: e.Peer.UID, Program: e.Peer.Program, Reason: e.Reason,
+		Purpose: e.Purpose, Host: e.Host, From: e.From, PID: e.Peer.PID, UID: e.Peer.UID, Program: e.Peer.Program, Reason: e.Reason, Next: e.Next,
 	})
 }
 
 // foreign records a connection by another user.
 func (r *refusals) foreign(e *unixsock.ForeignPeerError) {
-	r.note(control.Refusal{What: "connect", PID: e.Peer.PID, UID: int(e.Peer.UID), Reason: e.Error()})
+	r.note(control.Refusal{What: "connect", PID: e.Peer.PID, UID: int(e.Peer.UID), Program: programOf(e.Peer.PID), Reason: e.Error()})
 }
 
 // newest returns at most limit refusals, newest first; 0: all.

@@ -62,10 +62,11 @@ func servedBy(path string) (string, error) {
 	if err != nil {
 		return "somebody", nil //nolint:nilerr // it is served, but the system doesn't say by which process
 	}
-	for _, process := range unixsock.Ancestry(peer.PID) {
-		return process.String(), nil
+	process, err := unixsock.Describe(peer.PID)
+	if err != nil {
+		return "another process", nil //nolint:nilerr // it is served, but the system doesn't say by which process
 	}
-	return "another process", nil
+	return process.String(), nil
 }
 
 const authSock = "SSH_AUTH_SOCK"

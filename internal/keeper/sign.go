@@ -9,7 +9,7 @@ import (
 // SignRequest is the body of OpSign.
 type SignRequest struct {
 	Key   uint64
-	Flags uint32 // those of SSH_AGENTC_SIGN_REQUEST
+	Flags uint32 // those of SSH_AGENTC_SIGN_REQUEST, or agentproto.FlagRSASHA1
 	Data  []byte // to sign
 }
 
@@ -36,7 +36,7 @@ func ReadSignRequest(body []byte) (q SignRequest, err error) {
 }
 
 // Sign signs data with a key and appends the signature blob (RFC 4253 section 6.6) to
-// dst. flags are those of SSH_AGENTC_SIGN_REQUEST.
+// dst. flags are SignRequest's.
 func (c *Client) Sign(ctx context.Context, key uint64, data []byte, flags uint32, dst []byte) ([]byte, error) {
 	k, err := c.take(ctx)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"vigil/internal/wire"
 )
@@ -53,6 +54,18 @@ type Certificate struct {
 	CA          []byte // public key blob of the authority
 	Signed      []byte // what Signature is over
 	Signature   []byte // signature blob
+}
+
+// lastSecond is the latest end of a certificate, in Unix seconds: that of the year 9999.
+const lastSecond = 253402300799
+
+// Ends returns when the certificate is no longer valid. It is zero for one that is
+// valid forever, or beyond the year 9999.
+func (c *Certificate) Ends() time.Time {
+	if c.ValidBefore > lastSecond {
+		return time.Time{}
+	}
+	return time.Unix(int64(c.ValidBefore), 0)
 }
 
 // SignatureAlgorithm returns the algorithm of the authority's signature, or "".
@@ -106,6 +119,34 @@ func plainType(certificate string) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// CommonFirst reorders keys for a listing: keys of types that not every client knows
+// come last. Some clients use no key that is listed behind such a one. typeOf returns
+// a key's type, which may be a certificate's. CommonFirst changes keys and returns it.
+func CommonFirst[K any](keys []K, typeOf func(*K) string) []K {
+	var others []K
+	common := keys[:0]
+	for i := range keys {
+		if isCommon(typeOf(&keys[i])) {
+			common = append(common, keys[i])
+		} else {
+			others = append(others, keys[i])
+		}
+	}
+	return append(common, others...)
+}
+
+// isCommon reports whether every SSH client knows keys of a type.
+func isCommon(keyType string) bool {
+	if plain, ok := plainType(keyType); ok {
+		keyType = plain
+	}
+	switch keyType {
+	case "ssh-rsa", "ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521":
+		return true
+	}
+	return false
 }
 
 // ParseKey reads the blob of a public key or certificate. The result aliases blob.

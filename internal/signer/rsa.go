@@ -3,6 +3,7 @@ package signer
 import (
 	"bytes"
 	"crypto"
+	_ "crypto/sha1" // crypto.SHA1
 	"encoding/binary"
 
 	"filippo.io/bigmod"
@@ -151,6 +152,7 @@ func (k *rsaKey) inverseExponent(out []byte, d *bigmod.Nat, prime *bigmod.Modulu
 
 // The DER encoded DigestInfo that precedes a hash (RFC 8017 section 9.2).
 var (
+	prefixSHA1   = []byte("\x30\x21\x30\x09\x06\x05\x2b\x0e\x03\x02\x1a\x05\x00\x04\x14")
 	prefixSHA256 = []byte("\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20")
 	prefixSHA512 = []byte("\x30\x51\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x03\x05\x00\x04\x40")
 )
@@ -162,6 +164,8 @@ func (k *rsaKey) appendSignature(dst, data []byte, flags uint32, spareCore bool)
 		algorithm, hash, prefix = "rsa-sha2-256", crypto.SHA256, prefixSHA256
 	case flags&FlagSHA512 != 0:
 		algorithm, hash, prefix = "rsa-sha2-512", crypto.SHA512, prefixSHA512
+	case flags&FlagSHA1 != 0:
+		algorithm, hash, prefix = typeRSA, crypto.SHA1, prefixSHA1
 	default:
 		return nil, ErrSHA1
 	}

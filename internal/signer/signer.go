@@ -23,11 +23,12 @@ import (
 	"vigil/internal/wire"
 )
 
-// The signature flags of SSH_AGENTC_SIGN_REQUEST (RFC 9987 section 3.6.1). They
-// apply to RSA only; other key types ignore them.
+// The signature flags of SSH_AGENTC_SIGN_REQUEST (RFC 9987 section 3.6.1), and one for
+// a request without any. They apply to RSA only; other key types ignore them.
 const (
-	FlagSHA256 uint32 = 2 // rsa-sha2-256
-	FlagSHA512 uint32 = 4 // rsa-sha2-512
+	FlagSHA256 uint32 = 2       // rsa-sha2-256
+	FlagSHA512 uint32 = 4       // rsa-sha2-512
+	FlagSHA1   uint32 = 1 << 31 // ssh-rsa; agentproto.FlagRSASHA1
 )
 
 // maxTypeName is the longest key type name, in bytes (RFC 4251 section 6).
@@ -42,7 +43,8 @@ var (
 	// ErrMismatch reports a private and a public half, or a key and a certificate,
 	// that don't belong together. Signing with such a pair can reveal the key.
 	ErrMismatch = errors.New("private and public half do not belong together")
-	// ErrSHA1 reports a request for an RSA signature with SHA-1 ("ssh-rsa", no flag).
+	// ErrSHA1 reports a request for an RSA signature without a flag, which in the agent
+	// protocol asks for SHA-1.
 	ErrSHA1 = errors.New("RSA signatures with SHA-1 are refused")
 	// ErrFlags reports signature flags RFC 9987 doesn't define.
 	ErrFlags = errors.New("unknown signature flags")
@@ -201,12 +203,12 @@ func (k *Key) PlainPublic() []byte { return k.plain }
 
 // AppendSign appends a signature blob over data (string algorithm, string
 // signature) to dst, which may be nil and must not overlap data. For RSA, flags
-// choose the hash (SHA-256 if both are set, as in OpenSSH); without one, AppendSign
-// fails with ErrSHA1. After Free it fails with ErrFreed. If spareCore is set, an RSA
+// choose the hash (SHA-256 if it is among several, as in OpenSSH); without one,
+// AppendSign fails with ErrSHA1. After Free it fails with ErrFreed. If spareCore is set, an RSA
 // signature computes its two halves in parallel, in a goroutine that ends before
 // AppendSign returns.
 func (k *Key) AppendSign(dst, data []byte, flags uint32, spareCore bool) ([]byte, error) {
-	if flags&^(FlagSHA256|FlagSHA512) != 0 {
+	if flags&^(FlagSHA256|FlagSHA512|FlagSHA1) != 0 {
 		return nil, ErrFlags
 	}
 	if !k.acquire() {

@@ -7,6 +7,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/hex"
@@ -114,7 +115,7 @@ func TestRSAFlagsChooseTheHash(t *testing.T) {
 	key := readRSA(t, "rsa2048.pem")
 	k := parse(t, newSlab(t), encode(t, key, nil))
 	data := []byte("data")
-	h256, h512 := sha256.Sum256(data), sha512.Sum512(data)
+	h1, h256, h512 := sha1.Sum(data), sha256.Sum256(data), sha512.Sum512(data)
 	for _, c := range []struct {
 		flags  uint32
 		format string
@@ -124,6 +125,8 @@ func TestRSAFlagsChooseTheHash(t *testing.T) {
 		{2, "rsa-sha2-256", crypto.SHA256, h256[:]},
 		{4, "rsa-sha2-512", crypto.SHA512, h512[:]},
 		{6, "rsa-sha2-256", crypto.SHA256, h256[:]},
+		{FlagSHA1, "ssh-rsa", crypto.SHA1, h1[:]},
+		{FlagSHA1 | 2, "rsa-sha2-256", crypto.SHA256, h256[:]},
 	} {
 		want, err := rsa.SignPKCS1v15(nil, key, c.hash, c.sum)
 		if err != nil {
@@ -140,7 +143,7 @@ func TestRSAFlagsChooseTheHash(t *testing.T) {
 	if _, err := k.Sign(data, 0); !errors.Is(err, ErrSHA1) {
 		t.Fatalf("flags 0: %v", err)
 	}
-	for _, flags := range []uint32{1, 8, 10, 1 << 31} {
+	for _, flags := range []uint32{1, 8, 10, 1 << 30} {
 		if _, err := k.Sign(data, flags); !errors.Is(err, ErrFlags) {
 			t.Fatalf("flags %d: %v", flags, err)
 		}

@@ -52,7 +52,7 @@ func (a *Agent) newAdded(k Added) (*identity, error) {
 	id := newIdentity(slices.Clone(k.Blob))
 	id.comment, id.handle, id.signer, id.signing = k.Comment, k.Key, a.o.Keeper, a.addedSigning
 	c := k.Constraints
-	id.to, id.confirm = agentproto.CloneDestinations(c.To), c.Confirm
+	id.to, id.confirm, id.sha1 = agentproto.CloneDestinations(c.To), c.Confirm, a.o.AddedSHA1
 	id.toBytes = len(agentproto.AppendDestinations(nil, c.To))
 	life := a.o.DefaultLifetime
 	if c.HasLifetime {
@@ -63,9 +63,6 @@ func (a *Agent) newAdded(k Added) (*identity, error) {
 	}
 	if len(k.Comment) > agentproto.MaxComment {
 		return id, fmt.Errorf("the comment is longer than %d bytes", agentproto.MaxComment)
-	}
-	if !id.certExpires.IsZero() && !time.Now().Before(id.certExpires) {
-		return id, errors.New("the certificate has expired")
 	}
 	return id, policy.CheckDestinations(id.to)
 }

@@ -23,6 +23,7 @@ type Options struct {
 	Unlocker        Unlocker             // nil: keys of a locked vault are refused
 	Refusals        Refusals             // nil: refusals are not recorded
 	Vaults          []string             // order of the vaults in listings; others follow in the order they are set
+	AddedSHA1       bool                 // whether keys that ssh-add adds sign with RSA and SHA-1
 	DefaultLifetime time.Duration        // of keys added without a lifetime; 0: unlimited (ssh-agent -t)
 	ProgramOf       func(pid int) string // returns a peer's executable for questions and refusals; may be nil
 	BootTime        func() time.Duration // nil: the system's clock, which includes sleep
@@ -81,8 +82,9 @@ type identity struct {
 	to          []agentproto.Destination
 	toBytes     int // encoded size of to; of an added key
 	confirm     bool
+	sha1        bool          // whether RSA may sign with SHA-1
 	expires     time.Duration // in boot time; 0: never
-	certExpires time.Time     // zero: never
+	certExpires time.Time     // of a vault's certificate, with its grace; zero: never
 }
 
 // New returns an agent without keys. Its goroutines end with Close.
@@ -196,7 +198,7 @@ func (a *Agent) Keys() []Info {
 	for i, id := range s.ids {
 		infos[i] = Info{
 			Blob: id.key.Blob, Fingerprint: id.fingerprint, Comment: id.comment,
-			Vault: id.vault, Confirm: id.confirm, To: id.to,
+			Vault: id.vault, Confirm: id.confirm, To: id.to, AllowSHA1: id.sha1 && id.key.Type == typeRSA,
 		}
 		if id.expires != 0 {
 			infos[i].Left = max(id.expires-a.o.BootTime(), 1)
@@ -211,16 +213,19 @@ func (s *snapshot) vaultIdentity(vault string, k *VaultKey, blob []byte) *identi
 	id := &identity{}
 	if old, ok := s.byBlob[string(blob)]; ok {
 		if old.vault == vault && old.handle == k.ID && old.signer == k.Signer && old.refusal == k.Refusal &&
-			old.comment == k.Comment && old.confirm == k.Confirm && len(old.to)+len(k.To) == 0 {
+			old.comment == k.Comment && old.confirm == k.Confirm && old.sha1 == k.AllowSHA1 && len(old.to)+len(k.To) == 0 {
 			return old
 		}
-		id.key, id.fingerprint, id.certExpires = old.key, old.fingerprint, old.certExpires
+		id.key, id.fingerprint = old.key, old.fingerprint
 	} else {
 		id = newIdentity(blob)
 	}
+	if c := id.key.Cert; c != nil && !c.Ends().IsZero() {
+		id.certExpires = c.Ends().Add(CertificateGrace)
+	}
 	id.comment, id.vault, id.handle = k.Comment, vault, k.ID
 	id.signer, id.refusal = k.Signer, k.Refusal
-	id.to, id.confirm = k.To, k.Confirm
+	id.to, id.confirm, id.sha1 = k.To, k.Confirm, k.AllowSHA1
 	return id
 }
 
@@ -232,19 +237,11 @@ func newIdentity(blob []byte) *identity {
 		key = policy.Key{Blob: blob, Type: pubkey.Type(blob), Plain: blob}
 	}
 	id := &identity{key: key, fingerprint: pubkey.SHA256(key.Plain)}
-	if c := key.Cert; c != nil {
-		id.certExpires = certificateEnd(c.ValidBefore)
-	}
 	return id
 }
 
-// lastSecond is the latest expiry time of a certificate, in Unix seconds: the end
-// of the year 9999. A certificate with a later one, or "forever", never expires.
-const lastSecond = 253402300799
-
-func certificateEnd(validBefore uint64) time.Time {
-	if validBefore > lastSecond {
-		return time.Time{}
-	}
-	return time.Unix(int64(validBefore), 0).Add(CertificateGrace)
+// overdue reports whether id is a vault's certificate that is no longer listed. One
+// that ssh-add added is kept for the lifetime that ssh-add gave it, as in OpenSSH.
+func (id *identity) overdue(now time.Time) bool {
+	return !id.certExpires.IsZero() && !now.Before(id.certExpires)
 }

@@ -21,20 +21,18 @@ func (s *session) extension(body, out []byte) []byte {
 	switch {
 	case string(x.Name) == agentproto.ExtSessionBind:
 		if err := s.bind(x.Data); err != nil {
-			s.note("session-bind", nil, err)
+			s.note(Refusal{Request: "session-bind"}, nil, err)
 			return agentproto.AppendStatus(out, agentproto.MsgExtensionFailure)
 		}
 		return agentproto.AppendStatus(out, agentproto.MsgSuccess)
-	case s.agent.Locked():
-		return s.refuse(out, "extension", nil, errLocked)
-	case string(x.Name) == agentproto.ExtQuery:
+	case string(x.Name) == agentproto.ExtQuery && !s.agent.Locked():
 		if err := agentproto.ParseEmpty(x.Data); err != nil {
-			s.note("query", nil, err)
+			s.note(Refusal{Request: "query"}, nil, err)
 			return agentproto.AppendStatus(out, agentproto.MsgExtensionFailure)
 		}
 		return agentproto.AppendQueryReply(out, agentproto.ExtSessionBind)
 	}
-	return s.refuse(out, "extension", nil, fmt.Errorf("extension %s is not supported", agentproto.Printable(x.Name)))
+	return decline(out)
 }
 
 // bind records the SSH session this connection serves from now on. (OpenSSH:

@@ -278,6 +278,32 @@ func login(session, user string, key ssh.PublicKey, h *host) []byte {
 	return b
 }
 
+// A refusal says what was to be signed and, as far as the client bound it, where.
+func TestRefusalsNameTheirHosts(t *testing.T) {
+	w := newWorld(t, nil)
+	jump, db := newHost(t), newHost(t)
+	locked := w.vaultKey("k", newKey(t))
+	locked.Signer = nil
+	w.SetVault("main", []VaultKey{locked})
+	public, err := ssh.ParsePublicKey(locked.Blob)
+	must(t, err)
+	l := w.link()
+	fingerprint := func(h *host) string { return ssh.FingerprintSHA256(h.signer.PublicKey()) }
+	want := func(purpose, host, from string) {
+		t.Helper()
+		_, _ = l.Sign(public, login("3", "root", public, db))
+		r := w.refusals.all[len(w.refusals.all)-1]
+		if r.Purpose != purpose || r.Host != host || r.From != from || r.Peer.Program != "/usr/bin/ssh" {
+			t.Errorf("recorded %+v", r)
+		}
+	}
+	want("login as root", "", "")
+	l.bound(jump.bind("1", true))
+	want("login as root", "", fingerprint(jump))
+	l.bound(db.bind("3", false))
+	want("login as root", fingerprint(db), fingerprint(jump))
+}
+
 // Both kinds of keys, those of ssh-add and those of a vault, are restricted to their
 // destinations over a chain of three hosts.
 func TestDestinationsOverAChain(t *testing.T) {

@@ -120,6 +120,8 @@ func (k *testKeeper) Sign(ctx context.Context, key uint64, data []byte, flags ui
 			algorithm = ssh.KeyAlgoRSASHA512
 		case flags&agentproto.FlagRSASHA256 != 0:
 			algorithm = ssh.KeyAlgoRSASHA256
+		case flags == agentproto.FlagRSASHA1:
+			algorithm = ssh.KeyAlgoRSA
 		default:
 			return nil, errors.New("RSA with SHA-1 is not supported")
 		}

@@ -12,6 +12,7 @@ import (
 
 	"vigil/internal/agentproto"
 	"vigil/internal/policy"
+	"vigil/internal/pubkey"
 )
 
 // Errors that end a connection.
@@ -268,12 +269,17 @@ func (s *session) handle(ctx context.Context, number byte, body, out []byte) []b
 		return s.list(body, out)
 	case agentproto.MsgRemoveIdentity:
 		return s.remove(ctx, body, out)
-	case agentproto.MsgRemoveAllIdentities, agentproto.MsgRemoveAllRSA:
+	case agentproto.MsgRemoveAllIdentities:
+		return s.removeAll(ctx, body, out)
+	case agentproto.MsgRemoveAllRSA:
+		if s.agent.Locked() {
+			return decline(out)
+		}
 		return s.removeAll(ctx, body, out)
 	case agentproto.MsgExtension:
 		return s.extension(body, out)
 	}
-	return s.refuse(out, "message", nil, fmt.Errorf("message number %d is not supported", number))
+	return decline(out) // MsgListRSA: all others come to handleSecret
 }
 
 func (s *session) list(body, out []byte) []byte {
@@ -290,17 +296,41 @@ func (s *session) list(body, out []byte) []byte {
 // errLocked is the reason for a refusal while ssh-add -x has locked the agent.
 var errLocked = errors.New("the agent is locked with ssh-add -x; ssh-add -X unlocks it")
 
+// advised is a reason for a refusal, with what a person can do about it.
+type advised struct{ reason, next string }
+
+func (e *advised) Error() string { return e.reason }
+
 // refuse records a refusal and appends the reply, which is the same for all.
 func (s *session) refuse(out []byte, request string, id *identity, reason error) []byte {
-	s.note(request, id, reason)
+	s.note(Refusal{Request: request}, id, reason)
 	return agentproto.AppendStatus(out, agentproto.MsgFailure)
 }
 
-func (s *session) note(request string, id *identity, reason error) {
+// decline appends the reply of a refusal and records none: clients send messages to
+// learn what an agent supports, and use it without.
+func decline(out []byte) []byte { return agentproto.AppendStatus(out, agentproto.MsgFailure) }
+
+// note completes and records a refusal.
+func (s *session) note(r Refusal, id *identity, reason error) {
 	if s.agent.o.Refusals == nil {
 		return
 	}
-	r := Refusal{Time: time.Now(), Peer: s.peerNamed(), Request: request, Reason: reason.Error()}
+	r.Time, r.Peer, r.Reason = time.Now(), s.peerNamed(), reason.Error()
+	if hops := s.path.Bindings; len(hops) > 0 {
+		last := len(hops) - 1
+		if !hops[last].Forwarding {
+			r.Host = pubkey.SHA256(hops[last].Host.Plain)
+			last--
+		}
+		if last >= 0 {
+			r.From = pubkey.SHA256(hops[last].Host.Plain)
+		}
+	}
+	var a *advised
+	if errors.As(reason, &a) {
+		r.Next = a.next
+	}
 	if id != nil {
 		r.Fingerprint, r.Comment, r.Vault = id.fingerprint, id.comment, id.vault
 	}

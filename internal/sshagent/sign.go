@@ -26,21 +26,25 @@ func (s *session) sign(ctx context.Context, body, out []byte) []byte {
 	if err != nil {
 		return s.refuse(out, "sign", nil, err)
 	}
-	if q.Flags&^agentproto.KnownFlags != 0 {
-		return s.refuse(out, "sign", nil, errFlags)
-	}
-	id, err := s.lookup(q.Key)
-	if err == nil {
-		id, err = s.permit(ctx, id, q.Data)
-	}
-	if err != nil {
+	refuse := func(id *identity, reason error) []byte {
 		if id == nil {
 			id = &identity{fingerprint: pubkey.SHA256(q.Key)}
 		}
-		return s.refuse(out, "sign", id, err)
+		s.note(Refusal{Request: "sign", Purpose: purpose(q.Data, policy.Login{})}, id, reason)
+		return decline(out)
+	}
+	if q.Flags&^agentproto.KnownFlags != 0 {
+		return refuse(nil, errFlags)
+	}
+	id, err := s.lookup(q.Key)
+	if err == nil {
+		id, err = s.permit(ctx, id, q)
+	}
+	if err != nil {
+		return refuse(id, err)
 	}
 	if err := id.signing.take(ctx, s.peer.PID); err != nil {
-		return s.refuse(out, "sign", id, err)
+		return refuse(id, err)
 	}
 	defer id.signing.give()
 	frame, err := signWith(ctx, id, q, out)
@@ -52,31 +56,41 @@ func (s *session) sign(ctx context.Context, body, out []byte) []byte {
 		}
 	}
 	if err != nil {
-		return s.refuse(out, "sign", id, err)
+		return refuse(id, err)
 	}
 	return frame
 }
 
-// lookup finds the key of a request.
+// lookup finds the key of a request. It may return the identity with an error too, to
+// note in the refusal.
 func (s *session) lookup(blob []byte) (*identity, error) {
 	snap := s.agent.fresh()
 	if snap.locked {
 		return nil, errLocked
 	}
 	id := snap.byBlob[string(blob)]
-	if id == nil {
+	switch {
+	case id == nil:
 		return nil, errNoSuchKey
+	case id.overdue(time.Now()):
+		return id, &advised{
+			"the key's certificate expired at " + id.key.Cert.Ends().Format(time.DateTime),
+			"Have it renewed, then give it to `vigilctl edit KEY --certificate FILE`. The key signs without it.",
+		}
 	}
 	return id, nil
 }
 
-// permit decides whether id may sign data for this connection: it checks the
-// destinations, has a locked vault unlocked, and asks the user if need be. It
+// permit decides whether r may be answered with id on this connection: it checks the
+// destinations and the hash, has a locked vault unlocked, and asks the user if need be. It
 // returns the identity to sign with, which after an unlock is another one.
-func (s *session) permit(ctx context.Context, id *identity, data []byte) (*identity, error) {
-	login, err := policy.MaySign(id.to, &id.key, &s.path, data, time.Now())
+func (s *session) permit(ctx context.Context, id *identity, r agentproto.SignRequest) (*identity, error) {
+	login, err := policy.MaySign(id.to, &id.key, &s.path, r.Data, time.Now())
 	if err != nil {
 		return id, err
+	}
+	if id.signer != nil && !id.sha1 && id.wantsSHA1(r.Flags) {
+		return id, id.refuseSHA1()
 	}
 	if id.signer != nil && !id.confirm {
 		return id, nil
@@ -86,14 +100,14 @@ func (s *session) permit(ctx context.Context, id *identity, data []byte) (*ident
 	}
 	q := Question{
 		Comment: pubkey.CleanComment(id.comment), Fingerprint: id.fingerprint, Vault: id.vault,
-		Purpose: purpose(data, login), Peer: s.peerNamed(),
+		Purpose: purpose(r.Data, login), Peer: s.peerNamed(),
 	}
 	if id.signer == nil {
 		open, err := s.unlockVault(ctx, id, q)
 		if err != nil {
 			return id, err
 		}
-		return s.permit(ctx, open, data) // its restrictions may only be known now
+		return s.permit(ctx, open, r) // its restrictions may only be known now
 	}
 	if err := s.confirm(ctx, id, q); err != nil {
 		return id, err
@@ -104,6 +118,23 @@ func (s *session) permit(ctx context.Context, id *identity, data []byte) (*ident
 		return id, errChanged
 	}
 	return still, nil
+}
+
+const typeRSA = "ssh-rsa"
+
+// wantsSHA1 reports whether a request with these flags asks for SHA-1: RSA without any.
+func (id *identity) wantsSHA1(flags uint32) bool { return flags == 0 && id.key.Type == typeRSA }
+
+// refuseSHA1 says how a client that asks for SHA-1 can be served.
+func (id *identity) refuseSHA1() error {
+	allow := "`vigilctl edit KEY --allow-sha1` allows"
+	if id.vault == "" {
+		allow = "`added_sha1 = true` in config.toml and a restart of vigild allow"
+	}
+	return &advised{
+		"the client asks for an RSA signature with SHA-1 (ssh-rsa), which can be forged",
+		"Use an Ed25519 or ECDSA key with this client, or a newer release of it. If neither is possible, " + allow + " SHA-1.",
+	}
 }
 
 // unlockVault has id's vault unlocked, and returns the key's new identity.
@@ -135,7 +166,7 @@ func sameUse(a, b *identity) bool {
 	if a == b {
 		return true
 	}
-	return a.vault == b.vault && a.confirm == b.confirm &&
+	return a.vault == b.vault && a.confirm == b.confirm && a.sha1 == b.sha1 &&
 		bytes.Equal(agentproto.AppendDestinations(nil, a.to), agentproto.AppendDestinations(nil, b.to))
 }
 
@@ -144,7 +175,11 @@ func signWith(ctx context.Context, id *identity, q agentproto.SignRequest, out [
 	if id.signer == nil {
 		return nil, fmt.Errorf("vault %s is locked: run vigilctl unlock", id.vault)
 	}
-	frame, err := id.signer.Sign(ctx, id.handle, q.Data, q.Flags, agentproto.AppendSignReplyHeader(out[:0]))
+	flags := q.Flags
+	if id.sha1 && id.wantsSHA1(flags) {
+		flags = agentproto.FlagRSASHA1
+	}
+	frame, err := id.signer.Sign(ctx, id.handle, q.Data, flags, agentproto.AppendSignReplyHeader(out[:0]))
 	if err != nil {
 		return nil, err
 	}

@@ -12,12 +12,13 @@ import (
 // snapshot is the agent's state at one moment. It is immutable except for the
 // listing, which is built when it is first needed.
 type snapshot struct {
+	made       time.Time
 	locked     bool
-	ids        []*identity          // in listing order: added keys, then vaults; every blob once
-	byBlob     map[string]*identity // keyed by the blob of the key or certificate
+	ids        []*identity          // in listing order: added keys, then vaults, uncommon types last; every blob once
+	byBlob     map[string]*identity // keyed by the blob of the key or certificate; also overdue ones, which aren't in ids
 	restricted bool                 // a key has destinations, so not all connections see the same
 
-	// When the first key and the first certificate expire; zero: never.
+	// When the first key and the first listed certificate of a vault expire; zero: never.
 	expires     time.Duration
 	certExpires time.Time
 
@@ -32,18 +33,16 @@ func (a *Agent) publish() {
 	for _, ids := range a.vaults {
 		n += len(ids)
 	}
-	s := &snapshot{locked: a.locked, ids: make([]*identity, 0, n), byBlob: make(map[string]*identity, n)}
+	s := &snapshot{made: time.Now(), locked: a.locked, ids: make([]*identity, 0, n), byBlob: make(map[string]*identity, n)}
 	for _, id := range a.added {
 		s.add(id)
 	}
-	now := time.Now()
 	for _, vault := range a.order {
 		for _, id := range a.vaults[vault] {
-			if id.certExpires.IsZero() || now.Before(id.certExpires) {
-				s.add(id)
-			}
+			s.add(id)
 		}
 	}
+	s.ids = policy.CommonFirst(s.ids, func(id **identity) string { return (*id).key.Type })
 	a.current.Store(s)
 	a.endQuestions(s)
 	a.setTimer(s)
@@ -59,6 +58,9 @@ func (s *snapshot) add(id *identity) {
 		return
 	}
 	s.byBlob[string(id.key.Blob)] = id
+	if id.overdue(s.made) {
+		return
+	}
 	s.ids = append(s.ids, id)
 	s.restricted = s.restricted || len(id.to) > 0
 	if id.expires != 0 && (s.expires == 0 || id.expires < s.expires) {
@@ -100,8 +102,7 @@ func (a *Agent) fresh() *snapshot {
 }
 
 func (a *Agent) expired(id *identity) bool {
-	return id.expires != 0 && a.o.BootTime() >= id.expires ||
-		!id.certExpires.IsZero() && !time.Now().Before(id.certExpires)
+	return id.expires != 0 && a.o.BootTime() >= id.expires
 }
 
 func (a *Agent) sweepOnTimer() {

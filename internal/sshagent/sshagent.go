@@ -66,8 +66,8 @@ const (
 	// MaxAdded is the most keys that ssh-add can add: more could not be listed.
 	MaxAdded = agentproto.MaxIdentities
 
-	// CertificateGrace is how long a certificate stays after it has expired
-	// (OpenSSH 10.1: CERT_EXPIRY_GRACE).
+	// CertificateGrace is how long a vault's certificate stays after it has expired
+	// (OpenSSH 10.1's ssh-add: CERT_EXPIRY_GRACE).
 	CertificateGrace = 5 * time.Minute
 
 	// UnlockDelay is what each failed unlock adds to the delay before its answer,
@@ -94,8 +94,8 @@ var (
 // Signer signs with keys it holds.
 type Signer interface {
 	// Sign appends to dst the signature blob (RFC 4253 section 6.6) of data by a
-	// key, and returns the extended slice. flags are agentproto's; the signer
-	// refuses RSA without one of them. It must not keep data or dst. The error
+	// key, and returns the extended slice. flags are agentproto's, FlagRSASHA1
+	// included; the signer refuses RSA without one of them. It must not keep data or dst. The error
 	// for an unknown key is ErrNoKey.
 	Sign(ctx context.Context, key uint64, data []byte, flags uint32, dst []byte) ([]byte, error)
 }
@@ -192,7 +192,11 @@ type Refusal struct {
 	Fingerprint string // SHA256:… of the key, or empty
 	Comment     string // the key's, or empty
 	Vault       string // the key's, or empty
+	Purpose     string // what was to be signed, as in Question
+	Host        string // SHA256:… of the key of the host to log in to, or empty
+	From        string // SHA256:… of the key of the host the agent was forwarded to, or empty
 	Reason      string // a sentence without its full stop
+	Next        string // what to do about it, a sentence, or empty
 }
 
 // Peer is the process at the other end of a connection.
@@ -212,6 +216,7 @@ type VaultKey struct {
 	Comment     string
 	To          []agentproto.Destination // none: anywhere
 	Confirm     bool
+	AllowSHA1   bool // RSA signatures with SHA-1
 }
 
 // Info describes one of the agent's keys.
@@ -222,5 +227,6 @@ type Info struct {
 	Vault       string        // empty for a key that ssh-add added
 	Left        time.Duration // of its lifetime; 0: unlimited
 	Confirm     bool
+	AllowSHA1   bool // RSA signatures with SHA-1; false for other types
 	To          []agentproto.Destination
 }

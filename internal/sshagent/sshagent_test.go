@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 
 	"vigil/internal/agentproto"
+	"vigil/internal/wire"
 )
 
 func TestAddListSignRemove(t *testing.T) {
@@ -117,6 +119,30 @@ func TestQuery(t *testing.T) {
 	}
 	if _, err := c.Extension("nothing@example.org", nil); err != agent.ErrExtensionUnsupported {
 		t.Fatalf("got %v", err)
+	}
+}
+
+// Clients try what an agent may not support. Nobody asks why that fails.
+func TestProbesAreNotNoted(t *testing.T) {
+	extension := func(name string) []byte { return frame(agentproto.MsgExtension, wire.AppendString(nil, name)) }
+	for _, locked := range []bool{false, true} {
+		for name, probe := range map[string][]byte{
+			"list SSH 1 keys":                 {0, 0, 0, 1, 1},
+			"net-ssh's version":               frame(1, wire.AppendString(nil, "SSH-2.0-Ruby/Net::SSH_7.2.0 x86_64-linux")),
+			"remove SSH 1 keys, while locked": {0, 0, 0, 1, 9},
+			"unknown extension":               extension("list-extended@putty.projects.tartarus.org"),
+			"query":                           extension(agentproto.ExtQuery),
+		} {
+			t.Run(fmt.Sprintf("%s, locked %v", name, locked), func(t *testing.T) {
+				w := newWorld(t, nil)
+				w.setLocked(locked)
+				conn, _ := w.dial()
+				exchange(t, conn, probe)
+				if got := w.refusals.last(); got != "" {
+					t.Fatalf("noted %q", got)
+				}
+			})
+		}
 	}
 }
 

@@ -2,6 +2,8 @@ package sshagent
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
 	"fmt"
 	"testing"
 
@@ -9,6 +11,8 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 
 	"vigil/internal/agentproto"
+	"vigil/internal/policy"
+	"vigil/internal/wire"
 )
 
 func TestVaultKeys(t *testing.T) {
@@ -137,9 +141,75 @@ func TestOddKeysDontBreakAListing(t *testing.T) {
 	c := w.client()
 	odd := VaultKey{Blob: []byte("\x00\x00\x00\x0assh-future"), Comment: "odd"}
 	w.SetVault("main", []VaultKey{odd, {Blob: nil, Comment: "none"}, w.vaultKey("m1", newKey(t))})
-	if got := w.comments(c); got != "odd m1" {
+	if got := w.comments(c); got != "m1 odd" {
 		t.Fatalf("listed %q", got)
 	}
+}
+
+// Several clients stop at the first key whose type they don't know, and use none of
+// those behind it.
+func TestKeysThatClientsMayNotKnowAreListedLast(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.Vaults = []string{"main", "work"} })
+	c := w.client()
+	unknown := func(keyType string) VaultKey {
+		return VaultKey{Blob: append(wire.AppendString(nil, keyType), "\x00\x00\x00\x01x"...), Comment: keyType}
+	}
+	w.SetVault("main", []VaultKey{
+		unknown("ssh-mldsa44-ed25519"), w.vaultKey("m1", newKey(t)), unknown("ssh-future"),
+		unknown("ssh-mldsa44-ed25519@openssh.com"), w.vaultKey("m2", newKey(t)),
+	})
+	w.SetVault("work", []VaultKey{unknown("ssh-mldsa44-ed25519-cert"), w.vaultKey("w1", newKey(t))})
+	composite := newIdentity(append(wire.AppendString(nil, "ssh-mldsa44-ed25519"), "\x00\x00\x00\x01y"...))
+	composite.comment = "composite"
+	_, err := w.replaceAdded(composite, &policy.Path{}, 0)
+	must(t, err)
+	added := newKey(t)
+	must(t, c.Add(agent.AddedKey{PrivateKey: &added, Comment: "added"}))
+	const want = "added m1 m2 w1 composite ssh-mldsa44-ed25519 ssh-future ssh-mldsa44-ed25519@openssh.com ssh-mldsa44-ed25519-cert"
+	if got := w.comments(c); got != want {
+		t.Fatalf("listed %q, want %q", got, want)
+	}
+}
+
+// RSA without a flag is SHA-1, which each key must allow. Nobody is asked about it
+// otherwise.
+func TestSHA1MustBeAllowed(t *testing.T) {
+	asked := 0
+	w := newWorld(t, func(o *Options) {
+		o.Prompter = prompterFunc(func(context.Context, Question) error { asked++; return nil })
+	})
+	c := w.client()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	must(t, err)
+	k := w.vaultKey("old", key)
+	k.Confirm = true
+	public := signerOf(t, key).PublicKey()
+	w.SetVault("main", []VaultKey{k})
+	_, err = c.Sign(public, []byte("data"))
+	w.refused(err, "SHA-1")
+	if asked != 0 {
+		t.Fatal("somebody was asked")
+	}
+	k.AllowSHA1 = true
+	w.SetVault("main", []VaultKey{k})
+	for flags, algorithm := range map[agent.SignatureFlags]string{
+		0: ssh.KeyAlgoRSA, agent.SignatureFlagRsaSha256: ssh.KeyAlgoRSASHA256, agent.SignatureFlagRsaSha512: ssh.KeyAlgoRSASHA512,
+	} {
+		sig, err := c.SignWithFlags(public, []byte("data"), flags)
+		must(t, err)
+		if sig.Format != algorithm {
+			t.Errorf("flags %d: %s", flags, sig.Format)
+		}
+		must(t, public.Verify([]byte("data"), sig))
+	}
+	if asked != 3 {
+		t.Errorf("asked %d times", asked)
+	}
+	// The flag between agent and keeper isn't one of the protocol.
+	k.AllowSHA1 = false
+	w.SetVault("main", []VaultKey{k})
+	_, err = c.SignWithFlags(public, []byte("data"), agentproto.FlagRSASHA1)
+	w.refused(err, "flags")
 }
 
 func TestListingOfAThousandKeysIsMadeOnce(t *testing.T) {

@@ -424,16 +424,16 @@ func TestOutOfDescriptors(t *testing.T) {
 	}
 }
 
-func TestAncestry(t *testing.T) {
-	list := unixsock.Ancestry(os.Getpid())
-	if len(list) < 2 || list[0].PID != os.Getpid() || list[1].PID != os.Getppid() {
-		t.Fatalf("got %v", list)
+func TestDescribe(t *testing.T) {
+	p, err := unixsock.Describe(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
 	}
 	exe, _ := os.Executable()
-	if list[0].Exe != exe || list[0].Name == "" || !strings.Contains(list[0].String(), exe) {
-		t.Errorf("this process is %q named %q, want %q", list[0].Exe, list[0].Name, exe)
+	if p.PID != os.Getpid() || p.Exe != exe || p.Program() != exe || p.Name == "" || !strings.Contains(p.String(), exe) {
+		t.Errorf("this process is %+v, want %q", p, exe)
 	}
-	if got := unixsock.Ancestry(0); got != nil {
+	if got, err := unixsock.Describe(1 << 30); err == nil {
 		t.Errorf("of nobody: %v", got)
 	}
 }

@@ -1,6 +1,7 @@
 package unixsock
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"os"
@@ -54,39 +55,16 @@ type Process struct {
 	Exe  string // path of the program; "" if unknown
 }
 
-// String returns the program's path or name, and the process's number.
+// Program returns the program's path or, if that is unknown, its name.
+func (p Process) Program() string { return cmp.Or(p.Exe, p.Name) }
+
+// String returns the program and the process's number.
 func (p Process) String() string {
-	what := p.Exe
-	if what == "" {
-		what = p.Name
-	}
-	if what == "" {
-		what = "unknown program"
-	}
-	return fmt.Sprintf("%s (%d)", what, p.PID)
+	return fmt.Sprintf("%s (%d)", cmp.Or(p.Program(), "unknown program"), p.PID)
 }
 
-const (
-	// MaxAncestry is how many processes Ancestry follows.
-	MaxAncestry = 16
-	// maxShown limits the text of a name or path, in characters.
-	maxShown = 256
-)
-
-// Ancestry describes the process pid, its parent, and so on, as far as they are
-// visible, up to the first process of the system, which isn't listed.
-func Ancestry(pid int) []Process {
-	var list []Process
-	for pid > 1 && len(list) < MaxAncestry {
-		p, parent, err := describe(pid)
-		if err != nil {
-			break
-		}
-		list = append(list, p)
-		pid = parent
-	}
-	return list
-}
+// maxShown limits the text of a name or path, in characters.
+const maxShown = 256
 
 // shown makes text that a process chose fit to print: one line without control or
 // formatting characters, of limited length.

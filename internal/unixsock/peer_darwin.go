@@ -27,12 +27,15 @@ func PeerOfFD(fd int) (Peer, error) {
 	return p, nil
 }
 
-// describe asks sysctl kern.proc.pid and kern.procargs2, whose value begins
-// with the number of arguments and the program's path.
-func describe(pid int) (Process, int, error) {
+// Describe describes the process pid. The error says that it has ended, or that this
+// process may not see it.
+//
+// It asks sysctl kern.proc.pid and kern.procargs2, whose value begins with the number
+// of arguments and the program's path.
+func Describe(pid int) (Process, error) {
 	info, err := unix.SysctlKinfoProc("kern.proc.pid", pid)
 	if err != nil {
-		return Process{}, 0, err
+		return Process{}, err
 	}
 	p := Process{PID: pid, Name: shown(unix.ByteSliceToString(info.Proc.P_comm[:]))}
 	if args, err := unix.SysctlRaw("kern.procargs2", pid); err == nil && len(args) > 4 {
@@ -40,7 +43,7 @@ func describe(pid int) (Process, int, error) {
 			p.Exe = shown(string(exe))
 		}
 	}
-	return p, int(info.Eproc.Ppid), nil
+	return p, nil
 }
 
 // socket makes an unconnected unix stream socket.

@@ -1,8 +1,6 @@
 package unixsock
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -20,33 +18,23 @@ func PeerOfFD(fd int) (Peer, error) {
 	return Peer{PID: int(cred.Pid), UID: cred.Uid, GID: cred.Gid}, nil
 }
 
-// describe reads /proc/PID: proc_pid_stat(5), proc_pid_exe(5). For an undumpable
-// process or another user's, the link exe can't be read, but the name can.
-func describe(pid int) (Process, int, error) {
+// Describe describes the process pid. The error says that it has ended, or that this
+// process may not see it.
+//
+// It reads /proc/PID: proc_pid_comm(5), proc_pid_exe(5). For an undumpable process or
+// another user's, the link exe can't be read, but the name can.
+func Describe(pid int) (Process, error) {
 	dir := "/proc/" + strconv.Itoa(pid)
-	stat, err := os.ReadFile(dir + "/stat")
+	name, err := os.ReadFile(dir + "/comm")
 	if err != nil {
-		return Process{}, 0, err
-	}
-	// "PID (NAME) STATE PPID …", where NAME may contain parentheses.
-	begin, end := bytes.IndexByte(stat, '('), bytes.LastIndexByte(stat, ')')
-	if begin < 0 || end < begin {
-		return Process{}, 0, errors.New("unknown form of /proc/PID/stat")
-	}
-	fields := bytes.Fields(stat[end+1:])
-	if len(fields) < 2 {
-		return Process{}, 0, errors.New("unknown form of /proc/PID/stat")
-	}
-	parent, err := strconv.Atoi(string(fields[1]))
-	if err != nil {
-		return Process{}, 0, err
+		return Process{}, err
 	}
 	exe, err := os.Readlink(dir + "/exe")
 	if err != nil {
 		exe = ""
 	}
 	exe = strings.TrimSuffix(exe, " (deleted)")
-	return Process{PID: pid, Name: shown(string(stat[begin+1 : end])), Exe: shown(exe)}, parent, nil
+	return Process{PID: pid, Name: shown(strings.TrimSuffix(string(name), "\n")), Exe: shown(exe)}, nil
 }
 
 // socket makes an unconnected unix stream socket.

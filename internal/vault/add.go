@@ -37,6 +37,7 @@ func (v *Vault) Add(ctx context.Context, ask opener.Asker, req *control.AddReque
 		if err != nil {
 			return nil, err
 		}
+		saved.Notices = append(saved.Notices, certificateNotice(&key)...)
 		return &control.AddReply{Saved: saved, Key: key}, nil
 	})
 }
@@ -51,8 +52,31 @@ func (v *Vault) Generate(ctx context.Context, ask opener.Asker, req *control.Gen
 		if err != nil {
 			return nil, err
 		}
+		saved.Notices = append(saved.Notices, fewAccept(key.Type)...)
 		return &control.GenerateReply{Saved: saved, Key: key}, nil
 	})
+}
+
+// fewAccept says which programs a new key is for if most don't know its type.
+func fewAccept(keyType string) []string {
+	releases, few := map[string]string{
+		"ssh-mldsa44-ed25519":             "10.6 and later know",
+		"ssh-mldsa44-ed25519@openssh.com": "10.4 and 10.5 know",
+	}[keyType]
+	if !few {
+		return nil
+	}
+	return []string{"Only OpenSSH " + releases + " keys of this type, as client and as server. Other servers refuse the key, and" +
+		" other clients can't use it; the agent lists it after all others, which they can still use. Keep another key for them."}
+}
+
+// certificateNotice says that a certificate that was just stored has expired.
+func certificateNotice(k *control.Key) []string {
+	if !k.CertificateExpired() {
+		return nil
+	}
+	return []string{fmt.Sprintf("The certificate of %s expired at %s, so the agent doesn't list it. Have it renewed, then give it to `vigilctl edit %s --certificate FILE`.",
+		k.Name, k.ValidUntil.Local().Format(time.DateTime), k.Name)}
 }
 
 // newKey has an opener give a key to the keeper, and saves it as a new item.

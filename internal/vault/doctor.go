@@ -33,6 +33,7 @@ func (v *Vault) Examine(ctx context.Context, ask opener.Asker) []checkup.Check {
 	st := v.d.State.Vault(f.Vault())
 	list = append(list, v.examineAccess(st)...)
 	list = append(list, v.examineOffline(st), v.examineClock(st))
+	list = append(list, v.examineCertificates()...)
 	identity, err := v.identityOf(st)
 	if err != nil {
 		return append(list, checkup.Failure("device state", "Put this device's state folder back.", "%v", err))
@@ -84,6 +85,22 @@ func (v *Vault) examineAccess(st *state.Vault) []checkup.Check {
 			"it lacks the newest revision of %s: %s", checkup.Count(len(missing), "key"), strings.Join(missing, ", ")))
 	}
 	return list
+}
+
+// examineCertificates names the keys whose certificates have expired.
+func (v *Vault) examineCertificates() []checkup.Check {
+	var expired []string
+	for _, k := range v.Keys() {
+		if k.CertificateExpired() {
+			expired = append(expired, k.Name+" expired at "+k.ValidUntil.Local().Format(time.DateTime))
+		}
+	}
+	if len(expired) == 0 {
+		return nil
+	}
+	return []checkup.Check{checkup.Warning("certificates",
+		"Have them renewed, then vigilctl edit KEY --certificate FILE, or --no-certificate: the agent doesn't list them.",
+		"%s: that of %s", checkup.Count(len(expired), "certificate"), strings.Join(expired, ", that of "))}
 }
 
 func examineKeeper(k *keeper.Client) checkup.Check {

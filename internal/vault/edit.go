@@ -18,6 +18,7 @@ import (
 	"vigil/internal/keeper"
 	"vigil/internal/keyring"
 	"vigil/internal/opener"
+	"vigil/internal/pubkey"
 )
 
 // Remove deletes a key's item with all its revisions.
@@ -64,7 +65,16 @@ func (v *Vault) edit(ctx context.Context, o *openVault, k *Key, req *control.Edi
 		return nil, err
 	}
 	shown, err := v.saved(o, k.item)
-	return &control.EditReply{Saved: control.Saved{Pending: pending}, Key: shown}, err
+	reply := &control.EditReply{Saved: control.Saved{Pending: pending}, Key: shown}
+	if req.Certificate != nil {
+		reply.Notices = certificateNotice(&shown)
+	}
+	if req.Confirm != nil && *req.Confirm {
+		if err := v.d.CanAsk(); err != nil {
+			reply.Notices = append(reply.Notices, fmt.Sprintf("There is %v. Signatures with %s are refused until vigild is restarted where it can ask.", err, shown.Name))
+		}
+	}
+	return reply, err
 }
 
 // keep returns the head that an edit starts from. With several heads and no choice by
@@ -130,6 +140,11 @@ func (v *Vault) edited(o *openVault, k *Key, req *control.EditRequest) ([]byte, 
 	}
 	if req.Confirm != nil {
 		m.Policy.Confirm = *req.Confirm
+	}
+	if req.AllowSHA1 != nil {
+		if m.Policy.AllowSHA1 = *req.AllowSHA1; m.Policy.AllowSHA1 && pubkey.Type(m.Public) != "ssh-rsa" {
+			return nil, control.Errorf(control.CodeUsage, "", "only RSA keys sign with SHA-1, and key %q is of type %s", m.Name, pubkey.Type(m.Public))
+		}
 	}
 	if req.Destinations != nil {
 		m.Policy.Destinations = nil

@@ -48,8 +48,9 @@ func (v *Vault) export(ctx context.Context, o *openVault, k *Key, req *control.E
 	exported, err := opener.Do(ctx, c, &job, opener.Seen{}, ask)
 	v.noteAttempt(err)
 	if err != nil {
-		v.d.Refused(control.Refusal{What: "export", Vault: v.name, Key: k.meta.Name, Reason: err.Error(), UID: os.Getuid()})
-		return openerError(v.name, err)
+		err = openerError(v.name, err)
+		v.refused(ctx, control.Refusal{What: "export", Key: k.meta.Name}, err)
+		return err
 	}
 	v.d.Calls.add(exported.Calls)
 	return nil

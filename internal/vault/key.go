@@ -10,6 +10,7 @@ import (
 	"vigil/internal/id"
 	"vigil/internal/keeper"
 	"vigil/internal/keyring"
+	"vigil/internal/policy"
 	"vigil/internal/pubkey"
 	"vigil/internal/sshagent"
 	"vigil/internal/state"
@@ -24,8 +25,9 @@ type Key struct {
 	meta     vaultfile.Meta
 	label    string // listed by the agent
 	to       []agentproto.Destination
-	reported string // why it can't be used, from the keeper
-	problem  string // reported, or a problem that the front found
+	ends     time.Time // of the certificate; zero: none, or never
+	reported string    // why it can't be used, from the keeper
+	problem  string    // reported, or a problem that the front found
 	state    keeper.ItemState
 	heads    int  // number of heads of its item
 	laxer    bool // less restricted than another head of its item, or one of too many to compare
@@ -54,7 +56,7 @@ func rememberedKey(p *state.PublicKey) *Key {
 	k := &Key{item: p.Item, revision: p.Revision}
 	k.take(vaultfile.Meta{
 		Name: p.Name, Comment: p.Comment, Public: p.Public, Certificate: p.Certificate,
-		Policy: vaultfile.Policy{Confirm: p.Confirm, Destinations: p.Destinations},
+		Policy: vaultfile.Policy{Confirm: p.Confirm, Destinations: p.Destinations, AllowSHA1: p.AllowSHA1},
 	})
 	return k
 }
@@ -62,6 +64,9 @@ func rememberedKey(p *state.PublicKey) *Key {
 // take sets the metadata. A policy that isn't understood makes the key unusable.
 func (k *Key) take(meta vaultfile.Meta) {
 	k.meta, k.label = meta, label(meta.Comment, meta.Name)
+	if cert, err := policy.ParseKey(meta.Certificate); err == nil && cert.Cert != nil {
+		k.ends = cert.Cert.Ends()
+	}
 	if len(meta.Policy.Other) > 0 {
 		k.problem = "the key's policy has a condition that this version of Vigil doesn't know"
 	}
@@ -75,7 +80,9 @@ func (k *Key) take(meta vaultfile.Meta) {
 
 // listed returns the key as the agent lists it while its vault is locked.
 func (k *Key) listed() sshagent.VaultKey {
-	l := sshagent.VaultKey{Blob: k.meta.Public, Comment: k.label, To: k.to, Confirm: k.meta.Policy.Confirm}
+	l := sshagent.VaultKey{
+		Blob: k.meta.Public, Comment: k.label, To: k.to, Confirm: k.meta.Policy.Confirm, AllowSHA1: k.meta.Policy.AllowSHA1,
+	}
 	if len(k.meta.Certificate) > 0 {
 		l.Certificate = k.meta.Certificate
 	}
@@ -109,7 +116,7 @@ func (k *Key) public() state.PublicKey {
 	return state.PublicKey{
 		Item: k.item, Revision: k.revision, Name: k.meta.Name, Comment: k.meta.Comment,
 		Public: k.meta.Public, Certificate: k.meta.Certificate,
-		Destinations: k.meta.Policy.Destinations, Confirm: k.meta.Policy.Confirm,
+		Destinations: k.meta.Policy.Destinations, Confirm: k.meta.Policy.Confirm, AllowSHA1: k.meta.Policy.AllowSHA1,
 	}
 }
 
@@ -125,9 +132,13 @@ func (k *Key) describe(vault string) control.Key {
 	}
 	shown.ID, shown.Revision, shown.Vault = k.item.String(), k.revision.String(), vault
 	shown.Name, shown.Comment, shown.Hosts, shown.Tags = k.meta.Name, k.meta.Comment, k.meta.Hosts, k.meta.Tags
-	shown.Confirm = k.meta.Policy.Confirm
+	shown.Confirm, shown.AllowSHA1 = k.meta.Policy.Confirm, k.meta.Policy.AllowSHA1
 	if len(k.meta.Certificate) > 0 {
 		shown.Certificate = pubkey.AuthorizedKey(k.meta.Certificate, "")
+	}
+	if !k.ends.IsZero() {
+		ends := k.ends.UTC()
+		shown.ValidUntil = &ends
 	}
 	for _, to := range k.to {
 		shown.Destinations = append(shown.Destinations, destination(to))

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -86,9 +87,9 @@ func (v *Vault) rekey(ctx context.Context, j passphraseJob, job *opener.Rekey, a
 	job.Keeper = opener.File(len(files) + 1)
 	changed, err := between(ctx, v, j.vault, attachIdentity(o.keeper), files, job, j.seen, ask)
 	if changed != nil {
-		return changed, v.judged("passphrase", nil) // even if the handover failed
+		return changed, v.judged(ctx, "passphrase", nil) // even if the handover failed
 	}
-	return nil, v.judged("passphrase", err)
+	return nil, v.judged(ctx, "passphrase", err)
 }
 
 // takeRekeyed loads the changed keyring, or says that the keeper lacks the new keys.
@@ -138,18 +139,29 @@ func runPassphraseJob[R any](ctx context.Context, v *Vault, j passphraseJob, wha
 	}
 	defer c.Close()
 	result, err := opener.Do(ctx, c, job, j.seen, ask)
-	return result, v.judged(what, err)
+	return result, v.judged(ctx, what, err)
 }
 
 // judged records how a job that took a passphrase ended.
-func (v *Vault) judged(what string, err error) error {
+func (v *Vault) judged(ctx context.Context, what string, err error) error {
 	v.noteAttempt(err)
 	if err == nil {
 		return nil
 	}
 	err = openerError(v.name, err)
-	v.d.Refused(control.Refusal{What: what, Vault: v.name, Reason: err.Error(), Next: control.AsError(err).Next, UID: os.Getuid()})
+	v.refused(ctx, control.Refusal{What: what}, err)
 	return err
+}
+
+// refused completes and records the refusal of a request of vigilctl's. If the client has
+// gone, that is the reason, by whatever error the job ended.
+func (v *Vault) refused(ctx context.Context, r control.Refusal, err error) {
+	shown := control.AsError(err)
+	if errors.Is(context.Cause(ctx), control.ErrGone) {
+		shown = control.AsError(control.ErrGone)
+	}
+	r.Vault, r.Reason, r.Next, r.UID = v.name, shown.Message, shown.Next, os.Getuid()
+	v.d.Refused(r)
 }
 
 // takeChanged takes over the keyring that a job stored and read back: the keeper

@@ -26,7 +26,7 @@ const identityBlob = "identity"
 func (v *Vault) Unlock(ctx context.Context, ask opener.Asker, req *control.UnlockRequest) (*control.UnlockReply, error) {
 	already, err := v.unlock(ctx, req.Passphrase, ask)
 	if err != nil {
-		v.d.Refused(control.Refusal{What: "unlock", Vault: v.name, Reason: err.Error(), UID: os.Getuid()})
+		v.refused(ctx, control.Refusal{What: "unlock"}, err)
 		return nil, err
 	}
 	r := &control.UnlockReply{Vault: v.Status(), AlreadyUnlocked: already}

@@ -48,6 +48,8 @@ type Device struct {
 	Agent Lister
 	// Refused records refusals for `vigilctl why`.
 	Refused func(control.Refusal)
+	// CanAsk returns nil, or why nobody can be asked before a key is used.
+	CanAsk func() error
 	// Calls counts openers' calls to key management services.
 	Calls Calls
 }

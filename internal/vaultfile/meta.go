@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"vigil/internal/canon"
@@ -29,31 +30,38 @@ type Meta struct {
 	Certificate []byte
 	// Hosts are patterns of the hosts that the key is meant for, sorted.
 	Hosts []string
-	// Policy restricts when the key may be used.
+	// Policy says when and how the key may be used.
 	Policy Policy
 	// Tags are the user's own words, sorted.
 	Tags []string
 }
 
+// permissionPrefix begins the names of permissions. Other entries are conditions.
+const permissionPrefix = "allow-"
+
 // Names of the policy entries that version 1 defines.
 const (
 	policyConfirm      = "confirm"
+	policySHA1         = permissionPrefix + "sha1"
 	policyDestinations = "restrict-destination-v00@openssh.com"
 )
 
-// Policy holds the conditions of a key's use. As with the critical options of a
-// certificate, a reader that doesn't know an entry must refuse to use the key.
+// Policy holds the conditions of a key's use, and the permissions for what keys don't do
+// otherwise. As with the critical options of a certificate, a reader that doesn't know
+// an entry must refuse to use the key.
 type Policy struct {
 	// Confirm requires confirmation of every use.
 	Confirm bool
 	// Destinations is the body of a restrict-destination-v00@openssh.com
 	// constraint (PROTOCOL.agent), or empty for none.
 	Destinations []byte
+	// AllowSHA1 permits RSA signatures with SHA-1.
+	AllowSHA1 bool
 	// Other holds entries that this version doesn't know, sorted by name.
 	Other []PolicyEntry
 }
 
-// PolicyEntry is one named condition.
+// PolicyEntry is one named condition or permission.
 type PolicyEntry struct {
 	Name string // printable ASCII
 	Data []byte
@@ -62,6 +70,9 @@ type PolicyEntry struct {
 // entries returns the policy in stored order: sorted by name.
 func (p *Policy) entries() []PolicyEntry {
 	out := slices.Clone(p.Other)
+	if p.AllowSHA1 {
+		out = append(out, PolicyEntry{Name: policySHA1})
+	}
 	if p.Confirm {
 		out = append(out, PolicyEntry{Name: policyConfirm})
 	}
@@ -72,20 +83,29 @@ func (p *Policy) entries() []PolicyEntry {
 	return out
 }
 
-// Tightens reports whether p has a condition that old lacks. A condition of the
-// same name with other data counts as one: this package can't tell which of the
-// two is stricter.
+// permission reports whether the key may do more with the entry than without it.
+func (e *PolicyEntry) permission() bool { return strings.HasPrefix(e.Name, permissionPrefix) }
+
+// Tightens reports whether p has a condition that old lacks, or lacks a permission that
+// old has. An entry of the same name with other data counts as another: this package
+// can't tell which of the two is stricter.
 func (p *Policy) Tightens(old *Policy) bool {
-	had := old.entries()
-	return slices.ContainsFunc(p.entries(), func(e PolicyEntry) bool {
-		return !slices.ContainsFunc(had, func(o PolicyEntry) bool { return o.Name == e.Name && bytes.Equal(o.Data, e.Data) })
-	})
+	now, before := p.entries(), old.entries()
+	return slices.ContainsFunc(now, func(e PolicyEntry) bool { return !e.permission() && !e.in(before) }) ||
+		slices.ContainsFunc(before, func(e PolicyEntry) bool { return e.permission() && !e.in(now) })
+}
+
+func (e *PolicyEntry) in(list []PolicyEntry) bool {
+	return slices.ContainsFunc(list, func(o PolicyEntry) bool { return o.Name == e.Name && bytes.Equal(o.Data, e.Data) })
 }
 
 func (p *Policy) take(e PolicyEntry) bool {
 	switch e.Name {
 	case policyConfirm:
 		p.Confirm = true
+		return len(e.Data) == 0
+	case policySHA1:
+		p.AllowSHA1 = true
 		return len(e.Data) == 0
 	case policyDestinations:
 		p.Destinations = e.Data

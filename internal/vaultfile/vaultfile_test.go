@@ -253,12 +253,13 @@ func TestMeta(t *testing.T) {
 		t.Fatalf("tags are not sorted: %s, %v", b, err)
 	}
 	for name, change := range map[string]func(*Meta){
-		"no public key": func(m *Meta) { m.Public = nil },
-		"long name":     func(m *Meta) { m.Name = strings.Repeat("a", maxText+1) },
-		"not UTF-8":     func(m *Meta) { m.Comment = "\xff" },
-		"policy twice":  func(m *Meta) { m.Policy.Other = []PolicyEntry{{"confirm", nil}} },
-		"bad entry":     func(m *Meta) { m.Policy.Other = []PolicyEntry{{"two words", nil}} },
-		"large":         func(m *Meta) { m.Public, m.Certificate = make([]byte, maxBlob), make([]byte, maxBlob) },
+		"no public key":  func(m *Meta) { m.Public = nil },
+		"long name":      func(m *Meta) { m.Name = strings.Repeat("a", maxText+1) },
+		"not UTF-8":      func(m *Meta) { m.Comment = "\xff" },
+		"sha1 with data": func(m *Meta) { m.Policy.Other = []PolicyEntry{{"allow-sha1", []byte{1}}} },
+		"policy twice":   func(m *Meta) { m.Policy.Other = []PolicyEntry{{"confirm", nil}} },
+		"bad entry":      func(m *Meta) { m.Policy.Other = []PolicyEntry{{"two words", nil}} },
+		"large":          func(m *Meta) { m.Public, m.Certificate = make([]byte, maxBlob), make([]byte, maxBlob) },
 	} {
 		m := full
 		change(&m)

@@ -38,6 +38,31 @@ func TestAnOlderFileLiftsNoRestriction(t *testing.T) {
 	}
 }
 
+// TestAPermissionTakenBackIsGone: promise 9. The same with a permission: an RSA key that
+// may no longer sign with SHA-1.
+func TestAPermissionTakenBackIsGone(t *testing.T) {
+	t.Parallel()
+	owner, other, _ := two(t, "owner")
+	owner.OK("generate", "old", "--type", "rsa", "--bits", "2048")
+	owner.OK("edit", "old", "--allow-sha1", "--comment", "old")
+	before := owner.Read(owner.VaultFile())
+	other.TakeVaultFile(owner)
+	other.OK("refresh")
+	owner.Signs("old") // without a flag, which is SHA-1
+	other.Signs("old")
+	owner.OK("edit", "old", "--allow-sha1=false")
+	putFile(t, owner, before)
+	for name, h := range map[string]*sshtest.Home{"has had the newer one": owner, "never had it": other} {
+		h.OK("refresh")
+		if h.Sign("old") == nil {
+			t.Errorf("a device that %s signs with SHA-1", name)
+		}
+		if why := h.OK("why").Out; !strings.Contains(why, "newer revision") {
+			t.Errorf("a device that %s: why says %q", name, why)
+		}
+	}
+}
+
 // TestASupersededRevisionDoesNotServeAgain: promise 9. The same with an edit that
 // restricts nothing. On a device that has had the new revision the old one is
 // history; one that is still waiting for it goes on with the old one.

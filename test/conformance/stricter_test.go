@@ -40,10 +40,6 @@ var stricter = map[string]difference{
 
 	"constraints on the plain add message: add": {"failure", plainAdd},
 
-	"expired certificate: add":  {"failure", "ssh-add refuses it since 10.1; other clients are held to the same"},
-	"expired certificate: sign": {"failure", "it was not added"},
-	"expired certificate: list": {"0 keys []", "it was not added"},
-
 	"post-quantum key: add with halves that don't belong together":       {"failure", together},
 	"post-quantum key: add with other halves that don't belong together": {"failure", together},
 	"post-quantum key by its first name: add":                            {"success", firstName},

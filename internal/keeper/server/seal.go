@@ -82,14 +82,16 @@ func sealed(out []byte, line *vaultfile.Revision, dek keyring.DEK, err error) ([
 }
 
 // tightens reports whether meta restricts a key's use more than one of the revisions
-// that it replaces. Unreadable metadata counts as unrestricted.
+// that it replaces. Unreadable metadata counts as unrestricted, with every permission.
 func (v *vault) tightens(parents []id.Revision, meta []byte) bool {
 	next, err := vaultfile.ParseMeta(meta)
 	return err != nil || slices.ContainsFunc(parents, func(p id.Revision) bool {
-		var old vaultfile.Meta
+		old := vaultfile.Meta{Policy: vaultfile.Policy{AllowSHA1: true}}
 		if it := v.items[p]; it != nil {
 			if text, err := v.ring.OpenMeta(&it.line, &it.dek); err == nil {
-				old, _ = vaultfile.ParseMeta(text)
+				if m, err := vaultfile.ParseMeta(text); err == nil {
+					old = m
+				}
 			}
 		}
 		return next.Policy.Tightens(&old.Policy)

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -112,7 +113,7 @@ func (j *job) exportItem(o *opened, line *vaultfile.Revision, pass []byte, to op
 		return err
 	}
 	return o.ring.WithSecret(line, dek, func(secret []byte) error {
-		text, err := keyfile.MarshalOpenSSH(secret, meta.Comment, pass)
+		text, err := keyfile.MarshalOpenSSH(secret, cmp.Or(meta.Comment, meta.Name), pass)
 		if err != nil {
 			return err
 		}

@@ -169,7 +169,7 @@ function readPolicy(s) {
   s.literal(',"data":');
   const data = s.binary(0, maxBlob);
   s.literal('}');
-  if (name === 'confirm' && data.length > 0) throw new NotCanonical('confirm has data');
+  if ((name === 'confirm' || name === 'allow-sha1') && data.length > 0) throw new NotCanonical(`${name} has data`);
   if (name === 'restrict-destination-v00@openssh.com' && data.length === 0) throw new NotCanonical('a destination constraint without data');
   return { name, data };
 }
