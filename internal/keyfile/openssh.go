@@ -130,7 +130,7 @@ func (f *opensshFile) readPrivate(text []byte) (*Key, error) {
 	k.setComment(r.String())
 	if r.Err() != nil || !isPadding(r.Rest()) {
 		err = damaged("end of the OpenSSH private section")
-	} else if !bytes.Equal(k.public, f.public) {
+	} else if !samePublic(k.public, f.public) {
 		err = fmt.Errorf("compare with the file's public key: %w", ErrMismatch)
 	}
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/crypto/cryptobyte/asn1"
 
 	"vigil/internal/guard"
+	"vigil/internal/keypair"
 )
 
 const (
@@ -106,7 +107,7 @@ func parseTraditional(block *pem.Block, ask func() ([]byte, error)) (*Key, error
 	}
 	defer guard.Wipe(der)
 	k, err := parseDER(der)
-	if errors.Is(err, ErrDamaged) {
+	if errors.Is(err, ErrDamaged) && !errors.Is(err, keypair.ErrMalformed) {
 		return nil, ErrWrongPassphrase // one in 256 wrong ones gives a valid-looking padding
 	}
 	return k, err
@@ -115,29 +116,36 @@ func parseTraditional(block *pem.Block, ask func() ([]byte, error)) (*Key, error
 // parsePKCS1 reads an RSAPrivateKey (RFC 8017 appendix A.1.2).
 func parsePKCS1(der []byte) (*Key, error) {
 	var seq cryptobyte.String
-	var version uint
-	var k rsaNumbers
-	var dp, dq, qinv []byte
+	var version, dp, dq []byte
+	var k keypair.RSANumbers
 	in := cryptobyte.String(der)
-	if !in.ReadASN1(&seq, asn1.SEQUENCE) || !in.Empty() || !seq.ReadASN1Integer(&version) {
-		return nil, damaged("PKCS#1")
+	ok := in.ReadASN1(&seq, asn1.SEQUENCE) && in.Empty()
+	for _, number := range []*[]byte{&version, &k.N, &k.E, &k.D, &k.P, &k.Q, &dp, &dq, &k.QInv} {
+		ok = ok && readInteger(&seq, number)
 	}
-	if version == 1 {
+	if ok && len(version) == 1 && version[0] == 1 { // more primes follow
 		return nil, &UnsupportedError{Type: "RSA with more than two primes"}
 	}
-	ok := version == 0
-	for _, number := range []*[]byte{&k.n, &k.e, &k.d, &k.p, &k.q, &dp, &dq, &qinv} {
-		ok = ok && seq.ReadASN1Integer(number)
-	}
-	if !ok || !seq.Empty() {
+	if !ok || len(version) != 0 || !seq.Empty() {
 		return nil, damaged("PKCS#1")
 	}
 	return newRSA(k)
 }
 
-// The curves' object identifiers (RFC 5480 section 2.1.1.1), in curves' order,
+// readInteger reads an INTEGER that isn't negative, and drops its leading zeros. As
+// OpenSSL does, it reads more of them than DER has, and one whose first zero is missing.
+func readInteger(s *cryptobyte.String, out *[]byte) bool {
+	var content cryptobyte.String
+	if !s.ReadASN1(&content, asn1.INTEGER) || len(content) == 0 {
+		return false
+	}
+	*out = bytes.TrimLeft(content, "\x00")
+	return true
+}
+
+// The curves' object identifiers (RFC 5480 section 2.1.1.1), in keypair.Curves' order,
 // in DER without tag and length.
-var curveOIDs = [len(curves)]string{
+var curveOIDs = [len(keypair.Curves)]string{
 	"\x2a\x86\x48\xce\x3d\x03\x01\x07",
 	"\x2b\x81\x04\x00\x22",
 	"\x2b\x81\x04\x00\x23",
@@ -149,7 +157,7 @@ var errExplicitCurve = &UnsupportedError{
 }
 
 // readCurve reads ECParameters (RFC 5480 section 2.1.1) that name a curve.
-func readCurve(s *cryptobyte.String) (*curve, error) {
+func readCurve(s *cryptobyte.String) (*keypair.Curve, error) {
 	if s.PeekASN1Tag(asn1.SEQUENCE) {
 		return nil, errExplicitCurve
 	}
@@ -157,9 +165,9 @@ func readCurve(s *cryptobyte.String) (*curve, error) {
 	if !s.ReadASN1(&oid, asn1.OBJECT_IDENTIFIER) || !s.Empty() {
 		return nil, damaged("curve of the EC key")
 	}
-	for i := range curves {
+	for i, c := range keypair.Curves {
 		if curveOIDs[i] == string(oid) {
-			return &curves[i], nil
+			return c, nil
 		}
 	}
 	return nil, &UnsupportedError{Type: "an EC key of another curve than P-256, P-384 and P-521", Advice: "SSH has no other"}
@@ -167,7 +175,7 @@ func readCurve(s *cryptobyte.String) (*curve, error) {
 
 // parseSEC1 reads an ECPrivateKey (RFC 5915 section 3). c is the curve that an
 // enclosing PKCS#8 names, or nil.
-func parseSEC1(der []byte, c *curve) (*Key, error) {
+func parseSEC1(der []byte, c *keypair.Curve) (*Key, error) {
 	var seq, scalar, params, public cryptobyte.String
 	var version uint
 	var hasParams, hasPublic bool

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/crypto/cryptobyte/asn1"
 
 	"vigil/internal/guard"
+	"vigil/internal/keypair"
 )
 
 // Object identifiers of private keys in DER, without tag and length.
@@ -109,7 +110,7 @@ func parseEncryptedPKCS8(der []byte, ask func() ([]byte, error)) (*Key, error) {
 		return nil, ErrWrongPassphrase
 	}
 	k, err := parsePKCS8(plain)
-	if errors.Is(err, ErrDamaged) {
+	if errors.Is(err, ErrDamaged) && !errors.Is(err, keypair.ErrMalformed) {
 		return nil, ErrWrongPassphrase // the padding was valid by chance
 	}
 	return k, err

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/crypto/argon2"
 
 	"vigil/internal/guard"
+	"vigil/internal/keypair"
 	"vigil/internal/pubkey"
 	"vigil/internal/wire"
 )
@@ -73,7 +74,7 @@ func parsePPK(data []byte, ask func() ([]byte, error)) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !bytes.Equal(k.public, f.public) {
+	if !samePublic(k.public, f.public) {
 		_ = k.Close() // the error that matters is ErrMismatch
 		return nil, fmt.Errorf("compare with the file's public key: %w", ErrMismatch)
 	}
@@ -161,10 +162,9 @@ func (f *ppkFile) readKey() (*Key, error) {
 			k, err = newEd25519(seed, point)
 		}
 	case typeRSA:
-		var n rsaNumbers
-		n.e, n.n = public.Mpint(), public.Mpint()
-		n.d, n.p, n.q = private.Mpint(), private.Mpint(), private.Mpint()
-		private.Mpint() // iqmp: computed again
+		var n keypair.RSANumbers
+		n.E, n.N = public.Mpint(), public.Mpint()
+		n.D, n.P, n.Q, n.QInv = private.Mpint(), private.Mpint(), private.Mpint(), private.Mpint()
 		if public.End() == nil && private.Err() == nil {
 			k, err = newRSA(n)
 		}
@@ -172,7 +172,7 @@ func (f *ppkFile) readKey() (*Key, error) {
 		public.String() // the curve's name
 		point, scalar := public.String(), private.Mpint()
 		if public.End() == nil && private.Err() == nil && len(point) > 0 {
-			k, err = newECDSA(curveByType(t), scalar, point)
+			k, err = newECDSA(keypair.CurveOf(t), scalar, point)
 		}
 	}
 	if k == nil && err == nil {
