@@ -70,28 +70,20 @@ func parsePEMBlock(block *pem.Block, ask func() ([]byte, error)) (*Key, error) {
 	switch block.Type {
 	case pemOpenSSH:
 		return parseOpenSSH(block.Bytes, ask)
-	case pemPKCS1, pemSEC1:
-		return parseTraditional(block, ask)
-	case pemPKCS8:
-		return parsePKCS8(block.Bytes)
-	case pemEncrypted:
-		return parseEncryptedPKCS8(block.Bytes, ask)
+	case pemPKCS1, pemSEC1, pemPKCS8, pemEncrypted:
+		if strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
+			return parseRFC1421(block, ask)
+		}
+		return parseDER(block.Bytes, ask)
 	case pemDSA:
 		return nil, errDSA
 	}
 	return nil, &UnsupportedError{Type: "this kind of PEM private key", Advice: "see docs/import.md for the formats that are read"}
 }
 
-// parseTraditional reads OpenSSL's traditional formats, PKCS#1 and SEC 1, in
-// plaintext or encrypted with RFC 1421's headers.
-func parseTraditional(block *pem.Block, ask func() ([]byte, error)) (*Key, error) {
-	parseDER := parsePKCS1
-	if block.Type == pemSEC1 {
-		parseDER = func(der []byte) (*Key, error) { return parseSEC1(der, nil) }
-	}
-	if !strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
-		return parseDER(block.Bytes)
-	}
+// parseRFC1421 reads a private key that is encrypted as the headers of its PEM block say
+// (RFC 1421 section 4.6).
+func parseRFC1421(block *pem.Block, ask func() ([]byte, error)) (*Key, error) {
 	passphrase, err := readPassphrase(ask)
 	if err != nil {
 		return nil, err
@@ -106,11 +98,39 @@ func parseTraditional(block *pem.Block, ask func() ([]byte, error)) (*Key, error
 		return nil, damaged("encryption headers of the PEM block")
 	}
 	defer guard.Wipe(der)
-	k, err := parseDER(der)
+	k, err := parsePlainDER(der)
 	if errors.Is(err, ErrDamaged) && !errors.Is(err, keypair.ErrMalformed) {
 		return nil, ErrWrongPassphrase // one in 256 wrong ones gives a valid-looking padding
 	}
 	return k, err
+}
+
+// parseDER reads a private key in DER, encrypted or not. What it is, it says itself; the
+// label above it may be another format's. (OpenSSL doesn't always mind either.)
+func parseDER(der []byte, ask func() ([]byte, error)) (*Key, error) {
+	var seq cryptobyte.String
+	in := cryptobyte.String(der)
+	if in.ReadASN1(&seq, asn1.SEQUENCE) && seq.PeekASN1Tag(asn1.SEQUENCE) {
+		return parseEncryptedPKCS8(der, ask)
+	}
+	return parsePlainDER(der)
+}
+
+// parsePlainDER reads PKCS#1, SEC 1 or PKCS#8. All begin with a version; what follows it
+// differs.
+func parsePlainDER(der []byte) (*Key, error) {
+	var seq cryptobyte.String
+	in := cryptobyte.String(der)
+	if !in.ReadASN1(&seq, asn1.SEQUENCE) || !seq.SkipASN1(asn1.INTEGER) {
+		return nil, damaged("DER")
+	}
+	switch {
+	case seq.PeekASN1Tag(asn1.INTEGER):
+		return parsePKCS1(der)
+	case seq.PeekASN1Tag(asn1.OCTET_STRING):
+		return parseSEC1(der, nil)
+	}
+	return parsePKCS8(der)
 }
 
 // parsePKCS1 reads an RSAPrivateKey (RFC 8017 appendix A.1.2).
@@ -122,6 +142,9 @@ func parsePKCS1(der []byte) (*Key, error) {
 	ok := in.ReadASN1(&seq, asn1.SEQUENCE) && in.Empty()
 	for _, number := range []*[]byte{&version, &k.N, &k.E, &k.D, &k.P, &k.Q, &dp, &dq, &k.QInv} {
 		ok = ok && readInteger(&seq, number)
+	}
+	if !ok && len(version) == 0 && len(k.Q) != 0 && len(dp) == 0 { // p, q, g, y and x
+		return nil, errDSA
 	}
 	if ok && len(version) == 1 && version[0] == 1 { // more primes follow
 		return nil, &UnsupportedError{Type: "RSA with more than two primes"}
