@@ -70,6 +70,11 @@ func tooLarge(what string, have, limit uint64) error {
 	return fmt.Errorf("%s is %d, %w of %d", what, have, ErrTooLarge, limit)
 }
 
+// tooCostly returns an ErrTooLarge that says by which command a copy gets below the limit.
+func tooCostly(what string, have, limit uint64, command string) error {
+	return fmt.Errorf("%w: rewrite a copy with %s", tooLarge(what, have, limit), command)
+}
+
 // unsupportedType returns why a key of SSH type typ, a name from a file, is not
 // supported, or nil.
 func unsupportedType(typ []byte) error {

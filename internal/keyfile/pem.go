@@ -3,8 +3,10 @@ package keyfile
 import (
 	"bytes"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"strings"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -84,6 +86,9 @@ func parsePEMBlock(block *pem.Block, ask func() ([]byte, error)) (*Key, error) {
 // parseRFC1421 reads a private key that is encrypted as the headers of its PEM block say
 // (RFC 1421 section 4.6).
 func parseRFC1421(block *pem.Block, ask func() ([]byte, error)) (*Key, error) {
+	if err := checkRFC1421(block); err != nil {
+		return nil, err
+	}
 	passphrase, err := readPassphrase(ask)
 	if err != nil {
 		return nil, err
@@ -94,7 +99,7 @@ func parseRFC1421(block *pem.Block, ask func() ([]byte, error)) (*Key, error) {
 	if errors.Is(err, x509.IncorrectPasswordError) {
 		return nil, ErrWrongPassphrase
 	}
-	if err != nil { // no or another cipher in DEK-Info, or a length that can't be
+	if err != nil {
 		return nil, damaged("encryption headers of the PEM block")
 	}
 	defer guard.Wipe(der)
@@ -103,6 +108,29 @@ func parseRFC1421(block *pem.Block, ask func() ([]byte, error)) (*Key, error) {
 		return nil, ErrWrongPassphrase // one in 256 wrong ones gives a valid-looking padding
 	}
 	return k, err
+}
+
+// rfc1421Blocks are the ciphers that crypto/x509 reads, and the sizes of their blocks and
+// initialisation vectors, in bytes.
+var rfc1421Blocks = map[string]int{
+	"DES-CBC": 8, "DES-EDE3-CBC": 8, "AES-128-CBC": 16, "AES-192-CBC": 16, "AES-256-CBC": 16,
+}
+
+// checkRFC1421 refuses, before anyone is asked for a passphrase, what it wouldn't open.
+func checkRFC1421(block *pem.Block) error {
+	name, digits, _ := strings.Cut(block.Headers["DEK-Info"], ",")
+	size := rfc1421Blocks[name]
+	if size == 0 && name != "" {
+		return unsupportedByOpenSSLsName("cipher", shown([]byte(name)))
+	}
+	iv, err := hex.DecodeString(digits)
+	if size == 0 || err != nil || len(iv) != size {
+		return damaged("encryption headers of the PEM block")
+	}
+	if len(block.Bytes) == 0 || len(block.Bytes)%size != 0 {
+		return damaged("the encrypted key is not a whole number of blocks")
+	}
+	return nil
 }
 
 // parseDER reads a private key in DER, encrypted or not. What it is, it says itself; the
@@ -176,7 +204,7 @@ var curveOIDs = [len(keypair.Curves)]string{
 
 var errExplicitCurve = &UnsupportedError{
 	Type:   "a curve given by its parameters",
-	Advice: "if it is P-256, P-384 or P-521, rewrite a copy with openssl ec -param_enc named_curve",
+	Advice: "if it is P-256, P-384 or P-521, rewrite a copy with " + opensslCurve,
 }
 
 // readCurve reads ECParameters (RFC 5480 section 2.1.1) that name a curve.
@@ -193,7 +221,7 @@ func readCurve(s *cryptobyte.String) (*keypair.Curve, error) {
 			return c, nil
 		}
 	}
-	return nil, &UnsupportedError{Type: "an EC key of another curve than P-256, P-384 and P-521", Advice: "SSH has no other"}
+	return nil, &UnsupportedError{Type: "the curve " + oidName(oid), Advice: "SSH has P-256, P-384 and P-521"}
 }
 
 // parseSEC1 reads an ECPrivateKey (RFC 5915 section 3). c is the curve that an
@@ -229,4 +257,24 @@ func parseSEC1(der []byte, c *keypair.Curve) (*Key, error) {
 		return nil, damaged("public half of the EC key")
 	}
 	return newECDSA(c, scalar, point)
+}
+
+// isDER reports whether data begins with the tag of a SEQUENCE and a length: one of at
+// least 128 bytes, or data's own.
+func isDER(data []byte) bool {
+	const longForm, maxLengthBytes = 0x80, 4
+	return len(data) > 4 && data[0] == byte(asn1.SEQUENCE) &&
+		(data[1] > longForm && data[1] <= longForm+maxLengthBytes || int(data[1]) == len(data)-2)
+}
+
+// refuseDER says how to convert a file in DER.
+func refuseDER(data []byte) error {
+	var seq cryptobyte.String
+	var version uint
+	in := cryptobyte.String(data)
+	const pfxVersion = 3 // RFC 7292 section 4
+	if in.ReadASN1(&seq, asn1.SEQUENCE) && seq.ReadASN1Integer(&version) && version == pfxVersion && seq.PeekASN1Tag(asn1.SEQUENCE) {
+		return &UnsupportedError{Type: "PKCS#12", Advice: "convert a copy with " + opensslPKCS12}
+	}
+	return fmt.Errorf("%w as text: if it is DER, convert a copy with %s", ErrNotAKey, opensslDER)
 }
