@@ -176,7 +176,7 @@ func (f *ppkFile) readKey() (*Key, error) {
 		}
 	}
 	if k == nil && err == nil {
-		err = damaged("key in .ppk")
+		err = damagedNumber("key in .ppk", errors.Join(public.Err(), private.Err()))
 	}
 	return k, err
 }
