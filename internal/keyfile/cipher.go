@@ -4,7 +4,10 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/des"
+	"crypto/rc4"
 
+	"golang.org/x/crypto/blowfish" //lint:ignore SA1019 existing files use it
+	"golang.org/x/crypto/cast5"    //lint:ignore SA1019 existing files use it
 	"golang.org/x/crypto/chacha20"
 	"golang.org/x/crypto/poly1305" //lint:ignore SA1019 chacha20-poly1305@openssh.com is no RFC 8439 AEAD
 
@@ -23,7 +26,8 @@ type opensshCipher struct {
 }
 
 // opensshCiphers are all the ciphers OpenSSH has supported since the format was
-// introduced, except those it dropped in 2017 (Blowfish, CAST, RC4).
+// introduced. It dropped Blowfish, CAST and RC4 in 7.6, so that no tool of today rewrites
+// such a file: they are read here.
 var opensshCiphers = [...]opensshCipher{
 	{name: "none", block: 8},
 	{name: "aes256-ctr", key: 32, iv: 16, block: 16, open: openCTR},
@@ -34,6 +38,11 @@ var opensshCiphers = [...]opensshCipher{
 	{name: "aes128-cbc", key: 16, iv: 16, block: 16, open: openAESCBC},
 	{name: "rijndael-cbc@lysator.liu.se", key: 32, iv: 16, block: 16, open: openAESCBC},
 	{name: "3des-cbc", key: 24, iv: 8, block: 8, open: open3DESCBC},
+	{name: "blowfish-cbc", key: 16, iv: 8, block: 8, open: openBlowfishCBC},
+	{name: "cast128-cbc", key: 16, iv: 8, block: 8, open: openCAST128CBC},
+	{name: "arcfour", key: 16, iv: 8, block: 8, open: openRC4},
+	{name: "arcfour128", key: 16, iv: 8, block: 8, open: openRC4Late},
+	{name: "arcfour256", key: 32, iv: 8, block: 8, open: openRC4Late},
 	{name: "aes256-gcm@openssh.com", key: 32, iv: 12, block: 16, tag: 16, open: openGCM},
 	{name: "aes128-gcm@openssh.com", key: 16, iv: 12, block: 16, tag: 16, open: openGCM},
 	{name: "chacha20-poly1305@openssh.com", key: 64, block: 8, tag: poly1305.TagSize, open: openChaChaPoly},
@@ -72,6 +81,45 @@ func open3DESCBC(key, iv, text, _ []byte) (bool, error) {
 		return false, err
 	}
 	cipher.NewCBCDecrypter(b, iv).CryptBlocks(text, text)
+	return true, nil
+}
+
+func openBlowfishCBC(key, iv, text, _ []byte) (bool, error) {
+	b, err := blowfish.NewCipher(key)
+	if err != nil {
+		return false, err
+	}
+	cipher.NewCBCDecrypter(b, iv).CryptBlocks(text, text)
+	return true, nil
+}
+
+func openCAST128CBC(key, iv, text, _ []byte) (bool, error) {
+	b, err := cast5.NewCipher(key)
+	if err != nil {
+		return false, err
+	}
+	cipher.NewCBCDecrypter(b, iv).CryptBlocks(text, text)
+	return true, nil
+}
+
+func openRC4(key, _, text, _ []byte) (bool, error) {
+	c, err := rc4.NewCipher(key)
+	if err != nil {
+		return false, err
+	}
+	c.XORKeyStream(text, text)
+	return true, nil
+}
+
+// openRC4Late skips the beginning of the stream (RFC 4345 section 4).
+func openRC4Late(key, _, text, _ []byte) (bool, error) {
+	c, err := rc4.NewCipher(key)
+	if err != nil {
+		return false, err
+	}
+	var skipped [1536]byte
+	c.XORKeyStream(skipped[:], skipped[:])
+	c.XORKeyStream(text, text)
 	return true, nil
 }
 

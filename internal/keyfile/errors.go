@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"strings"
 
+	"vigil/internal/keypair"
 	"vigil/internal/pubkey"
+	"vigil/internal/wire"
 )
 
 var (
@@ -24,12 +26,13 @@ var (
 	// ErrWrongPassphrase reports a passphrase that doesn't open the file, or damage
 	// in the encrypted part, which can't be distinguished from it.
 	ErrWrongPassphrase = errors.New("wrong passphrase, or the encrypted part of the file is damaged")
-	// ErrUnsupported is what every UnsupportedError matches.
-	ErrUnsupported = errors.New("not supported")
+	// ErrUnsupported reports a key type, size, cipher or format that is recognised but
+	// not supported. Every UnsupportedError matches it.
+	ErrUnsupported = keypair.ErrUnsupported
 	// ErrDamaged reports a file that starts as a known format and breaks its rules.
 	ErrDamaged = errors.New("private key file is damaged")
 	// ErrMismatch reports a private half that doesn't belong to its public half.
-	ErrMismatch = errors.New("private and public half don't belong together")
+	ErrMismatch = keypair.ErrMismatch
 )
 
 // An UnsupportedError names a key type, cipher or format that is recognised but
@@ -53,16 +56,30 @@ func (e *UnsupportedError) Is(target error) bool { return target == ErrUnsupport
 // damaged returns an ErrDamaged that names the damaged part.
 func damaged(part string) error { return fmt.Errorf("%w: %s", ErrDamaged, part) }
 
+// damagedNumber returns an ErrDamaged that names the damaged part and, if err is that a
+// number in it is negative, says so.
+func damagedNumber(part string, err error) error {
+	if errors.Is(err, wire.ErrNegative) {
+		part += ": " + wire.ErrNegative.Error()
+	}
+	return damaged(part)
+}
+
 // tooLarge returns an ErrTooLarge with the value and its limit.
 func tooLarge(what string, have, limit uint64) error {
 	return fmt.Errorf("%s is %d, %w of %d", what, have, ErrTooLarge, limit)
+}
+
+// tooCostly returns an ErrTooLarge that says by which command a copy gets below the limit.
+func tooCostly(what string, have, limit uint64, command string) error {
+	return fmt.Errorf("%w: rewrite a copy with %s", tooLarge(what, have, limit), command)
 }
 
 // unsupportedType returns why a key of SSH type typ, a name from a file, is not
 // supported, or nil.
 func unsupportedType(typ []byte) error {
 	switch t := string(typ); {
-	case t == typeEd25519, t == typeRSA, isComposite(t), curveByType(t) != nil:
+	case t == typeEd25519, t == typeRSA, isComposite(t), keypair.CurveOf(t) != nil:
 		return nil
 	case t == "ssh-dss":
 		return errDSA

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"testing"
+
+	"vigil/internal/keypair"
 )
 
 var errNobody = errors.New("nobody to ask")
@@ -74,7 +76,7 @@ func FuzzDecrypted(f *testing.F) {
 // keyTypeOf returns public's type if it is one that reading a .ppk lets through.
 func keyTypeOf(public []byte) []byte {
 	f := &ppkFile{encryption: []byte("none"), public: public}
-	for _, typ := range []string{typeEd25519, typeRSA, curves[0].keyType, curves[1].keyType, curves[2].keyType} {
+	for _, typ := range []string{typeEd25519, typeRSA, keypair.Curves[0].Type, keypair.Curves[1].Type, keypair.Curves[2].Type} {
 		if f.keyType = []byte(typ); f.checkPublic() == nil {
 			return f.keyType
 		}

@@ -1,6 +1,7 @@
 package keyfile
 
 import (
+	"crypto/ecdh"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
@@ -9,6 +10,7 @@ import (
 	"filippo.io/mldsa"
 
 	"vigil/internal/guard"
+	"vigil/internal/keypair"
 )
 
 // Kinds that Generate makes, named as ssh-keygen -t names them.
@@ -73,20 +75,18 @@ func generateECDSA(bits int) (*Key, error) {
 	if bits == 0 {
 		bits = 256
 	}
-	for i := range curves {
-		c := &curves[i]
-		if c.keyType != fmt.Sprintf("ecdsa-sha2-nistp%d", bits) {
-			continue
-		}
-		private, err := c.ecdh.GenerateKey(rand.Reader)
-		if err != nil {
-			return nil, fmt.Errorf("generate %s key: %w", c.name, err)
-		}
-		scalar := private.Bytes()
-		defer guard.Wipe(scalar)
-		return newECDSA(c, scalar, private.PublicKey().Bytes())
+	curve := map[int]ecdh.Curve{256: ecdh.P256(), 384: ecdh.P384(), 521: ecdh.P521()}[bits]
+	if curve == nil {
+		return nil, wrongBits(KindECDSA, bits, "256, 384 and 521 are")
 	}
-	return nil, wrongBits(KindECDSA, bits, "256, 384 and 521 are")
+	private, err := curve.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("generate P-%d key: %w", bits, err)
+	}
+	scalar := private.Bytes()
+	defer guard.Wipe(scalar)
+	c := keypair.CurveOf(fmt.Sprintf("ecdsa-sha2-nistp%d", bits))
+	return newECDSA(c, scalar, private.PublicKey().Bytes())
 }
 
 func generateRSA(bits int) (*Key, error) {
@@ -103,13 +103,14 @@ func generateRSA(bits int) (*Key, error) {
 	p, q := private.Primes[0], private.Primes[1]
 	pre := private.Precomputed
 	defer wipeInts(private.D, p, q, pre.Dp, pre.Dq, pre.Qinv)
-	n := rsaNumbers{
-		n: private.N.Bytes(),
-		e: []byte{byte(private.E >> 16), byte(private.E >> 8), byte(private.E)},
-		d: private.D.Bytes(),
-		p: p.Bytes(),
-		q: q.Bytes(),
+	n := keypair.RSANumbers{
+		N:    private.N.Bytes(),
+		E:    []byte{byte(private.E >> 16), byte(private.E >> 8), byte(private.E)},
+		D:    private.D.Bytes(),
+		P:    p.Bytes(),
+		Q:    q.Bytes(),
+		QInv: pre.Qinv.Bytes(),
 	}
-	defer func() { guard.Wipe(n.d); guard.Wipe(n.p); guard.Wipe(n.q) }()
+	defer func() { guard.Wipe(n.D); guard.Wipe(n.P); guard.Wipe(n.Q); guard.Wipe(n.QInv) }()
 	return newRSA(n)
 }

@@ -39,7 +39,7 @@ func TestHostilePPK(t *testing.T) {
 		{"no lanes", line(argon, "Argon2-Parallelism", "0"), ErrDamaged},
 		{"a salt that is not hexadecimal", line(argon, "Argon2-Salt", "xyz"), ErrDamaged},
 		{"a long salt", line(argon, "Argon2-Salt", strings.Repeat("00", MaxSalt+1)), ErrTooLarge},
-		{"another derivation", line(argon, "Key-Derivation", "md5"), ErrDamaged},
+		{"another derivation", line(argon, "Key-Derivation", "md5"), ErrUnsupported},
 		{"lines that are not there", line(clear, "Public-Lines", "1000000"), ErrDamaged},
 		{"4 billion lines", line(clear, "Private-Lines", "4294967295"), ErrDamaged},
 		{"no private lines", line(clear, "Private-Lines", "0"), ErrDamaged},

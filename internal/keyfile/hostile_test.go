@@ -221,17 +221,26 @@ func TestFilesThatAreNoKeys(t *testing.T) {
 func TestEncryptedPEMHeaders(t *testing.T) {
 	good := string(readFixture(t, "rsa2048.pem.aes128").data)
 	iv := good[strings.Index(good, "AES-128-CBC,"):][:len("AES-128-CBC,")+32]
-	for _, c := range []struct{ name, with string }{
-		{"another cipher", "IDEA-CBC,0011223344556677"},
-		{"no initialisation vector", "AES-128-CBC,"},
-		{"a short initialisation vector", "AES-128-CBC,0011"},
-		{"no hexadecimal", "AES-128-CBC,xx"},
-		{"no comma", "AES-128-CBC"},
+	for _, c := range []struct {
+		name, with string
+		want       error
+	}{
+		{"another cipher", "IDEA-CBC,0011223344556677", ErrUnsupported},
+		{"a cipher with an escape sequence", "\x1b[2J,0011223344556677", ErrUnsupported},
+		{"no cipher", ",0011223344556677", ErrDamaged},
+		{"nothing", "", ErrDamaged},
+		{"no initialisation vector", "AES-128-CBC,", ErrDamaged},
+		{"a short initialisation vector", "AES-128-CBC,0011", ErrDamaged},
+		{"no hexadecimal", "AES-128-CBC,xx", ErrDamaged},
+		{"no comma", "AES-128-CBC", ErrDamaged},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			k, err := Parse([]byte(strings.Replace(good, iv, c.with, 1)), passphrase(fixturePassphrase))
-			if k != nil || !errors.Is(err, ErrDamaged) {
+			k, err := Parse([]byte(strings.Replace(good, iv, c.with, 1)), never(t))
+			if k != nil || !errors.Is(err, c.want) {
 				t.Fatalf("got %v", err)
+			}
+			if strings.Contains(err.Error(), "\x1b") {
+				t.Fatalf("the error quotes the file: %q", err)
 			}
 		})
 	}
@@ -252,4 +261,11 @@ func TestCommentsAreOneSafeLine(t *testing.T) {
 			}
 		})
 	}
+}
+
+// changeDER replaces bytes inside the only PEM block of a file.
+func changeDER(file []byte, from, to string) []byte {
+	block, _ := pem.Decode(file)
+	block.Bytes = bytes.Replace(block.Bytes, []byte(from), []byte(to), 1)
+	return pem.EncodeToMemory(block)
 }

@@ -2,14 +2,13 @@ package keyfile
 
 import (
 	"bytes"
-	"crypto/ecdh"
 	"crypto/ed25519"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 
-	"filippo.io/mldsa"
-
 	"vigil/internal/guard"
+	"vigil/internal/keypair"
 	"vigil/internal/pubkey"
 	"vigil/internal/wire"
 )
@@ -26,29 +25,6 @@ const (
 )
 
 func isComposite(typ string) bool { return typ == typeComposite || typ == typeCompositeOpenSSH }
-
-// A curve is one of the three NIST curves of RFC 5656 section 10.1.
-type curve struct {
-	keyType string
-	name    string // as the identity names it
-	size    int    // bytes of a scalar and of a coordinate
-	ecdh    ecdh.Curve
-}
-
-var curves = [...]curve{
-	{"ecdsa-sha2-nistp256", "nistp256", 32, ecdh.P256()},
-	{"ecdsa-sha2-nistp384", "nistp384", 48, ecdh.P384()},
-	{"ecdsa-sha2-nistp521", "nistp521", 66, ecdh.P521()},
-}
-
-func curveByType(keyType string) *curve {
-	for i := range curves {
-		if curves[i].keyType == keyType {
-			return &curves[i]
-		}
-	}
-	return nil
-}
 
 // readIdentity reads a private key in the encoding that SSH_AGENTC_ADD_IDENTITY
 // and OpenSSH's files share: type and fields (RFC 9987 section 3.2). It leaves
@@ -78,18 +54,18 @@ func readIdentity(r *wire.Reader) (*Key, error) {
 		}
 		return newComposite(t, seeds, public)
 	case t == typeRSA:
-		var k rsaNumbers
-		k.n, k.e, k.d = r.Mpint(), r.Mpint(), r.Mpint()
-		r.Mpint() // iqmp: computed again
-		k.p, k.q = r.Mpint(), r.Mpint()
+		k := keypair.RSANumbers{N: r.Mpint(), E: r.Mpint(), D: r.Mpint(), QInv: r.Mpint(), P: r.Mpint(), Q: r.Mpint()}
 		if r.Err() != nil {
-			return nil, damaged("RSA key")
+			return nil, damagedNumber("RSA key", r.Err())
 		}
 		return newRSA(k)
 	default:
-		c := curveByType(t)
+		c := keypair.CurveOf(t)
 		name, point, scalar := r.String(), r.String(), r.Mpint()
-		if r.Err() != nil || string(name) != c.name || len(point) == 0 {
+		if r.Err() != nil {
+			return nil, damagedNumber("ECDSA key", r.Err())
+		}
+		if string(name) != c.Name || len(point) == 0 || point[0] != uncompressed {
 			return nil, damaged("ECDSA key")
 		}
 		return newECDSA(c, scalar, point)
@@ -106,54 +82,81 @@ func checkPublic(blob []byte) error {
 		return err
 	}
 	if typ == typeRSA {
-		return checkRSABits(pubkey.Bits(blob))
+		_, n, err := readRSAPublic(blob)
+		if err != nil {
+			return damagedNumber("public key", err)
+		}
+		if len(n) == 0 {
+			return damaged("the RSA modulus is missing")
+		}
+		return keypair.CheckRSABits(pubkey.Bits(blob))
 	}
 	return nil
+}
+
+// readRSAPublic reads the exponent and the modulus of an RSA key's public half.
+func readRSAPublic(blob []byte) (e, n []byte, err error) {
+	r := wire.NewReader(blob)
+	r.String() // the type
+	e, n = r.Mpint(), r.Mpint()
+	return e, n, r.End()
+}
+
+// samePublic reports whether two public halves are of one key: the bytes are the same,
+// or RSA's numbers are.
+func samePublic(a, b []byte) bool {
+	if bytes.Equal(a, b) {
+		return true
+	}
+	if pubkey.Type(a) != typeRSA || pubkey.Type(b) != typeRSA {
+		return false
+	}
+	e, n, err := readRSAPublic(a)
+	e2, n2, err2 := readRSAPublic(b)
+	return err == nil && err2 == nil && bytes.Equal(e, e2) && bytes.Equal(n, n2)
 }
 
 // newEd25519 makes a Key from a seed; public is the public half in the file, or nil
 // if the file has none.
 func newEd25519(seed, public []byte) (*Key, error) {
-	if len(seed) != ed25519.SeedSize {
-		return nil, damaged("Ed25519 seed")
-	}
-	private := ed25519.NewKeyFromSeed(seed)
-	defer guard.Wipe(private)
-	pub := []byte(private[ed25519.SeedSize:])
-	if public != nil && !bytes.Equal(pub, public) {
-		return nil, fmt.Errorf("check Ed25519 key: %w", ErrMismatch)
-	}
-	blob := wire.AppendString(wire.AppendString(nil, typeEd25519), pub)
-	return newKey(typeEd25519, blob, len(blob)+4+len(private), func(b []byte) []byte {
-		return wire.AppendString(append(b, blob...), private)
+	return inSlab("Ed25519", func(slab *guard.Slab) (*Key, error) {
+		pair, err := keypair.NewEd25519(slab, seed, public)
+		if err != nil {
+			return nil, err
+		}
+		defer pair.Free()
+		blob := wire.AppendString(wire.AppendString(nil, typeEd25519), pair.Public[:])
+		const size = keypair.SeedSize + keypair.PointSize
+		return newKey(slab, typeEd25519, blob, len(blob)+4+size, func(b []byte) []byte {
+			b = wire.AppendUint32(append(b, blob...), size)
+			return append(append(b, seed...), pair.Public[:]...)
+		})
 	})
 }
 
+// uncompressed begins an uncompressed point (SEC 1 section 2.3.3), the only form in
+// SSH's formats.
+const uncompressed = 4
+
 // newECDSA makes a Key from a big-endian scalar; point is the public half in the
-// file, compressed or not (SEC 1 section 2.3.3), or nil.
-func newECDSA(c *curve, scalar, point []byte) (*Key, error) {
-	for len(scalar) > 0 && scalar[0] == 0 {
-		scalar = scalar[1:]
-	}
-	if len(scalar) > c.size {
-		return nil, damaged("ECDSA scalar")
-	}
-	padded := make([]byte, c.size)
-	defer guard.Wipe(padded)
-	copy(padded[c.size-len(scalar):], scalar)
-	private, err := c.ecdh.NewPrivateKey(padded)
-	if err != nil { // zero, or not below the group's order
-		return nil, damaged("ECDSA scalar")
-	}
-	q := private.PublicKey().Bytes()
-	if point != nil && !samePoint(q, point) {
-		return nil, fmt.Errorf("check ECDSA key: %w", ErrMismatch)
-	}
-	blob := wire.AppendString(nil, c.keyType)
-	blob = wire.AppendString(blob, c.name)
-	blob = wire.AppendString(blob, q)
-	return newKey(c.keyType, blob, len(blob)+mpintSize(scalar), func(b []byte) []byte {
-		return wire.AppendMpint(append(b, blob...), scalar)
+// file, compressed or not, or nil.
+func newECDSA(c *keypair.Curve, scalar, point []byte) (*Key, error) {
+	return inSlab("ECDSA", func(slab *guard.Slab) (*Key, error) {
+		pair, err := keypair.NewECDSA(slab, c, scalar, nil)
+		if err != nil {
+			return nil, err
+		}
+		defer pair.Free()
+		if point != nil && !samePoint(pair.Point, point) {
+			return nil, keypair.ErrMismatch
+		}
+		blob := wire.AppendString(nil, c.Type)
+		blob = wire.AppendString(blob, c.Name)
+		blob = wire.AppendString(blob, pair.Point)
+		d := pair.Scalar.Bytes()
+		return newKey(slab, c.Type, blob, len(blob)+mpintSize(d), func(b []byte) []byte {
+			return wire.AppendMpint(append(b, blob...), d)
+		})
 	})
 }
 
@@ -162,7 +165,7 @@ func samePoint(q, point []byte) bool {
 	if len(point) == 0 {
 		return false
 	}
-	if point[0] == 4 {
+	if point[0] == uncompressed {
 		return bytes.Equal(q, point)
 	}
 	x := q[1 : 1+len(q)/2]
@@ -171,43 +174,55 @@ func samePoint(q, point []byte) bool {
 }
 
 // newComposite makes a Key from the seeds of ML-DSA-44 and Ed25519, 32 bytes each;
-// public holds both public keys, 1,312 and 32 bytes.
+// public holds both public keys, 1,312 and 32 bytes, or is nil.
 func newComposite(typ string, seeds, public []byte) (*Key, error) {
-	if len(seeds) != mldsa.PrivateKeySize+ed25519.SeedSize {
-		return nil, damaged("ML-DSA-44 and Ed25519 seeds")
-	}
-	pq, err := mldsa.NewPrivateKey(mldsa.MLDSA44(), seeds[:mldsa.PrivateKeySize])
-	if err != nil {
-		return nil, damaged("ML-DSA-44 seed")
-	}
-	classic := ed25519.NewKeyFromSeed(seeds[mldsa.PrivateKeySize:])
-	defer guard.Wipe(classic)
-	pub := append(pq.PublicKey().Bytes(), classic[ed25519.SeedSize:]...)
-	if public != nil && !bytes.Equal(pub, public) {
-		return nil, fmt.Errorf("check ML-DSA-44 and Ed25519 key: %w", ErrMismatch)
-	}
-	blob := wire.AppendString(wire.AppendString(nil, typ), pub)
-	return newKey(typ, blob, len(blob)+4+len(seeds), func(b []byte) []byte {
-		return wire.AppendString(append(b, blob...), seeds)
+	return inSlab("ML-DSA-44 and Ed25519", func(slab *guard.Slab) (*Key, error) {
+		pair, err := keypair.NewComposite(slab, seeds, public)
+		if err != nil {
+			return nil, err
+		}
+		defer pair.Free()
+		blob := wire.AppendString(wire.AppendString(nil, typ), pair.Public)
+		return newKey(slab, typ, blob, len(blob)+4+len(seeds), func(b []byte) []byte {
+			return wire.AppendString(append(b, blob...), seeds)
+		})
 	})
 }
 
-// newKey makes a Key whose encoding, of size bytes, is appended by write.
-func newKey(typ string, public []byte, size int, write func([]byte) []byte) (*Key, error) {
-	slab, err := guard.NewSlab(size)
+// slabSize is guarded memory for the numbers of the largest key and its encoding.
+const slabSize = 16 << 10
+
+// inSlab has build make a Key of type what in a slab of its own, and says what package
+// keypair's errors mean for a file.
+func inSlab(what string, build func(*guard.Slab) (*Key, error)) (*Key, error) {
+	slab, err := guard.NewSlab(slabSize)
 	if err != nil {
 		return nil, fmt.Errorf("hold private key: %w", err)
 	}
+	k, err := build(slab)
+	if err == nil {
+		return k, nil
+	}
+	_ = slab.Close() // the error that matters is err
+	switch {
+	case errors.Is(err, keypair.ErrMalformed):
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	case errors.Is(err, keypair.ErrMismatch):
+		return nil, fmt.Errorf("check %s key: %w", what, err)
+	}
+	return nil, err
+}
+
+// newKey makes a Key that owns slab. Its encoding, of size bytes, is appended by write.
+func newKey(slab *guard.Slab, typ string, public []byte, size int, write func([]byte) []byte) (*Key, error) {
 	secret, err := slab.Alloc(size)
 	if err != nil {
-		_ = slab.Close()
 		return nil, fmt.Errorf("hold private key: %w", err)
 	}
 	room := secret.Bytes()
 	if written := write(room[:0]); len(written) != size || &written[0] != &room[0] {
 		// A wrong size would have moved the key to the heap.
 		guard.Wipe(written)
-		_ = slab.Close()
 		return nil, fmt.Errorf("encode %s key: %d bytes, not %d", typ, len(written), size)
 	}
 	return &Key{typ: typ, public: public, slab: slab, secret: secret}, nil

@@ -3,6 +3,8 @@ package keyfile
 import (
 	"math"
 	"math/bits"
+
+	"vigil/internal/keypair"
 )
 
 // Limits on what a file may hold or ask for. A file beyond them is ErrTooLarge
@@ -21,11 +23,9 @@ const (
 	// takes 1,023).
 	MaxPassphrase = 4096
 
-	// MinRSABits and MaxRSABits bound an RSA modulus. OpenSSH accepts 1,024 to
-	// 16,384; attackers may factor one below 2,048, and above 8,192 a signature
-	// takes longer than a login waits.
-	MinRSABits = 2048
-	MaxRSABits = 8192
+	// MinRSABits and MaxRSABits bound an RSA modulus.
+	MinRSABits = keypair.MinRSABits
+	MaxRSABits = keypair.MaxRSABits
 	// DefaultRSABits is ssh-keygen's default.
 	DefaultRSABits = 3072
 

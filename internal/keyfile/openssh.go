@@ -76,7 +76,7 @@ func readOpenSSHFile(blob []byte) (*opensshFile, error) {
 		return nil, damaged("OpenSSH header")
 	}
 	if f.cipher = opensshCipherByName(cipherName); f.cipher == nil {
-		return nil, &UnsupportedError{Type: "the cipher " + shown(cipherName), Advice: "rewrite a copy with ssh-keygen -p"}
+		return nil, &UnsupportedError{Type: "the cipher " + shown(cipherName), Advice: "all that ssh-keygen has ever written are"}
 	}
 	f.tag = r.Bytes(f.cipher.tag)
 	if r.End() != nil || len(f.private) == 0 || len(f.private)%f.cipher.block != 0 {
@@ -96,7 +96,7 @@ func (f *opensshFile) readKDF(kdf, options []byte) error {
 		return nil
 	}
 	if string(kdf) != "bcrypt" {
-		return &UnsupportedError{Type: "the key derivation " + shown(kdf), Advice: "rewrite a copy with ssh-keygen -p"}
+		return &UnsupportedError{Type: "the key derivation " + shown(kdf), Advice: "bcrypt, which ssh-keygen writes, is"}
 	}
 	r := wire.NewReader(options)
 	f.salt, f.rounds = r.String(), r.Uint32()
@@ -104,9 +104,9 @@ func (f *opensshFile) readKDF(kdf, options []byte) error {
 	case r.End() != nil || len(f.salt) == 0 || f.rounds == 0:
 		return damaged("bcrypt parameters")
 	case len(f.salt) > MaxSalt:
-		return tooLarge("length of the salt in bytes", uint64(len(f.salt)), MaxSalt)
+		return tooCostly("length of the salt in bytes", uint64(len(f.salt)), MaxSalt, keygenRounds)
 	case f.rounds > MaxBcryptRounds:
-		return tooLarge("number of bcrypt rounds", uint64(f.rounds), MaxBcryptRounds)
+		return tooCostly("number of bcrypt rounds", uint64(f.rounds), MaxBcryptRounds, keygenRounds)
 	}
 	return nil
 }
@@ -130,7 +130,7 @@ func (f *opensshFile) readPrivate(text []byte) (*Key, error) {
 	k.setComment(r.String())
 	if r.Err() != nil || !isPadding(r.Rest()) {
 		err = damaged("end of the OpenSSH private section")
-	} else if !bytes.Equal(k.public, f.public) {
+	} else if !samePublic(k.public, f.public) {
 		err = fmt.Errorf("compare with the file's public key: %w", ErrMismatch)
 	}
 	if err != nil {

@@ -45,12 +45,12 @@ func parse(data []byte, ask func() ([]byte, error)) (*Key, error) {
 	case bytes.HasPrefix(data, []byte("---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----")):
 		return nil, &UnsupportedError{
 			Type:   "the format of ssh.com and Tectia",
-			Advice: "convert a copy with puttygen FILE -O private-openssh -o NEW",
+			Advice: "convert a copy with " + puttyOpenSSH,
 		}
 	case bytes.HasPrefix(data, []byte("SSH PRIVATE KEY FILE FORMAT 1.")):
 		return nil, &UnsupportedError{Type: "SSH protocol 1", Advice: "it is broken; make a new key"}
-	case len(data) > 4 && data[0] == 0x30 && data[1] >= 0x80: // a DER SEQUENCE of some length
-		return nil, fmt.Errorf("%w as text: if it is DER, convert a copy with openssl pkey -inform DER -in FILE -out NEW", ErrNotAKey)
+	case isDER(data):
+		return nil, refuseDER(data)
 	}
 	return nil, ErrNotAKey
 }

@@ -36,6 +36,8 @@ var pbkdf2Hashes = map[string]func() hash.Hash{
 	"\x2a\x86\x48\x86\xf7\x0d\x02\x09": sha256.New,
 	"\x2a\x86\x48\x86\xf7\x0d\x02\x0a": sha512.New384,
 	"\x2a\x86\x48\x86\xf7\x0d\x02\x0b": sha512.New,
+	"\x2a\x86\x48\x86\xf7\x0d\x02\x0c": sha512.New512_224,
+	"\x2a\x86\x48\x86\xf7\x0d\x02\x0d": sha512.New512_256,
 }
 
 // A pbes2 holds PBES2 parameters: how a key is derived from a passphrase, and the
@@ -54,10 +56,7 @@ func readPBES2(algorithm cryptobyte.String) (*pbes2, error) {
 		return nil, damaged("encryption scheme of PKCS#8")
 	}
 	if string(oid) != oidPBES2 {
-		return nil, &UnsupportedError{
-			Type:   "an encryption of PKCS#8 from before PBES2",
-			Advice: "rewrite a copy with openssl pkcs8 -topk8 -v2 aes-256-cbc -in FILE -out NEW",
-		}
+		return nil, unsupportedByOpenSSLsName("encryption", oidName(oid))
 	}
 	if !algorithm.ReadASN1(&params, asn1.SEQUENCE) || !algorithm.Empty() ||
 		!params.ReadASN1(&kdf, asn1.SEQUENCE) || !kdf.ReadASN1(&kdfOID, asn1.OBJECT_IDENTIFIER) ||
@@ -67,7 +66,7 @@ func readPBES2(algorithm cryptobyte.String) (*pbes2, error) {
 	}
 	c, ok := pbes2Ciphers[string(encOID)]
 	if !ok {
-		return nil, &UnsupportedError{Type: "the cipher of this PKCS#8 file", Advice: "AES-CBC and 3DES-CBC are"}
+		return nil, unsupportedByOpenSSLsName("cipher", oidName(encOID))
 	}
 	if !enc.ReadASN1(&iv, asn1.OCTET_STRING) || !enc.Empty() {
 		return nil, damaged("PBES2 cipher")
@@ -84,7 +83,7 @@ func readPBES2(algorithm cryptobyte.String) (*pbes2, error) {
 	case oidScrypt:
 		s.derive, err = readScrypt(content, c.key)
 	default:
-		err = &UnsupportedError{Type: "the key derivation of this PKCS#8 file", Advice: "PBKDF2 and scrypt are"}
+		err = unsupportedByOpenSSLsName("key derivation", oidName(kdfOID))
 	}
 	return s, err
 }
@@ -105,14 +104,14 @@ func readPBKDF2(content cryptobyte.String, size int) (func([]byte) ([]byte, erro
 			return nil, damaged("PBKDF2 parameters")
 		}
 		if newHash = pbkdf2Hashes[string(prfOID)]; newHash == nil {
-			return nil, &UnsupportedError{Type: "the hash of this PKCS#8 file's PBKDF2", Advice: "SHA-1 and SHA-2 are"}
+			return nil, unsupportedByOpenSSLsName("hash", oidName(prfOID))
 		}
 	}
 	if len(salt) > MaxSalt {
-		return nil, tooLarge("length of the salt in bytes", uint64(len(salt)), MaxSalt)
+		return nil, tooCostly("length of the salt in bytes", uint64(len(salt)), MaxSalt, opensslRewrite)
 	}
 	if iterations > MaxPBKDF2Iterations {
-		return nil, tooLarge("number of PBKDF2 iterations", iterations, MaxPBKDF2Iterations)
+		return nil, tooCostly("number of PBKDF2 iterations", iterations, MaxPBKDF2Iterations, opensslRewrite)
 	}
 	return func(passphrase []byte) ([]byte, error) {
 		key, err := pbkdf2.Key(newHash, string(passphrase), salt, int(iterations), size)
@@ -138,9 +137,9 @@ func readScrypt(content cryptobyte.String, size int) (func([]byte) ([]byte, erro
 	case len(salt) > MaxSalt:
 		return nil, tooLarge("length of the salt in bytes", uint64(len(salt)), MaxSalt)
 	case n > MaxScryptMemory/block || r > MaxScryptMemory/block || n*r > MaxScryptMemory/block:
-		return nil, tooLarge("memory scrypt asks for, over 128 bytes,", saturatingMul(n, r), MaxScryptMemory/block)
+		return nil, tooLarge("memory for scrypt in bytes", saturatingMul(block, saturatingMul(n, r)), MaxScryptMemory)
 	case p > MaxScryptWork || n*r*p > MaxScryptWork:
-		return nil, tooLarge("work scrypt asks for", saturatingMul(n*r, p), MaxScryptWork)
+		return nil, tooLarge("work for scrypt (N·r·p)", saturatingMul(n*r, p), MaxScryptWork)
 	}
 	return func(passphrase []byte) ([]byte, error) {
 		key, err := scrypt.Key(passphrase, salt, int(n), int(r), int(p), size)

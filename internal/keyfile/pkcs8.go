@@ -8,6 +8,7 @@ import (
 	"golang.org/x/crypto/cryptobyte/asn1"
 
 	"vigil/internal/guard"
+	"vigil/internal/keypair"
 )
 
 // Object identifiers of private keys in DER, without tag and length.
@@ -67,7 +68,7 @@ func parsePKCS8(der []byte) (*Key, error) {
 	case oidRSAPSS:
 		return nil, &UnsupportedError{Type: "RSA restricted to PSS", Advice: "SSH signs with PKCS#1 v1.5"}
 	}
-	return nil, &UnsupportedError{Type: "this key's algorithm", Advice: "RSA, ECDSA on P-256, P-384 and P-521, and Ed25519 are, in PKCS#8"}
+	return nil, &UnsupportedError{Type: "the key type " + oidName(oid), Advice: "RSA, ECDSA on P-256, P-384 and P-521, and Ed25519 are, in PKCS#8"}
 }
 
 // parseEncryptedPKCS8 reads an EncryptedPrivateKeyInfo (RFC 5958 section 3).
@@ -109,7 +110,7 @@ func parseEncryptedPKCS8(der []byte, ask func() ([]byte, error)) (*Key, error) {
 		return nil, ErrWrongPassphrase
 	}
 	k, err := parsePKCS8(plain)
-	if errors.Is(err, ErrDamaged) {
+	if errors.Is(err, ErrDamaged) && !errors.Is(err, keypair.ErrMalformed) {
 		return nil, ErrWrongPassphrase // the padding was valid by chance
 	}
 	return k, err

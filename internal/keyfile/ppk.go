@@ -15,6 +15,7 @@ import (
 	"golang.org/x/crypto/argon2"
 
 	"vigil/internal/guard"
+	"vigil/internal/keypair"
 	"vigil/internal/pubkey"
 	"vigil/internal/wire"
 )
@@ -73,7 +74,7 @@ func parsePPK(data []byte, ask func() ([]byte, error)) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !bytes.Equal(k.public, f.public) {
+	if !samePublic(k.public, f.public) {
 		_ = k.Close() // the error that matters is ErrMismatch
 		return nil, fmt.Errorf("compare with the file's public key: %w", ErrMismatch)
 	}
@@ -161,10 +162,9 @@ func (f *ppkFile) readKey() (*Key, error) {
 			k, err = newEd25519(seed, point)
 		}
 	case typeRSA:
-		var n rsaNumbers
-		n.e, n.n = public.Mpint(), public.Mpint()
-		n.d, n.p, n.q = private.Mpint(), private.Mpint(), private.Mpint()
-		private.Mpint() // iqmp: computed again
+		var n keypair.RSANumbers
+		n.E, n.N = public.Mpint(), public.Mpint()
+		n.D, n.P, n.Q, n.QInv = private.Mpint(), private.Mpint(), private.Mpint(), private.Mpint()
 		if public.End() == nil && private.Err() == nil {
 			k, err = newRSA(n)
 		}
@@ -172,11 +172,11 @@ func (f *ppkFile) readKey() (*Key, error) {
 		public.String() // the curve's name
 		point, scalar := public.String(), private.Mpint()
 		if public.End() == nil && private.Err() == nil && len(point) > 0 {
-			k, err = newECDSA(curveByType(t), scalar, point)
+			k, err = newECDSA(keypair.CurveOf(t), scalar, point)
 		}
 	}
 	if k == nil && err == nil {
-		err = damaged("key in .ppk")
+		err = damagedNumber("key in .ppk", errors.Join(public.Err(), private.Err()))
 	}
 	return k, err
 }
@@ -196,7 +196,7 @@ func readPPKFile(data []byte) (f *ppkFile, err error) {
 	case "2", "3":
 		f.version = int(version[0] - '0')
 	case "1":
-		return f, &UnsupportedError{Type: ".ppk version 1", Advice: "load and save a copy with PuTTYgen"}
+		return f, &UnsupportedError{Type: ".ppk version 1", Advice: "rewrite a copy with " + puttyRewrite}
 	default:
 		return f, &UnsupportedError{Type: "this version of .ppk", Advice: "save a copy as version 2 or 3 with PuTTYgen"}
 	}
@@ -329,21 +329,21 @@ func (l *ppkLines) argon2() (a ppkArgon2, err error) {
 	case l.err != nil:
 		return a, l.err
 	case string(a.flavour) == "Argon2d":
-		return a, &UnsupportedError{Type: "Argon2d", Advice: "save a copy with PuTTYgen under Argon2id, its default"}
+		return a, &UnsupportedError{Type: "Argon2d", Advice: "rewrite a copy under Argon2id with " + puttyRewrite}
 	case string(a.flavour) != "Argon2id" && string(a.flavour) != "Argon2i":
-		return a, damaged(".ppk: Key-Derivation")
+		return a, &UnsupportedError{Type: "the key derivation " + shown(a.flavour), Advice: "PuTTYgen writes Argon2id"}
 	case a.memory == 0 || a.passes == 0 || a.parallelism == 0:
 		return a, damaged(".ppk: Argon2's parameters")
 	case a.memory > MaxArgon2Memory:
-		return a, tooLarge("Argon2-Memory in KiB", a.memory, MaxArgon2Memory)
+		return a, tooCostly("Argon2-Memory in KiB", a.memory, MaxArgon2Memory, puttyRewrite)
 	case a.passes > MaxArgon2Passes:
-		return a, tooLarge("Argon2-Passes", a.passes, MaxArgon2Passes)
+		return a, tooCostly("Argon2-Passes", a.passes, MaxArgon2Passes, puttyRewrite)
 	case a.parallelism > MaxArgon2Parallelism:
-		return a, tooLarge("Argon2-Parallelism", a.parallelism, MaxArgon2Parallelism)
+		return a, tooCostly("Argon2-Parallelism", a.parallelism, MaxArgon2Parallelism, puttyRewrite)
 	case a.memory*a.passes > MaxArgon2Work:
-		return a, tooLarge("Argon2-Memory times Argon2-Passes", a.memory*a.passes, MaxArgon2Work)
+		return a, tooCostly("Argon2-Memory times Argon2-Passes", a.memory*a.passes, MaxArgon2Work, puttyRewrite)
 	case len(a.salt) > MaxSalt:
-		return a, tooLarge("length of the salt in bytes", uint64(len(a.salt)), MaxSalt)
+		return a, tooCostly("length of the salt in bytes", uint64(len(a.salt)), MaxSalt, puttyRewrite)
 	}
 	return a, nil
 }

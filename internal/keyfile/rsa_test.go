@@ -6,12 +6,13 @@ import (
 	"math/big"
 	"testing"
 
+	"vigil/internal/keypair"
 	"vigil/internal/wire"
 )
 
 // rsaOf returns the numbers of a key with primes p and q and exponent e, d being
 // e's inverse modulo (p-1)(q-1) where there is one, else 3.
-func rsaOf(p, q *big.Int, e int64) rsaNumbers {
+func rsaOf(p, q *big.Int, e int64) keypair.RSANumbers {
 	one := big.NewInt(1)
 	phi := new(big.Int).Mul(new(big.Int).Sub(p, one), new(big.Int).Sub(q, one))
 	d := new(big.Int).ModInverse(big.NewInt(e), phi)
@@ -19,7 +20,15 @@ func rsaOf(p, q *big.Int, e int64) rsaNumbers {
 		d = big.NewInt(3)
 	}
 	n := new(big.Int).Mul(p, q)
-	return rsaNumbers{n: n.Bytes(), e: big.NewInt(e).Bytes(), d: d.Bytes(), p: p.Bytes(), q: q.Bytes()}
+	return keypair.RSANumbers{N: n.Bytes(), E: big.NewInt(e).Bytes(), D: d.Bytes(), P: p.Bytes(), Q: q.Bytes()}
+}
+
+// enlarged adds a multiple of φ(n) to a key's private exponent.
+func enlarged(k keypair.RSANumbers, p, q *big.Int, times int64) keypair.RSANumbers {
+	one := big.NewInt(1)
+	phi := mul(new(big.Int).Sub(p, one), new(big.Int).Sub(q, one))
+	k.D = new(big.Int).Add(new(big.Int).SetBytes(k.D), mul(phi, big.NewInt(times))).Bytes()
+	return k
 }
 
 // prime returns a random prime that 65537 can be the exponent of.
@@ -48,29 +57,31 @@ func TestStrangeRSA(t *testing.T) {
 	even := mul(two, prime(t, 1024))
 	for _, c := range []struct {
 		name string
-		k    rsaNumbers
+		k    keypair.RSANumbers
 		want error
 	}{
 		{"as it should be", rsaOf(p, q, 65537), nil},
 		{"primes swapped", rsaOf(q, p, 65537), nil},
 		{"primes of 900 and 1148 bits", rsaOf(prime(t, 900), prime(t, 1149), 65537), nil},
+		{"a private exponent enlarged by a multiple of the order", enlarged(rsaOf(p, q, 65537), p, q, 1), nil},
+		{"a private exponent enlarged a lot", enlarged(rsaOf(p, q, 65537), p, q, 1<<60), nil},
 		{"an exponent of 31 bits", rsaOf(p, q, 2147483647), nil},
 		{"an exponent of 32 bits", rsaOf(p, q, 4294967291), ErrUnsupported},
-		{"an exponent of 0", rsaOf(p, q, 0), ErrMismatch},
-		{"an exponent of 1", rsaOf(p, q, 1), ErrMismatch},
-		{"an even exponent", rsaOf(p, q, 65536), ErrMismatch},
+		{"an exponent of 0", rsaOf(p, q, 0), ErrDamaged},
+		{"an exponent of 1", rsaOf(p, q, 1), ErrDamaged},
+		{"an even exponent", rsaOf(p, q, 65536), ErrDamaged},
 		{"one prime twice", rsaOf(p, p, 65537), ErrMismatch},
 		{"a prime made of two", rsaOf(p, mul(a, b), 65537), ErrMismatch},
-		{"an even prime", rsaOf(even, q, 65537), ErrMismatch},
-		{"two even primes", rsaOf(even, even, 65537), ErrMismatch},
+		{"an even prime", rsaOf(even, q, 65537), ErrDamaged},
+		{"two even primes", rsaOf(even, even, 65537), ErrDamaged},
 		{"a prime of 3", rsaOf(three, prime(t, 2047), 65537), ErrDamaged},
 		{"a modulus of 2046 bits", rsaOf(prime(t, 1023), prime(t, 1023), 65537), ErrUnsupported},
-		{"a modulus of 8200 bits", rsaNumbers{n: make8(8200), e: []byte{3}, d: []byte{3}, p: make8(4100), q: make8(4100)}, ErrUnsupported},
-		{"no numbers at all", rsaNumbers{}, ErrUnsupported},
-		{"no primes", rsaNumbers{n: make8(2048), e: []byte{3}, d: []byte{3}}, ErrDamaged},
-		{"no private exponent", rsaNumbers{n: make8(2048), e: []byte{3}, p: make8(1024), q: make8(1024)}, ErrMismatch},
-		{"primes longer than the modulus", rsaNumbers{n: make8(2048), e: []byte{3}, d: []byte{3}, p: make8(2048), q: make8(2048)}, ErrMismatch},
-		{"a private exponent longer than the modulus", rsaNumbers{n: make8(2048), e: []byte{3}, d: make8(4096), p: make8(1024), q: make8(1024)}, ErrMismatch},
+		{"a modulus of 8200 bits", keypair.RSANumbers{N: make8(8200), E: []byte{3}, D: []byte{3}, P: make8(4100), Q: make8(4100)}, ErrUnsupported},
+		{"no numbers at all", keypair.RSANumbers{}, ErrDamaged},
+		{"no primes", keypair.RSANumbers{N: make8(2048), E: []byte{3}, D: []byte{3}}, ErrDamaged},
+		{"no private exponent", keypair.RSANumbers{N: make8(2048), E: []byte{3}, P: make8(1024), Q: make8(1024)}, ErrDamaged},
+		{"primes longer than the modulus", keypair.RSANumbers{N: make8(2048), E: []byte{3}, D: []byte{3}, P: make8(2048), Q: make8(2048)}, ErrMismatch},
+		{"a private exponent longer than the modulus", keypair.RSANumbers{N: make8(2048), E: []byte{3}, D: make8(4096), P: make8(1024), Q: make8(1024)}, ErrMismatch},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k, err := newRSA(c.k)
@@ -95,6 +106,9 @@ func TestStrangeRSA(t *testing.T) {
 			}
 			if one := mul(f[3], f[5]); one.Mod(one, f[4]).Cmp(big.NewInt(1)) != 0 {
 				t.Error("iqmp·q is not 1 modulo p")
+			}
+			if f[2].Cmp(f[0]) >= 0 {
+				t.Error("d is above n")
 			}
 		})
 	}

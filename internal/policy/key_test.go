@@ -72,7 +72,7 @@ func TestParseKeyRefuses(t *testing.T) {
 		{"a signature algorithm for a type", wire.AppendString(nil, "rsa-sha2-256"), ErrKeyType},
 		{"a key cut short", blob("x")[:20], wire.ErrShort},
 		{"bytes after the key", append(blob("x"), 0), wire.ErrTrailing},
-		{"an RSA exponent with a leading zero", wire.AppendString(wire.AppendString(wire.AppendString(nil, "ssh-rsa"), "\x00\x03"), "\x05"), wire.ErrMpint},
+		{"an RSA exponent with a leading zero", wire.AppendString(wire.AppendString(wire.AppendString(nil, "ssh-rsa"), "\x00\x03"), "\x05"), wire.ErrPadded},
 		{"a certificate cut short", good[:len(good)-1], ErrCertificate},
 		{"bytes after the certificate", append(bytes.Clone(good), 0), ErrCertificate},
 		{"a certificate of no kind", hostCert(func(c *certificate) { c.kind = 3 }), ErrCertificate},

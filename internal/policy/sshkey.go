@@ -181,7 +181,7 @@ func parsePlain(blob []byte) (Key, error) {
 func readPublic(r *wire.Reader, t string) {
 	for range publicFields[t] {
 		if t == "ssh-rsa" {
-			r.Mpint()
+			r.ShortestMpint()
 		} else {
 			r.String()
 		}

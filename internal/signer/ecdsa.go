@@ -1,13 +1,13 @@
 package signer
 
 import (
-	"bytes"
 	"crypto/rand"
 	"crypto/sha512"
 
 	"filippo.io/bigmod"
 
 	"vigil/internal/guard"
+	"vigil/internal/keypair"
 	"vigil/internal/wire"
 )
 
@@ -19,9 +19,8 @@ const maxScalarSize = 66
 // from a key beyond the signature, and spends most of a P-256 signature on
 // allocations.
 type ecdsaKey struct {
-	curve  *curve
-	scalar *guard.Buffer // big-endian, curve.size bytes
-	point  []byte        // uncompressed
+	*keypair.ECDSA
+	curve *curve
 }
 
 // parse reads curve and point (a certificate has them instead), and the scalar
@@ -39,31 +38,14 @@ func (c *curve) parse(slab *guard.Slab, r, cert *wire.Reader) (private, error) {
 	if r.Err() != nil {
 		return nil, malformed(r.Err())
 	}
-	if string(id) != c.id || len(d) == 0 || len(d) > c.size {
+	if string(id) != c.Name || len(point) == 0 {
 		return nil, ErrMalformed
 	}
-	buf, err := slab.Alloc(c.size)
+	pair, err := keypair.NewECDSA(slab, c.Curve, d, point)
 	if err != nil {
 		return nil, err
 	}
-	scalar := buf.Bytes()
-	guard.Copy(scalar[c.size-len(d):], d)
-	var valid, same bool
-	guard.Do(func() {
-		n, err := bigmod.NewNat().SetBytes(scalar, c.group().order)
-		if valid = err == nil && n.IsZero() == 0; valid {
-			// This also shows that the point is on the curve.
-			same = c.isBaseMult(scalar, point)
-		}
-	})
-	if !valid || !same {
-		buf.Free()
-		if !valid {
-			return nil, ErrMalformed
-		}
-		return nil, ErrMismatch
-	}
-	return &ecdsaKey{curve: c, scalar: buf, point: bytes.Clone(point)}, nil
+	return &ecdsaKey{ECDSA: pair, curve: c}, nil
 }
 
 func (k *ecdsaKey) appendSignature(dst, data []byte, _ uint32, _ bool) ([]byte, error) {
@@ -83,15 +65,15 @@ func (k *ecdsaKey) appendSignature(dst, data []byte, _ uint32, _ bool) ([]byte, 
 	}
 	// RFC 5656 section 3.1.2: the signature is two mpints in a string.
 	var room [2 * (4 + 1 + maxScalarSize)]byte
-	rs := wire.AppendMpint(wire.AppendMpint(room[:0], r[:k.curve.size]), s[:k.curve.size])
-	return appendSignatureBlob(dst, k.curve.typ, rs), nil
+	rs := wire.AppendMpint(wire.AppendMpint(room[:0], r[:k.curve.Size]), s[:k.curve.Size])
+	return appendSignatureBlob(dst, k.curve.Type, rs), nil
 }
 
 // attempt makes a signature (FIPS 186-5 section 6.4.1), or reports that this
 // nonce can't be used. It runs inside guard.Do.
 func (k *ecdsaKey) attempt(r, s *[maxScalarSize]byte, digest []byte, attempt byte) bool {
-	c, g, size := k.curve, k.curve.group(), k.curve.size
-	n := g.order
+	c, size := k.curve, k.curve.Size
+	n := c.Order()
 	var nonce [maxScalarSize]byte
 	defer clear(nonce[:])
 	k.nonce(&nonce, digest, attempt)
@@ -108,7 +90,7 @@ func (k *ecdsaKey) attempt(r, s *[maxScalarSize]byte, digest []byte, attempt byt
 		return false
 	}
 	// s = k⁻¹·(e + r·d) mod n
-	d, err := bigmod.NewNat().SetBytes(k.scalar.Bytes(), n)
+	d, err := bigmod.NewNat().SetBytes(k.Scalar.Bytes(), n)
 	if err != nil || d.IsZero() == 1 { // wiped in the meantime
 		return false
 	}
@@ -116,7 +98,7 @@ func (k *ecdsaKey) attempt(r, s *[maxScalarSize]byte, digest []byte, attempt byt
 	if err != nil {
 		return false
 	}
-	inverse := bigmod.NewNat().Exp(kN, g.orderMinus2, n) // by Fermat
+	inverse := bigmod.NewNat().Exp(kN, c.orderMinus2(), n) // by Fermat
 	sN := d.Mul(rN, n).Add(e, n).Mul(inverse, n)
 	putNat(r[:size], rN)
 	putNat(s[:size], sN)
@@ -133,11 +115,11 @@ func (k *ecdsaKey) nonce(out *[maxScalarSize]byte, digest []byte, attempt byte) 
 	_, _ = rand.Read(random[:]) // never fails: it crashes the process instead
 	var sum [sha512.Size]byte
 	h := sha512.New()
-	rest := out[:k.curve.size]
+	rest := out[:k.curve.Size]
 	for block := byte(0); len(rest) > 0; block++ {
 		h.Reset()
 		h.Write([]byte{attempt, block})
-		h.Write(k.scalar.Bytes())
+		h.Write(k.Scalar.Bytes())
 		h.Write(random[:])
 		h.Write(digest)
 		h.Sum(sum[:0])
@@ -160,8 +142,8 @@ func putNat(dst []byte, x *bigmod.Nat) {
 }
 
 func (k *ecdsaKey) plainBlob() []byte {
-	b := wire.AppendString(nil, k.curve.typ)
-	return wire.AppendString(wire.AppendString(b, k.curve.id), k.point)
+	b := wire.AppendString(nil, k.curve.Type)
+	return wire.AppendString(wire.AppendString(b, k.curve.Name), k.Point)
 }
 
-func (k *ecdsaKey) free() { k.scalar.Free() }
+func (k *ecdsaKey) free() { k.Free() }

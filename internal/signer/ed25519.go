@@ -8,6 +8,7 @@ import (
 	"filippo.io/edwards25519"
 
 	"vigil/internal/guard"
+	"vigil/internal/keypair"
 	"vigil/internal/wire"
 )
 
@@ -15,21 +16,13 @@ const (
 	typeEd25519 = "ssh-ed25519"
 	certEd25519 = "ssh-ed25519-cert-v01@openssh.com"
 
-	seedSize       = 32 // RFC 8032 section 5.1.5
-	pointSize      = 32
 	ed25519SigSize = 64
-
-	// expandedSize is the size of an expanded private key: scalar, nonce prefix.
-	expandedSize = 64
 )
 
 // ed25519Key is an expanded Ed25519 key. It doesn't sign with crypto/ed25519, which
 // caches what it derives from a key behind a weak pointer to the key: for a key in
 // guarded memory, that crashes the process.
-type ed25519Key struct {
-	expanded *guard.Buffer // scalar, reduced, little-endian; nonce prefix
-	public   [pointSize]byte
-}
+type ed25519Key struct{ *keypair.Ed25519 }
 
 // parseEd25519 reads public key and seed ‖ public key (RFC 8709 section 4's blob,
 // RFC 9987 section 3.2.3), which a certificate's key repeats.
@@ -38,10 +31,10 @@ func parseEd25519(slab *guard.Slab, r, cert *wire.Reader) (private, error) {
 	if err := r.Err(); err != nil {
 		return nil, malformed(err)
 	}
-	if len(pub) != pointSize || len(sec) != seedSize+pointSize {
+	if len(sec) != keypair.SeedSize+keypair.PointSize {
 		return nil, ErrMalformed
 	}
-	if !bytes.Equal(pub, sec[seedSize:]) {
+	if !bytes.Equal(pub, sec[keypair.SeedSize:]) {
 		return nil, ErrMismatch
 	}
 	if cert != nil {
@@ -53,41 +46,17 @@ func parseEd25519(slab *guard.Slab, r, cert *wire.Reader) (private, error) {
 			return nil, ErrMismatch
 		}
 	}
-	buf, err := slab.Alloc(expandedSize)
+	pair, err := keypair.NewEd25519(slab, sec[:keypair.SeedSize], pub)
 	if err != nil {
 		return nil, err
 	}
-	k := &ed25519Key{expanded: buf}
-	k.public = expandEd25519(buf.Bytes(), sec[:seedSize])
-	if !bytes.Equal(k.public[:], pub) {
-		buf.Free()
-		return nil, ErrMismatch
-	}
-	return k, nil
-}
-
-// expandEd25519 expands a seed into dst (RFC 8032 section 5.1.5) and returns the
-// public key.
-func expandEd25519(dst, seed []byte) (public [pointSize]byte) {
-	guard.Do(func() {
-		h := sha512.Sum512(seed)
-		s, err := new(edwards25519.Scalar).SetBytesWithClamping(h[:32])
-		if err != nil {
-			panic("signer: half a SHA-512 is not 32 bytes") // can't happen
-		}
-		copy(dst, s.Bytes())
-		copy(dst[32:], h[32:])
-		copy(public[:], new(edwards25519.Point).ScalarBaseMult(s).Bytes())
-		clear(h[:])
-		*s = edwards25519.Scalar{}
-	})
-	return public
+	return &ed25519Key{pair}, nil
 }
 
 // signEd25519 writes the signature of data into sig (RFC 8032 section 5.1.6). It
 // allocates nothing. It wipes its own variables, because Do doesn't erase on every
 // platform.
-func signEd25519(sig *[ed25519SigSize]byte, expanded []byte, public *[pointSize]byte, data []byte) error {
+func signEd25519(sig *[ed25519SigSize]byte, expanded []byte, public *[keypair.PointSize]byte, data []byte) error {
 	var failed error
 	guard.Do(func() {
 		var digest [sha512.Size]byte
@@ -133,18 +102,18 @@ func signEd25519(sig *[ed25519SigSize]byte, expanded []byte, public *[pointSize]
 
 func (k *ed25519Key) appendSignature(dst, data []byte, _ uint32, _ bool) ([]byte, error) {
 	var sig [ed25519SigSize]byte
-	if err := signEd25519(&sig, k.expanded.Bytes(), &k.public, data); err != nil {
+	if err := signEd25519(&sig, k.Expanded.Bytes(), &k.Public, data); err != nil {
 		return nil, err
 	}
 	return appendSignatureBlob(dst, typeEd25519, sig[:]), nil
 }
 
 func (k *ed25519Key) plainBlob() []byte {
-	b := make([]byte, 0, 4+len(typeEd25519)+4+pointSize)
-	return wire.AppendString(wire.AppendString(b, typeEd25519), k.public[:])
+	b := make([]byte, 0, 4+len(typeEd25519)+4+keypair.PointSize)
+	return wire.AppendString(wire.AppendString(b, typeEd25519), k.Public[:])
 }
 
-func (k *ed25519Key) free() { k.expanded.Free() }
+func (k *ed25519Key) free() { k.Free() }
 
 // appendSignatureBlob appends string algorithm, string signature (RFC 4253
 // section 6.6).

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 
 	"vigil/internal/guard"
+	"vigil/internal/keypair"
 	"vigil/internal/wire"
 )
 
@@ -148,7 +149,7 @@ func samples(t testing.TB) []sample {
 // mldsaSamples builds composite keys, which x/crypto doesn't know.
 func mldsaSamples(t testing.TB) []sample {
 	t.Helper()
-	seeds := make([]byte, compositeSecretSize)
+	seeds := make([]byte, keypair.CompositeSecretSize)
 	if _, err := rand.Read(seeds); err != nil {
 		t.Fatal(err)
 	}

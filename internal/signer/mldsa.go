@@ -1,12 +1,12 @@
 package signer
 
 import (
-	"bytes"
 	"crypto/sha512"
 
 	"filippo.io/mldsa"
 
 	"vigil/internal/guard"
+	"vigil/internal/keypair"
 	"vigil/internal/wire"
 )
 
@@ -17,11 +17,8 @@ const (
 	certMLDSA           = "ssh-mldsa44-ed25519-cert-v01@openssh.com"
 	certMLDSARegistered = "ssh-mldsa44-ed25519-cert"
 
-	// compositePublicSize and compositeSigSize: the ML-DSA-44 part, then the Ed25519 part.
-	compositePublicSize = mldsa.MLDSA44PublicKeySize + pointSize
-	compositeSigSize    = mldsa.MLDSA44SignatureSize + ed25519SigSize
-	// compositeSecretSize is two seeds, in the same order.
-	compositeSecretSize = mldsa.PrivateKeySize + seedSize
+	// compositeSigSize: the ML-DSA-44 part, then the Ed25519 part.
+	compositeSigSize = mldsa.MLDSA44SignatureSize + ed25519SigSize
 
 	// compositePrefix and compositeLabel are those of
 	// draft-ietf-lamps-pq-composite-sigs for ML-DSA-44 with Ed25519.
@@ -33,9 +30,8 @@ const (
 // (draft-ietf-sshm-composite-sigs; ssh-mldsa-eddsa.c): two signatures over one
 // message representative, of which both must verify.
 type mldsaKey struct {
-	typ    string        // of the plain key: typeMLDSA or typeMLDSARegistered
-	secret *guard.Buffer // ML-DSA seed, then the expanded Ed25519 key
-	public []byte        // both public keys
+	*keypair.Composite
+	typ string // of the plain key: typeMLDSA or typeMLDSARegistered
 }
 
 // parseMLDSA reads both public keys as one string (from the certificate, if there
@@ -62,25 +58,14 @@ func parseComposite(typ string, slab *guard.Slab, r, cert *wire.Reader) (private
 	if r.Err() != nil {
 		return nil, malformed(r.Err())
 	}
-	if len(pub) != compositePublicSize || len(seeds) != compositeSecretSize {
+	if len(pub) == 0 {
 		return nil, ErrMalformed
 	}
-	buf, err := slab.Alloc(mldsa.PrivateKeySize + expandedSize)
+	pair, err := keypair.NewComposite(slab, seeds, pub)
 	if err != nil {
 		return nil, err
 	}
-	guard.Copy(buf.Bytes(), seeds[:mldsa.PrivateKeySize])
-	classical := expandEd25519(buf.Bytes()[mldsa.PrivateKeySize:], seeds[mldsa.PrivateKeySize:])
-	same := bytes.Equal(classical[:], pub[mldsa.MLDSA44PublicKeySize:])
-	guard.Do(func() {
-		k, err := mldsa.NewPrivateKey(mldsa.MLDSA44(), buf.Bytes()[:mldsa.PrivateKeySize])
-		same = same && err == nil && bytes.Equal(k.PublicKey().Bytes(), pub[:mldsa.MLDSA44PublicKeySize])
-	})
-	if !same {
-		buf.Free()
-		return nil, ErrMismatch
-	}
-	return &mldsaKey{typ: typ, secret: buf, public: bytes.Clone(pub)}, nil
+	return &mldsaKey{Composite: pair, typ: typ}, nil
 }
 
 // representative returns what both parts sign for data, with an empty context:
@@ -93,7 +78,7 @@ func representative(data []byte) []byte {
 }
 
 func (k *mldsaKey) appendSignature(dst, data []byte, _ uint32, _ bool) ([]byte, error) {
-	secret, m := k.secret.Bytes(), representative(data)
+	secret, m := k.Secret.Bytes(), representative(data)
 	var sig [compositeSigSize]byte
 	var failed error
 	guard.Do(func() {
@@ -109,7 +94,7 @@ func (k *mldsaKey) appendSignature(dst, data []byte, _ uint32, _ bool) ([]byte, 
 	if failed != nil {
 		return nil, failed
 	}
-	public := [pointSize]byte(k.public[mldsa.MLDSA44PublicKeySize:])
+	public := [keypair.PointSize]byte(k.Public[mldsa.MLDSA44PublicKeySize:])
 	classical := (*[ed25519SigSize]byte)(sig[mldsa.MLDSA44SignatureSize:])
 	if err := signEd25519(classical, secret[mldsa.PrivateKeySize:], &public, m); err != nil {
 		return nil, err
@@ -118,7 +103,7 @@ func (k *mldsaKey) appendSignature(dst, data []byte, _ uint32, _ bool) ([]byte, 
 }
 
 func (k *mldsaKey) plainBlob() []byte {
-	return wire.AppendString(wire.AppendString(nil, k.typ), k.public)
+	return wire.AppendString(wire.AppendString(nil, k.typ), k.Public)
 }
 
-func (k *mldsaKey) free() { k.secret.Free() }
+func (k *mldsaKey) free() { k.Free() }

@@ -74,8 +74,9 @@ func TestEveryFlippedByteIsRefusedOrHarmless(t *testing.T) {
 				continue
 			}
 			// What is accepted must be a different public key that signs for itself
-			// or, in a certificate, a changed field that isn't the key.
-			if bytes.Equal(k.Public(), s.public) {
+			// or, in a certificate, a changed field that isn't the key. RSA's inverse
+			// of q is computed again.
+			if bytes.Equal(k.Public(), s.public) && !inInverse(s.encoded, i) {
 				t.Errorf("%s: byte %d is not looked at", s.name, i)
 			}
 			sig, err := k.Sign([]byte("data"), FlagSHA256)
@@ -85,6 +86,23 @@ func TestEveryFlippedByteIsRefusedOrHarmless(t *testing.T) {
 			k.Free()
 		}
 	}
+}
+
+// inInverse reports whether byte i of an encoding is in the value of RSA's inverse of q.
+func inInverse(encoded []byte, i int) bool {
+	r := wire.NewReader(encoded)
+	switch string(r.String()) {
+	case typeRSA:
+		r.Mpint() // n
+		r.Mpint() // e
+	case certRSA:
+		r.String()
+	default:
+		return false
+	}
+	r.Mpint() // d
+	from := len(encoded) - r.Len() + 4
+	return from <= i && i < from+len(r.Mpint())
 }
 
 func TestUnknownTypesAreUnsupported(t *testing.T) {
@@ -204,36 +222,135 @@ func TestMismatchedRSAIsRefused(t *testing.T) {
 		{"the n of another size", rsaOf(other.N, e, key.D, qInv, p, q), ErrMismatch},
 		{"p", rsaOf(key.N, e, key.D, qInv, plus(p), q), ErrMismatch},
 		{"q", rsaOf(key.N, e, key.D, qInv, p, plus(q)), ErrMismatch},
-		{"qInv", rsaOf(key.N, e, key.D, plus(qInv), p, q), ErrMismatch},
-		{"p and q swapped, but not qInv", rsaOf(key.N, e, key.D, qInv, q, p), ErrMismatch},
-		{"p of one", rsaOf(key.N, e, key.D, qInv, one, key.N), ErrMismatch},
-		{"p of zero", rsaOf(key.N, e, key.D, qInv, new(big.Int), q), ErrMismatch},
+		{"p of one", rsaOf(key.N, e, key.D, qInv, one, key.N), ErrMalformed},
+		{"p of zero", rsaOf(key.N, e, key.D, qInv, new(big.Int), q), ErrMalformed},
 		{"an even p", rsaOf(key.N, e, key.D, qInv, new(big.Int).Sub(p, one), q), ErrMismatch},
-		{"qInv of zero", rsaOf(key.N, e, key.D, new(big.Int), p, q), ErrMismatch},
-		{"d of zero", rsaOf(key.N, e, new(big.Int), qInv, p, q), ErrMismatch},
+		{"d of zero", rsaOf(key.N, e, new(big.Int), qInv, p, q), ErrMalformed},
+		{"d of 16385 bits", rsaOf(key.N, e, new(big.Int).Lsh(one, 16384), qInv, p, q), ErrMalformed},
 		{"e of one", rsaOf(key.N, one, key.D, qInv, p, q), ErrMalformed},
 		{"an even e", rsaOf(key.N, big.NewInt(4), key.D, qInv, p, q), ErrMalformed},
 		{"e of zero", rsaOf(key.N, new(big.Int), key.D, qInv, p, q), ErrMalformed},
 		{"e of 33 bits", rsaOf(key.N, big.NewInt(1<<32+1), key.D, qInv, p, q), ErrUnsupported},
 		{"an even n", rsaOf(new(big.Int).Sub(key.N, one), e, key.D, qInv, p, q), ErrMalformed},
-		{"n of zero", rsaOf(new(big.Int), e, key.D, qInv, p, q), ErrUnsupported},
+		{"n of zero", rsaOf(new(big.Int), e, key.D, qInv, p, q), ErrMalformed},
 		{"n of 2047 bits", rsaOf(new(big.Int).Rsh(key.N, 1), e, key.D, qInv, p, q), ErrUnsupported},
 		{"n of 8193 bits", rsaOf(new(big.Int).Lsh(one, 8192), e, key.D, qInv, p, q), ErrUnsupported},
 	} {
 		t.Run(c.name, func(t *testing.T) { refuse(t, slab, c.encoded, c.want) })
 	}
-	t.Run("p and q swapped with their own qInv", func(t *testing.T) {
-		swapped := rsaOf(key.N, e, key.D, new(big.Int).ModInverse(p, q), q, p)
-		k := parse(t, slab, swapped)
-		sig, err := k.Sign([]byte("data"), FlagSHA256)
-		if err != nil || verify(t, k.PlainPublic(), []byte("data"), sig) != nil {
-			t.Fatal(err)
+}
+
+// TestRSAFromOtherTools gives Parse keys as programs other than ssh-add write them.
+func TestRSAFromOtherTools(t *testing.T) {
+	slab := newSlab(t)
+	key := readRSA(t, "rsa2048.pem")
+	one, e := big.NewInt(1), big.NewInt(int64(key.E))
+	p, q, qInv := key.Primes[0], key.Primes[1], key.Precomputed.Qinv
+	phi := new(big.Int).Mul(new(big.Int).Sub(p, one), new(big.Int).Sub(q, one))
+	enlarged := func(times int64) *big.Int {
+		return new(big.Int).Add(key.D, new(big.Int).Mul(phi, big.NewInt(times)))
+	}
+	for _, c := range []struct {
+		name          string
+		d, qInv, p, q *big.Int
+	}{
+		{"p and q swapped with their own qInv", key.D, new(big.Int).ModInverse(p, q), q, p},
+		{"p and q swapped, but not qInv", key.D, qInv, q, p},
+		{"no qInv", key.D, new(big.Int), p, q},
+		{"another qInv", key.D, new(big.Int).Add(qInv, one), p, q},
+		{"a qInv longer than p", key.D, new(big.Int).Add(qInv, key.N), p, q},
+		{"d modulo the product instead of the least multiple", new(big.Int).ModInverse(e, phi), qInv, p, q},
+		{"d enlarged by the product", enlarged(1), qInv, p, q},
+		{"d enlarged by many products", enlarged(1 << 40), qInv, p, q},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := wire.AppendString(nil, typeRSA)
+			for _, v := range []*big.Int{key.N, e, c.d, c.qInv, c.p, c.q} {
+				b = wire.AppendMpint(b, v.Bytes())
+			}
+			k := parse(t, slab, b)
+			for _, spare := range []bool{false, true} {
+				sig, err := k.AppendSign(nil, []byte("data"), FlagSHA256, spare)
+				if err != nil || verify(t, k.PlainPublic(), []byte("data"), sig) != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// TestNeedlessZeros puts leading zeros before every integer of a key, as programs that
+// write integers at a fixed width do.
+func TestNeedlessZeros(t *testing.T) {
+	slab := newSlab(t)
+	for _, s := range samples(t) {
+		integers := map[string]int{typeRSA: 6, certRSA: 4, "ecdsa-sha2-nistp256": 1, "ecdsa-sha2-nistp384": 1, "ecdsa-sha2-nistp521": 1}
+		r := wire.NewReader(s.encoded)
+		count := integers[string(r.String())]
+		if count == 0 {
+			continue
 		}
-	})
-	t.Run("d modulo the product instead of the least multiple", func(t *testing.T) {
-		phi := new(big.Int).Mul(new(big.Int).Sub(p, one), new(big.Int).Sub(q, one))
-		parse(t, slab, rsaOf(key.N, e, new(big.Int).ModInverse(e, phi), qInv, p, q))
-	})
+		t.Run(s.name, func(t *testing.T) {
+			tail := wire.NewReader(s.encoded)
+			fields := 0
+			for ; tail.Len() > 0; fields++ {
+				tail.String()
+			}
+			r := wire.NewReader(s.encoded)
+			var padded []byte
+			for i := range fields {
+				b := r.String()
+				if i >= fields-count {
+					b = append(make([]byte, 3), b...)
+				}
+				padded = wire.AppendString(padded, b)
+			}
+			k := parse(t, slab, padded)
+			if !bytes.Equal(k.Public(), s.public) {
+				t.Error("the public half isn't in its shortest form")
+			}
+			sig, err := k.Sign([]byte("data"), FlagSHA256)
+			if err != nil || verify(t, k.PlainPublic(), []byte("data"), sig) != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// TestReasonsForRefusals holds the words that `vigilctl why` shows.
+func TestReasonsForRefusals(t *testing.T) {
+	slab := newSlab(t)
+	key := readRSA(t, "rsa2048.pem")
+	one := big.NewInt(1)
+	rsaOf := func(n, e, d []byte) []byte {
+		b := wire.AppendString(nil, typeRSA)
+		for _, v := range [][]byte{n, e, d, nil, key.Primes[0].Bytes(), key.Primes[1].Bytes()} {
+			b = wire.AppendMpint(b, v)
+		}
+		return b
+	}
+	e := []byte{1, 0, 1}
+	negative := wire.AppendMpint(wire.AppendMpint(wire.AppendString(nil, typeRSA), key.N.Bytes()), e)
+	negative = wire.AppendString(negative, "\x80")
+	for _, c := range []struct {
+		name    string
+		encoded []byte
+		want    string
+	}{
+		{"a short modulus", rsaOf(new(big.Int).Rsh(key.N, 1024).Bytes(), e, key.D.Bytes()), "RSA of 1024 bits is not supported: too short to be safe; 2048 is the least"},
+		{"a modulus a bit too short", rsaOf(new(big.Int).Rsh(key.N, 1).Bytes(), e, key.D.Bytes()), "RSA of 2047 bits is not supported: too short to be safe; 2048 is the least"},
+		{"a long modulus", rsaOf(new(big.Int).Lsh(one, 16383).Bytes(), e, key.D.Bytes()), "RSA of 16384 bits is not supported: 8192 is the most"},
+		{"a large exponent", rsaOf(key.N.Bytes(), []byte{1, 0, 0, 0, 1}, key.D.Bytes()), "RSA with a public exponent of 2^31 or more is not supported: no SSH tool makes one"},
+		{"no modulus", rsaOf(nil, e, key.D.Bytes()), "key is malformed: the RSA modulus is missing"},
+		{"a negative integer", negative, "key is malformed: integer is negative"},
+		{"DSA", wire.AppendString(nil, "ssh-dss"), `key type "ssh-dss" is not supported`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if _, _, err := Parse(slab, c.encoded); err == nil || !strings.HasSuffix(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
 }
 
 func TestUnequalPrimes(t *testing.T) {

@@ -45,8 +45,8 @@ func libraryKey(encoded []byte) (crypto.PrivateKey, error) {
 		r.String()
 		d := r.Mpint()
 		for i := range curves {
-			if c := &curves[i]; c.typ == name {
-				full := append(make([]byte, c.size-len(d)), d...)
+			if c := &curves[i]; c.Type == name {
+				full := append(make([]byte, c.Size-len(d)), d...)
 				return ecdsa.ParseRawPrivateKey(ellipticCurve(c), full)
 			}
 		}
@@ -97,5 +97,5 @@ func formsMLDSA(forms map[string][]byte, seeds compositeSeeds) {
 
 // ellipticCurve returns the library's curve.
 func ellipticCurve(c *curve) elliptic.Curve {
-	return map[int]elliptic.Curve{32: elliptic.P256(), 48: elliptic.P384(), 66: elliptic.P521()}[c.size]
+	return map[int]elliptic.Curve{32: elliptic.P256(), 48: elliptic.P384(), 66: elliptic.P521()}[c.Size]
 }

@@ -20,6 +20,7 @@ import (
 	"sync/atomic"
 
 	"vigil/internal/guard"
+	"vigil/internal/keypair"
 	"vigil/internal/wire"
 )
 
@@ -37,12 +38,12 @@ const maxTypeName = 64
 var (
 	// ErrUnsupported reports an unsupported key type or size, such as sk- keys,
 	// whose private half is in hardware.
-	ErrUnsupported = errors.New("key type is not supported")
+	ErrUnsupported = keypair.ErrUnsupported
 	// ErrMalformed reports a truncated encoding or one with impossible values.
-	ErrMalformed = errors.New("key is malformed")
+	ErrMalformed = keypair.ErrMalformed
 	// ErrMismatch reports a private and a public half, or a key and a certificate,
 	// that don't belong together. Signing with such a pair can reveal the key.
-	ErrMismatch = errors.New("private and public half do not belong together")
+	ErrMismatch = keypair.ErrMismatch
 	// ErrSHA1 reports a request for an RSA signature without a flag, which in the agent
 	// protocol asks for SHA-1.
 	ErrSHA1 = errors.New("RSA signatures with SHA-1 are refused")
@@ -106,7 +107,7 @@ func lookup(name string) (parse parseFunc, certificate bool) {
 	}
 	for i := range curves {
 		c := &curves[i]
-		if name == c.typ || name == c.cert {
+		if name == c.Type || name == c.cert {
 			return c.parse, name == c.cert
 		}
 	}
@@ -129,11 +130,11 @@ func Parse(slab *guard.Slab, encoded []byte) (k *Key, rest []byte, err error) {
 		return nil, nil, fmt.Errorf("read key type: %w: %w", ErrMalformed, err)
 	}
 	if len(name) > maxTypeName {
-		return nil, nil, fmt.Errorf("%w: name of %d bytes", ErrUnsupported, len(name))
+		return nil, nil, fmt.Errorf("a key type with a name of %d bytes is %w", len(name), ErrUnsupported)
 	}
 	parse, certificate := lookup(string(name))
 	if parse == nil {
-		return nil, nil, fmt.Errorf("%w: %q", ErrUnsupported, name)
+		return nil, nil, fmt.Errorf("key type %q is %w", name, ErrUnsupported)
 	}
 	k = &Key{typ: string(name)}
 	if certificate {

@@ -335,8 +335,8 @@ func TestFreeUnderSignatures(t *testing.T) {
 
 func TestFaultySignatureIsWithheld(t *testing.T) {
 	k := parse(t, newSlab(t), encode(t, readRSA(t, "rsa2048.pem"), nil))
-	v := k.priv.(*rsaKey).values()
-	for name, part := range map[string][]byte{"p": v.p, "dP": v.dP, "qInv": v.qInv, "q": v.q, "dQ": v.dQ} {
+	v := k.priv.(*rsaKey).Values()
+	for name, part := range map[string][]byte{"p": v.P, "dP": v.DP, "qInv": v.QInv, "q": v.Q, "dQ": v.DQ} {
 		part[len(part)-2] ^= 4
 		for _, spare := range []bool{false, true} {
 			if sig, err := k.AppendSign(nil, []byte("data"), FlagSHA256, spare); !errors.Is(err, ErrFault) || sig != nil {

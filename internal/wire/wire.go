@@ -23,8 +23,11 @@ var ErrTrailing = errors.New("message has bytes after its end")
 // value as true; Vigil refuses other values, so that a message has only one encoding.
 var ErrBool = errors.New("boolean is neither 0 nor 1")
 
-// ErrMpint reports an integer that is negative or not in its shortest form.
-var ErrMpint = errors.New("integer is negative or not in its shortest form")
+// ErrNegative reports a negative integer.
+var ErrNegative = errors.New("integer is negative")
+
+// ErrPadded reports an integer with needless leading zeros.
+var ErrPadded = errors.New("integer has needless leading zeros")
 
 // Reader reads values from the front of a byte slice.
 type Reader struct {
@@ -116,21 +119,32 @@ func (r *Reader) String() []byte {
 	return r.Bytes(int(n))
 }
 
-// Mpint reads a non-negative mpint and returns its big-endian magnitude
-// without leading zeros (empty for zero), aliasing the input.
+// Mpint reads an mpint and returns its big-endian magnitude without leading zeros
+// (empty for zero), aliasing the input. It reads needless leading zeros, as OpenSSH does;
+// some programs write integers at a fixed width. A negative one fails with ErrNegative.
 func (r *Reader) Mpint() []byte {
 	b := r.String()
-	if len(b) == 0 {
-		return b
-	}
-	if b[0]&0x80 != 0 || b[0] == 0 && (len(b) == 1 || b[1]&0x80 == 0) {
-		r.fail(ErrMpint)
+	if len(b) > 0 && b[0]&0x80 != 0 {
+		r.fail(ErrNegative)
 		return nil
 	}
-	if b[0] == 0 {
+	for len(b) > 0 && b[0] == 0 {
 		b = b[1:]
 	}
 	return b
+}
+
+// ShortestMpint is Mpint for numbers of which equal ones must be equal bytes: needless
+// leading zeros, which RFC 4251 forbids, fail with ErrPadded.
+func (r *Reader) ShortestMpint() []byte {
+	before := r.Len()
+	m := r.Mpint()
+	zeros := before - r.Len() - 4 - len(m)
+	if zeros > 1 || zeros == 1 && (len(m) == 0 || m[0]&0x80 == 0) {
+		r.fail(ErrPadded)
+		return nil
+	}
+	return m
 }
 
 // AppendUint32 appends a big-endian 32-bit integer.

@@ -41,7 +41,16 @@ func (s *server) sign(body, out []byte) ([]byte, error) {
 	}
 }
 
-// keyError wraps an error of package signer in the one that the front branches on.
+// kindError is an error whose own words say enough, of a kind that the front branches on.
+type kindError struct {
+	error
+	kind error
+}
+
+func (e kindError) Unwrap() error        { return e.error }
+func (e kindError) Is(target error) bool { return target == e.kind }
+
+// keyError makes an error of package signer one that the front branches on.
 func keyError(err error) error {
 	switch {
 	case err == nil:
@@ -49,9 +58,9 @@ func keyError(err error) error {
 	case isFull(err):
 		return fmt.Errorf("%w: %w", keeper.ErrFull, err)
 	case errors.Is(err, signer.ErrUnsupported), errors.Is(err, signer.ErrSHA1), errors.Is(err, signer.ErrFlags):
-		return fmt.Errorf("%w: %w", keeper.ErrUnsupported, err)
+		return kindError{err, keeper.ErrUnsupported}
 	default:
-		return fmt.Errorf("%w: %w", keeper.ErrBadRequest, err)
+		return kindError{err, keeper.ErrBadRequest}
 	}
 }
 
