@@ -179,8 +179,8 @@ func (u *up) importKey(ctx context.Context, vault, path string, have []control.K
 // maxNamed is how many files are named in one line.
 const maxNamed = 10
 
-// nameOthers names the files in ~/.ssh that are no private keys, so that nobody takes
-// them for imported.
+// nameOthers names the files in ~/.ssh that don't begin as private keys do, so that
+// nobody takes them for imported.
 func (u *up) nameOthers() {
 	_, others := u.sshKeys()
 	if len(others) == 0 {
@@ -191,7 +191,7 @@ func (u *up) nameOthers() {
 		more = fmt.Sprintf(" and %d more", len(others)-maxNamed)
 		others = others[:maxNamed]
 	}
-	u.say("not imported, because they are no private keys: %s%s", strings.Join(others, ", "), more)
+	u.say("not imported, because they don't begin as private keys do: %s%s", strings.Join(others, ", "), more)
 }
 
 // importFailure returns the first error of a run in which an import failed.

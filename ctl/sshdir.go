@@ -46,6 +46,7 @@ const (
 	plaintext   protection = "without a passphrase"
 	securityKey protection = "of a security key"
 	tpmKey      protection = "of a TPM"
+	pasted      protection = "as pasted text" // the opener finds out what protects it
 )
 
 // findKeyFiles returns the private key files in a folder, and the names of the other
@@ -98,10 +99,16 @@ func inspectKeyFile(path string) (keyFile, bool) {
 	defer guard.Wipe(b)
 	n, _ := io.ReadFull(f, b[:peekPEM])
 	head := b[:n]
+	if text := bytes.TrimLeft(head, " \t\r\n>\"'`\ufeff"); len(text) < n {
+		m, _ := io.ReadFull(f, b[n:][:n-len(text)]) // so much less of a key was read
+		text = text[:len(text)+m]
+		k.protection = pasted
+		return k, bytes.HasPrefix(text, []byte(ppkMagic)) || bytes.HasPrefix(text, []byte(pemBegin)) && bytes.Contains(text, []byte("PRIVATE KEY"))
+	}
 	first, second, _ := bytes.Cut(head, []byte("\n"))
 	first, dos := bytes.CutSuffix(first, []byte("\r"))
-	label, _ := bytes.CutPrefix(first, []byte("-----BEGIN "))
-	label, isPEM := bytes.CutSuffix(label, []byte("PRIVATE KEY-----"))
+	label, isPEM := bytes.CutPrefix(first, []byte(pemBegin))
+	label, whole := bytes.CutSuffix(label, []byte("PRIVATE KEY-----"))
 	switch {
 	case bytes.HasPrefix(first, []byte(ppkMagic)):
 		m, _ := io.ReadFull(f, b[n:])
@@ -110,8 +117,11 @@ func inspectKeyFile(path string) (keyFile, bool) {
 			k.protection, k.protect = plaintext, "puttygen "+quoteSh(path)+" -P"
 		}
 		return k, true
-	case !isPEM || len(label) == len(first):
+	case !isPEM:
 		return k, false
+	case !whole:
+		k.protection = pasted
+		return k, bytes.Contains(label, []byte("PRIVATE KEY"))
 	}
 	k.protection = plaintext
 	switch string(label) {
@@ -133,8 +143,11 @@ func inspectKeyFile(path string) (keyFile, bool) {
 	return k, true
 }
 
-// ppkMagic is the start of PuTTY's files.
-const ppkMagic = "PuTTY-User-Key-File-"
+// The starts of private key files.
+const (
+	pemBegin = "-----BEGIN "
+	ppkMagic = "PuTTY-User-Key-File-"
+)
 
 // protectPEM returns the command that sets the passphrase of a PEM file, or "".
 func protectPEM(label, path string, dos bool) string {

@@ -142,7 +142,7 @@ func TestUpImports(t *testing.T) {
 		for _, want := range []string{
 			"not imported: " + b.home + "/.ssh/id_b: ", "vigilctl add '" + b.home + "/.ssh/id_b'` asks for its passphrase",
 			"not imported: " + b.home + "/.ssh/id_c: not a private key file\n  It must be a private key.",
-			"no private keys: config, lost.pub\n",
+			"not imported, because they don't begin as private keys do: config, lost.pub\n",
 		} {
 			if !strings.Contains(r.errors, want) {
 				t.Errorf("it doesn't say %q:\n%s", want, r.errors)
@@ -316,6 +316,12 @@ func TestKeyFilesAreKnownByTheirFirstBytes(t *testing.T) {
 		"plain-dsa":          "-----BEGIN DSA PRIVATE KEY-----\nMIIB\n",
 		"plain-rsa-dos":      "-----BEGIN RSA PRIVATE KEY-----\r\nMIIEowIBAAKCAQEA\r\n",
 		"token-key":          "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAASgAAABpzay1zc2\n",
+		"pasted-indented":    "\n        -----BEGIN OPENSSH PRIVATE KEY-----\n        b3BlbnNzaC1rZXktdjEA",
+		"pasted-in-quotes":   `"-----BEGIN PRIVATE KEY-----\nMC4CAQAw`,
+		"pasted-as-mail":     "> -----BEGIN ENCRYPTED PRIVATE KEY-----\n> MC4CAQAw",
+		"pasted-one-line":    "-----BEGIN EC PRIVATE KEY----- MHcCAQEEIAAA",
+		"pasted-ppk":         "    PuTTY-User-Key-File-2: ssh-rsa\n    Encryption: none",
+		"indented-public":    "  -----BEGIN PUBLIC KEY-----\n  MCow",
 		"tpm-key":            "-----BEGIN TSS2 PRIVATE KEY-----\nMIHyBgZngQUK\n",
 		"lost.pub":           "-----BEGIN RSA PRIVATE KEY-----\n",
 		"plain-rsa.pub":      "ssh-rsa AAAA",
@@ -337,7 +343,7 @@ func TestKeyFilesAreKnownByTheirFirstBytes(t *testing.T) {
 		name := filepath.Base(f.path)
 		got = append(got, name)
 		start, _, _ := strings.Cut(name, "-")
-		want := map[string]protection{"plain": plaintext, "locked": encrypted, "token": securityKey, "tpm": tpmKey}[start]
+		want := map[string]protection{"plain": plaintext, "locked": encrypted, "token": securityKey, "tpm": tpmKey, "pasted": pasted}[start]
 		if f.protection != want {
 			t.Errorf("%s: it is %s", name, f.protection)
 		}
@@ -345,11 +351,12 @@ func TestKeyFilesAreKnownByTheirFirstBytes(t *testing.T) {
 			t.Errorf("%s: to set a passphrase: %q", name, f.protect)
 		}
 	}
-	if want := []string{"config", "empty", "lost.pub", "public.pem"}; !slices.Equal(others, want) {
+	if want := []string{"config", "empty", "indented-public", "lost.pub", "public.pem"}; !slices.Equal(others, want) {
 		t.Errorf("other files: %q, want %q", others, want)
 	}
 	want := []string{
 		"locked-openssh", "locked-pkcs8", "locked-ppk", "locked-rsa", "locked-rsa-dos",
+		"pasted-as-mail", "pasted-in-quotes", "pasted-indented", "pasted-one-line", "pasted-ppk",
 		"plain-dsa", "plain-ec", "plain-openssh", "plain-pkcs8", "plain-ppk", "plain-rsa", "plain-rsa-dos", "token-key", "tpm-key",
 	}
 	if !slices.Equal(got, want) {
