@@ -65,7 +65,7 @@ func parsePPK(data []byte, ask func() ([]byte, error)) (*Key, error) {
 			return nil, fmt.Errorf("decrypt .ppk: %w", err)
 		}
 	}
-	if !hmac.Equal(f.computeMAC(keys.mac), f.mac) {
+	if !f.verify(keys.mac) {
 		if f.encrypted() {
 			return nil, wrong
 		}
@@ -153,6 +153,16 @@ func (f *ppkFile) computeMAC(key []byte) []byte {
 		h.Write(field)
 	}
 	return h.Sum(nil)
+}
+
+// verify reports whether the MAC is right, for the comment as it is or without the
+// blanks at its end, with which terminals fill the lines that are copied from them.
+func (f *ppkFile) verify(key []byte) bool {
+	if hmac.Equal(f.computeMAC(key), f.mac) {
+		return true
+	}
+	f.comment = bytes.TrimRight(f.comment, " \t\u00a0")
+	return hmac.Equal(f.computeMAC(key), f.mac)
 }
 
 // readKey reads the decrypted private fields, which PuTTY writes without the

@@ -19,7 +19,8 @@ var accidents = map[string]func(string) string{
 	"indented by no-break":      eachLine(func(s string) string { return "\u00a0\u00a0" + s }),
 	"no-break spaces":           replace(" ", "\u00a0"),
 	"no-break in Windows-1252":  eachLine(func(s string) string { return "\xa0 " + s }),
-	"spaces at the ends":        onlyPEM(eachLine(func(s string) string { return s + "  " })),
+	"spaces at the ends":        eachLine(func(s string) string { return s + "  " }),
+	"padded by a terminal":      eachLine(func(s string) string { return s + strings.Repeat(" ", max(0, 80-len(s))) }),
 	"CR only":                   replace("\n", "\r"),
 	"CR LF":                     replace("\n", "\r\n"),
 	"CR CR LF":                  replace("\n", "\r\r\n"),
@@ -168,6 +169,23 @@ func TestPasteAccidentsAreUndone(t *testing.T) {
 					t.Error("the caller's bytes have changed")
 				}
 			})
+		}
+	}
+}
+
+// TestDamageAfterAnAccidentGivesNoOtherKey deletes, doubles and changes characters of
+// files that have to be repaired.
+func TestDamageAfterAnAccidentGivesNoOtherKey(t *testing.T) {
+	for _, file := range []string{"ed25519.openssh", "p256.pem", "p521.pkcs8", "ed25519.ppk2", "p256.ppk3"} {
+		f := readFixture(t, file)
+		want := mustParse(t, f.data, nil)
+		for name, change := range accidents {
+			text := change(string(f.data))
+			for at := len(name) % 67; at < len(text); at += 67 {
+				for _, with := range []string{"", text[at:at+1] + text[at:at+1], "A", " ", "\n", "=", ">", "\\"} {
+					wantSameOrError(t, []byte(text[:at]+with+text[at+1:]), want, at)
+				}
+			}
 		}
 	}
 }
