@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vigil/internal/control"
+	"vigil/internal/durable"
 )
 
 func (a *app) addCommand() *cobra.Command {
@@ -24,6 +25,9 @@ func (a *app) addCommand() *cobra.Command {
 		Long: `Import a private key into an unlocked vault: an OpenSSH key, PEM (PKCS#1, SEC1,
 PKCS#8), or a PuTTY .ppk of version 2 or 3, with or without a passphrase. FILE
 is not changed; "-" is standard input.
+
+The certificate beside FILE (FILE-cert.pub) is imported with it. The key gets FILE's
+name; blanks become "-".
 
 To add a key for this session only, use ssh-add.`,
 		Example: `  vigilctl add ~/.ssh/id_ed25519 --name laptop
@@ -41,10 +45,15 @@ To add a key for this session only, use ssh-add.`,
 				defer f.Close()
 				req.Certificate = f
 			}
-			if req.Name == "" && args[0] != "-" {
-				req.Name = filepath.Base(args[0])
+			derived := req.Name == "" && args[0] != "-"
+			if derived {
+				req.Name = keyName(args[0])
 			}
 			reply, err := a.addKey(cmd.Context(), args[0], req, pass)
+			if err != nil && derived && codeOf(err) == control.CodeExists && req.Name != filepath.Base(args[0]) {
+				e := asError(err)
+				return control.Errorf(e.Code, e.Next, "%s would be called %s: %s", args[0], req.Name, e.Message)
+			}
 			if err != nil {
 				return err
 			}
@@ -55,15 +64,26 @@ To add a key for this session only, use ssh-add.`,
 	cmd.Flags().StringVar(&req.Comment, "comment", "", "`TEXT` to show with the key (without it: the file's comment)")
 	cmd.Flags().StringArrayVar(&req.Hosts, "host", nil, "host `PATTERN` the key is for; may be repeated")
 	cmd.Flags().StringArrayVar(&req.Tags, "tag", nil, "`TAG` of the key; may be repeated")
-	cmd.Flags().StringVar(&certificate, "certificate", "", "`FILE` with the key's certificate (…-cert.pub)")
+	cmd.Flags().StringVar(&certificate, "certificate", "", "`FILE` with the key's certificate (without it: FILE-cert.pub)")
 	pass.flags(cmd)
 	vaultFlag(cmd, &req.Vault, "the default one")
 	return cmd
 }
 
-// addKey imports the key file at path. It asks for the file's passphrase if the
-// file has one and no flag gives it.
+// addKey imports the key file at path, with the certificate beside it if req has none.
+// It asks for the file's passphrase if the file has one and no flag gives it.
 func (a *app) addKey(ctx context.Context, path string, req control.AddRequest, pass *source) (*control.AddReply, error) {
+	reply, err := a.addWithPassphrase(ctx, path, req, pass)
+	if err != nil {
+		return nil, err
+	}
+	if notice := strangePublic(path, reply.Key); notice != "" && path != "-" {
+		reply.Notices = append(reply.Notices, notice)
+	}
+	return reply, nil
+}
+
+func (a *app) addWithPassphrase(ctx context.Context, path string, req control.AddRequest, pass *source) (*control.AddReply, error) {
 	var reply *control.AddReply
 	add := func(passphrase *os.File) error {
 		f, err := a.openKeyFile(path)
@@ -71,6 +91,13 @@ func (a *app) addKey(ctx context.Context, path string, req control.AddRequest, p
 			return err
 		}
 		defer f.Close()
+		if path != "-" && (req.Certificate == nil || req.CertificateBeside) {
+			// Whatever can't be opened as a file isn't a certificate.
+			if req.Certificate, err = durable.OpenRegular(path + "-cert.pub"); err == nil {
+				defer req.Certificate.Close()
+			}
+			req.CertificateBeside = err == nil
+		}
 		req.KeyFile, req.KeyPassphrase = f, passphrase
 		reply, err = call(ctx, a, &req)
 		return err

@@ -191,8 +191,8 @@ func (d *fakeDaemon) Add(_ context.Context, _ *control.Call, r *control.AddReque
 		words := strings.Fields(d.read("key_file", r.KeyFile))
 		d.read("certificate", r.Certificate)
 		given := d.read("key_passphrase", r.KeyPassphrase)
-		if len(words) < 2 {
-			return nil, control.Errorf(control.CodeFailed, "It must be a private key.", "not a private key file")
+		if len(words) < 2 || words[1] == "DSA" {
+			return nil, control.Errorf(control.CodeBadKeyFile, "It must be a private key.", "not a private key file")
 		}
 		if words[len(words)-1] == "protected" && given != "let me in" {
 			return nil, control.Errorf(control.CodeKeyPassphrase, "", "the key file's passphrase is wrong or missing")

@@ -1,15 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	"vigil/internal/checkup"
 	"vigil/internal/control"
+	"vigil/internal/pubkey"
 )
 
 // firstKeyName is the name of the key that a first run makes.
@@ -27,10 +30,17 @@ func (u *up) keys(ctx context.Context, v *control.VaultStatus) error {
 	if err != nil {
 		return err
 	}
+	list, err := call(ctx, u.app, &control.ListRequest{Vault: v.Name})
+	if err != nil {
+		return err
+	}
 	for _, path := range paths {
-		if err := u.importKey(ctx, v.Name, path); err != nil {
+		if err := u.importKey(ctx, v.Name, path, append(list.Keys, u.result.Imported...)); err != nil {
 			return err
 		}
+	}
+	if u.imports != nil && u.imports[0] == "all" {
+		u.nameOthers()
 	}
 	if !first {
 		return u.importFailure()
@@ -50,11 +60,12 @@ func (u *up) choose(ctx context.Context, first bool) ([]string, error) {
 	case len(u.imports) == 1 && u.imports[0] == "none":
 		return nil, nil
 	case len(u.imports) == 1 && u.imports[0] == "all":
-		return pathsOf(u.sshKeys()), nil
+		found, _ := u.sshKeys()
+		return pathsOf(found), nil
 	case len(u.imports) > 0:
 		return u.imports, nil
 	}
-	found := u.sshKeys()
+	found, _ := u.sshKeys()
 	if !first || len(found) == 0 {
 		return nil, nil
 	}
@@ -70,11 +81,7 @@ func (u *up) choose(ctx context.Context, first bool) ([]string, error) {
 func offer(ctx context.Context, t *terminal, found []keyFile) ([]string, error) {
 	t.say("Private keys found:")
 	for i, f := range found {
-		how := "with a passphrase"
-		if f.plaintext {
-			how = "without a passphrase"
-		}
-		t.say("  %d  %s (%s)", i+1, f.path, how)
+		t.say("  %d  %s (%s)", i+1, f.path, f.protection)
 	}
 	for {
 		line, err := t.readLine(ctx, "Import which? all, none (a new key is made), or numbers [all]: ")
@@ -116,18 +123,29 @@ func pathsOf(files []keyFile) []string {
 	return paths
 }
 
-// sshKeys returns the private key files in ~/.ssh.
-func (u *up) sshKeys() []keyFile {
+// sshKeys returns the private key files in ~/.ssh, and the names of files that are
+// something else.
+func (u *up) sshKeys() (found []keyFile, others []string) {
 	if u.paths.Home == "" {
-		return nil
+		return nil, nil
 	}
 	return findKeyFiles(filepath.Join(u.paths.Home, ".ssh"))
 }
 
-// importKey imports one key file. It returns an error only if the others can't be
-// imported either: for an interruption or a lost daemon.
-func (u *up) importKey(ctx context.Context, vault, path string) error {
-	reply, err := u.addKey(ctx, path, control.AddRequest{Vault: vault, Name: filepath.Base(path)}, keyPassphrase())
+// importKey imports one key file into a vault that has the given keys. It returns an
+// error only if the others can't be imported either: for an interruption or a lost daemon.
+func (u *up) importKey(ctx context.Context, vault, path string, have []control.Key) error {
+	name := keyName(path)
+	i := slices.IndexFunc(have, func(k control.Key) bool { return k.Name == name })
+	if i >= 0 && pubkey.AuthorizedKey(publicBeside(path), "") == have[i].PublicKey {
+		// Imported by an earlier run: don't ask for its passphrase again.
+		u.say("%s is in the vault already, as %s", path, name)
+		return nil
+	}
+	name = freeName(name, func(name string) bool {
+		return slices.ContainsFunc(have, func(k control.Key) bool { return k.Name == name })
+	})
+	reply, err := u.addKey(ctx, path, control.AddRequest{Vault: vault, Name: name}, keyPassphrase())
 	if err == nil {
 		u.saved(reply.Saved)
 		u.say("imported %s", keyLine(reply.Key))
@@ -138,13 +156,42 @@ func (u *up) importKey(ctx context.Context, vault, path string) error {
 	switch e.Code {
 	case control.CodeInterrupted, control.CodeNoDaemon, control.CodeLocked:
 		return e
-	case control.CodeExists: // imported by an earlier run that was interrupted
+	case control.CodeExists:
 		u.say("%s: %s", path, e.Message)
 		return nil
+	case control.CodeKeyPassphrase:
+		e = control.Errorf(e.Code, "`vigilctl add "+quoteSh(path)+"` asks for its passphrase.", "%s", e.Message)
 	}
-	u.say("not imported: %s: %s", path, e.Message)
-	u.result.Failed = append(u.result.Failed, failedImport{path, e})
+	u.say("not imported: %s: %s", path, strings.TrimPrefix(e.Message, path+" "))
+	if e.Next != "" && !u.said[e.Next] {
+		u.say("  %s", e.Next)
+		u.said[e.Next] = true
+	}
+	named := len(u.imports) > 0 && u.imports[0] != "all"
+	if !named && (e.Code == control.CodeBadKeyFile || e.Code == control.CodeKeyPassphrase) {
+		u.result.LeftOut = append(u.result.LeftOut, failedImport{path, e})
+	} else {
+		u.result.Failed = append(u.result.Failed, failedImport{path, e})
+	}
 	return nil
+}
+
+// maxNamed is how many files are named in one line.
+const maxNamed = 10
+
+// nameOthers names the files in ~/.ssh that don't begin as private keys do, so that
+// nobody takes them for imported.
+func (u *up) nameOthers() {
+	_, others := u.sshKeys()
+	if len(others) == 0 {
+		return
+	}
+	more := ""
+	if len(others) > maxNamed {
+		more = fmt.Sprintf(" and %d more", len(others)-maxNamed)
+		others = others[:maxNamed]
+	}
+	u.say("not imported, because they don't begin as private keys do: %s%s", strings.Join(others, ", "), more)
 }
 
 // importFailure returns the first error of a run in which an import failed.
@@ -153,7 +200,11 @@ func (u *up) importFailure() error {
 		return nil
 	}
 	f := u.result.Failed[0]
-	return control.Errorf(f.Error.Code, "`vigilctl add FILE` tries again. Everything else is done.",
+	next := f.Error.Next
+	if f.Error.Code != control.CodeBadKeyFile {
+		next = "`vigilctl add " + quoteSh(f.Path) + "` tries again."
+	}
+	return control.Errorf(f.Error.Code, strings.TrimSpace(next+" Everything else is done."),
 		"%s not imported; the first is %s: %s", checkup.Count(len(u.result.Failed), "key"), f.Path, f.Error.Message)
 }
 
@@ -182,17 +233,20 @@ func (u *up) generateFirst(ctx context.Context, v *control.VaultStatus) error {
 
 // namePlaintext names the plaintext private keys in ~/.ssh.
 func (u *up) namePlaintext(first bool) {
-	for _, f := range u.sshKeys() {
-		if f.plaintext {
+	var plain []keyFile
+	found, _ := u.sshKeys()
+	for _, f := range found {
+		if f.protection == plaintext {
+			plain = append(plain, f)
 			u.result.Plaintext = append(u.result.Plaintext, f.path)
 		}
 	}
-	if !first || len(u.result.Plaintext) == 0 {
+	if !first || len(plain) == 0 {
 		return
 	}
 	u.say("These private keys are still on disk without a passphrase. Vigil doesn't change them. Remove\n" +
-		"them once you have logged in with the vault's, or set a passphrase (ssh-keygen -p -f FILE):")
-	for _, path := range u.result.Plaintext {
-		u.say("  %s", path)
+		"those that are in the vault once you have logged in with it, or set a passphrase:")
+	for _, f := range plain {
+		u.say("  %s", cmp.Or(f.protect, f.path))
 	}
 }

@@ -16,7 +16,7 @@ import (
 )
 
 func (a *app) upCommand() *cobra.Command {
-	u := &up{app: a, pass: vaultPassphrase()}
+	u := &up{app: a, pass: vaultPassphrase(), said: map[string]bool{}}
 	cmd := &cobra.Command{
 		Use:   "up [--import all|none|PATH]... [--passphrase-file FILE]",
 		Short: "Set up on the first run; start the daemon and unlock",
@@ -27,7 +27,8 @@ another build is restarted, which locks the vaults.
 
 Only the line that sets SSH_AUTH_SOCK goes to standard output, so that
 eval "$(vigilctl up)" works. Nothing in ~/.ssh is ever changed. If interrupted, run it
-again to continue.
+again to continue. "--import all" names what it left out and why, and succeeds; a PATH
+that can't be imported is a failure.
 
 Without a terminal, give --passphrase-file. Then a key is made, and none is imported
 unless --import says so.`,
@@ -49,6 +50,7 @@ type up struct {
 	imports []string
 	pass    *source
 	result  upResult
+	said    map[string]bool // the advice given, which isn't repeated for each key
 }
 
 // upResult is what `up --json` prints.
@@ -60,10 +62,11 @@ type upResult struct {
 	Imported  []control.Key       `json:"imported,omitempty"`
 	Generated *control.Key        `json:"generated,omitempty"`
 	Failed    []failedImport      `json:"failed,omitempty"`
+	LeftOut   []failedImport      `json:"left_out,omitempty"`        // of "all": not asked for by name
 	Plaintext []string            `json:"plaintext_files,omitempty"` // private keys without a passphrase that stay in ~/.ssh
 }
 
-// failedImport is a key file that couldn't be imported.
+// failedImport is a key file that wasn't imported, and why.
 type failedImport struct {
 	Path  string         `json:"path"`
 	Error *control.Error `json:"error"`

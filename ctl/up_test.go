@@ -133,12 +133,49 @@ func TestUpImports(t *testing.T) {
 		b.file(".ssh/id_a", "-----BEGIN RSA PRIVATE KEY-----\nfake")
 		b.file(".ssh/id_b", "-----BEGIN OPENSSH PRIVATE KEY-----\nfake protected")
 		b.file(".ssh/config", "Host *")
-		r := b.fails(4, "1 key not imported; the first is "+b.home+"/.ssh/id_b", "up", "--import", "all", "--passphrase-file", b.file("pass", pass))
+		b.file(".ssh/id_c", "-----BEGIN DSA PRIVATE KEY-----")
+		b.file(".ssh/id_a.pub", "ssh-ed25519 AAAA")
+		b.file(".ssh/lost.pub", "ssh-ed25519 AAAA")
+		r := b.ok("up", "--import", "all", "--passphrase-file", b.file("pass", pass))
 		if r.out != b.exportLine() {
 			t.Errorf("standard output: %q", r.out)
 		}
+		for _, want := range []string{
+			"not imported: " + b.home + "/.ssh/id_b: ", "vigilctl add '" + b.home + "/.ssh/id_b'` asks for its passphrase",
+			"not imported: " + b.home + "/.ssh/id_c: not a private key file\n  It must be a private key.",
+			"not imported, because they don't begin as private keys do: config, lost.pub\n",
+		} {
+			if !strings.Contains(r.errors, want) {
+				t.Errorf("it doesn't say %q:\n%s", want, r.errors)
+			}
+		}
 		if got := b.names(); !slices.Equal(got, []string{"id_a"}) {
 			t.Errorf("keys: %q", got)
+		}
+	})
+	t.Run("a file that is named must be a key", func(t *testing.T) {
+		b := newBench(t)
+		bad, locked, good := b.file("bad", "fake"), b.file("locked", "fake protected"), b.file("good", "fake key")
+		b.fails(1, "2 keys not imported; the first is "+bad, "up", "--import", bad, "--import", locked, "--import", good, "--passphrase-file", b.file("pass", pass))
+		b.fails(4, "`vigilctl add '"+locked+"'` tries again", "up", "--import", locked)
+		if got := b.names(); !slices.Equal(got, []string{"good"}) {
+			t.Errorf("keys: %q", got)
+		}
+	})
+	t.Run("names that are taken", func(t *testing.T) {
+		b := newBench(t)
+		b.ok("up", "--import", b.file("a/my key", "fake key"), "--import", b.file("b/my-key", "fake key"), "--passphrase-file", b.file("pass", pass))
+		r := b.ok("up", "--import", b.file("c/my  key", "fake key"))
+		if got := b.names(); !slices.Equal(got, []string{"my-key", "my-key-2", "my-key-3"}) {
+			t.Errorf("keys: %q", got)
+		}
+		var list control.ListReply
+		if err := json.Unmarshal([]byte(b.ok("list", "--json").out), &list); err != nil {
+			t.Fatal(err)
+		}
+		b.file("a/my key.pub", list.Keys[0].PublicKey)
+		if r = b.ok("up", "--import", filepath.Join(b.home, "a/my key")); !strings.Contains(r.errors, "is in the vault already, as my-key") {
+			t.Error(r.errors)
 		}
 	})
 	t.Run("none, and makes one", func(t *testing.T) {
@@ -273,20 +310,32 @@ func TestUpInterruptedWhileTheDaemonStartsLeavesNone(t *testing.T) {
 func TestKeyFilesAreKnownByTheirFirstBytes(t *testing.T) {
 	dir := t.TempDir()
 	for name, content := range map[string]string{
-		"plain-openssh":  "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW\n",
-		"locked-openssh": "-----BEGIN OPENSSH PRIVATE KEY-----\r\nb3BlbnNzaC1rZXktdjEAAAAACmFlczI1Ni1jdHIAAAAGYmNyeXB0AAAAGAAAABBBBBBBBB\r\n",
-		"plain-rsa":      "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA\n",
-		"locked-rsa":     "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES\n",
-		"locked-rsa-dos": "-----BEGIN RSA PRIVATE KEY-----\r\nProc-Type: 4,ENCRYPTED\r\n",
-		"plain-ec":       "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEI\n",
-		"plain-pkcs8":    "-----BEGIN PRIVATE KEY-----\nMC4CAQAw\n",
-		"locked-pkcs8":   "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIFHDBO\n",
-		"plain-ppk":      "PuTTY-User-Key-File-3: ssh-ed25519\r\nEncryption: none\r\nComment: x\r\n",
-		"locked-ppk":     "PuTTY-User-Key-File-2: ssh-rsa\nEncryption: aes256-cbc\n",
-		"key.pub":        "-----BEGIN RSA PRIVATE KEY-----\n",
-		"public.pem":     "-----BEGIN PUBLIC KEY-----\nMCow\n",
-		"config":         "Host *\n",
-		"empty":          "",
+		"plain-openssh":      "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW\n",
+		"locked-openssh":     "-----BEGIN OPENSSH PRIVATE KEY-----\r\nb3BlbnNzaC1rZXktdjEAAAAACmFlczI1Ni1jdHIAAAAGYmNyeXB0AAAAGAAAABBBBBBBBB\r\n",
+		"plain-rsa":          "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA\n",
+		"locked-rsa":         "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES\n",
+		"locked-rsa-dos":     "-----BEGIN RSA PRIVATE KEY-----\r\nProc-Type: 4,ENCRYPTED\r\n",
+		"plain-ec":           "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEI\n",
+		"plain-pkcs8":        "-----BEGIN PRIVATE KEY-----\nMC4CAQAw\n",
+		"locked-pkcs8":       "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIFHDBO\n",
+		"plain-ppk":          "PuTTY-User-Key-File-3: ssh-ed25519\r\nEncryption: none\r\nComment: x\r\n",
+		"locked-ppk":         "PuTTY-User-Key-File-2: ssh-rsa\nEncryption: aes256-cbc\n",
+		"plain-dsa":          "-----BEGIN DSA PRIVATE KEY-----\nMIIB\n",
+		"plain-rsa-dos":      "-----BEGIN RSA PRIVATE KEY-----\r\nMIIEowIBAAKCAQEA\r\n",
+		"token-key":          "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAASgAAABpzay1zc2\n",
+		"pasted-indented":    "\n        -----BEGIN OPENSSH PRIVATE KEY-----\n        b3BlbnNzaC1rZXktdjEA",
+		"pasted-in-quotes":   `"-----BEGIN PRIVATE KEY-----\nMC4CAQAw`,
+		"pasted-as-mail":     "> -----BEGIN ENCRYPTED PRIVATE KEY-----\n> MC4CAQAw",
+		"pasted-one-line":    "-----BEGIN EC PRIVATE KEY----- MHcCAQEEIAAA",
+		"pasted-ppk":         "    PuTTY-User-Key-File-2: ssh-rsa\n    Encryption: none",
+		"indented-public":    "  -----BEGIN PUBLIC KEY-----\n  MCow",
+		"tpm-key":            "-----BEGIN TSS2 PRIVATE KEY-----\nMIHyBgZngQUK\n",
+		"lost.pub":           "-----BEGIN RSA PRIVATE KEY-----\n",
+		"plain-rsa.pub":      "ssh-rsa AAAA",
+		"plain-rsa-cert.pub": "ssh-rsa-cert-v01@openssh.com AAAA",
+		"public.pem":         "-----BEGIN PUBLIC KEY-----\nMCow\n",
+		"config":             "Host *\n",
+		"empty":              "",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -296,16 +345,26 @@ func TestKeyFilesAreKnownByTheirFirstBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
-	for _, f := range findKeyFiles(dir) {
+	found, others := findKeyFiles(dir)
+	for _, f := range found {
 		name := filepath.Base(f.path)
 		got = append(got, name)
-		if f.plaintext != strings.HasPrefix(name, "plain") {
-			t.Errorf("%s: plaintext is %v", name, f.plaintext)
+		start, _, _ := strings.Cut(name, "-")
+		want := map[string]protection{"plain": plaintext, "locked": encrypted, "token": securityKey, "tpm": tpmKey, "pasted": pasted}[start]
+		if f.protection != want {
+			t.Errorf("%s: it is %s", name, f.protection)
 		}
+		if (f.protect != "") != (want == plaintext) && name != "plain-dsa" && name != "plain-rsa-dos" {
+			t.Errorf("%s: to set a passphrase: %q", name, f.protect)
+		}
+	}
+	if want := []string{"config", "empty", "indented-public", "lost.pub", "public.pem"}; !slices.Equal(others, want) {
+		t.Errorf("other files: %q, want %q", others, want)
 	}
 	want := []string{
 		"locked-openssh", "locked-pkcs8", "locked-ppk", "locked-rsa", "locked-rsa-dos",
-		"plain-ec", "plain-openssh", "plain-pkcs8", "plain-ppk", "plain-rsa",
+		"pasted-as-mail", "pasted-in-quotes", "pasted-indented", "pasted-one-line", "pasted-ppk",
+		"plain-dsa", "plain-ec", "plain-openssh", "plain-pkcs8", "plain-ppk", "plain-rsa", "plain-rsa-dos", "token-key", "tpm-key",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("found %q, want %q", got, want)

@@ -16,6 +16,7 @@ const (
 	CodeExists          Code = "exists"           // 1: the vault, name or key is there already
 	CodeAmbiguous       Code = "ambiguous"        // 1: several keys match
 	CodeDamaged         Code = "damaged"          // 1: a file can't be read; nothing was changed
+	CodeBadKeyFile      Code = "bad_key_file"     // 1: no private key, or none that Vigil reads
 	CodeInterrupted     Code = "interrupted"      // 1: by the user
 	CodeUsage           Code = "usage"            // 2
 	CodeLocked          Code = "locked"           // 3

@@ -179,6 +179,9 @@ type AddRequest struct {
 	Comment string   `json:"comment,omitempty"` // empty: the file's
 	Hosts   []string `json:"hosts,omitempty"`
 	Tags    []string `json:"tags,omitempty"`
+	// CertificateBeside: nobody named the certificate, it was found beside the key
+	// file. One of another key is left out with a notice.
+	CertificateBeside bool `json:"certificate_beside,omitempty"`
 
 	KeyFile       *os.File `json:"-"` // required
 	KeyPassphrase *os.File `json:"-"` // absent: an encrypted file gives CodeKeyPassphrase

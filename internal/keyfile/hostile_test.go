@@ -210,6 +210,16 @@ func TestFilesThatAreNoKeys(t *testing.T) {
 			}
 		})
 	}
+	for name, c := range map[string]struct{ data, named string }{
+		"a TPM's key":        {"-----BEGIN TSS2 PRIVATE KEY-----\nMAsGBmeBBQoBA6AB\n-----END TSS2 PRIVATE KEY-----\n", "a key of a TPM (TSS2)"},
+		"a TPM's, one line":  {"-----BEGIN TSS2 PRIVATE KEY----- MAsGBmeBBQoBA6AB -----END TSS2 PRIVATE KEY-----", "a key of a TPM (TSS2)"},
+		"a PGP private key":  {"-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nlFgEZ\n=abcd\n-----END PGP PRIVATE KEY BLOCK-----\n", "the format of PGP"},
+		"ssh.com's, as mail": {"> " + string(readFixture(t, "rsa2048.sshcom").data), "kind of PEM private key"},
+	} {
+		if k, err := Parse([]byte(c.data), never(t)); k != nil || !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), c.named) {
+			t.Errorf("%s: %v, want %q", name, err, c.named)
+		}
+	}
 	for _, c := range []struct{ name, data string }{
 		{"a byte order mark and blank lines before", "\ufeff\n\n" + good},
 		{"a certificate before and text behind", cert + "key:\n" + good + "text\n"},

@@ -3,13 +3,15 @@ package keyfile
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"fmt"
 
 	"vigil/internal/guard"
 	"vigil/internal/pubkey"
 )
 
-// Parse reads the private key file data, whatever its format.
+// Parse reads the private key file data, whatever its format, also if it was changed
+// by copying and pasting (see docs/import.md).
 //
 // Parse calls passphrase at most once, and only if the file is encrypted and its
 // scheme and key type are supported. It wipes the slice that passphrase returns,
@@ -30,9 +32,23 @@ func parse(data []byte, ask func() ([]byte, error)) (*Key, error) {
 	if len(data) > MaxFile {
 		return nil, tooLarge("size of the file in bytes", uint64(len(data)), MaxFile)
 	}
-	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
-		return nil, fmt.Errorf("%w: it is UTF-16 text; save it as UTF-8 or ASCII", ErrNotAKey)
+	asked := false
+	askOnce := ask
+	if ask != nil {
+		askOnce = func() ([]byte, error) {
+			asked = true
+			return ask()
+		}
 	}
+	k, err := parseText(data, askOnce)
+	if !asked && (errors.Is(err, ErrNotAKey) || errors.Is(err, ErrDamaged)) {
+		return parseRepaired(data, ask, err)
+	}
+	return k, err
+}
+
+// parseText reads the text of a key file as it is.
+func parseText(data []byte, ask func() ([]byte, error)) (*Key, error) {
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	data = bytes.TrimLeft(data, " \t\r\n")
 	switch {

@@ -23,6 +23,7 @@ const (
 	pemDSA       = "DSA PRIVATE KEY"
 	pemPKCS8     = "PRIVATE KEY"
 	pemEncrypted = "ENCRYPTED PRIVATE KEY"
+	pemTSS2      = "TSS2 PRIVATE KEY" // https://www.hansenpartnership.com/draft-bottomley-tpm2-keys.html
 )
 
 // parsePEM reads the only private key among the PEM blocks of data. It ignores
@@ -52,6 +53,8 @@ func parsePEM(data []byte, ask func() ([]byte, error)) (*Key, error) {
 		return nil, damaged("PEM block")
 	case public:
 		return nil, ErrPublicKey
+	case bytes.Contains(data, []byte("-----BEGIN PGP PRIVATE KEY BLOCK-----")):
+		return nil, &UnsupportedError{Type: "the format of PGP", Advice: "gpg-agent can serve such a key to ssh"}
 	}
 	return nil, ErrNotAKey
 }
@@ -79,6 +82,8 @@ func parsePEMBlock(block *pem.Block, ask func() ([]byte, error)) (*Key, error) {
 		return parseDER(block.Bytes, ask)
 	case pemDSA:
 		return nil, errDSA
+	case pemTSS2:
+		return nil, &UnsupportedError{Type: "a key of a TPM (TSS2)", Advice: "its private half never leaves the TPM"}
 	}
 	return nil, &UnsupportedError{Type: "this kind of PEM private key", Advice: "see docs/import.md for the formats that are read"}
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"hash"
 	"strconv"
+	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
 
@@ -57,6 +58,7 @@ func parsePPK(data []byte, ask func() ([]byte, error)) (*Key, error) {
 		}
 	}
 	keys := f.deriveKeys(passphrase)
+	wrong := wrongPPKPassphrase(passphrase)
 	guard.Wipe(passphrase)
 	defer keys.wipe()
 	if f.encrypted() {
@@ -64,9 +66,9 @@ func parsePPK(data []byte, ask func() ([]byte, error)) (*Key, error) {
 			return nil, fmt.Errorf("decrypt .ppk: %w", err)
 		}
 	}
-	if !hmac.Equal(f.computeMAC(keys.mac), f.mac) {
+	if !f.verify(keys.mac) {
 		if f.encrypted() {
-			return nil, ErrWrongPassphrase
+			return nil, wrong
 		}
 		return nil, damaged("the .ppk's MAC is wrong")
 	}
@@ -80,6 +82,18 @@ func parsePPK(data []byte, ask func() ([]byte, error)) (*Key, error) {
 	}
 	k.setComment(f.comment)
 	return k, nil
+}
+
+// wrongPPKPassphrase returns the error for a wrong passphrase. PuTTYgen and Pageant for
+// Windows, at least up to 0.84, take what is typed in Windows' code page
+// (GetDlgItemText_alloc).
+func wrongPPKPassphrase(passphrase []byte) error {
+	ascii := !bytes.ContainsFunc(passphrase, func(r rune) bool { return r >= utf8.RuneSelf })
+	if ascii || !utf8.Valid(passphrase) {
+		return ErrWrongPassphrase
+	}
+	return fmt.Errorf("%w; it has letters beyond ASCII: if PuTTYgen for Windows set it, give it in Windows' code page, "+
+		"such as from iconv -f UTF-8 -t CP1252", ErrWrongPassphrase)
 }
 
 func (f *ppkFile) encrypted() bool { return string(f.encryption) != "none" }
@@ -142,6 +156,16 @@ func (f *ppkFile) computeMAC(key []byte) []byte {
 	return h.Sum(nil)
 }
 
+// verify reports whether the MAC is right, for the comment as it is or without the
+// blanks at its end, with which terminals fill the lines that are copied from them.
+func (f *ppkFile) verify(key []byte) bool {
+	if hmac.Equal(f.computeMAC(key), f.mac) {
+		return true
+	}
+	f.comment = bytes.TrimRight(f.comment, " \t\u00a0")
+	return hmac.Equal(f.computeMAC(key), f.mac)
+}
+
 // readKey reads the decrypted private fields, which PuTTY writes without the
 // public ones, and ignores the random padding after them.
 func (f *ppkFile) readKey() (*Key, error) {
@@ -191,7 +215,10 @@ func readPPKFile(data []byte) (f *ppkFile, err error) {
 		}
 	}()
 	lines := ppkLines{rest: data[len(ppkMagic):]}
-	version, keyType, _ := bytes.Cut(lines.next(), []byte(": "))
+	version, keyType, ok := bytes.Cut(lines.next(), []byte(": "))
+	if !ok {
+		return f, damaged(".ppk: first line")
+	}
 	switch string(version) {
 	case "2", "3":
 		f.version = int(version[0] - '0')
@@ -220,8 +247,9 @@ func readPPKFile(data []byte) (f *ppkFile, err error) {
 	if lines.err == nil && len(f.mac) != f.newHash()().Size() {
 		lines.fail("Private-MAC")
 	}
-	if lines.err == nil && len(bytes.TrimSpace(lines.rest)) != 0 {
-		lines.err = damaged(".ppk: text after the MAC")
+	// As PuTTY does, ignore text after the MAC. But a key there would be lost.
+	if lines.err == nil && (bytes.Contains(lines.rest, []byte(ppkMagic)) || countPrivateBegins(lines.rest) > 0) {
+		lines.err = ErrMultipleKeys
 	}
 	if lines.err == nil && f.encrypted() && (len(f.private) == 0 || len(f.private)%16 != 0) {
 		lines.err = damaged(".ppk: private key is not a whole number of blocks")
@@ -247,16 +275,25 @@ func (f *ppkFile) checkPublic() error {
 	return checkPublic(f.public)
 }
 
-// ppkLines reads "Name: value" lines that end in LF or CR LF, in their fixed order.
+// ppkLines reads "Name: value" lines that end in LF, CR LF or CR, in their fixed order.
 type ppkLines struct {
 	rest []byte
 	err  error
 }
 
 func (l *ppkLines) next() []byte {
-	line, rest, _ := bytes.Cut(l.rest, []byte("\n"))
-	l.rest = rest
-	return bytes.TrimSuffix(line, []byte("\r"))
+	line := l.rest
+	if i := bytes.IndexAny(line, "\r\n"); i >= 0 {
+		line = line[:i]
+	}
+	l.rest = l.rest[len(line):]
+	for _, end := range []string{"\r\n", "\n", "\r"} {
+		if rest, ok := bytes.CutPrefix(l.rest, []byte(end)); ok {
+			l.rest = rest
+			break
+		}
+	}
+	return line
 }
 
 func (l *ppkLines) fail(name string) {
@@ -298,7 +335,7 @@ func (l *ppkLines) hex(name string) []byte {
 // blob reads a line with a count, and decodes that many lines of base64.
 func (l *ppkLines) blob(name string) []byte {
 	count := l.number(name)
-	if count > uint64(bytes.Count(l.rest, []byte("\n"))) {
+	if count > uint64(len(l.rest)) {
 		l.fail(name)
 	}
 	if l.err != nil {

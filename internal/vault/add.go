@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,8 +21,14 @@ import (
 // Add imports a private key file.
 func (v *Vault) Add(ctx context.Context, ask opener.Asker, req *control.AddRequest) (*control.AddReply, error) {
 	meta := vaultfile.Meta{Name: req.Name, Comment: req.Comment, Hosts: req.Hosts, Tags: req.Tags}
-	var err error
-	if meta.Certificate, err = readCertificate(req.Certificate); err != nil {
+	var notices []string
+	certificate, err := readCertificate(req.Certificate)
+	switch {
+	case err == nil:
+		meta.Certificate = certificate
+	case req.CertificateBeside:
+		notices = append(notices, withoutCertificate(err))
+	default:
 		return nil, err
 	}
 	files := []*os.File{req.KeyFile}
@@ -33,13 +40,19 @@ func (v *Vault) Add(ctx context.Context, ask opener.Asker, req *control.AddReque
 	job.Keeper = opener.File(len(files) + 1)
 	return unlocked(ctx, v, func(ctx context.Context, o *openVault) (*control.AddReply, error) {
 		job.Vault = o.id
-		key, saved, err := v.newKey(ctx, o, ask, meta, files, &job)
+		key, saved, err := v.newKey(ctx, o, ask, meta, req.CertificateBeside, files, &job)
 		if err != nil {
 			return nil, err
 		}
-		saved.Notices = append(saved.Notices, certificateNotice(&key)...)
+		saved.Notices = slices.Concat(notices, saved.Notices, certificateNotice(&key))
 		return &control.AddReply{Saved: saved, Key: key}, nil
 	})
+}
+
+// withoutCertificate returns the notice that a certificate found beside a key file was
+// left out, because of err.
+func withoutCertificate(err error) string {
+	return "The certificate beside the key file was left out: " + err.Error() + "."
 }
 
 // Generate makes a new key.
@@ -48,7 +61,7 @@ func (v *Vault) Generate(ctx context.Context, ask opener.Asker, req *control.Gen
 	job := opener.Generate{Type: req.Type, Bits: req.Bits, Comment: req.Comment, Keeper: 1}
 	return unlocked(ctx, v, func(ctx context.Context, o *openVault) (*control.GenerateReply, error) {
 		job.Vault = o.id
-		key, saved, err := v.newKey(ctx, o, ask, meta, nil, &job)
+		key, saved, err := v.newKey(ctx, o, ask, meta, false, nil, &job)
 		if err != nil {
 			return nil, err
 		}
@@ -79,8 +92,9 @@ func certificateNotice(k *control.Key) []string {
 		k.Name, k.ValidUntil.Local().Format(time.DateTime), k.Name)}
 }
 
-// newKey has an opener give a key to the keeper, and saves it as a new item.
-func (v *Vault) newKey(ctx context.Context, o *openVault, ask opener.Asker, meta vaultfile.Meta, files []*os.File, job opener.Job[opener.Key]) (key control.Key, saved control.Saved, err error) {
+// newKey has an opener give a key to the keeper, and saves it as a new item. An
+// optional certificate that isn't the key's is left out with a notice.
+func (v *Vault) newKey(ctx context.Context, o *openVault, ask opener.Asker, meta vaultfile.Meta, optional bool, files []*os.File, job opener.Job[opener.Key]) (key control.Key, saved control.Saved, err error) {
 	if err := v.nameIsFree(o, meta.Name, id.Item{}); err != nil {
 		return key, saved, err
 	}
@@ -91,6 +105,12 @@ func (v *Vault) newKey(ctx context.Context, o *openVault, ask opener.Asker, meta
 	defer func() { _ = o.keeper.DropDraft(context.WithoutCancel(ctx), draft.Number) }()
 	if err != nil {
 		return key, saved, err
+	}
+	if optional && len(meta.Certificate) > 0 {
+		if err := certifies(meta.Certificate, draft.Public); err != nil {
+			meta.Certificate = nil
+			saved.Notices = append(saved.Notices, withoutCertificate(err))
+		}
 	}
 	if err := v.complete(o, &meta, draft, parsed); err != nil {
 		return key, saved, err

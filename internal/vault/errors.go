@@ -16,6 +16,7 @@ var codes = map[opener.Kind]control.Code{
 	opener.WrongPassphrase: control.CodeWrongPassphrase,
 	opener.KeyPassphrase:   control.CodeKeyPassphrase,
 	opener.BadInput:        control.CodeUsage,
+	opener.BadKeyFile:      control.CodeBadKeyFile,
 	opener.Missing:         control.CodeDamaged,
 	opener.Exists:          control.CodeExists,
 	opener.Damaged:         control.CodeDamaged,

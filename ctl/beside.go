@@ -1,0 +1,48 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"io"
+
+	"vigil/internal/control"
+	"vigil/internal/durable"
+	"vigil/internal/pubkey"
+)
+
+// maxPublicFile is how much of a .pub file is read, in bytes. The largest key's line
+// has under 4 KiB, and its comment may be long.
+const maxPublicFile = 16 << 10
+
+// publicBeside returns the public key in the .pub file beside a private key file, or
+// nil if there is none that can be read.
+func publicBeside(path string) []byte {
+	f, err := durable.OpenRegular(path + ".pub")
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxPublicFile))
+	if err != nil {
+		return nil
+	}
+	fields := bytes.Fields(text)
+	if len(fields) < 2 {
+		return nil
+	}
+	blob, err := base64.StdEncoding.AppendDecode(nil, fields[1])
+	if err != nil || pubkey.Type(blob) != string(fields[0]) {
+		return nil
+	}
+	return blob
+}
+
+// strangePublic returns a notice if the .pub file beside a private key file belongs to
+// another key than the one imported from it, or "".
+func strangePublic(path string, k control.Key) string {
+	blob := publicBeside(path)
+	if blob == nil || pubkey.AuthorizedKey(blob, "") == k.PublicKey {
+		return ""
+	}
+	return path + ".pub belongs to another key, " + pubkey.SHA256(blob) + ". `vigilctl show " + quoteSh(k.Name) + " --public` prints this one's."
+}
