@@ -2,8 +2,11 @@ package main
 
 import (
 	"io"
+	"net"
+	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,11 +19,14 @@ const socketVariable = "SSH_AUTH_SOCK"
 
 func (a *app) envCommand() *cobra.Command {
 	var shell string
+	var force bool
 	cmd := &cobra.Command{
-		Use:   "env [--shell sh|fish|csh]",
+		Use:   "env [--shell sh|fish|csh] [--force]",
 		Short: "Print the line that makes a shell use this agent",
 		Long: `Print the line that sets SSH_AUTH_SOCK. The socket's path never changes, so the
-line can go into a shell's start-up file; the daemon needn't be running.`,
+line can go into a shell's start-up file; the daemon needn't be running. In a login by
+ssh whose SSH_AUTH_SOCK is a forwarded agent that answers, it prints nothing, so that
+the shell keeps that agent.`,
 		Example: `  eval "$(vigilctl env)"
   vigilctl env --shell fish | source`,
 		Args: cobra.NoArgs,
@@ -33,21 +39,56 @@ line can go into a shell's start-up file; the daemon needn't be running.`,
 			if shell == "" {
 				shell = a.shell()
 			}
-			line, err := exportLine(shell, a.paths.AgentSocket())
+			line, exports, err := a.exports(shell, force)
 			if err != nil {
 				return err
 			}
-			return a.print(a.exports(), func(w io.Writer) { _, _ = io.WriteString(w, line+"\n") })
+			if line == "" && a.stdoutIsTerminal() {
+				a.say("SSH_AUTH_SOCK is a forwarded agent's, and stays. Replace it: vigilctl env --force")
+			}
+			return a.print(exports, func(w io.Writer) { _, _ = io.WriteString(w, line) })
 		},
 	}
 	cmd.Flags().StringVar(&shell, "shell", "", "whose syntax to use, `SHELL`: sh, fish or csh (without it: csh when SHELL ends so, else sh, which fish reads too)")
+	cmd.Flags().BoolVar(&force, "force", false, "also in place of a forwarded agent")
 	_ = cmd.RegisterFlagCompletionFunc("shell", cobra.FixedCompletions([]string{"sh", "fish", "csh"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
-// exports is what `env --json` prints.
-func (a *app) exports() map[string]string {
-	return map[string]string{socketVariable: a.paths.AgentSocket()}
+// exports returns the line that sets SSH_AUTH_SOCK, with its line end, and the same for
+// --json. Both are empty where a forwarded agent keeps its place.
+func (a *app) exports(shell string, force bool) (line string, variables map[string]string, err error) {
+	line, err = exportLine(shell, a.paths.AgentSocket())
+	if err != nil {
+		return "", nil, err
+	}
+	if !force && a.forwarded() {
+		return "", map[string]string{}, nil
+	}
+	return line + "\n", map[string]string{socketVariable: a.paths.AgentSocket()}, nil
+}
+
+// forwardedPatience is how long a forwarded agent's socket may take to accept.
+const forwardedPatience = time.Second
+
+// forwarded reports whether SSH_AUTH_SOCK is an agent that ssh has forwarded and that
+// answers: its owner chose it for this login.
+func (a *app) forwarded() bool {
+	socket := a.env(socketVariable)
+	if a.env("SSH_CONNECTION") == "" || socket == "" || socket == a.paths.AgentSocket() {
+		return false
+	}
+	conn, err := net.DialTimeout("unix", socket, forwardedPatience)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
+}
+
+func (a *app) stdoutIsTerminal() bool {
+	f, ok := a.stdout.(*os.File)
+	return ok && isTerminal(int(f.Fd()))
 }
 
 // shell returns the syntax of the user's shell, by ssh-agent's own rule.

@@ -49,6 +49,7 @@ type up struct {
 	vault   string
 	imports []string
 	pass    *source
+	changed bool // the vault was made, unlocked or given keys
 	result  upResult
 	said    map[string]bool // the advice given, which isn't repeated for each key
 }
@@ -168,6 +169,15 @@ func (u *up) open(ctx context.Context, v *control.VaultStatus) (*control.VaultSt
 	if err := u.canAsk(u.pass); err != nil {
 		return nil, err
 	}
+	release, err := u.alone(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	if v, err = u.vaultStatus(ctx, v.Name); err != nil || v.State == control.VaultUnlocked {
+		return v, err // by another terminal meanwhile
+	}
+	u.changed = true
 	if v.State == control.VaultMissing {
 		return u.create(ctx, v)
 	}
@@ -177,6 +187,30 @@ func (u *up) open(ctx context.Context, v *control.VaultStatus) (*control.VaultSt
 	}
 	u.notices(reply.Notices)
 	return &reply.Vault, nil
+}
+
+// alone waits until no other `up` asks for a passphrase: several terminals that open at
+// once, as in a session that is restored, ask once. The caller calls release.
+func (u *up) alone(ctx context.Context) (release func(), err error) {
+	if err := durable.MkdirAll(u.paths.State, 0o700); err != nil {
+		return nil, u.stateError(err)
+	}
+	path := filepath.Join(u.paths.State, "up.lock")
+	if _, held := durable.Holder(path); held {
+		u.say("Another terminal asks for the passphrase. Waiting for it; Ctrl-C goes on without the keys.")
+	}
+	lock, err := durable.AcquireLock(ctx, path)
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		return nil, u.stateError(err)
+	}
+	return func() { _ = lock.Release() }, nil
+}
+
+func (u *up) stateError(err error) error {
+	return control.Errorf(control.CodeFailed, "Make the folder writable, or set XDG_STATE_HOME.", "begin the set-up: %v", err)
 }
 
 // create makes the vault. It writes the mark first, so that the next run notices if
@@ -207,7 +241,7 @@ func (u *up) mark(vault string) error {
 		err = durable.Create(u.markFile(vault), []byte("`vigilctl up` has not ended its first run\n"), 0o600)
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return control.Errorf(control.CodeFailed, "Make the folder writable, or set XDG_STATE_HOME.", "begin the set-up: %v", err)
+		return u.stateError(err)
 	}
 	return nil
 }
@@ -229,13 +263,15 @@ func (u *up) finish(ctx context.Context, v *control.VaultStatus) error {
 	if now, err := u.vaultStatus(ctx, v.Name); err == nil {
 		v = now
 	}
-	u.result.Vault, u.result.Env = *v, u.exports()
-	line, err := exportLine(u.shell(), u.paths.AgentSocket())
+	line, exports, err := u.exports(u.shell(), false)
 	if err != nil {
 		return err
 	}
+	u.result.Vault, u.result.Env = *v, exports
 	first := u.result.Created || len(u.result.Imported) > 0 || u.result.Generated != nil
-	u.say("Vault %s is %s, with %s.", v.Name, v.State, checkup.Count(v.Keys, "key"))
+	if u.changed || len(u.result.Failed) > 0 { // in a start-up file it is silent when all is well
+		u.say("Vault %s is %s, with %s.", v.Name, v.State, checkup.Count(v.Keys, "key"))
+	}
 	u.namePlaintext(first)
 	if first {
 		u.say("Next:\n" +
@@ -247,7 +283,7 @@ func (u *up) finish(ctx context.Context, v *control.VaultStatus) error {
 			u.say("vigilctl isn't on your PATH yet: it is in %s", dir)
 		}
 	}
-	return u.print(u.result, func(w io.Writer) { _, _ = io.WriteString(w, line+"\n") })
+	return u.print(u.result, func(w io.Writer) { _, _ = io.WriteString(w, line) })
 }
 
 // offPath returns the folder of Vigil's programs if vigilctl is not on the PATH, as
