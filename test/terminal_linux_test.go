@@ -17,8 +17,8 @@ import (
 
 // converse [!] talk program [arg...]: run a program on a terminal of its own,
 // where the file talk holds the conversation: a line "< pattern" waits until the
-// program has shown it there, a line "> text" types text and a line end. What the
-// program shows on its terminal goes to standard error.
+// program has shown it there, a line "> text" types text and a line end, a line "^C"
+// types that. What the program shows on its terminal goes to standard error.
 func cmdConverse(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, len(args) >= 2, "converse talk program [arg...]")
 	t := newTerminal(ts)
@@ -113,6 +113,12 @@ func (t *terminal) talk(script string) error {
 		line = strings.TrimSuffix(line, "\n")
 		if text, ok := strings.CutPrefix(line, "> "); ok {
 			if _, err := t.master.WriteString(text + "\n"); err != nil {
+				return err
+			}
+			continue
+		}
+		if line == "^C" {
+			if _, err := t.master.Write([]byte{3}); err != nil {
 				return err
 			}
 			continue

@@ -7,7 +7,7 @@
 #                           and the AWS command line
 #
 # The tests drive real programs: OpenSSH's client, agent and server, git,
-# PuTTY's key converter, a debugger and a tracer; Node runs the second reader of
+# PuTTY's key converter, shells, a debugger and a tracer; Node runs the second reader of
 # the vault format, whose libraries npm installs, and Spin goes through docs/model.
 # As root they also need an unprivileged user to start Vigil as: `vigiltest`, which
 # has no password.
@@ -29,6 +29,8 @@ openssl    openssl         -
 gdb        gdb             -
 strace     strace          -
 setpriv    util-linux      -
+zsh        zsh             -
+fish       fish            fish
 node       nodejs          node
 npm        npm             node
 spin       spin            spin
