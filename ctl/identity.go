@@ -79,19 +79,16 @@ the words detects that.`,
 			if req.Name == "" {
 				req.Name, _ = os.Hostname() // only a suggestion
 			}
-			if err := a.ensureDaemon(cmd.Context(), pass); err != nil {
-				return err
-			}
-			reply, err := a.identityRequest(cmd.Context(), req, pass)
+			// Before the identity is made: a request that can't be written changes nothing.
+			file, err := a.createPublic(output)
 			if err != nil {
 				return err
 			}
-			a.notices(reply.Notices)
-			if output != "" {
-				if err := a.writePublic(output, reply.Text); err != nil {
-					return err
-				}
+			reply, err := a.identityRequest(cmd.Context(), req, pass)
+			if err := file.finish(reply, err); err != nil {
+				return err
 			}
+			a.notices(reply.Notices)
 			a.say("Send this text to an owner of the vault, and the words over another channel:\n\n  %s\n", reply.Words)
 			return a.print(reply, func(w io.Writer) {
 				if output == "" {
@@ -115,6 +112,9 @@ the words detects that.`,
 }
 
 func (a *app) identityRequest(ctx context.Context, req control.IdentityRequestRequest, source *source) (*control.IdentityRequestReply, error) {
+	if err := a.ensureDaemon(ctx, source); err != nil {
+		return nil, err
+	}
 	pass, err := a.askNew(ctx, source, "New passphrase for this device: ")
 	if err != nil {
 		return nil, err
@@ -129,15 +129,35 @@ func (a *app) identityRequest(ctx context.Context, req control.IdentityRequestRe
 	return call(ctx, a, &req)
 }
 
-// writePublic writes a new file. It never replaces one.
-func (a *app) writePublic(path, text string) error {
+// publicFile is a new file for a request; the zero value is none.
+type publicFile struct{ f *os.File }
+
+// createPublic makes a new file, unless path is empty. It never replaces one.
+func (a *app) createPublic(path string) (publicFile, error) {
+	if path == "" {
+		return publicFile{}, nil
+	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
-		return control.Errorf(control.CodeFailed, "The same command without --output prints it.", "write the request: %v", err)
+		return publicFile{}, control.Errorf(control.CodeFailed, "Nothing was changed. Name a new file, or leave out --output: then the request is printed.", "write the request: %v", err)
 	}
-	_, err = f.WriteString(text)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return control.Errorf(control.CodeFailed, "The same command without --output prints it.", "write the request: %v", err)
+	return publicFile{f}, nil
+}
+
+// finish writes the request, or removes the file if it wasn't made because of err,
+// which it returns.
+func (p publicFile) finish(reply *control.IdentityRequestReply, err error) error {
+	if p.f == nil {
+		return err
+	}
+	if err != nil {
+		_ = p.f.Close()
+		_ = os.Remove(p.f.Name())
+		return err
+	}
+	_, err = p.f.WriteString(reply.Text)
+	if err := errors.Join(err, p.f.Close()); err != nil {
+		return control.Errorf(control.CodeFailed, "The identity is made. Make room, and run it again with --replace.", "write the request: %v", err)
 	}
 	return nil
 }
