@@ -20,8 +20,9 @@ func (a *app) addCommand() *cobra.Command {
 	)
 	pass := keyPassphrase()
 	cmd := &cobra.Command{
-		Use:   "add FILE [--name NAME] [flags]",
-		Short: "Import a private key file into a vault",
+		Use:     "add FILE [--name NAME] [flags]",
+		Aliases: []string{"import"},
+		Short:   "Import a private key file into a vault",
 		Long: `Import a private key into an unlocked vault: an OpenSSH key, PEM (PKCS#1, SEC1,
 PKCS#8), or a PuTTY .ppk of version 2 or 3, with or without a passphrase. FILE
 is not changed; "-" is standard input.

@@ -172,3 +172,23 @@ func TestEveryCommandPrintsJSON(t *testing.T) {
 		}
 	}
 }
+
+// TestOtherWordsForACommand are those that people try first.
+func TestOtherWordsForACommand(t *testing.T) {
+	b := newBench(t).withDaemon()
+	for said, want := range map[string]string{
+		"ls": "list", "delete": "rm", "remove": "rm", "import": "add", "start": "up", "stop": "down",
+	} {
+		got, meant := b.ok(said, "--help"), b.ok(want, "--help")
+		if got.out != meant.out {
+			t.Errorf("%s isn't %s", said, want)
+		}
+	}
+}
+
+func TestWrongNumberOfArguments(t *testing.T) {
+	b := newBench(t).withDaemon()
+	b.fails(2, "got nothing, want: vigilctl rm KEY [--yes] [--vault NAME]", "rm")
+	b.fails(2, "got 2 arguments, want: vigilctl show KEY", "show", "a", "b")
+	b.fails(2, "got 1 argument, want: vigilctl lock", "lock", "default")
+}

@@ -17,8 +17,9 @@ const stopTimeout = 15 * time.Second
 
 func (a *app) downCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "down",
-		Short: "Lock everything and stop the daemon",
+		Use:     "down",
+		Aliases: []string{"stop"},
+		Short:   "Lock everything and stop the daemon",
 		Long: `Lock everything and stop the daemon. It has ended when the command returns. If no
 daemon is running, the command does nothing and succeeds.`,
 		Example: `  vigilctl down`,

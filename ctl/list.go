@@ -12,8 +12,9 @@ import (
 func (a *app) listCommand() *cobra.Command {
 	var vault string
 	cmd := &cobra.Command{
-		Use:   "list [--vault NAME]",
-		Short: "List keys, as ssh-add -l does, with their names",
+		Use:     "list [--vault NAME]",
+		Aliases: []string{"ls"},
+		Short:   "List keys, as ssh-add -l does, with their names",
 		Long: `List the keys that the agent offers: those added by ssh-add, then those of the
 vaults, locked or not; post-quantum keys last, which many clients don't know. A line
 shows the key's bits, fingerprint, name and comment, type, vault and state.`,

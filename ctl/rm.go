@@ -14,8 +14,9 @@ func (a *app) rmCommand() *cobra.Command {
 		yes bool
 	)
 	cmd := &cobra.Command{
-		Use:   "rm KEY [--yes] [--vault NAME]",
-		Short: "Permanently remove a key from its vault",
+		Use:     "rm KEY [--yes] [--vault NAME]",
+		Aliases: []string{"delete", "remove"},
+		Short:   "Permanently remove a key from its vault",
 		Long: `Remove a key from its unlocked vault. The keys that encrypt it are destroyed, so that
 it can't be recovered from any copy of the vault file, such as a backup or git.
 Servers that trust the key go on trusting it: remove it there too.`,

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vigil/internal/buildid"
+	"vigil/internal/checkup"
 	"vigil/internal/control"
 	"vigil/internal/paths"
 )
@@ -83,10 +84,22 @@ func (a *app) root() *cobra.Command {
 	return root
 }
 
-// ready makes a command distinguish its own errors from those of its flags, and
-// refuse an invalid --vault before it sends anything.
+// ready makes a command distinguish its own errors from those of its flags, say what
+// arguments it takes, and refuse an invalid --vault before it sends anything.
 func (a *app) ready(c *cobra.Command) {
 	c.DisableFlagsInUseLine = true
+	if valid := c.Args; valid != nil && !c.HasSubCommands() {
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			if valid(cmd, args) == nil {
+				return nil
+			}
+			given := checkup.Count(len(args), "argument")
+			if len(args) == 0 {
+				given = "nothing"
+			}
+			return fmt.Errorf("got %s, want: %s", given, cmd.UseLine())
+		}
+	}
 	run := c.RunE
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		a.running = true // cobra checks required flags late

@@ -18,8 +18,9 @@ import (
 func (a *app) upCommand() *cobra.Command {
 	u := &up{app: a, pass: vaultPassphrase(), said: map[string]bool{}}
 	cmd := &cobra.Command{
-		Use:   "up [--import all|none|PATH]... [--passphrase-file FILE]",
-		Short: "Set up on the first run; start the daemon and unlock",
+		Use:     "up [--import all|none|PATH]... [--passphrase-file FILE]",
+		Aliases: []string{"start"},
+		Short:   "Set up on the first run; start the daemon and unlock",
 		Long: `Make Vigil ready to use. The first run makes a vault, asks for its passphrase
 twice, and offers to import the keys found in ~/.ssh, or makes an Ed25519 key. Later
 runs start the daemon and unlock the vault, unless both are done already. A daemon of
