@@ -33,8 +33,12 @@ run: build ## build, set up a vault on the first run, start the daemon and unloc
 # of that mode can't be written over, so each is built beside its place and renamed.
 # Whatever the umask, nobody else can write to them or their folder: vigild wouldn't
 # start an opener that others could have replaced.
+.PHONY: needgo
+needgo:
+	@sh tools/needgo.sh
+
 .PHONY: build
-build: ## build bin/vigild, bin/vigil-opener and bin/vigilctl
+build: needgo ## build bin/vigild, bin/vigil-opener and bin/vigilctl
 	@umask 022; mkdir -p bin && chmod go-w bin; \
 	id="$(build_id)"; version="$(version)"; \
 	$(foreach b,$(binaries),\
@@ -62,7 +66,7 @@ PACKAGES ?= ./...
 # share the binaries; vet is part of `make check`. The longest begin first.
 long_suites := vigil/test/crash vigil/test/aws vigil/test
 .PHONY: test
-test: deps-for-tests ## all tests: units, and the real binaries with real ssh, git and sshd
+test: needgo deps-for-tests ## all tests: units, and the real binaries with real ssh, git and sshd
 	@status=0; packages=$$(go list $(PACKAGES)) || exit 1; \
 	echo "$$packages" | grep -v '^vigil/test' | xargs -r go test -vet=off -timeout 30m || status=1; \
 	export VIGIL_TEST_BUILDS=$$(mktemp -d) || exit 1; trap 'rm -rf "$$VIGIL_TEST_BUILDS"' EXIT; \

@@ -47,7 +47,7 @@ func openerError(vault string, err error) error {
 	}
 	message, next := e.Message, e.Next
 	if e.Kind == opener.Missing {
-		message = fmt.Sprintf("the keyring of vault %q isn't in its backend any more", vault)
+		message = fmt.Sprintf("a part of the keyring of vault %q isn't in its backend: %s", vault, e.Message)
 		next = "Nothing was changed. Put it back from a backup: without it the vault can't be opened."
 	}
 	return &failure{&control.Error{Code: code, Message: message, Next: next}, e}

@@ -71,7 +71,7 @@ func (v *Vault) Vacant(req *control.ReadyRequest) error {
 func (v *Vault) Complete() error {
 	c := v.config()
 	if dir := v.keyringFolder(c.Backend); dir != "" && !exists(filepath.Join(dir, string(backend.Members))) {
-		return v.noKeyring()
+		return v.noKeyring("the keyring", "")
 	}
 	if file := filepath.Join(v.d.Paths.Device(), master.LocalFile); c.Master == config.DefaultMaster && !exists(file) {
 		return control.Errorf(control.CodeDamaged, "Put it back from a backup of the device that made the vault: nothing else opens it. "+v.joinInstead()+"Nothing was changed.",
@@ -80,11 +80,19 @@ func (v *Vault) Complete() error {
 	return nil
 }
 
-// noKeyring returns the error for a backend without the vault's keyring.
-func (v *Vault) noKeyring() *control.Error {
+// missing returns what to say of an unlock that found no keyring, or a part of one.
+func (v *Vault) missing(err error) error {
+	if gone := v.Complete(); gone != nil {
+		return gone
+	}
+	return v.noKeyring("a part of the keyring", ": "+err.Error())
+}
+
+// noKeyring returns the error for a backend without what.
+func (v *Vault) noKeyring(what, why string) *control.Error {
 	place := cmp.Or(v.keyringFolder(v.config().Backend), v.config().Backend)
 	return control.Errorf(control.CodeDamaged, "It holds the wrapped keys: put it back from a backup, as nothing opens the vault without it. "+v.joinInstead()+"Nothing was changed.",
-		"the keyring of vault %q isn't at %s", v.name, place)
+		"%s of vault %q isn't at %s%s", what, v.name, place, why)
 }
 
 // joinInstead is advice for a device that has never opened the vault: its parts need not

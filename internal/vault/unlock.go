@@ -96,7 +96,7 @@ func (v *Vault) openWith(ctx context.Context, passphrase *os.File, ask opener.As
 		k.Close()
 		v.deniedAtUnlock(ctx, st, err)
 		if errors.Is(err, &opener.Error{Kind: opener.Missing}) {
-			err = v.noKeyring()
+			err = v.missing(err)
 		}
 		return nil, v.movedMaster(st, err)
 	}

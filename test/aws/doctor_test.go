@@ -261,7 +261,7 @@ func TestDoctorReadableProgram(t *testing.T) {
 	if err := os.Chmod(filepath.Join(dir, "vigild"), 0o777); err != nil {
 		t.Fatal(err)
 	}
-	says(t, localChecks(t, l, dir), "programs", checkup.Fail, "written by, another user")
+	says(t, localChecks(t, l, dir), "programs", checkup.Fail, "can be written by another user")
 }
 
 // localChecks does the checks that need no daemon, for programs in dir.

@@ -45,6 +45,45 @@ func TestTheMainJobUnderEachUmask(t *testing.T) {
 	}
 }
 
+// TestMakeNamesTheGoItNeeds, whether there is none or an older one.
+func TestMakeNamesTheGoItNeeds(t *testing.T) {
+	root, err := sshtest.ModuleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ name, program, want string }{
+		{"none", "", "there is no go on the PATH"},
+		{"before toolchains", "echo go1.19.8", "this is go1.19.8"},
+		{"a release before", "echo go1.25.9", "this is go1.25.9"},
+		{"one that can't fetch another", "echo 'go: download go1.26: no network' >&2; exit 1", "can't become it (go: download"},
+		{"a later one", "echo go1.100.1 X:runtimesecret", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bin := t.TempDir()
+			for _, tool := range []string{"sh", "sed", "sort", "head", "dirname"} {
+				path, err := exec.LookPath(tool)
+				if err == nil {
+					err = os.Symlink(path, filepath.Join(bin, tool))
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if c.program != "" {
+				if err := os.WriteFile(filepath.Join(bin, "go"), []byte("#!/bin/sh\n"+c.program+"\n"), 0o700); err != nil {
+					t.Fatal(err)
+				}
+			}
+			cmd := exec.Command("sh", filepath.Join(root, "tools", "needgo.sh"))
+			cmd.Env = []string{"PATH=" + bin}
+			out, err := cmd.CombinedOutput()
+			if (err == nil) != (c.want == "") || !strings.Contains(string(out), c.want) {
+				t.Errorf("%v: %s", err, out)
+			}
+		})
+	}
+}
+
 // newPlace returns a folder to be made, with a blank in its name. The folder above it is
 // removed with all it holds when the test ends.
 func newPlace(t *testing.T) string {
