@@ -44,6 +44,11 @@ func cmdConverse(ts *testscript.TestScript, neg bool, args []string) {
 		<-ended
 		failure = fmt.Errorf("%s has not ended", args[1])
 	}
+	select {
+	case <-t.end:
+	case <-time.After(retryDeadline):
+		failure = fmt.Errorf("%s has left a process on the terminal", args[1])
+	}
 	fmt.Fprint(ts.Stdout(), stdout.String())
 	fmt.Fprint(ts.Stderr(), t.shown())
 	if failure != nil {
@@ -61,6 +66,7 @@ type terminal struct {
 	mu   sync.Mutex
 	text string
 	more chan struct{} // has an element when text grew
+	end  chan struct{} // closed when all was read that was written
 }
 
 func newTerminal(ts *testscript.TestScript) *terminal {
@@ -78,12 +84,13 @@ func newTerminal(ts *testscript.TestScript) *terminal {
 	ts.Check(err)
 	slave, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
 	ts.Check(err)
-	t := &terminal{master: master, slave: slave, more: make(chan struct{}, 1)}
+	t := &terminal{master: master, slave: slave, more: make(chan struct{}, 1), end: make(chan struct{})}
 	go t.read()
 	return t
 }
 
 func (t *terminal) read() {
+	defer close(t.end)
 	buf := make([]byte, 1024)
 	for {
 		n, err := t.master.Read(buf)

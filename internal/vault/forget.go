@@ -79,6 +79,7 @@ func (v *Vault) lockedID() (vaultID id.Vault, err error) {
 	if _, err := v.current(); err == nil {
 		return vaultID, control.Errorf(control.CodeRefused, "Run it again.", "vault %q was unlocked meanwhile; nothing was changed", v.name)
 	}
+	v.watch.Wait() // what was unlocked may still be writing what the device remembers
 	names, err := v.d.State.Names()
 	if err != nil {
 		return vaultID, err
