@@ -29,14 +29,14 @@ help: ## show this list
 run: build ## build, set up a vault on the first run, start the daemon and unlock
 	@if [ -t 0 ] && [ -t 1 ]; then bin/vigilctl up; else sh scripts/demo.sh; fi
 
-# Installed unreadable (0111), which makes them undumpable from exec on. A file
-# of that mode can't be written over, so each is built beside its place and renamed.
-# Whatever the umask, nobody else can write to them or their folder: vigild wouldn't
-# start an opener that others could have replaced.
 .PHONY: needgo
 needgo:
 	@sh tools/needgo.sh
 
+# Installed unreadable (0111), which makes them undumpable from exec on. A file
+# of that mode can't be written over, so each is built beside its place and renamed.
+# Whatever the umask, nobody else can write to them or their folder: vigild wouldn't
+# start an opener that others could have replaced.
 .PHONY: build
 build: needgo ## build bin/vigild, bin/vigil-opener and bin/vigilctl
 	@umask 022; mkdir -p bin && chmod go-w bin; \

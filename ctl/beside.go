@@ -7,6 +7,7 @@ import (
 
 	"vigil/internal/control"
 	"vigil/internal/durable"
+	"vigil/internal/printable"
 	"vigil/internal/pubkey"
 )
 
@@ -44,5 +45,5 @@ func strangePublic(path string, k control.Key) string {
 	if blob == nil || pubkey.AuthorizedKey(blob, "") == k.PublicKey {
 		return ""
 	}
-	return path + ".pub belongs to another key, " + pubkey.SHA256(blob) + ". `vigilctl show " + quoteSh(k.Name) + " --public` prints this one's."
+	return path + ".pub belongs to another key, " + pubkey.SHA256(blob) + ". `vigilctl show " + printable.Word(k.Name) + " --public` prints this one's."
 }

@@ -142,7 +142,7 @@ func TestExportLinesAreReadByTheirShells(t *testing.T) {
 
 func TestEnvNeedsNoDaemon(t *testing.T) {
 	b := newBench(t)
-	if out := b.ok("env").out; out != "export SSH_AUTH_SOCK='"+b.paths.AgentSocket()+"';\n" {
+	if out := b.ok("env").out; out != "export SSH_AUTH_SOCK="+b.paths.AgentSocket()+";\n" {
 		t.Error(out)
 	}
 	b.environ = append(b.environ, "SHELL=/bin/tcsh")

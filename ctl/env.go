@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vigil/internal/control"
+	"vigil/internal/printable"
 	"vigil/internal/unixsock"
 )
 
@@ -107,7 +108,7 @@ func exportLine(shell, socket string) (string, error) {
 	switch shell {
 	case "sh", "bash", "zsh", "ksh", "dash":
 		// One command without a separate assignment, so that fish accepts it too.
-		return "export " + socketVariable + "=" + quoteSh(socket) + ";", nil
+		return "export " + socketVariable + "=" + printable.Word(socket) + ";", nil
 	case "fish":
 		escaped := strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(socket)
 		return "set -gx " + socketVariable + " '" + escaped + "';", nil
@@ -117,6 +118,3 @@ func exportLine(shell, socket string) (string, error) {
 	}
 	return "", control.Errorf(control.CodeUsage, "It may be sh, fish or csh.", "--shell: %q is not known", shell)
 }
-
-// quoteSh quotes a word for a POSIX shell.
-func quoteSh(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }

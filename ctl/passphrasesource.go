@@ -145,10 +145,10 @@ func (a *app) withPassphrase(ctx context.Context, s *source, prompt string, wron
 	}
 }
 
-// worthAsking checks, before a person types a passphrase, that it won't be in vain, and that no
-// tracer could see it here or in the daemon. If a service manager made the daemon's
-// socket, the peer's identity is only right from the second connection on, so the
-// connection that takes the passphrase is checked again.
+// worthAsking checks, before a person types a passphrase, that it won't be in vain, and
+// that no tracer could see it here or in the daemon. If a service manager made the
+// daemon's socket, the peer's identity is only right from the second connection on, so
+// the connection that takes the passphrase is checked again.
 func (a *app) worthAsking(ctx context.Context, req *control.ReadyRequest) error {
 	c, err := a.dial(ctx)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"vigil/internal/checkup"
 	"vigil/internal/control"
+	"vigil/internal/printable"
 	"vigil/internal/pubkey"
 )
 
@@ -160,7 +161,7 @@ func (u *up) importKey(ctx context.Context, vault, path string, have []control.K
 		u.say("%s: %s", path, e.Message)
 		return nil
 	case control.CodeKeyPassphrase:
-		e = control.Errorf(e.Code, "`vigilctl add "+quoteSh(path)+"` asks for its passphrase.", "%s", e.Message)
+		e = control.Errorf(e.Code, "`vigilctl add "+printable.Word(path)+"` asks for its passphrase.", "%s", e.Message)
 	}
 	u.say("not imported: %s: %s", path, strings.TrimPrefix(e.Message, path+" "))
 	if e.Next != "" && !u.said[e.Next] {
@@ -202,7 +203,7 @@ func (u *up) importFailure() error {
 	f := u.result.Failed[0]
 	next := f.Error.Next
 	if f.Error.Code != control.CodeBadKeyFile {
-		next = "`vigilctl add " + quoteSh(f.Path) + "` tries again."
+		next = "`vigilctl add " + printable.Word(f.Path) + "` tries again."
 	}
 	return control.Errorf(f.Error.Code, strings.TrimSpace(next+" Everything else is done."),
 		"%s not imported; the first is %s: %s", checkup.Count(len(u.result.Failed), "key"), f.Path, f.Error.Message)

@@ -11,6 +11,7 @@ import (
 
 	"vigil/internal/durable"
 	"vigil/internal/guard"
+	"vigil/internal/printable"
 )
 
 const (
@@ -77,7 +78,7 @@ func findKeyFiles(dir string) (found []keyFile, others []string) {
 		}
 		keys[name] = true
 		if f.protect != "" && info.Mode().Perm()&0o077 != 0 { // ssh-keygen refuses it
-			f.protect = "chmod 600 " + quoteSh(path) + " && " + f.protect
+			f.protect = "chmod 600 " + printable.Word(path) + " && " + f.protect
 		}
 		found = append(found, f)
 	}
@@ -114,7 +115,7 @@ func inspectKeyFile(path string) (keyFile, bool) {
 		m, _ := io.ReadFull(f, b[n:])
 		k.protection = encrypted
 		if bytes.Contains(b[:n+m], []byte("Encryption: none")) {
-			k.protection, k.protect = plaintext, "puttygen "+quoteSh(path)+" -P"
+			k.protection, k.protect = plaintext, "puttygen "+printable.Word(path)+" -P"
 		}
 		return k, true
 	case !isPEM:
@@ -153,11 +154,11 @@ const (
 func protectPEM(label, path string, dos bool) string {
 	switch label {
 	case "": // PKCS#8: OpenSSH before 9.6 doesn't read every key type in it
-		file, other := quoteSh(path), quoteSh(path+".new")
+		file, other := printable.Word(path), printable.Word(path+".new")
 		return "openssl pkcs8 -topk8 -in " + file + " -out " + other + " && mv " + other + " " + file
 	case "OPENSSH ", "RSA ", "EC ":
 		if !dos { // ssh-keygen doesn't read CR LF
-			return "ssh-keygen -p -f " + quoteSh(path)
+			return "ssh-keygen -p -f " + printable.Word(path)
 		}
 	}
 	return ""

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -181,4 +183,42 @@ func TestSecretsPrintAsRedacted(t *testing.T) {
 	if string(s.b) != strings.Repeat("\x00", 7) {
 		t.Error("it isn't wiped")
 	}
+}
+
+// TestTwoTerminalsAskOnce: the second waits for the first. If that gives up, and stops the
+// daemon that it started, the second goes on as if it were alone.
+func TestTwoTerminalsAskOnce(t *testing.T) {
+	first, p := newBench(t).withPTY()
+	first.ok("up", "--passphrase-file", first.file("pass", "correct horse"))
+	first.ok("down")
+	other := *first
+	second, q := other.withPTY()
+
+	ctx, giveUp := context.WithCancel(t.Context())
+	gaveUp, ended := make(chan result, 1), make(chan int, 1)
+	go func() { gaveUp <- first.runContext(ctx, "up") }()
+	p.expect("Passphrase of vault default: ")
+	said, errs := io.Pipe()
+	go func() {
+		defer errs.Close()
+		ended <- second.app(io.Discard, errs).run(t.Context(), []string{"up"})
+	}()
+	line, err := bufio.NewReader(said).ReadString('\n')
+	if err != nil || !strings.Contains(line, "Another terminal asks") {
+		t.Errorf("the second says %q, %v", line, err)
+	}
+	go io.Copy(io.Discard, said)
+	if strings.Contains(q.shown(), "Passphrase") {
+		t.Error("both ask")
+	}
+	giveUp()
+	if r := <-gaveUp; r.status != 1 || !strings.Contains(r.errors, "interrupted") {
+		t.Errorf("the first: exit status %d, %s", r.status, r.errors)
+	}
+	wait := q.answer("Passphrase of vault default: ", "correct horse")
+	if status := <-ended; status != 0 {
+		t.Errorf("the second: exit status %d; its terminal shows %q", status, q.shown())
+	}
+	wait()
+	second.ok("list")
 }

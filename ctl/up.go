@@ -79,10 +79,10 @@ func (u *up) run(ctx context.Context) error {
 		return err
 	}
 	v, err := u.daemon(ctx)
-	if err != nil {
-		return err
+	if err == nil && v.State != control.VaultUnlocked {
+		v, err = u.openAlone(ctx)
 	}
-	if v, err = u.open(ctx, v); err != nil {
+	if err != nil {
 		return err
 	}
 	u.started = false // it serves from here on, whatever else fails
@@ -162,22 +162,30 @@ func (a *app) canAsk(pass *source) error {
 	return nil
 }
 
-// open makes the vault if it is missing, and unlocks it if it is locked.
-func (u *up) open(ctx context.Context, v *control.VaultStatus) (*control.VaultStatus, error) {
-	if v.State == control.VaultUnlocked {
-		return v, nil
-	}
+// openAlone opens the vault while no other `up` does.
+func (u *up) openAlone(ctx context.Context) (*control.VaultStatus, error) {
 	if err := u.canAsk(u.pass); err != nil {
 		return nil, err
 	}
 	release, err := u.alone(ctx)
 	if err != nil {
+		u.started = false // the terminal that asks uses the daemon
 		return nil, err
 	}
 	defer release()
-	if v, err = u.vaultStatus(ctx, v.Name); err != nil || v.State == control.VaultUnlocked {
-		return v, err // by another terminal meanwhile
+	// That terminal may have unlocked the vault, or stopped a daemon that it had started.
+	v, err := u.daemon(ctx)
+	if err == nil && v.State != control.VaultUnlocked {
+		v, err = u.open(ctx, v)
 	}
+	if err != nil && u.started {
+		u.undoStart(ctx) // before another terminal finds it
+	}
+	return v, err
+}
+
+// open makes the vault if it is missing, and unlocks it if it is locked.
+func (u *up) open(ctx context.Context, v *control.VaultStatus) (*control.VaultStatus, error) {
 	u.changed = true
 	if v.State == control.VaultMissing {
 		return u.create(ctx, v)
@@ -202,7 +210,7 @@ func (u *up) alone(ctx context.Context) (release func(), err error) {
 	}
 	lock, err := durable.AcquireLock(ctx, path)
 	switch {
-	case ctx.Err() != nil:
+	case errors.Is(err, durable.ErrLocked):
 		return nil, ctx.Err()
 	case err != nil:
 		return nil, u.stateError(err)

@@ -43,7 +43,7 @@ func tree(t *testing.T, dir string) []string {
 	return all
 }
 
-func (b *bench) exportLine() string { return "export SSH_AUTH_SOCK='" + b.paths.AgentSocket() + "';\n" }
+func (b *bench) exportLine() string { return "export SSH_AUTH_SOCK=" + b.paths.AgentSocket() + ";\n" }
 
 func (b *bench) names() []string {
 	b.Helper()
@@ -141,7 +141,7 @@ func TestUpImports(t *testing.T) {
 			t.Errorf("standard output: %q", r.out)
 		}
 		for _, want := range []string{
-			"not imported: " + b.home + "/.ssh/id_b: ", "vigilctl add '" + b.home + "/.ssh/id_b'` asks for its passphrase",
+			"not imported: " + b.home + "/.ssh/id_b: ", "vigilctl add " + b.home + "/.ssh/id_b` asks for its passphrase",
 			"not imported: " + b.home + "/.ssh/id_c: not a private key file\n  It must be a private key.",
 			"not imported, because they don't begin as private keys do: config, lost.pub\n",
 		} {
@@ -157,7 +157,7 @@ func TestUpImports(t *testing.T) {
 		b := newBench(t)
 		bad, locked, good := b.file("bad", "fake"), b.file("locked", "fake protected"), b.file("good", "fake key")
 		b.fails(1, "2 keys not imported; the first is "+bad, "up", "--import", bad, "--import", locked, "--import", good, "--passphrase-file", b.file("pass", pass))
-		b.fails(4, "`vigilctl add '"+locked+"'` tries again", "up", "--import", locked)
+		b.fails(4, "`vigilctl add "+locked+"` tries again", "up", "--import", locked)
 		if got := b.names(); !slices.Equal(got, []string{"good"}) {
 			t.Errorf("keys: %q", got)
 		}

@@ -95,7 +95,7 @@ func load(p paths.Paths) (*Config, error) {
 	}
 	names := top.Vaults
 	if !user.meta.IsDefined("vaults") {
-		names = defaultOrder(append(Found(p), written...), top.Vault)
+		names = withFound(p, defaultOrder(written, top.Vault))
 	}
 	c := &Config{AddedSHA1: top.AddedSHA1}
 	for i, name := range names {
@@ -148,16 +148,23 @@ func writtenVaults(p paths.Paths) ([]string, error) {
 	return names, nil
 }
 
-// Found lists the vaults that have a file in its default place, sorted: one whose
-// configuration is lost, as after a restore from a backup, has the defaults.
-func Found(p paths.Paths) (names []string) {
+// maxFound is the most vaults without a configuration that are served.
+const maxFound = 32
+
+// withFound adds the vaults that have a file in its default place and no configuration,
+// by name, up to maxFound: a vault whose configuration is lost, as after a restore from a
+// backup, has the defaults. They come after those that are configured: whatever else a
+// sync tool puts there, the default vault stays the same.
+func withFound(p paths.Paths, names []string) []string {
 	files, _ := filepath.Glob(p.Vault("*")) // a folder that can't be read has none
+	var found []string
 	for _, file := range files {
-		if name := filepath.Base(filepath.Dir(file)); paths.CheckName(name) == nil {
-			names = append(names, name)
+		name := filepath.Base(filepath.Dir(file))
+		if paths.CheckName(name) == nil && !slices.Contains(names, name) && len(found) < maxFound {
+			found = append(found, name)
 		}
 	}
-	return names
+	return append(names, defaultOrder(found, nil)...)
 }
 
 // defaultOrder returns the order of vaults if the user set none: the default vault,

@@ -236,6 +236,14 @@ func (d *Daemon) find(name string) (*vault.Vault, error) {
 	return nil, control.Errorf(control.CodeNotFound, "`vigilctl status` lists the vaults; `vigilctl init --vault "+name+"` makes one.", "no vault %q", name)
 }
 
+// findNamed is find for what isn't done to the default vault unless it is named.
+func (d *Daemon) findNamed(name string) (*vault.Vault, error) {
+	if name == "" {
+		return nil, control.Errorf(control.CodeUsage, "`vigilctl status` lists the vaults.", "no vault is named")
+	}
+	return d.find(name)
+}
+
 // replace puts another vault in the place of one, or nothing if it is nil.
 func (d *Daemon) replace(old, with *vault.Vault) {
 	d.mu.Lock()

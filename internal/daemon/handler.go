@@ -186,7 +186,7 @@ func (h *handler) History(_ context.Context, _ *control.Call, req *control.Histo
 
 // Forget locks a vault, and forgets it.
 func (h *handler) Forget(ctx context.Context, _ *control.Call, req *control.ForgetRequest) (*control.ForgetReply, error) {
-	v, err := h.d.find(req.Vault)
+	v, err := h.d.findNamed(req.Vault)
 	if err != nil {
 		return nil, err
 	}
@@ -200,7 +200,7 @@ func (h *handler) Forget(ctx context.Context, _ *control.Call, req *control.Forg
 
 // Rename locks a vault, and gives it another name.
 func (h *handler) Rename(ctx context.Context, _ *control.Call, req *control.RenameRequest) (*control.RenameReply, error) {
-	v, err := h.d.find(req.Vault)
+	v, err := h.d.findNamed(req.Vault)
 	if err != nil {
 		return nil, err
 	}

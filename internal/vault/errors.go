@@ -32,14 +32,23 @@ var codes = map[opener.Kind]control.Code{
 	opener.Traced:          control.CodeRefused,
 }
 
-// openerError returns an opener's failure as the user sees it. It wraps err.
+// of begins an error about a vault; about none, if it has no name.
+func of(vault string) string {
+	if vault == "" {
+		return ""
+	}
+	return fmt.Sprintf("vault %q: ", vault)
+}
+
+// openerError returns an opener's failure as the user sees it. It wraps err. A failure
+// that is about no vault in particular has an empty name.
 func openerError(vault string, err error) error {
 	var e *opener.Error
 	if !errors.As(err, &e) {
 		if errors.Is(err, context.Canceled) {
-			return control.Errorf(control.CodeInterrupted, "", "vault %q: the job was interrupted", vault)
+			return control.Errorf(control.CodeInterrupted, "", "%sthe job was interrupted", of(vault))
 		}
-		return fmt.Errorf("vault %q: %w", vault, err)
+		return fmt.Errorf("%s%w", of(vault), err)
 	}
 	code, ok := codes[e.Kind]
 	if !ok {
@@ -53,9 +62,9 @@ func openerError(vault string, err error) error {
 	return &failure{&control.Error{Code: code, Message: message, Next: next}, e}
 }
 
-// keeperError returns a keeper's failure as the user sees it. It wraps err.
+// keeperError is openerError for a keeper's failure.
 func keeperError(vault string, err error) error {
-	c := &control.Error{Code: control.CodeFailed, Message: fmt.Sprintf("vault %q: %v", vault, err)}
+	c := &control.Error{Code: control.CodeFailed, Message: of(vault) + err.Error()}
 	var traced *guard.TracedError
 	switch {
 	case errors.As(err, &traced):

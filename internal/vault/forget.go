@@ -19,8 +19,8 @@ import (
 
 // Forget moves aside all that this device has of the vault: vault file, local keyring,
 // configuration and device state. Nothing is destroyed but what would unlock it without
-// network: a passphrase may come back to its owner's mind, and a vault file may be
-// everybody's. The vault must be locked. Run again after an interruption, it continues.
+// network, and the remembered public keys: a passphrase may come back to its owner's
+// mind, and a vault file may be everybody's. The vault must be locked. Run again after an interruption, it continues.
 func (v *Vault) Forget(ctx context.Context) (*control.ForgetReply, error) {
 	return inTurn(ctx, v, v.forget)
 }
