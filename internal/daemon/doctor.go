@@ -29,12 +29,16 @@ func (h *handler) Doctor(ctx context.Context, call *control.Call, req *control.D
 	return r, nil
 }
 
+// readable reports that the daemon's user can read its program, which is why it was
+// dumpable while it started. Root can read any program, and look into any process.
+func (d *Daemon) readable() bool { return !d.o.Hardening.FromStart && os.Geteuid() != 0 }
+
 // examine checks the daemon itself.
 func (d *Daemon) examine() []checkup.Check {
 	list := []checkup.Check{checkup.Fine("daemon", "pid %d, build %s, up %v", os.Getpid(), buildid.ID(), time.Since(d.started).Round(time.Second))}
 	if !d.o.Hardening.Undumpable || !d.o.Hardening.NoCore {
 		list = append(list, checkup.Failure("hardening", "Read the daemon's log; docs/threat-model.md says what each system offers.", "the daemon can be read by other programs of its user"))
-	} else if !d.o.Hardening.FromStart {
+	} else if d.readable() {
 		list = append(list, checkup.Warning("hardening", "Install vigild with mode 0111 (make build does), then restart it.", "the daemon could be read by other programs of its user until it had started"))
 	}
 	if err := guard.CheckLockLimit(wantLocked); err != nil {
