@@ -24,8 +24,9 @@ type row struct {
 	front, keeper                       int64 // resident bytes, unlocked and idle
 }
 
-// settle is how long after its last request a daemon counts as idle.
-const settle = time.Second
+// settle is how long after its last request a daemon counts as idle: it has given memory
+// back by then.
+const settle = 4 * time.Second
 
 // measure makes a vault of n keys and measures it, over the sockets.
 func measure(ctx context.Context, n, runs int) (r row, err error) {

@@ -121,8 +121,7 @@ func (r *Reader) Fixed(dst []byte) {
 		r.Fail(fmt.Sprintf("%d bytes as base64url", len(dst)))
 		return
 	}
-	// Decode skips line ends, so only a full count shows that there were none.
-	if n, err := encoding.Decode(dst, text); err != nil || n != len(dst) {
+	if _, ok := decode(dst[:0], text); !ok {
 		r.Fail(fmt.Sprintf("%d bytes as base64url", len(dst)))
 		return
 	}
@@ -135,14 +134,58 @@ func (r *Reader) Bytes(minimum, limit int) []byte {
 	if r.err != nil {
 		return nil
 	}
-	b := make([]byte, encoding.DecodedLen(len(text)))
-	n, err := encoding.Decode(b, text)
-	if err != nil || n != len(b) || n < minimum || encoding.EncodedLen(n) != len(text) {
+	b, ok := decode(make([]byte, 0, encoding.DecodedLen(len(text))), text)
+	if !ok || len(b) < minimum {
 		r.Fail(fmt.Sprintf("%d to %d bytes as base64url", minimum, limit))
 		return nil
 	}
 	r.at += len(text) + 1
 	return b
+}
+
+// Encoded reads a byte string as Bytes does, but returns its base64url, which aliases
+// the line. [Decode] decodes it.
+func (r *Reader) Encoded(minimum, limit int) []byte {
+	text := r.quoted(encoding.EncodedLen(limit))
+	if r.err != nil {
+		return nil
+	}
+	var part [scratch]byte
+	n, ok := 0, true
+	for rest := text; ok && len(rest) > 0; {
+		now := rest[:min(len(rest), scratchText)]
+		rest = rest[len(now):]
+		var b []byte
+		b, ok = decode(part[:0], now)
+		n += len(b)
+	}
+	if !ok || n < minimum {
+		r.Fail(fmt.Sprintf("%d to %d bytes as base64url", minimum, limit))
+		return nil
+	}
+	r.at += len(text) + 1
+	return text
+}
+
+// Encoded decodes scratchText characters at a time: whole groups of 4, so that only the
+// last part can have trailing bits.
+const (
+	scratchText = 1024
+	scratch     = scratchText / 4 * 3
+)
+
+// Decode returns the bytes of a text that Encoded returned, in fresh memory.
+func Decode(text []byte) []byte {
+	b, _ := decode(make([]byte, 0, encoding.DecodedLen(len(text))), text)
+	return b
+}
+
+// decode decodes text into the room of dst, and reports whether it is canonical.
+func decode(dst, text []byte) (b []byte, ok bool) {
+	b = dst[:encoding.DecodedLen(len(text))]
+	n, err := encoding.Decode(b, text)
+	// Decode skips line ends, so only a full count shows that there were none.
+	return b[:n], err == nil && n == len(b) && encoding.EncodedLen(n) == len(text)
 }
 
 // Uint reads an integer from 0 to MaxInt.

@@ -118,6 +118,7 @@ func New(o Options) (*Daemon, error) {
 	})
 	d.device = &vault.Device{
 		Paths: o.Paths, State: store, Log: o.Log, Exe: o.Exe, Opener: o.Opener, Agent: d.agent, Refused: why.note, CanAsk: o.Prompter.Available,
+		LargeRead: d.memory.largeRead,
 	}
 	for _, c := range vaults {
 		d.vaults = append(d.vaults, vault.New(d.device, c))

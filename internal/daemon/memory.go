@@ -15,12 +15,13 @@ const (
 	tidyAfter = 2 * time.Second
 )
 
-// thrift gives memory back to the system when many connections have ended. Go's
-// runtime would keep it, as it collects garbage only when more is allocated.
+// thrift gives memory back to the system when many connections have ended, or a large
+// file has been read. Go's runtime would keep it, as it collects garbage only when more
+// is allocated.
 type thrift struct {
-	mu     sync.Mutex // guards the fields below
-	ended  int        // connections since memory was last given back
-	timer  *time.Timer
+	mu     sync.Mutex  // guards the fields below
+	ended  int         // connections since memory was last given back
+	timer  *time.Timer // nil: memory isn't going to be given back
 	closed bool
 
 	giving sync.WaitGroup
@@ -30,14 +31,28 @@ type thrift struct {
 func (t *thrift) connectionEnded() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.ended++; t.ended != manyEnded || t.closed {
+	if t.ended++; t.ended >= manyEnded {
+		t.soon()
+	}
+}
+
+// largeRead notes that a large file was read, and isn't in memory any more.
+func (t *thrift) largeRead() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.soon()
+}
+
+// soon gives memory back after tidyAfter. The caller holds t.mu.
+func (t *thrift) soon() {
+	if t.timer != nil || t.closed {
 		return
 	}
 	t.giving.Add(1)
 	t.timer = time.AfterFunc(tidyAfter, func() {
 		defer t.giving.Done()
 		t.mu.Lock()
-		t.ended = 0
+		t.ended, t.timer = 0, nil
 		t.mu.Unlock()
 		debug.FreeOSMemory()
 	})

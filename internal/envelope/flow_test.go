@@ -190,7 +190,7 @@ func TestAVaultFromInitToSecret(t *testing.T) {
 	if got := parsed.See(d, nil).States; len(got) != 1 || got[0] != vaultfile.Ready {
 		t.Fatalf("states are %v, want one ready", got)
 	}
-	line := parsed.Revisions()[0]
+	line := parsed.Lines()[0].Decode()
 	entry := d.Lookup(line.Revision)
 	clear(dek)
 	if err := envelope.UnwrapDEK(dek, entry, kek, vault, 1); err != nil {

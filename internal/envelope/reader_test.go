@@ -118,7 +118,7 @@ func read(o objects, f factors) (*opened, error) {
 		return nil, at("deks", err)
 	}
 	states := file.See(d, nil).States
-	for i, v := range file.Revisions() {
+	for i, line := range file.Lines() {
 		switch states[i] {
 		case vaultfile.Ready:
 		case vaultfile.Unusable:
@@ -126,7 +126,7 @@ func read(o objects, f factors) (*opened, error) {
 		default:
 			continue
 		}
-		item, err := openItem(vault, v, d, out.keks)
+		item, err := openItem(vault, line.Decode(), d, out.keks)
 		if err != nil {
 			return nil, err
 		}
@@ -249,11 +249,11 @@ func countItems(w *world, keks map[uint64][]byte, vault []byte) (n int, err erro
 		return 0, err
 	}
 	states := file.See(w.d, nil).States
-	for i, v := range file.Revisions() {
+	for i, line := range file.Lines() {
 		if states[i] != vaultfile.Ready {
 			continue
 		}
-		if _, err := openItem(w.m.Vault(), v, w.d, keks); err != nil {
+		if _, err := openItem(w.m.Vault(), line.Decode(), w.d, keks); err != nil {
 			return n, err
 		}
 		n++

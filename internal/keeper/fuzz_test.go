@@ -48,7 +48,7 @@ var requests = []func(ctx context.Context, c *Client, v *asked){
 	func(ctx context.Context, c *Client, v *asked) { _ = c.RemoveAll(ctx) },
 	func(ctx context.Context, c *Client, v *asked) { _ = c.GiveFile(ctx, v.File) },
 	func(ctx context.Context, c *Client, v *asked) {
-		_ = c.ChangeFile(ctx, vaultfile.Delta{Drop: []int{0}, Add: [][]byte{v.line.AppendLine(nil)}})
+		_ = c.ChangeFile(ctx, vaultfile.Delta{Drop: []int{0}, Add: [][]byte{v.line.Text()}})
 	},
 	func(ctx context.Context, c *Client, v *asked) {
 		known := Known{Known: keyring.Known{Pins: v.pins, Last: v.Deks}, Replaced: []id.Revision{v.line.Revision}}
@@ -59,7 +59,7 @@ var requests = []func(ctx context.Context, c *Client, v *asked){
 		_, _ = c.SealEdited(ctx, v.line.Revision, v.line.Item, []id.Revision{v.line.Revision}, []byte("{}"))
 	},
 	func(ctx context.Context, c *Client, v *asked) {
-		_, _ = c.SealLine(ctx, v.line.AppendLine(nil), []id.Revision{v.line.Revision})
+		_, _ = c.SealLine(ctx, v.line.Text(), []id.Revision{v.line.Revision})
 	},
 	func(ctx context.Context, c *Client, v *asked) { _, _ = c.Verify(ctx) },
 	func(ctx context.Context, c *Client, v *asked) { _, _ = c.Collect(ctx, time.Unix(1, 0)) },

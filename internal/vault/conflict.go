@@ -109,14 +109,17 @@ func (v *Vault) takeCopy(ctx context.Context, vault id.Vault, path string, befor
 		if err != nil {
 			return nil, err
 		}
-		next := f.Add(copied.Revisions()...)
+		next, err := vaultfile.Merge(f, copied)
+		if err != nil {
+			return nil, err
+		}
 		return next.EncodeAll(), v.fits(next.Size())
 	})
 	if err != nil {
 		return taken, fmt.Errorf("take in %q: %w", path, err)
 	}
 	if content := id.HashOf(data); before.content != content {
-		v.d.Log.Info("took in a conflict copy of the vault file", "vault", v.name, "copy", filepath.Base(path), "lines", len(copied.Revisions()))
+		v.d.Log.Info("took in a conflict copy of the vault file", "vault", v.name, "copy", filepath.Base(path), "lines", len(copied.Lines()))
 		return takenCopy{content, time.Now()}, nil
 	}
 	if time.Since(before.at) < copyGrace {

@@ -28,7 +28,7 @@ func (v *Vault) Examine(ctx context.Context, ask opener.Asker) []checkup.Check {
 	if n := len(f.Damaged()); n > 0 {
 		list = append(list, checkup.Warning("vault file", "vigilctl vault verify says which; earlier files are in .history/ beside it.", "%s of %s can't be read", checkup.Count(n, "line"), v.config().Path))
 	} else {
-		list = append(list, checkup.Fine("vault file", "%s in %s", checkup.Count(len(f.Revisions()), "line"), v.config().Path))
+		list = append(list, checkup.Fine("vault file", "%s in %s", checkup.Count(len(f.Lines()), "line"), v.config().Path))
 	}
 	st := v.d.State.Vault(f.Vault())
 	list = append(list, v.examineAccess(st)...)

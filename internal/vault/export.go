@@ -62,9 +62,9 @@ func (v *Vault) line(k *Key) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i := range file.Revisions() {
-		if r := &file.Revisions()[i]; r.Revision == k.revision && r.Item == k.item {
-			return r.Line(), nil
+	for i := range file.Lines() {
+		if l := &file.Lines()[i]; l.Revision == k.revision && l.Item == k.item {
+			return l.Text(), nil
 		}
 	}
 	return nil, control.Errorf(control.CodeDamaged, "Put back a good copy of the vault file.", "vault %q has no line of key %q any more", v.name, k.meta.Name)

@@ -15,15 +15,12 @@ import (
 )
 
 // readFile reads the vault file and checks that this device knows the vault by this name.
-func (v *Vault) readFile() (*vaultfile.File, error) { return v.readFileAfter(&vaultfile.File{}) }
-
-// readFileAfter is readFile for a file that has probably changed little since before.
-func (v *Vault) readFileAfter(before *vaultfile.File) (*vaultfile.File, error) {
+func (v *Vault) readFile() (*vaultfile.File, error) {
 	data, err := v.readBytes()
 	if err != nil {
 		return nil, err
 	}
-	return v.parseAfter(before, data)
+	return v.parse(data)
 }
 
 func (v *Vault) readBytes() ([]byte, error) {
@@ -34,8 +31,8 @@ func (v *Vault) readBytes() ([]byte, error) {
 	return data, nil
 }
 
-// readOpened is readFileAfter for a file whose opening returned file and openErr.
-func (v *Vault) readOpened(before *vaultfile.File, file *os.File, openErr error) (*vaultfile.File, error) {
+// readOpened is readFile for a file whose opening returned file and openErr.
+func (v *Vault) readOpened(file *os.File, openErr error) (*vaultfile.File, error) {
 	if openErr != nil {
 		return nil, v.readError(openErr)
 	}
@@ -43,11 +40,11 @@ func (v *Vault) readOpened(before *vaultfile.File, file *os.File, openErr error)
 	if err != nil {
 		return nil, v.readError(err)
 	}
-	return v.parseAfter(before, data)
+	return v.parse(data)
 }
 
-func (v *Vault) parseAfter(before *vaultfile.File, data []byte) (*vaultfile.File, error) {
-	f, err := before.Parse(data, id.Vault{})
+func (v *Vault) parse(data []byte) (*vaultfile.File, error) {
+	f, err := vaultfile.Parse(data, id.Vault{})
 	if err != nil {
 		return nil, fileError(v, err)
 	}

@@ -25,7 +25,7 @@ func (v *Vault) History(key *Key) (*control.HistoryReply, error) {
 	for _, g := range generations {
 		shown := control.Generation{Name: g.Name, Time: g.Time, Bytes: g.Size, Items: -1}
 		if f, err := v.generation(g.Name); err == nil {
-			shown.Items = len(f.Revisions())
+			shown.Items = len(f.Lines())
 		}
 		r.Generations = append(r.Generations, shown)
 	}
@@ -57,8 +57,8 @@ func (v *Vault) revisions(item id.Item, generations []durable.Generation) (list 
 	}
 	seen := map[id.Revision]bool{}
 	take := func(f *vaultfile.File, generation string) {
-		for i := range f.Revisions() {
-			line := &f.Revisions()[i]
+		for i := range f.Lines() {
+			line := &f.Lines()[i]
 			if line.Item != item || seen[line.Revision] {
 				continue
 			}
@@ -134,10 +134,10 @@ func (v *Vault) pastLine(o *openVault, item id.Item, prefix string) ([]byte, err
 			files = append(files, f)
 		}
 	}
-	var found *vaultfile.Revision
+	var found *vaultfile.Line
 	for _, f := range files {
-		for i := range f.Revisions() {
-			line := &f.Revisions()[i]
+		for i := range f.Lines() {
+			line := &f.Lines()[i]
 			if line.Item != item || len(prefix) < MinIDPrefix || !strings.HasPrefix(line.Revision.String(), prefix) {
 				continue
 			}
@@ -150,5 +150,5 @@ func (v *Vault) pastLine(o *openVault, item id.Item, prefix string) ([]byte, err
 	if found == nil {
 		return nil, control.Errorf(control.CodeNotFound, "`vigilctl vault history KEY` lists them.", "this device has no revision %q of that key", prefix)
 	}
-	return found.Line(), nil
+	return found.Text(), nil
 }

@@ -98,8 +98,10 @@ func (v *Vault) listLocked(keys []state.PublicKey) {
 	v.showing.Lock()
 	defer v.showing.Unlock()
 	v.mu.Lock()
-	v.listed = locked
 	unlocked := v.open != nil
+	if !unlocked {
+		v.listed = locked
+	}
 	v.mu.Unlock()
 	if unlocked {
 		return

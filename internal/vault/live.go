@@ -129,9 +129,9 @@ func (v *Vault) takeFile(ctx context.Context, o *openVault) error {
 	}
 	had := o.now().file
 	changed := !had.Holds(data) // the watcher also reports this daemon's own writes
-	f := had
+	var f *vaultfile.File
 	if changed {
-		if f, err = v.parseAfter(had, data); err != nil {
+		if f, err = v.parse(data); err != nil {
 			return err
 		}
 	}
@@ -147,12 +147,12 @@ func (v *Vault) takeFile(ctx context.Context, o *openVault) error {
 
 // wantsKeys reports whether f has lines whose keys aren't in the loaded keyring.
 func (n *snapshot) wantsKeys(f *vaultfile.File) bool {
-	return slices.ContainsFunc(f.Revisions(), func(r vaultfile.Revision) bool {
-		if n.byRevision[r.Revision] != nil {
+	return slices.ContainsFunc(f.Lines(), func(l vaultfile.Line) bool {
+		if n.byRevision[l.Revision] != nil {
 			return false
 		}
 		deks, err := n.deks()
-		return err != nil || !deks.Has(r.Item, r.Revision) && !deks.Deleted(r.Item)
+		return err != nil || !deks.Has(l.Item, l.Revision) && !deks.Deleted(l.Item)
 	})
 }
 
@@ -288,7 +288,7 @@ func (v *Vault) collect(ctx context.Context, session *opener.Client, o *openVaul
 		return nil
 	}
 	o.collected = time.Now()
-	f, err := v.readFileAfter(o.now().file)
+	f, err := v.readFile()
 	if err != nil {
 		return err
 	}

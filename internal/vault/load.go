@@ -13,7 +13,8 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// load gives the keyring and the vault file to the keeper, and records what it accepted.
+// load gives the keyring and the vault file to the keeper, and records what it
+// accepted. If f is nil, the keeper uses the file that it has.
 func (v *Vault) load(ctx context.Context, o *openVault, fetched backend.Keyring, f *vaultfile.File) error {
 	l, err := v.loadKeeper(ctx, o, fetched, f)
 	if err != nil {
@@ -24,8 +25,10 @@ func (v *Vault) load(ctx context.Context, o *openVault, fetched backend.Keyring,
 
 // loadKeeper is the keeper's part of load.
 func (v *Vault) loadKeeper(ctx context.Context, o *openVault, fetched backend.Keyring, f *vaultfile.File) (*snapshot, error) {
-	if err := v.give(ctx, o, f); err != nil {
-		return nil, err
+	if f != nil || o.given == nil {
+		if err := v.give(ctx, o, f); err != nil {
+			return nil, err
+		}
 	}
 	waiting, _, err := v.waiting(o.id, false)
 	if err != nil {
@@ -35,7 +38,7 @@ func (v *Vault) loadKeeper(ctx context.Context, o *openVault, fetched backend.Ke
 	if err != nil {
 		return nil, keeperError(v.name, err)
 	}
-	return o.hear(&loadedParts{l, fetched, f, waiting})
+	return o.hear(&loadedParts{l, fetched, o.given, waiting})
 }
 
 // hear makes the snapshot of what the keeper tells of a load. The keeper tells of an
@@ -81,6 +84,9 @@ func (v *Vault) takeOver(ctx context.Context, o *openVault, next *snapshot) erro
 // give gives the keeper a vault file: all of it the first time, then only the
 // changes. It checks the vault's id, which the keeper can't see in changes.
 func (v *Vault) give(ctx context.Context, o *openVault, f *vaultfile.File) (err error) {
+	if f == nil {
+		return errors.New("no vault file to load: the one that the keeper has is unknown")
+	}
 	if f.Vault() != o.id {
 		return fileError(v, &vaultfile.VaultError{Line: 1, Expected: o.id, Found: f.Vault()})
 	}
@@ -94,9 +100,16 @@ func (v *Vault) give(ctx context.Context, o *openVault, f *vaultfile.File) (err 
 	if err != nil {
 		return keeperError(v.name, err)
 	}
-	o.given = f
+	o.given = f.Index()
+	if f.Size() >= largeFile {
+		v.d.LargeRead()
+	}
 	return nil
 }
+
+// largeFile is the size in bytes from which on the memory that a vault file took is
+// worth giving back to the system: of about 600 keys.
+const largeFile = 1 << 20
 
 // remember records on this device what was accepted. From then on, an older keyring
 // and a replaced revision are refused.

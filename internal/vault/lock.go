@@ -25,7 +25,7 @@ func (v *Vault) install(ctx context.Context, o *openVault) error {
 		o.keeper.Close()
 		return control.Errorf(control.CodeLocked, "", "vault %q was locked while it was being unlocked", v.name)
 	}
-	v.open = o
+	v.open, v.listed = o, nil
 	if o.noted == o.now().pins { // otherwise load has said what can't be kept
 		v.problem = nil
 	}

@@ -105,7 +105,7 @@ func (w *writing) addition(i int, now time.Time) state.Pending {
 	e := &w.update.Add[i]
 	return state.Pending{
 		Item: e.Item, Revision: e.Revision, Parents: e.Parents, Tightens: e.Tightens, Wrapped: e.Wrapped[:],
-		Line: w.lines[i].AppendLine(nil), Added: now,
+		Line: w.lines[i].Text(), Added: now,
 	}
 }
 

@@ -18,7 +18,7 @@ func taken(t *testing.T, w *ringtest.World, items ...keeper.Item) *snapshot {
 	o := w.Objects()
 	n, _, err := new(snapshot).next(w.Vault(), &loadedParts{
 		Loaded:  &keeper.Loaded{Pins: w.Pins(), OpensKEK: true, Items: items},
-		keyring: backend.Keyring{Members: o.Members, Deks: o.Deks}, file: w.File,
+		keyring: backend.Keyring{Members: o.Members, Deks: o.Deks}, file: w.File.Index(),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -21,7 +21,7 @@ type snapshot struct {
 	members *keyring.Members // of keyring, verified
 	// deks returns the manifest of keyring, parsed by the first call.
 	deks func() (*keyring.Deks, error)
-	file *vaultfile.File
+	file *vaultfile.Index
 
 	pins     keyring.Pins // of keyring
 	opensKEK bool         // the keeper has opened the newest KEK
@@ -30,17 +30,16 @@ type snapshot struct {
 	keys       []*Key // sorted by name
 	byRevision map[id.Revision]*Key
 	missing    []keeper.Missing
-	waiting    int      // lines of the vault file that have no DEK
-	pending    int      // changes that the backend doesn't have
-	damaged    []string // lines of the vault file that can't be read
-	changed    bool     // it lists other keys than the snapshot in use before, or differently
+	waiting    int  // lines of the vault file that have no DEK
+	pending    int  // changes that the backend doesn't have
+	changed    bool // it lists other keys than the snapshot in use before, or differently
 }
 
 // loadedParts is what a keeper has loaded and the front hasn't taken over yet.
 type loadedParts struct {
 	*keeper.Loaded
 	keyring backend.Keyring
-	file    *vaultfile.File
+	file    *vaultfile.Index
 	waiting keyring.Update
 }
 
@@ -56,11 +55,9 @@ func (s *snapshot) next(vault id.Vault, l *loadedParts) (n *snapshot, changed bo
 			return nil, false, fmt.Errorf("read keyring: %w", err)
 		}
 	}
-	n.deks = sync.OnceValues(func() (*keyring.Deks, error) { return keyring.ParseDeks(l.keyring.Deks, vault) })
+	deks := l.keyring.Deks // so that n.deks doesn't keep l
+	n.deks = sync.OnceValues(func() (*keyring.Deks, error) { return keyring.ParseDeks(deks, vault) })
 	changed = n.takeKeys(s, l)
-	for i := range l.file.Damaged() {
-		n.damaged = append(n.damaged, l.file.Damaged()[i].Error())
-	}
 	return n, changed, nil
 }
 

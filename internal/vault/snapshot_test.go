@@ -28,7 +28,7 @@ func TestAPolicyOfALaterVersion(t *testing.T) {
 	load := func(item keeper.Item) (changed bool) {
 		t.Helper()
 		next, changed, err := now.next(w.Vault(), &loadedParts{
-			Loaded: &keeper.Loaded{Items: []keeper.Item{item}}, keyring: now.keyring, file: w.File,
+			Loaded: &keeper.Loaded{Items: []keeper.Item{item}}, keyring: now.keyring, file: w.File.Index(),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -83,7 +83,7 @@ func TestASnapshotStaysAsItIs(t *testing.T) {
 	a.Key, b.State = 11, keeper.ItemOutdated
 	stricter := keeper.Item{Key: 3, Item: a.Item, Revision: id.NewRevision(), Meta: meta("a", true)}
 	next, changed, err := first.next(w.Vault(), &loadedParts{
-		Loaded: &keeper.Loaded{Items: []keeper.Item{stricter, b, a}}, keyring: first.keyring, file: w.File,
+		Loaded: &keeper.Loaded{Items: []keeper.Item{stricter, b, a}}, keyring: first.keyring, file: w.File.Index(),
 		waiting: keyring.Update{Add: []keyring.DEK{{Item: b.Item, Revision: b.Revision}}},
 	})
 	if err != nil || !changed || names(next) != "aab" {
@@ -96,7 +96,7 @@ func TestASnapshotStaysAsItIs(t *testing.T) {
 		t.Errorf("the key that waits: %+v", k)
 	}
 	last, changed, err := next.next(w.Vault(), &loadedParts{
-		Loaded: &keeper.Loaded{Items: []keeper.Item{a}}, keyring: first.keyring, file: w.File,
+		Loaded: &keeper.Loaded{Items: []keeper.Item{a}}, keyring: first.keyring, file: w.File.Index(),
 	})
 	if err != nil || !changed || names(last) != "a" || last.keys[0].laxer {
 		t.Errorf("%q, changed: %v, %v", names(last), changed, err)
@@ -159,7 +159,7 @@ func TestALoadThatWasGivenUp(t *testing.T) {
 	o.loaded.Store(o.told)
 	item := keeper.Item{Key: 1, Item: id.NewItem(), Revision: id.NewRevision(), Meta: text}
 	for range 2 {
-		next, err := o.hear(&loadedParts{Loaded: &keeper.Loaded{Items: []keeper.Item{item}}, keyring: o.now().keyring, file: w.File})
+		next, err := o.hear(&loadedParts{Loaded: &keeper.Loaded{Items: []keeper.Item{item}}, keyring: o.now().keyring, file: w.File.Index()})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -84,7 +84,7 @@ func (o *openVault) describe(s *control.VaultStatus) {
 	}
 	s.Keys, s.Waiting, s.Pending = len(n.keys), n.waiting, n.pending
 	s.Epoch, s.KEKVersion = n.pins.Deks.Epoch, n.pins.Deks.KEK
-	s.Keeper, s.Damaged = o.keeper.PID(), slices.Clone(n.damaged)
+	s.Keeper, s.Damaged = o.keeper.PID(), slices.Clone(n.file.Damaged())
 	for _, k := range n.keys {
 		if k.problem != "" {
 			s.Damaged = append(s.Damaged, k.problem)

@@ -50,6 +50,8 @@ type Device struct {
 	Refused func(control.Refusal)
 	// CanAsk returns nil, or why nobody can be asked before a key is used.
 	CanAsk func() error
+	// LargeRead is told after a large vault file was read.
+	LargeRead func()
 	// Calls counts openers' calls to key management services.
 	Calls Calls
 }
@@ -101,7 +103,7 @@ type openVault struct {
 	// The turn guards the fields below.
 
 	told      *snapshot                               // what the keeper told last: loaded, or of a load that was given up
-	given     *vaultfile.File                         // what the keeper has; nil: none or unknown
+	given     *vaultfile.Index                        // what the keeper has; nil: none or unknown
 	known     keeper.Known                            // what the device state had before; Replaced is current
 	noted     keyring.Pins                            // the newest pins in the device state
 	replaced  []id.Revision                           // those in the device state

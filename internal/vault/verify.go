@@ -17,7 +17,7 @@ func (v *Vault) Verify(ctx context.Context, _ opener.Asker, _ *control.VerifyReq
 }
 
 func (v *Vault) verify(ctx context.Context, o *openVault) (*control.VerifyReply, error) {
-	f, err := v.readFileAfter(o.now().file)
+	f, err := v.readFile()
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func (v *Vault) measure(o *openVault, f *vaultfile.File) (*control.VerifyReply, 
 		switch state {
 		case vaultfile.Ready, vaultfile.Outdated:
 			r.Heads++
-			items[f.Revisions()[i].Item] = true
+			items[f.Lines()[i].Item] = true
 		case vaultfile.Superseded:
 			r.Superseded++
 		case vaultfile.WaitingForKey:

@@ -151,23 +151,22 @@ func (v *Vault) catchUp(ctx context.Context, session *opener.Client, o *openVaul
 	if fetched.Deks != nil {
 		newest.Deks, newest.DeksVersion = fetched.Deks, fetched.DeksVersion
 	}
-	f, fileErr := v.readOpened(had.file, before, fileErr)
-	if fileErr != nil {
-		f = had.file // a broken file must not keep out a newer keyring
-	}
+	// A broken file must not keep out a newer keyring: f is nil then.
+	f, fileErr := v.readOpened(before, fileErr)
 	return errors.Join(v.reloadWith(ctx, o, newest, f), fileErr)
 }
 
 // reload gives the keyring and the current vault file to the keeper, and lists what
 // they hold.
 func (v *Vault) reload(ctx context.Context, o *openVault, keyring backend.Keyring) error {
-	f, err := v.readFileAfter(o.now().file)
+	f, err := v.readFile()
 	if err != nil {
 		return err
 	}
 	return v.reloadWith(ctx, o, keyring, f)
 }
 
+// reloadWith is reload for the vault file f, or for the one that the keeper has if f is nil.
 func (v *Vault) reloadWith(ctx context.Context, o *openVault, keyring backend.Keyring, f *vaultfile.File) error {
 	err := v.load(ctx, o, keyring, f)
 	v.show(o) // what the keeper has loaded is usable even if this device can't record it
@@ -225,9 +224,9 @@ func (v *Vault) writeFile(ctx context.Context, o *openVault, next storedKeyring,
 		fresh[lines[i].Revision] = true
 	}
 	had := o.now()
-	opens := func(r *vaultfile.Revision) bool {
-		k := had.byRevision[r.Revision]
-		return fresh[r.Revision] || k != nil && k.reported == ""
+	opens := func(l *vaultfile.Line) bool {
+		k := had.byRevision[l.Revision]
+		return fresh[l.Revision] || k != nil && k.reported == ""
 	}
 	// While the file is flushed, the keeper loads its new content and this device keeps
 	// the keyring (if that fails, remember retries). Nothing new is listed before.
@@ -235,7 +234,7 @@ func (v *Vault) writeFile(ctx context.Context, o *openVault, next storedKeyring,
 	var ready *snapshot
 	var loadErr error
 	err := durable.Update(ctx, v.config().Path, durable.Options{Keep: true}, func(old []byte) ([]byte, error) {
-		f, err := had.file.Parse(old, o.id)
+		f, err := vaultfile.Parse(old, o.id)
 		if err != nil {
 			return nil, fileError(v, err)
 		}

@@ -6,7 +6,55 @@ import (
 	"fmt"
 
 	"vigil/internal/canon"
+	"vigil/internal/id"
 )
+
+// Index is what tells a file from the next one: a fiftieth of its size.
+type Index struct {
+	vault   id.Vault
+	sums    []id.Hash // of the file's lines, in their order
+	damaged []string
+	size    int
+}
+
+// Index returns the file's index. It doesn't keep the file in memory.
+func (f *File) Index() *Index {
+	x := &Index{vault: f.vault, sums: make([]id.Hash, len(f.lines)), size: f.Size()}
+	for i := range f.lines {
+		x.sums[i] = f.lines[i].Sum
+	}
+	for i := range f.damaged {
+		x.damaged = append(x.damaged, f.damaged[i].Error())
+	}
+	return x
+}
+
+// Size returns the file's length in bytes.
+func (x *Index) Size() int { return x.size }
+
+// Damaged describes the lines that could not be read, in the order of the file. The
+// caller must not change it.
+func (x *Index) Damaged() []string { return x.damaged }
+
+// Holds reports whether data is what EncodeAll returns of the file. It reports false
+// if the file has damaged lines.
+func (x *Index) Holds(data []byte) bool {
+	if len(x.damaged) > 0 {
+		return false
+	}
+	lines := canon.NewLines(data)
+	first, _, ended, ok := lines.Next()
+	if !ok || !ended || !bytes.Equal(first, header(x.vault)) {
+		return false
+	}
+	for _, want := range x.sums {
+		if line, _, ended, ok := lines.Next(); !ok || !ended || id.HashOf(line) != want {
+			return false
+		}
+	}
+	_, _, _, more := lines.Next()
+	return !more
+}
 
 // Delta is the difference between two files, so that little is sent to a keeper
 // when a vault of thousands of items changes. It ignores damaged lines.
@@ -18,22 +66,24 @@ type Delta struct {
 // ErrDelta reports a Delta that wasn't made from the file it was applied to.
 var ErrDelta = errors.New("the change does not apply to this vault file")
 
-// Delta returns the difference that Apply turns f into next with.
-func (f *File) Delta(next *File) (d Delta) {
-	at := 0
-	for _, line := range next.lines {
-		for at < len(f.lines) && bytes.Compare(f.lines[at], line) < 0 {
-			d.Drop = append(d.Drop, at)
-			at++
-		}
-		if at < len(f.lines) && bytes.Equal(f.lines[at], line) {
-			at++
-			continue
-		}
-		d.Add = append(d.Add, line)
+// Delta returns the difference that Apply turns the index's file into next with. It
+// aliases next.
+func (x *Index) Delta(next *File) (d Delta) {
+	had, stay := make(map[id.Hash]bool, len(x.sums)), make(map[id.Hash]bool, len(x.sums))
+	for _, sum := range x.sums {
+		had[sum] = true
 	}
-	for ; at < len(f.lines); at++ {
-		d.Drop = append(d.Drop, at)
+	for i := range next.lines {
+		if line := &next.lines[i]; had[line.Sum] {
+			stay[line.Sum] = true
+		} else {
+			d.Add = append(d.Add, line.text)
+		}
+	}
+	for i, sum := range x.sums {
+		if !stay[sum] {
+			d.Drop = append(d.Drop, i)
+		}
 	}
 	return d
 }
@@ -47,46 +97,20 @@ func (f *File) Apply(d Delta) (*File, error) {
 		if at < from || at >= len(f.lines) {
 			return nil, ErrDelta
 		}
-		out.pushAll(f, from, at)
+		out.lines = append(out.lines, f.lines[from:at]...)
 		from = at + 1
 	}
-	out.pushAll(f, from, len(f.lines))
-	for _, line := range d.Add {
-		rev, err := parseRevision(line)
+	out.lines = append(out.lines, f.lines[from:]...)
+	for _, text := range d.Add {
+		line, err := parseLine(text)
 		if err != nil {
 			return nil, &LineError{What: err.Error()}
 		}
-		out.add(rev, line)
+		out.lines = append(out.lines, line)
 	}
 	out.sort()
 	if out.Size() > MaxFile {
 		return nil, &Error{0, StageSize, fmt.Sprintf("%d bytes, at most %d", out.Size(), MaxFile)}
 	}
 	return out, nil
-}
-
-// pushAll appends revisions [from, to) of another file.
-func (f *File) pushAll(of *File, from, to int) {
-	f.revisions = append(f.revisions, of.revisions[from:to]...)
-	f.lines = append(f.lines, of.lines[from:to]...)
-	f.sums = append(f.sums, of.sums[from:to]...)
-}
-
-// Holds reports whether data is what EncodeAll would return.
-func (f *File) Holds(data []byte) bool {
-	if len(f.damaged) > 0 {
-		return false
-	}
-	lines := canon.NewLines(data)
-	first, _, ended, ok := lines.Next()
-	if !ok || !ended || !bytes.Equal(first, header(f.vault)) {
-		return false
-	}
-	for _, want := range f.lines {
-		if line, _, ended, ok := lines.Next(); !ok || !ended || !bytes.Equal(line, want) {
-			return false
-		}
-	}
-	_, _, _, more := lines.Next()
-	return !more
 }

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
+	"weak"
 
 	"vigil/internal/id"
 )
@@ -22,38 +25,25 @@ func pick(r *rand.Rand, n int) *File {
 	return New(testVault).Add(some...)
 }
 
-// TestAChangeMakesOneFileOfAnother, whatever the two have in common; and parsing a
-// file after another one gives the same result as parsing it alone.
+// TestAChangeMakesOneFileOfAnother, whatever the two have in common.
 func TestAChangeMakesOneFileOfAnother(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 300 {
 		a, b := pick(r, 8), pick(r, 8)
-		d := a.Delta(b)
+		d := a.Index().Delta(b)
 		got, err := a.Apply(d)
 		if err != nil || encode(t, got) != encode(t, b) {
 			t.Fatalf("%d lines and %d: applying their change gives %d, %v", len(a.lines), len(b.lines), len(got.lines), err)
 		}
-		if a.Holds(b.EncodeAll()) != (len(d.Add)+len(d.Drop) == 0) || !b.Holds(b.EncodeAll()) {
+		if a.Index().Holds(b.EncodeAll()) != (len(d.Add)+len(d.Drop) == 0) || !b.Index().Holds(b.EncodeAll()) {
 			t.Fatal("Holds and Delta don't agree")
-		}
-		lines := bytes.SplitAfter(bytes.TrimSuffix(b.EncodeAll(), []byte("\n")), []byte("\n"))
-		r.Shuffle(len(lines)-1, func(i, j int) { lines[1+i], lines[1+j] = lines[1+j], lines[1+i] })
-		lines = append(lines, []byte("\nwhat nobody can read\n"), lines[len(lines)-1], []byte("\n"))
-		text := bytes.Join(lines, nil)
-		alone, err := Parse(text, testVault)
-		if err != nil {
-			t.Fatal(err)
-		}
-		after, err := a.Parse(text, testVault)
-		if err != nil || !bytes.Equal(after.EncodeAll(), alone.EncodeAll()) || len(after.Damaged()) != len(alone.Damaged()) {
-			t.Fatalf("read after another file it is another: %v", err)
 		}
 	}
 }
 
 func TestAChangeOfAnotherFileIsRefused(t *testing.T) {
 	f := New(testVault).Add(rev(1, 1), rev(2, 1), rev(3, 1))
-	line := func(n byte) []byte { v := rev(n, 1); return v.AppendLine(nil) }
+	line := func(n byte) []byte { v := rev(n, 1); return v.Text() }
 	for name, d := range map[string]Delta{
 		"beyond the end":    {Drop: []int{3}},
 		"negative":          {Drop: []int{-1}},
@@ -71,12 +61,37 @@ func TestAChangeOfAnotherFileIsRefused(t *testing.T) {
 	}
 }
 
-// TestAFileReadAfterAnotherKeepsNothingElse: a few new lines don't keep all of the
-// data that was read in memory.
-func TestAFileReadAfterAnotherKeepsNothingElse(t *testing.T) {
+// TestAnIndexKeepsNothingElse: the front has an index for as long as a vault is unlocked.
+func TestAnIndexKeepsNothingElse(t *testing.T) {
 	text := New(testVault).Add(rev(1, 1), rev(2, 1)).EncodeAll()
-	want := string(text)
-	f, err := New(testVault).Add(rev(1, 1)).Parse(text, testVault)
+	read := weak.Make(&text[0])
+	x := parse(t, string(text)).Index()
+	y, err := Parse(text, testVault)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z := y.Index()
+	y, text = nil, nil
+	runtime.GC()
+	if read.Value() != nil {
+		t.Error("the text of the file is still in memory")
+	}
+	if !slices.Equal(x.sums, z.sums) || x.Size() != z.Size() {
+		t.Error("two indexes of one file differ")
+	}
+	runtime.KeepAlive(z)
+}
+
+// TestASmallFileKeepsNothingElse: a few lines don't keep all of the data that was read
+// in memory.
+func TestASmallFileKeepsNothingElse(t *testing.T) {
+	want := encode(t, New(testVault).Add(rev(1, 1)))
+	text := []byte(strings.Repeat(want, 3))
+	f := parse(t, string(text))
+	if encode(t, f) != want {
+		t.Fatal("repeated lines are kept")
+	}
+	f, err := Parse(text, testVault)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,12 +99,16 @@ func TestAFileReadAfterAnotherKeepsNothingElse(t *testing.T) {
 	if encode(t, f) != want {
 		t.Fatal("its lines lie in what was read")
 	}
+	line := f.Lines()[0].Decode()
+	if !bytes.Equal(line.Text(), f.Lines()[0].Text()) {
+		t.Fatal("what its line encodes lies in what was read")
+	}
 }
 
 func TestAChangeIsRefusedThatMakesAFileTooLarge(t *testing.T) {
 	big := rev(1, 1)
 	big.Meta, big.Secret = bytes.Repeat([]byte{1}, 100_000), bytes.Repeat([]byte{2}, 250_000)
-	line := big.AppendLine(nil)
+	line := big.Text()
 	d := Delta{}
 	for n := range MaxFile/len(line) + 1 {
 		other := bytes.Clone(line)
@@ -117,13 +136,13 @@ func TestHolds(t *testing.T) {
 		"the same lines twice": {append(slices.Clone(good), good...), false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if f.Holds(tt.data) != tt.want {
+			if f.Index().Holds(tt.data) != tt.want {
 				t.Fatalf("want %v", tt.want)
 			}
 		})
 	}
 	damaged := parse(t, string(good)+"what nobody can read\n")
-	if damaged.Holds(damaged.EncodeAll()) {
+	if damaged.Index().Holds(damaged.EncodeAll()) {
 		t.Fatal("a file with damage is looked at every time")
 	}
 }

@@ -13,8 +13,7 @@ func Merge(a, b *File) (*File, error) {
 		return nil, &VaultError{1, a.vault, b.vault}
 	}
 	out := empty(a.vault, len(a.lines)+len(b.lines))
-	out.pushAll(a, 0, len(a.lines))
-	out.pushAll(b, 0, len(b.lines))
+	out.lines = append(append(out.lines, a.lines...), b.lines...)
 	out.sort()
 	out.damaged = slices.Concat(a.damaged, b.damaged)
 	// By content: line numbers mean nothing in a union.
@@ -26,9 +25,9 @@ func Merge(a, b *File) (*File, error) {
 // Add returns the file with more revisions.
 func (f *File) Add(revisions ...Revision) *File {
 	out := empty(f.vault, len(f.lines)+len(revisions))
-	out.pushAll(f, 0, len(f.lines))
+	out.lines = append(out.lines, f.lines...)
 	for i := range revisions {
-		out.add(revisions[i], revisions[i].AppendLine(nil))
+		out.lines = append(out.lines, revisions[i].line())
 	}
 	out.sort()
 	out.damaged = slices.Clone(f.damaged)

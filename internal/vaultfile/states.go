@@ -52,7 +52,7 @@ func (s State) String() string {
 
 // View is the state of a vault file according to a manifest.
 type View struct {
-	// States has the state of each of File.Revisions, in their order.
+	// States has the state of each of File.Lines, in their order.
 	States []State
 	// Missing are heads of the manifest whose lines are not in the file.
 	Missing []keyring.DEK
@@ -72,19 +72,19 @@ type View struct {
 // revisions. A revision is Outdated while its replacement is missing or doesn't
 // open: whether it may still serve depends on Held, and on what the device has
 // seen before.
-func (f *File) See(m Manifest, opens func(*Revision) bool) *View {
-	v := &View{States: make([]State, len(f.revisions)), Held: map[id.Item]bool{}, Replaced: map[id.Revision]bool{}}
-	genuine := make([]*keyring.DEK, len(f.revisions)) // nil: the line is not genuine
-	heads := 0                                        // the manifest's heads in the file; no line is in it twice
-	for i := range f.revisions {
-		rev := &f.revisions[i]
-		e := m.Lookup(rev.Revision)
+func (f *File) See(m Manifest, opens func(*Line) bool) *View {
+	v := &View{States: make([]State, len(f.lines)), Held: map[id.Item]bool{}, Replaced: map[id.Revision]bool{}}
+	genuine := make([]*keyring.DEK, len(f.lines)) // nil: the line is not genuine
+	heads := 0                                    // the manifest's heads in the file; no line is in it twice
+	for i := range f.lines {
+		line := &f.lines[i]
+		e := m.Lookup(line.Revision)
 		switch {
-		case m.Deleted(rev.Item):
+		case m.Deleted(line.Item):
 			v.States[i] = Deleted
-		case e == nil || e.Item != rev.Item:
+		case e == nil || e.Item != line.Item:
 			v.States[i] = WaitingForKey
-		case e.Line != f.sums[i] || opens != nil && !opens(rev):
+		case e.Line != line.Sum || opens != nil && !opens(line):
 			v.States[i] = Unusable
 		default:
 			genuine[i] = e
@@ -105,11 +105,11 @@ func (f *File) See(m Manifest, opens func(*Revision) bool) *View {
 	if heads != 0 || slices.Contains(v.States, Unusable) {
 		here = f.present(genuine)
 	}
-	for i := range f.revisions {
-		rev := &f.revisions[i]
+	for i := range f.lines {
+		line := &f.lines[i]
 		switch {
 		case v.States[i] != Ready && v.States[i] != Unusable:
-		case v.Replaced[rev.Revision], v.States[i] == Unusable && here[rev.Revision]:
+		case v.Replaced[line.Revision], v.States[i] == Unusable && here[line.Revision]:
 			v.States[i] = Superseded // the file has a usable line: this one isn't needed
 		case genuine[i] != nil && genuine[i].Superseded != 0:
 			v.States[i] = Outdated
@@ -126,7 +126,7 @@ func (f *File) present(genuine []*keyring.DEK) map[id.Revision]bool {
 	here := make(map[id.Revision]bool, len(genuine))
 	for i, e := range genuine {
 		if e != nil {
-			here[f.revisions[i].Revision] = true
+			here[f.lines[i].Revision] = true
 		}
 	}
 	return here
@@ -176,13 +176,13 @@ func ancestors(m Manifest, e *keyring.DEK, visit func(*keyring.DEK) bool) {
 // Prune returns the file without superseded revisions and those of deleted items.
 // Lines that wait for their key or are damaged stay. opens is as in See, and
 // should not be nil if the result replaces a file.
-func (f *File) Prune(m Manifest, opens func(*Revision) bool) *File {
+func (f *File) Prune(m Manifest, opens func(*Line) bool) *File {
 	view := f.See(m, opens)
 	out := empty(f.vault, len(f.lines))
 	out.damaged = slices.Clone(f.damaged)
 	for i, s := range view.States {
 		if s != Superseded && s != Deleted {
-			out.push(f, i)
+			out.lines = append(out.lines, f.lines[i])
 		}
 	}
 	return out

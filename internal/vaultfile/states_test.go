@@ -71,7 +71,7 @@ func (m manifest) tightening(v Revision) manifest {
 
 func TestSee(t *testing.T) {
 	a, b, c, rival := rev(1, 1), rev(1, 2, 1), rev(1, 3, 2), rev(1, 4, 1)
-	damaged := func(v *Revision) bool { return v.Revision != c.Revision }
+	damaged := func(v *Line) bool { return v.Revision != c.Revision }
 	forged := rev(1, 9, 1, 2, 3)
 	beside := c
 	beside.Meta = bytes.Repeat([]byte{7}, minSealed)
@@ -81,7 +81,7 @@ func TestSee(t *testing.T) {
 		name    string
 		file    []Revision
 		m       manifest
-		opens   func(*Revision) bool
+		opens   func(*Line) bool
 		want    map[byte]State
 		missing []byte
 		held    bool
@@ -111,7 +111,7 @@ func TestSee(t *testing.T) {
 			f := New(testVault).Add(tt.file...)
 			kept, view := f.Prune(tt.m, tt.opens), f.See(tt.m, tt.opens)
 			for i, got := range view.States {
-				v := f.Revisions()[i]
+				v := f.Lines()[i].Decode()
 				if want := tt.want[v.Revision[15]]; got != want {
 					t.Errorf("revision %d is %v, want %v", v.Revision[15], got, want)
 				}
@@ -130,7 +130,7 @@ func TestSee(t *testing.T) {
 	}
 	t.Run("a line beside the genuine one", func(t *testing.T) {
 		f := New(testVault).Add(c, beside)
-		if got := f.Prune(manifestOf(nil, b, c), nil).Revisions(); len(got) != 1 || got[0].Sum() != c.Sum() {
+		if got := f.Prune(manifestOf(nil, b, c), nil).Lines(); len(got) != 1 || got[0].Sum != c.Sum() {
 			t.Fatalf("%d lines are kept, want the genuine one", len(got))
 		}
 	})

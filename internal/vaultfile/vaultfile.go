@@ -114,8 +114,8 @@ func (e *LineError) Error() string {
 	return fmt.Sprintf("vault file line %d: item %v: %s", e.Line, e.Item, e.What)
 }
 
-// Revision is one line: one version of an item. It is genuine if the manifest
-// has the hash of its line.
+// Revision is what one line encodes: one version of an item. It is genuine if the
+// manifest has the hash of its line.
 type Revision struct {
 	Item     id.Item
 	Revision id.Revision
@@ -127,11 +127,29 @@ type Revision struct {
 
 // File is a vault file: a set of lines. It is immutable.
 type File struct {
-	vault     id.Vault
-	revisions []Revision // sorted by their line, each once
-	lines     [][]byte   // each revision's line, without line feed
-	sums      []id.Hash  // each line's hash
-	damaged   []LineError
+	vault   id.Vault
+	lines   []Line // sorted by their text, each once
+	damaged []LineError
+}
+
+// Line is a line of a file, as it is there: base64url takes a third more than what it
+// encodes, but a line is decoded only when its item is used.
+type Line struct {
+	Item     id.Item
+	Revision id.Revision
+	Parents  []id.Revision // sorted by keyring.SortParents
+	Sum      id.Hash       // of Text, as the manifest names it
+
+	text         []byte
+	meta, secret []byte // within text, as base64url
+}
+
+// Text returns the line without line feed. The caller must not change it.
+func (l *Line) Text() []byte { return l.text }
+
+// Decode returns the revision that the line encodes.
+func (l *Line) Decode() Revision {
+	return Revision{l.Item, l.Revision, l.Parents, canon.Decode(l.meta), canon.Decode(l.secret)}
 }
 
 // New returns a vault file without items.
@@ -149,16 +167,24 @@ func header(vault id.Vault) []byte {
 // Header returns the first line of a vault's file, with its line feed.
 func Header(vault id.Vault) []byte { return append(header(vault), '\n') }
 
-// AppendLine appends the revision's line, without line feed.
-func (v *Revision) AppendLine(b []byte) []byte {
-	b = v.appendName(b)
+// line encodes the revision.
+func (v *Revision) line() Line {
+	b := v.appendName(nil)
 	b = append(b, `,"parents":`...)
 	b = keyring.AppendParents(b, v.Parents)
 	b = append(b, `,"meta":`...)
+	meta := len(b)
 	b = canon.AppendBytes(b, v.Meta)
+	metaEnd := len(b)
 	b = append(b, `,"secret":`...)
+	secret := len(b)
 	b = canon.AppendBytes(b, v.Secret)
-	return append(b, '}')
+	secretEnd := len(b)
+	b = append(b, '}')
+	return Line{
+		Item: v.Item, Revision: v.Revision, Parents: v.Parents, Sum: id.HashOf(b),
+		text: b, meta: b[meta+1 : metaEnd-1], secret: b[secret+1 : secretEnd-1],
+	}
 }
 
 // appendName appends the start of the line: its item and revision.
@@ -169,22 +195,21 @@ func (v *Revision) appendName(b []byte) []byte {
 	return canon.AppendBytes(b, v.Revision[:])
 }
 
+// Text returns the revision's line without line feed.
+func (v *Revision) Text() []byte { return v.line().text }
+
 // Sum returns the hash of the revision's line, as the manifest names it.
-func (v *Revision) Sum() id.Hash { return id.HashOf(v.AppendLine(nil)) }
+func (v *Revision) Sum() id.Hash { return v.line().Sum }
 
 // Line returns the revision's line with its line feed.
-func (v *Revision) Line() []byte { return append(v.AppendLine(nil), '\n') }
+func (v *Revision) Line() []byte { return append(v.line().text, '\n') }
 
 // Vault returns the vault's id.
 func (f *File) Vault() id.Vault { return f.vault }
 
-// Revisions returns every line that could be read, sorted, superseded ones too.
-// The caller must not change it.
-func (f *File) Revisions() []Revision { return f.revisions }
-
-// Sums returns the hash of each revision's line, in the order of Revisions. The
-// caller must not change it.
-func (f *File) Sums() []id.Hash { return f.sums }
+// Lines returns every line that could be read, sorted, superseded ones too. The
+// caller must not change them.
+func (f *File) Lines() []Line { return f.lines }
 
 // Damaged returns the lines that could not be read, in the order of the file.
 func (f *File) Damaged() []LineError { return f.damaged }
@@ -193,9 +218,9 @@ func (f *File) Damaged() []LineError { return f.damaged }
 func (f *File) Has(e *keyring.DEK) bool {
 	v := Revision{Item: e.Item, Revision: e.Revision}
 	prefix := v.appendName(nil)
-	at, _ := slices.BinarySearchFunc(f.lines, prefix, bytes.Compare)
-	for ; at < len(f.lines) && bytes.HasPrefix(f.lines[at], prefix); at++ {
-		if f.sums[at] == e.Line {
+	at, _ := slices.BinarySearchFunc(f.lines, prefix, func(l Line, p []byte) int { return bytes.Compare(l.text, p) })
+	for ; at < len(f.lines) && bytes.HasPrefix(f.lines[at].text, prefix); at++ {
+		if f.lines[at].Sum == e.Line {
 			return true
 		}
 	}
@@ -214,8 +239,8 @@ func (f *File) Encode() ([]byte, error) {
 // Size returns the length in bytes of EncodeAll's result.
 func (f *File) Size() int {
 	size := len(Header(f.vault))
-	for _, line := range f.lines {
-		size += len(line) + 1
+	for i := range f.lines {
+		size += len(f.lines[i].text) + 1
 	}
 	for i := range f.damaged {
 		size += len(f.damaged[i].Bytes) + 1
@@ -226,8 +251,8 @@ func (f *File) Size() int {
 // EncodeAll returns the file with its damaged lines, byte for byte, at the end.
 func (f *File) EncodeAll() []byte {
 	b := append(make([]byte, 0, f.Size()), Header(f.vault)...)
-	for _, line := range f.lines {
-		b = append(append(b, line...), '\n')
+	for i := range f.lines {
+		b = append(append(b, f.lines[i].text...), '\n')
 	}
 	for i := range f.damaged {
 		b = append(append(b, f.damaged[i].Bytes...), '\n')

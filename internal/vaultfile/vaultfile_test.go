@@ -45,7 +45,7 @@ func parse(t testing.TB, data string) *File {
 func TestReadBackAsWritten(t *testing.T) {
 	good := encode(t, New(testVault).Add(rev(2, 1), rev(1, 2, 1), rev(1, 1)))
 	f := parse(t, good)
-	if len(f.Revisions()) != 3 || encode(t, f) != good {
+	if len(f.Lines()) != 3 || encode(t, f) != good {
 		t.Fatal("encoded differently the second time")
 	}
 	if !strings.HasPrefix(good, string(Header(testVault))) {
@@ -54,7 +54,7 @@ func TestReadBackAsWritten(t *testing.T) {
 	if !has(f, rev(1, 2, 1)) || has(f, rev(1, 2)) || has(f, rev(2, 2)) {
 		t.Fatal("Has is wrong")
 	}
-	v := f.Revisions()[0]
+	v := f.Lines()[0].Decode()
 	again, err := ParseLine(v.Line())
 	if err != nil || !bytes.Equal(again.Line(), v.Line()) {
 		t.Fatalf("a line by itself: %v", err)
@@ -139,8 +139,8 @@ func TestDamagedLines(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			data := lines[0] + lines[1] + tt.line + lines[3]
 			f := parse(t, data)
-			if len(f.Revisions()) != 2 {
-				t.Fatalf("%d other revisions, want 2", len(f.Revisions()))
+			if len(f.Lines()) != 2 {
+				t.Fatalf("%d other revisions, want 2", len(f.Lines()))
 			}
 			d := f.Damaged()
 			if len(d) != 1 || d[0].Line != 3 || !strings.Contains(d[0].What, tt.says) || d[0].Item.IsZero() == tt.item {
@@ -159,7 +159,7 @@ func TestDamagedLines(t *testing.T) {
 	}
 	t.Run("half-written", func(t *testing.T) {
 		f := parse(t, good[:len(good)-40])
-		if len(f.Revisions()) != 2 || len(f.Damaged()) != 1 || !strings.Contains(f.Damaged()[0].What, "cut") {
+		if len(f.Lines()) != 2 || len(f.Damaged()) != 1 || !strings.Contains(f.Damaged()[0].What, "cut") {
 			t.Fatalf("damaged is %v", f.Damaged())
 		}
 	})
@@ -303,8 +303,8 @@ func FuzzVaultfile(f *testing.F) {
 			t.Fatalf("written file reads differently: %v", err)
 		}
 		self, err := Merge(file, again)
-		if err != nil || len(self.Revisions()) != len(file.Revisions()) {
-			t.Fatalf("merged with itself: %d revisions, %v", len(self.Revisions()), err)
+		if err != nil || len(self.Lines()) != len(file.Lines()) {
+			t.Fatalf("merged with itself: %d revisions, %v", len(self.Lines()), err)
 		}
 	})
 }

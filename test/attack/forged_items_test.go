@@ -77,10 +77,10 @@ func TestARemovedMemberForgesItems(t *testing.T) {
 func lineOf(t *testing.T, h *sshtest.Home) vaultfile.Revision {
 	t.Helper()
 	f, err := vaultfile.Parse(h.Read(h.VaultFile()), h.VaultID())
-	if err != nil || len(f.Revisions()) != 1 {
-		t.Fatalf("%d lines, %v", len(f.Revisions()), err)
+	if err != nil || len(f.Lines()) != 1 {
+		t.Fatalf("%d lines, %v", len(f.Lines()), err)
 	}
-	return f.Revisions()[0]
+	return f.Lines()[0].Decode()
 }
 
 // putFile puts a vault file in place, as good sync tools do.

@@ -67,7 +67,8 @@ func (p parts) open() (o opened, err error) {
 	if err != nil {
 		return o, err
 	}
-	for _, r := range file.Revisions() {
+	for _, line := range file.Lines() {
+		r := line.Decode()
 		if err := o.openItem(&r, deks, keks, file.Vault()); err != nil {
 			return o, err
 		}

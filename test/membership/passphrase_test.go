@@ -109,7 +109,8 @@ func (p parts) open(t *testing.T, h *home, pass string) (names []string) {
 		if err := halves.OpenKEK(kek, seal, file.Vault()); err != nil {
 			t.Fatal(err)
 		}
-		for _, line := range file.Revisions() {
+		for _, l := range file.Lines() {
+			line := l.Decode()
 			entry := deks.Lookup(line.Revision)
 			dek := make([]byte, envelope.KeySize)
 			if entry == nil || envelope.UnwrapDEK(dek, entry, kek, file.Vault(), version) != nil {

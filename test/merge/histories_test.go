@@ -83,7 +83,7 @@ func (d *device) manifest() *keyring.Pending { return keyring.WithPending(d.seen
 func (d *device) ready() (list []vaultfile.Revision) {
 	for i, state := range d.file.See(d.manifest(), nil).States {
 		if state == vaultfile.Ready || state == vaultfile.Outdated {
-			list = append(list, d.file.Revisions()[i])
+			list = append(list, d.file.Lines()[i].Decode())
 		}
 	}
 	return list

@@ -162,7 +162,8 @@ func (o *opened) items(vault id.Vault, keks map[uint64][]byte, deks *keyring.Dek
 			return err
 		}
 	}
-	for _, line := range file.Revisions() {
+	for _, l := range file.Lines() {
+		line := l.Decode()
 		e := deks.Lookup(line.Revision)
 		if e == nil {
 			continue

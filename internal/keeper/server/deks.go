@@ -71,10 +71,10 @@ func (s *server) collect(body, out []byte) ([]byte, error) {
 // holds returns a function that reports whether file has a revision undamaged: a
 // damaged or forged line must not cost the DEK that it replaces.
 func (v *vault) holds(file *vaultfile.File) func(id.Item, id.Revision) bool {
-	lines := make(map[id.Revision]*vaultfile.Revision, len(file.Revisions()))
-	for i := range file.Revisions() {
-		line := &file.Revisions()[i]
-		if dek := v.ring.Deks().Lookup(line.Revision); dek != nil && dek.Line == file.Sums()[i] {
+	lines := make(map[id.Revision]*vaultfile.Line, len(file.Lines()))
+	for i := range file.Lines() {
+		line := &file.Lines()[i]
+		if dek := v.ring.Deks().Lookup(line.Revision); dek != nil && dek.Line == line.Sum {
 			lines[line.Revision] = line
 		}
 	}

@@ -22,7 +22,7 @@ import (
 func (v *vault) loadItems(parsed *vaultfile.File, replaced []id.Revision) *keeper.Loaded {
 	manifest := v.ring.Manifest()
 	tried := v.tryAll(parsed, manifest)
-	view := parsed.See(manifest, func(line *vaultfile.Revision) bool { return tried[line.Revision].problem == "" })
+	view := parsed.See(manifest, func(line *vaultfile.Line) bool { return tried[line.Revision].problem == "" })
 	gone := make(map[id.Revision]bool, len(replaced))
 	for _, revision := range replaced {
 		gone[revision] = true
@@ -30,8 +30,8 @@ func (v *vault) loadItems(parsed *vaultfile.File, replaced []id.Revision) *keepe
 	l := &keeper.Loaded{Pins: v.ring.Pins(), OpensKEK: v.ring.Opens(v.ring.Members().KEK())}
 	var use []*item
 	kept, bad := make(map[id.Revision]*item, len(tried)), map[id.Revision]bool{}
-	for i := range parsed.Revisions() {
-		line := &parsed.Revisions()[i]
+	for i := range parsed.Lines() {
+		line := &parsed.Lines()[i]
 		it := tried[line.Revision]
 		switch view.States[i] {
 		case vaultfile.WaitingForKey:
@@ -114,7 +114,7 @@ func (v *vault) keep(kept map[id.Revision]*item) {
 
 // tryAll tries every genuine line, on all cores: after an unlock all are new.
 func (v *vault) tryAll(parsed *vaultfile.File, manifest *keyring.Pending) map[id.Revision]*item {
-	lines, sums := parsed.Revisions(), parsed.Sums()
+	lines := parsed.Lines()
 	items := make([]*item, len(lines))
 	var workers sync.WaitGroup
 	share := max(minShare, (len(lines)+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0))
@@ -122,7 +122,7 @@ func (v *vault) tryAll(parsed *vaultfile.File, manifest *keyring.Pending) map[id
 		end := min(start+share, len(lines))
 		workers.Go(func() {
 			for i := start; i < end; i++ {
-				if dek := manifest.Lookup(lines[i].Revision); dek != nil && dek.Item == lines[i].Item && dek.Line == sums[i] {
+				if dek := manifest.Lookup(lines[i].Revision); dek != nil && dek.Item == lines[i].Item && dek.Line == lines[i].Sum {
 					items[i] = v.tryItem(lines[i], *dek)
 				}
 			}
@@ -142,13 +142,13 @@ func (v *vault) tryAll(parsed *vaultfile.File, manifest *keyring.Pending) map[id
 const minShare = 256
 
 // tryItem opens the metadata of a revision, unless it is known.
-func (v *vault) tryItem(line vaultfile.Revision, dek keyring.DEK) *item {
+func (v *vault) tryItem(line vaultfile.Line, dek keyring.DEK) *item {
 	if old := v.items[line.Revision]; old != nil && old.dek.Line == dek.Line {
 		old.dek = dek // the DEK may have been rewrapped
 		return old
 	}
 	it := &item{line: line, dek: dek}
-	meta, err := v.ring.OpenMeta(&it.line, &it.dek)
+	meta, err := v.openMeta(it)
 	if err != nil {
 		it.problem = err.Error()
 	}

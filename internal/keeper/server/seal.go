@@ -32,7 +32,7 @@ func (s *server) seal(body, out []byte) ([]byte, error) {
 		if it == nil {
 			return keeper.ErrNoKey
 		}
-		return v.ring.WithSecret(&it.line, &it.dek, sealIt)
+		return v.withSecret(it, sealIt)
 	})
 	return sealed(out, &line, dek, err)
 }
@@ -78,7 +78,7 @@ func sealed(out []byte, line *vaultfile.Revision, dek keyring.DEK, err error) ([
 	if err != nil {
 		return out, err
 	}
-	return keeper.Sealed{Line: line.AppendLine(nil), DEK: dek}.Append(out), nil
+	return keeper.Sealed{Line: line.Text(), DEK: dek}.Append(out), nil
 }
 
 // tightens reports whether meta restricts a key's use more than one of the revisions
@@ -88,7 +88,7 @@ func (v *vault) tightens(parents []id.Revision, meta []byte) bool {
 	return err != nil || slices.ContainsFunc(parents, func(p id.Revision) bool {
 		old := vaultfile.Meta{Policy: vaultfile.Policy{AllowSHA1: true}}
 		if it := v.items[p]; it != nil {
-			if text, err := v.ring.OpenMeta(&it.line, &it.dek); err == nil {
+			if text, err := v.openMeta(it); err == nil {
 				if m, err := vaultfile.ParseMeta(text); err == nil {
 					old = m
 				}

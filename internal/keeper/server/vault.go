@@ -32,7 +32,7 @@ type vault struct {
 // item is a revision that has a DEK.
 type item struct {
 	number uint64
-	line   vaultfile.Revision
+	line   vaultfile.Line
 	dek    keyring.DEK
 	meta   []byte // nil once the front has it
 	state  keeper.ItemState
@@ -153,7 +153,7 @@ func (s *server) load(body, out []byte) ([]byte, error) {
 func (v *vault) openKey(it *item) (key *signer.Key, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	err = v.ring.WithSecret(&it.line, &it.dek, func(secret []byte) error {
+	err = v.withSecret(it, func(secret []byte) error {
 		var rest []byte
 		key, rest, err = v.server.parseKey(secret)
 		if err == nil && len(rest) != 0 {
@@ -163,4 +163,16 @@ func (v *vault) openKey(it *item) (key *signer.Key, err error) {
 		return err
 	})
 	return key, ringError(err)
+}
+
+// openMeta returns an item's metadata. See [ring.Ring.OpenMeta].
+func (v *vault) openMeta(it *item) (meta []byte, err error) {
+	revision := it.line.Decode()
+	return v.ring.OpenMeta(&revision, &it.dek)
+}
+
+// withSecret runs f on an item's private key. See [ring.Ring.WithSecret].
+func (v *vault) withSecret(it *item, f func(secret []byte) error) error {
+	revision := it.line.Decode()
+	return v.ring.WithSecret(&revision, &it.dek, f)
 }

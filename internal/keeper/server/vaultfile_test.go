@@ -28,7 +28,7 @@ func TestTheVaultFileMayComeInParts(t *testing.T) {
 	first, second := number(t, l, w.items[0].Line.Revision), number(t, l, w.items[1].Line.Revision)
 
 	without := vaultfile.New(w.Vault()).Add(w.items[0].Line)
-	if err := c.ChangeFile(t.Context(), before.Delta(without)); err != nil {
+	if err := c.ChangeFile(t.Context(), before.Index().Delta(without)); err != nil {
 		t.Fatal(err)
 	}
 	signsWith(t, c, second, w.keys[1])
@@ -36,7 +36,7 @@ func TestTheVaultFileMayComeInParts(t *testing.T) {
 	wantErr(t, sign(t, c, second), keeper.ErrNoKey)
 	signsWith(t, c, first, w.keys[0])
 
-	if err := c.ChangeFile(t.Context(), without.Delta(before)); err != nil {
+	if err := c.ChangeFile(t.Context(), without.Index().Delta(before)); err != nil {
 		t.Fatal(err)
 	}
 	l = must(c.Load(t.Context(), keeper.Known{}, o.Members, o.Deks, keyring.Update{}))(t)

@@ -23,12 +23,12 @@ func (s *server) verify(out []byte) ([]byte, error) {
 			return fmt.Errorf("%w: no keyring was loaded", keeper.ErrRefused)
 		}
 		problem := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
-		for i := range parsed.Revisions() {
-			line := &parsed.Revisions()[i]
+		for i := range parsed.Lines() {
+			line := &parsed.Lines()[i]
 			dek := manifest.Lookup(line.Revision)
 			switch {
 			case dek == nil || dek.Item != line.Item:
-			case dek.Line != parsed.Sums()[i]:
+			case dek.Line != line.Sum:
 				problem("revision %v of item %v: %v", line.Revision, line.Item, errForged)
 			default:
 				if err := v.verifyRevision(line, dek); err != nil {
@@ -48,8 +48,9 @@ func (s *server) verify(out []byte) ([]byte, error) {
 }
 
 // verifyRevision checks that metadata and private key open and match.
-func (v *vault) verifyRevision(line *vaultfile.Revision, dek *keyring.DEK) error {
-	text, err := v.ring.OpenMeta(line, dek)
+func (v *vault) verifyRevision(line *vaultfile.Line, dek *keyring.DEK) error {
+	revision := line.Decode()
+	text, err := v.ring.OpenMeta(&revision, dek)
 	if err != nil {
 		return err
 	}
@@ -57,7 +58,7 @@ func (v *vault) verifyRevision(line *vaultfile.Revision, dek *keyring.DEK) error
 	if err != nil {
 		return fmt.Errorf("item %v: %w", line.Item, err)
 	}
-	return v.ring.WithSecret(line, dek, func(secret []byte) error {
+	return v.ring.WithSecret(&revision, dek, func(secret []byte) error {
 		key, rest, err := v.server.parseKey(secret)
 		if err != nil {
 			return fmt.Errorf("private key of item %v: %w", line.Item, err)

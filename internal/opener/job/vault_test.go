@@ -24,7 +24,7 @@ func TestANewVaultOpensWithBothFactors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f, err := vaultfile.Parse(c.Header, c.Vault); err != nil || len(f.Revisions()) != 0 {
+	if f, err := vaultfile.Parse(c.Header, c.Vault); err != nil || len(f.Lines()) != 0 {
 		t.Fatalf("vault file's header %q: %v", c.Header, err)
 	}
 	me, ok := members.Identity(c.Identity)
