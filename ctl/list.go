@@ -22,7 +22,7 @@ shows the key's bits, fingerprint, name and comment, type, vault and state.`,
   vigilctl list --vault work --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			reply, err := call(cmd.Context(), a, &control.ListRequest{Vault: vault})
+			reply, err := call(cmd.Context(), a, &control.ListRequest{Vault: vault, Short: !a.json})
 			if err != nil {
 				return err
 			}
@@ -46,7 +46,7 @@ func (a *app) completeKey(cmd *cobra.Command, args []string, _ string) ([]string
 	if len(args) > 0 || cmd.Root().PersistentPreRunE(cmd, nil) != nil {
 		return nil, none
 	}
-	reply, err := call(cmd.Context(), a, &control.ListRequest{})
+	reply, err := call(cmd.Context(), a, &control.ListRequest{Short: true})
 	if err != nil {
 		return nil, none
 	}

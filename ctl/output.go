@@ -131,16 +131,17 @@ func typeName(k control.Key) string {
 	if !certificate {
 		name, certificate = strings.CutSuffix(k.Type, "-cert") // registered names end like this
 	}
-	short, known := map[string]string{
-		"ssh-ed25519":                     "ED25519",
-		"ssh-rsa":                         "RSA",
-		"ecdsa-sha2-nistp256":             "ECDSA",
-		"ecdsa-sha2-nistp384":             "ECDSA",
-		"ecdsa-sha2-nistp521":             "ECDSA",
-		"ssh-mldsa44-ed25519":             "MLDSA44-ED25519", // since OpenSSH 10.6
-		"ssh-mldsa44-ed25519@openssh.com": "MLDSA44-ED25519", // before
-	}[name]
-	if !known {
+	var short string
+	switch name {
+	case "ssh-ed25519":
+		short = "ED25519"
+	case "ssh-rsa":
+		short = "RSA"
+	case "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521":
+		short = "ECDSA"
+	case "ssh-mldsa44-ed25519", "ssh-mldsa44-ed25519@openssh.com": // since OpenSSH 10.6, and before
+		short = "MLDSA44-ED25519"
+	default:
 		return k.Type
 	}
 	if certificate || k.Certificate != "" {

@@ -64,7 +64,7 @@ func measure(ctx context.Context, n, runs int) (r row, err error) {
 	if err := h.resident(ctx, &r); err != nil {
 		return r, err
 	}
-	if r.list, err = median(runs, func() (time.Duration, error) { return h.timed("list", "--json") }); err != nil {
+	if r.list, err = median(runs, func() (time.Duration, error) { return h.timed("list") }); err != nil {
 		return r, err
 	}
 	if err := h.useAgent(runs, &r); err != nil {

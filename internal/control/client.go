@@ -117,22 +117,19 @@ func (c *Client) Untraced() error {
 // The error is an *Error or ctx's. After any error that isn't the daemon's reply, c
 // is unusable.
 func Do[R any](ctx context.Context, c *Client, req Request[R]) (*R, error) {
-	body, err := c.roundTrip(ctx, req)
-	if err != nil {
-		return nil, err
-	}
 	reply := req.reply()
-	if err := decode(body, reply); err != nil {
-		return nil, Errorf(CodeFailed, "`vigilctl up` restarts a daemon of another build.", "read vigild's reply to %s: %v", req.op(), err)
+	if err := c.roundTrip(ctx, req, reply); err != nil {
+		return nil, err
 	}
 	return reply, nil
 }
 
-func (c *Client) roundTrip(ctx context.Context, req request) (json.RawMessage, error) {
+// roundTrip sends req and decodes the reply into reply.
+func (c *Client) roundTrip(ctx context.Context, req request, reply any) error {
 	defer c.onCancel(ctx)()
 	body, err := json.Marshal(req)
 	if err != nil {
-		return nil, Errorf(CodeFailed, "", "encode %s: %v", req.op(), err)
+		return Errorf(CodeFailed, "", "encode %s: %v", req.op(), err)
 	}
 	q := question{Op: req.op(), Body: body}
 	var files []*os.File
@@ -144,32 +141,39 @@ func (c *Client) roundTrip(ctx context.Context, req request) (json.RawMessage, e
 	}
 	if len(files) > 0 { // they may contain a passphrase
 		if err := c.Untraced(); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := c.ch.write(q, maxRequest, files...); err != nil {
 		if errors.Is(err, ipc.ErrTooLong) {
-			return nil, Errorf(CodeUsage, "", "%s: the request is longer than %d bytes", req.op(), maxRequest)
+			return Errorf(CodeUsage, "", "%s: the request is longer than %d bytes", req.op(), maxRequest)
 		}
-		return nil, c.lost(ctx, err)
+		return c.lost(ctx, err)
 	}
 	for {
-		r, err := c.receive()
+		r, err := c.receive(reply)
+		var unreadable *replyError
 		switch {
+		case errors.As(err, &unreadable):
+			return Errorf(CodeFailed, "`vigilctl up` restarts a daemon of another build.", "read vigild's reply to %s: %v", req.op(), err)
 		case err != nil:
-			return nil, c.lost(ctx, err)
+			return c.lost(ctx, err)
 		case r.Error != nil:
-			return nil, r.Error
+			return r.Error
 		case r.Ask == nil:
-			return r.Reply, nil
+			return nil
 		}
 		if err := c.answer(ctx, *r.Ask); err != nil {
-			return nil, c.lost(ctx, err)
+			return c.lost(ctx, err)
 		}
 	}
 }
 
-func (c *Client) receive() (response, error) {
+// replyError is a message that isn't a response to the request.
+type replyError struct{ error }
+
+// receive reads a response, and a reply into reply.
+func (c *Client) receive(reply any) (response, error) {
 	f, err := c.ch.readFrame(maxReply, func() {})
 	if err != nil {
 		return response{}, err
@@ -178,8 +182,11 @@ func (c *Client) receive() (response, error) {
 	if len(f.fds) > 0 {
 		return response{}, errStray
 	}
-	var r response
-	return r, decode(f.body, &r)
+	r := response{Reply: reply}
+	if err := decode(f.body, &r); err != nil {
+		return response{}, &replyError{err}
+	}
+	return r, nil
 }
 
 func (c *Client) answer(ctx context.Context, a Ask) error {

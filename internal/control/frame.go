@@ -194,7 +194,9 @@ type question struct {
 
 // response is a daemon's message: exactly one member is set.
 type response struct {
-	Reply json.RawMessage `json:"reply,omitempty"`
-	Error *Error          `json:"error,omitempty"`
-	Ask   *Ask            `json:"ask,omitempty"`
+	// Reply is a pointer to the operation's reply, for the client too, which knows what
+	// it asked for: a long list is decoded once.
+	Reply any    `json:"reply,omitempty"`
+	Error *Error `json:"error,omitempty"`
+	Ask   *Ask   `json:"ask,omitempty"`
 }

@@ -16,7 +16,7 @@ type Key struct {
 	Type         string     `json:"type"`                  // SSH key type, such as "ssh-ed25519"
 	Bits         int        `json:"bits"`                  // as ssh-add -l shows them
 	Fingerprint  string     `json:"fingerprint"`           // "SHA256:…"
-	PublicKey    string     `json:"public_key"`            // "type base64", without a comment
+	PublicKey    string     `json:"public_key,omitempty"`  // "type base64", without a comment
 	Certificate  string     `json:"certificate,omitempty"` // "type base64"
 	ValidUntil   *time.Time `json:"valid_until,omitempty"` // end of Certificate's validity; none: forever
 	Created      *time.Time `json:"created,omitempty"`
@@ -29,6 +29,12 @@ type Key struct {
 	Heads        int        `json:"heads,omitempty"`        // >1: edited on two devices, see `edit`
 	State        KeyState   `json:"state,omitempty"`
 	Problem      string     `json:"problem,omitempty"`
+}
+
+// Shorten drops what doesn't fit on a line, more than half of a long list: ids, the
+// public key, hosts, tags and the creation time.
+func (k *Key) Shorten() {
+	k.ID, k.Revision, k.PublicKey, k.Hosts, k.Tags, k.Created = "", "", "", nil, nil, nil
 }
 
 // CertificateExpired reports whether the key has a certificate that is no longer valid.

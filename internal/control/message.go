@@ -64,6 +64,8 @@ type LockReply struct {
 type ListRequest struct {
 	asks[ListReply]
 	Vault string `json:"vault,omitempty"`
+	// Short leaves out what a list for people doesn't show: see [Key.Shorten].
+	Short bool `json:"short,omitempty"`
 }
 
 func (*ListRequest) op() Op { return "list" }

@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -215,14 +214,10 @@ func (s *session) answer(ctx context.Context, f frame) bool {
 	if err != nil {
 		return s.send(response{Error: AsError(err)})
 	}
-	body, err := json.Marshal(reply)
-	if err != nil {
-		return s.send(response{Error: Errorf(CodeFailed, "", "encode the reply to %s: %v", op, err)})
-	}
 	if op == OpStop {
 		s.server.hold(s.ch.conn)
 	}
-	return s.send(response{Reply: body})
+	return s.send(response{Reply: reply})
 }
 
 // parse decodes a request and its descriptors. With an error, it returns the

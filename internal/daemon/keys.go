@@ -26,14 +26,20 @@ func (h *handler) List(_ context.Context, _ *control.Call, req *control.ListRequ
 		shadow[k.Fingerprint] = true
 	}
 	for _, v := range vaults {
-		for _, k := range v.Keys() {
-			if shadow[k.Fingerprint] && k.State == control.KeyUsable {
+		keys := v.Keys()
+		for i := range keys {
+			if k := &keys[i]; shadow[k.Fingerprint] && k.State == control.KeyUsable {
 				k.State = control.KeyShadowed
 			}
-			r.Keys = append(r.Keys, k)
 		}
+		r.Keys = append(r.Keys, keys...)
 	}
 	r.Keys = policy.CommonFirst(r.Keys, func(k *control.Key) string { return k.Type })
+	for i := range r.Keys {
+		if req.Short {
+			r.Keys[i].Shorten()
+		}
+	}
 	return r, nil
 }
 

@@ -20,12 +20,12 @@ func (v *Vault) Keys() (keys []control.Key) {
 	if o != nil {
 		list = o.now().keys
 	}
-	for _, k := range list {
-		shown := k.describe(v.name)
+	keys = make([]control.Key, len(list))
+	for i, k := range list {
+		keys[i] = k.describe(v.name)
 		if o == nil {
-			shown.State, shown.Problem = control.KeyLocked, ""
+			keys[i].State, keys[i].Problem = control.KeyLocked, ""
 		}
-		keys = append(keys, shown)
 	}
 	return keys
 }
