@@ -94,6 +94,15 @@ test-aws: deps-for-tests ## what needs sops, the AWS command line and a real S3 
 	PATH="$(CURDIR)/bin/tools:$$PATH" VIGIL_TEST_AWS=1 go test -tags weakkdf -count=1 -timeout 20m \
 		./internal/testing/kmsfake ./internal/awsauth ./internal/backend/s3 ./internal/master/awskms ./test/aws
 
+# Debian only: the newest OpenSSH comes from its pool, and runs under its own C library.
+.PHONY: test-clients
+test-clients: deps-for-tests ## 22 SSH clients that nobody here wrote, beside OpenSSH's agent (on Debian)
+	@sh tools/deps.sh clients bin/tools/openssh
+	lib=$$(dirname "$$(ls $(CURDIR)/bin/tools/openssh/usr/lib/*/ld-linux-*.so.* | head -1)"); \
+	NODE_PATH="$(CURDIR)/tools/clients/node_modules" VIGIL_TEST_CLIENTS=1 \
+		TEST_CLIENTS_NEWEST_SSH="$$(ls $$lib/ld-linux-*.so.* | head -1) --library-path $$lib $(CURDIR)/bin/tools/openssh/usr/bin/ssh" \
+		go test -tags weakkdf -count=1 -timeout 20m -v ./test/clients
+
 .PHONY: residue
 residue: deps-for-tests ## search every process's memory for secrets (as root, on Linux)
 	VIGIL_RESIDUE=1 go test -count=1 -timeout 20m -v ./test/residue

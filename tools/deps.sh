@@ -5,6 +5,8 @@
 #   tools/deps.sh check     lists what is missing and how to get it; status 1 if anything is
 #   tools/deps.sh aws DIR   what make test-aws needs: sops and versitygw, built into DIR,
 #                           and the AWS command line
+#   tools/deps.sh clients DIR   what make test-clients needs: SSH clients of the system's
+#                           packages, one of npm's, and the newest OpenSSH, unpacked into DIR
 #
 # The tests drive real programs: OpenSSH's client, agent and server, git,
 # PuTTY's key converter, shells, a debugger and a tracer; Node runs the second reader of
@@ -80,13 +82,13 @@ add_user() {
 	usermod -p '*' $user
 }
 
-# The libraries of the second reader, at the versions and hashes of its lockfile.
+# The libraries of a program in Node, at the versions and hashes of its lockfile.
 # They are made readable for the user that root runs the tests as.
-install_reader() {
-	have=$(cat "$reader/node_modules/.installed" 2>/dev/null || true)
-	want=$(cksum <"$reader/package-lock.json")
+npm_install() { # directory
+	have=$(cat "$1/node_modules/.installed" 2>/dev/null || true)
+	want=$(cksum <"$1/package-lock.json")
 	[ "$have" = "$want" ] && return
-	(cd "$reader" && umask 022 && npm ci --no-progress >&2 && printf '%s\n' "$want" >node_modules/.installed)
+	(cd "$1" && umask 022 && npm ci --no-progress >&2 && printf '%s\n' "$want" >node_modules/.installed)
 }
 
 case ${1-} in
@@ -106,7 +108,7 @@ install)
 		fi
 	fi
 	[ "$(uname)" = Darwin ] || add_user
-	install_reader
+	npm_install "$reader"
 	;;
 check)
 	commands=$(missing command)
@@ -140,8 +142,25 @@ aws)
 		install_apt awscli >&2
 	fi
 	;;
+clients)
+	packages=
+	for package in putty-tools dropbear-bin rsync curl guile-ssh libnet-ssh2-perl php-cli php-ssh2 ruby-net-ssh ruby-ed25519 \
+		python3-paramiko python3-asyncssh python3-twisted python3-pygit2 libssh2-1-dev libssh-dev \
+		openjdk-17-jdk-headless libjsch-java libjsch-agent-proxy-java libjna-java; do
+		dpkg-query -W -f '${Status}' $package 2>/dev/null | grep -q '^install ok installed' || packages="$packages $package"
+	done
+	if [ -n "$packages" ]; then
+		[ "$(id -u)" = 0 ] || {
+			echo "these clients are missing; get them with:  sudo apt-get install$packages" >&2
+			exit 1
+		}
+		install_apt "$packages" >&2
+	fi
+	npm_install "$(dirname "$0")/clients"
+	[ -x "$2/usr/bin/ssh" ] || sh "$(dirname "$0")/newest-openssh.sh" "$2" >&2
+	;;
 *)
-	echo "usage: tools/deps.sh install | check | aws DIR" >&2
+	echo "usage: tools/deps.sh install | check | aws DIR | clients DIR" >&2
 	exit 2
 	;;
 esac
