@@ -18,10 +18,10 @@ import (
 
 // row is what was measured with one number of keys.
 type row struct {
-	keys                                int
-	unlock, lock, list, agentList, sign time.Duration
-	add, reload                         time.Duration
-	front, keeper                       int64 // resident bytes, unlocked and idle
+	keys                                       int
+	unlock, argon, lock, list, agentList, sign time.Duration
+	add, reload                                time.Duration
+	front, keeper                              int64 // resident bytes, unlocked and idle
 }
 
 // settle is how long after its last request a daemon counts as idle: it has given memory
@@ -39,7 +39,7 @@ func measure(ctx context.Context, n, runs int) (r row, err error) {
 		return r, err
 	}
 	r.keys = n
-	var locks []time.Duration
+	var locks, argons []time.Duration
 	if r.unlock, err = median(runs, func() (time.Duration, error) {
 		argon, err := h.argon2id()
 		if err != nil {
@@ -50,13 +50,14 @@ func measure(ctx context.Context, n, runs int) (r row, err error) {
 			return 0, err
 		}
 		locked, err := h.lock(ctx)
-		locks = append(locks, locked)
-		return took - argon, err
+		locks, argons = append(locks, locked), append(argons, argon)
+		return took, err
 	}); err != nil {
 		return r, err
 	}
 	slices.Sort(locks)
-	r.lock = locks[len(locks)/2]
+	slices.Sort(argons)
+	r.lock, r.argon = locks[len(locks)/2], argons[len(argons)/2]
 	if _, err := h.unlock(); err != nil {
 		return r, err
 	}

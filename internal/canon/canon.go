@@ -14,6 +14,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 )
@@ -250,8 +251,16 @@ func (r *Reader) Text(limit int) string {
 		r.Fail("a string")
 		return ""
 	}
-	var out []byte
 	start := r.at
+	for r.at < len(r.line) && r.line[r.at] >= ' ' && r.line[r.at] <= '~' && r.line[r.at] != '"' && r.line[r.at] != '\\' {
+		r.at++
+	}
+	// Most text is ASCII without escapes, which is canonical as it is.
+	if r.at < len(r.line) && r.line[r.at] == '"' && r.at-start <= limit {
+		r.at++
+		return string(r.line[start : r.at-1])
+	}
+	out := slices.Clone(r.line[start:r.at])
 	for r.at < len(r.line) && len(out) <= limit {
 		c := r.line[r.at]
 		switch {

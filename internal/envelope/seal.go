@@ -31,6 +31,7 @@ func sealSalted(out, key []byte, c Context) (sealed []byte, err error) {
 	if len(key) != KeySize {
 		return nil, fmt.Errorf("seal: key: %w", ErrSize)
 	}
+	nonce := newNonce()
 	guard.Do(func() {
 		var gcm cipher.AEAD
 		var commitment [commitmentSize]byte
@@ -39,7 +40,7 @@ func sealSalted(out, key []byte, c Context) (sealed []byte, err error) {
 		}
 		copy(out[saltSize:], commitment[:])
 		body := out[saltSize+commitmentSize:]
-		sealed = gcm.Seal(body[:0], make([]byte, gcm.NonceSize()), body, c)
+		sealed = gcm.Seal(body[:0], nonce, body, c)
 		sealed = out[:saltSize+commitmentSize+len(sealed)]
 	})
 	if err != nil {
@@ -56,6 +57,7 @@ func Open(dst, key []byte, c Context, sealed []byte) (err error) {
 		clear(dst)
 		return ErrSize
 	}
+	nonce := newNonce()
 	guard.Do(func() {
 		var gcm cipher.AEAD
 		var commitment [commitmentSize]byte
@@ -68,7 +70,7 @@ func Open(dst, key []byte, c Context, sealed []byte) (err error) {
 			return
 		}
 		body := sealed[saltSize+commitmentSize:]
-		if _, failed := gcm.Open(dst[:0], make([]byte, gcm.NonceSize()), body, c); failed != nil {
+		if _, failed := gcm.Open(dst[:0], nonce, body, c); failed != nil {
 			err = ErrDamaged
 		}
 	})
@@ -77,6 +79,10 @@ func Open(dst, key []byte, c Context, sealed []byte) (err error) {
 	}
 	return err
 }
+
+// newNonce returns the nonce of every seal: zero, as a key is used once. It is made
+// outside guard.Do, which tracks each allocation until it is erased.
+func newNonce() []byte { return make([]byte, 12) }
 
 // derive returns the single-use cipher for a salt and fills in the commitment to its
 // key. It must run inside guard.Do.

@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"context"
+	"slices"
 
 	"vigil/internal/id"
 	"vigil/internal/keyring"
@@ -68,6 +69,11 @@ func (l *Loaded) Append(b []byte) []byte {
 	b = wire.AppendUint32(b, uint32(l.Waiting))
 	b = wire.AppendList(b, l.Missing, func(b []byte, m *Missing) []byte { return append(append(b, m.Item[:]...), m.Revision[:]...) })
 	b = appendRevisions(b, l.Replaced)
+	size := 0
+	for i := range l.Items {
+		size += itemOverhead + len(l.Items[i].Meta) + len(l.Items[i].Problem)
+	}
+	b = slices.Grow(b, size)
 	return wire.AppendList(b, l.Items, appendItem)
 }
 
@@ -107,6 +113,9 @@ const (
 	ItemHeld               // doesn't sign: its successor's line is missing, and is stricter
 	ItemReplaced           // doesn't sign: its successor was here, and is missing now
 )
+
+// itemOverhead is the size in bytes of an item's encoding without Meta and Problem.
+const itemOverhead = 8 + 2*16 + 1 + 2*4
 
 func appendItem(b []byte, it *Item) []byte {
 	b = wire.AppendUint64(b, it.Key)

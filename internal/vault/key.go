@@ -64,8 +64,10 @@ func rememberedKey(p *state.PublicKey) *Key {
 // take sets the metadata. A policy that isn't understood makes the key unusable.
 func (k *Key) take(meta vaultfile.Meta) {
 	k.meta, k.label = meta, label(meta.Comment, meta.Name)
-	if cert, err := policy.ParseKey(meta.Certificate); err == nil && cert.Cert != nil {
-		k.ends = cert.Cert.Ends()
+	if len(meta.Certificate) > 0 {
+		if cert, err := policy.ParseKey(meta.Certificate); err == nil && cert.Cert != nil {
+			k.ends = cert.Cert.Ends()
+		}
 	}
 	if len(meta.Policy.Other) > 0 {
 		k.problem = "the key's policy has a condition that this version of Vigil doesn't know"

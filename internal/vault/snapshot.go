@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -70,11 +71,13 @@ func (n *snapshot) takeKeys(old *snapshot, l *loadedParts) (changed bool) {
 	n.byRevision = make(map[id.Revision]*Key, len(l.Items))
 	n.keys = make([]*Key, 0, len(l.Items))
 	touched := map[id.Item]bool{} // items whose heads may have changed
+	fresh := old.newKeys(l.Items)
 	for i := range l.Items {
 		it := &l.Items[i]
-		k := old.byRevision[it.Revision]
-		if k == nil || it.Meta != nil || it.Problem != k.reported {
-			k = newKey(it)
+		k := fresh[i]
+		if k == nil {
+			k = old.byRevision[it.Revision]
+		} else {
 			touched[it.Item] = true
 		}
 		if k.number != it.Key || k.state != it.State || k.pending != pending[it.Revision] {
@@ -116,6 +119,29 @@ func (n *snapshot) takeKeys(old *snapshot, l *loadedParts) (changed bool) {
 	})
 	return changed
 }
+
+// newKeys returns the keys of those items that s doesn't have as they are; nil for the
+// others. It decodes them on all cores: after an unlock all are new.
+func (s *snapshot) newKeys(items []keeper.Item) []*Key {
+	keys := make([]*Key, len(items))
+	var workers sync.WaitGroup
+	share := max(minShare, (len(items)+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0))
+	for start := 0; start < len(items); start += share {
+		workers.Go(func() {
+			for i := start; i < min(start+share, len(items)); i++ {
+				it := &items[i]
+				if k := s.byRevision[it.Revision]; k == nil || it.Meta != nil || it.Problem != k.reported {
+					keys[i] = newKey(it)
+				}
+			}
+		})
+	}
+	workers.Wait()
+	return keys
+}
+
+// minShare is the least number of items worth a goroutine.
+const minShare = 256
 
 // markLaxer marks the heads of the given items that lack a restriction of another
 // head of their item. Until the user resolves the conflict, no head that is looser

@@ -149,7 +149,14 @@ func (l *Line) Text() []byte { return l.text }
 
 // Decode returns the revision that the line encodes.
 func (l *Line) Decode() Revision {
-	return Revision{l.Item, l.Revision, l.Parents, canon.Decode(l.meta), canon.Decode(l.secret)}
+	v := l.DecodeMeta()
+	v.Secret = canon.Decode(l.secret)
+	return v
+}
+
+// DecodeMeta returns the revision that the line encodes without its Secret.
+func (l *Line) DecodeMeta() Revision {
+	return Revision{Item: l.Item, Revision: l.Revision, Parents: l.Parents, Meta: canon.Decode(l.meta)}
 }
 
 // New returns a vault file without items.

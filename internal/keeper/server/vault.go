@@ -167,7 +167,7 @@ func (v *vault) openKey(it *item) (key *signer.Key, err error) {
 
 // openMeta returns an item's metadata. See [ring.Ring.OpenMeta].
 func (v *vault) openMeta(it *item) (meta []byte, err error) {
-	revision := it.line.Decode()
+	revision := it.line.DecodeMeta()
 	return v.ring.OpenMeta(&revision, &it.dek)
 }
 
