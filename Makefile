@@ -36,17 +36,37 @@ needgo:
 # Installed unreadable (0111), which makes them undumpable from exec on. A file
 # of that mode can't be written over, so each is built beside its place and renamed.
 # Whatever the umask, nobody else can write to them or their folder: vigild wouldn't
-# start an opener that others could have replaced.
+# start an opener that others could have replaced. $(1) is the folder.
+define build_in
+umask 022; mkdir -p "$(1)" && chmod go-w "$(1)" && \
+id="$(build_id)"; version="$(version)"; \
+$(foreach b,$(binaries),\
+echo "build $(1)/$(b) ($$id)" && rm -f "$(1)/.$(b).new" && \
+CGO_ENABLED=0 go build -trimpath \
+	-ldflags "-X vigil/internal/buildid.id=$$id -X vigil/internal/buildid.version=$$version" \
+	-o "$(1)/.$(b).new" $(package_$(b)) && \
+chmod 0111 "$(1)/.$(b).new" && mv -f "$(1)/.$(b).new" "$(1)/$(b)" && ) true
+endef
+
 .PHONY: build
 build: needgo ## build bin/vigild, bin/vigil-opener and bin/vigilctl
-	@umask 022; mkdir -p bin && chmod go-w bin; \
-	id="$(build_id)"; version="$(version)"; \
-	$(foreach b,$(binaries),\
-	echo "build bin/$(b) ($$id)" && rm -f bin/.$(b).new && \
-	CGO_ENABLED=0 go build -trimpath \
-		-ldflags "-X vigil/internal/buildid.id=$$id -X vigil/internal/buildid.version=$$version" \
-		-o bin/.$(b).new $(package_$(b)) && \
-	chmod 0111 bin/.$(b).new && mv -f bin/.$(b).new bin/$(b) && ) true
+	@$(call build_in,bin)
+
+# Where `make install` puts things. The programs are in a folder of their own, as they
+# find each other there, with links in bin.
+PREFIX ?= /usr/local
+DESTDIR ?=
+libexec := $(PREFIX)/libexec/vigil
+
+# The programs are built, not copied: their user can't read them.
+.PHONY: install
+install: needgo ## install below PREFIX (/usr/local), in DESTDIR if that is set; enable it with systemctl --user
+	@$(call build_in,$(DESTDIR)$(libexec))
+	@sh tools/install.sh install "$(DESTDIR)" "$(PREFIX)"
+
+.PHONY: uninstall
+uninstall: ## remove what make install installed; vaults and settings stay
+	@sh tools/install.sh uninstall "$(DESTDIR)" "$(PREFIX)"
 
 .PHONY: deps
 deps: ## install what the tests need, through the system's package manager (as root)

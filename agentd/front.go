@@ -14,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 
+	sdnotify "github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
 
 	"vigil/internal/buildid"
@@ -121,16 +122,28 @@ func serve(ctx context.Context, environ []string, o options, hardening guard.Har
 	if err != nil {
 		return err
 	}
+	logger := slog.New(slog.NewTextHandler(log, nil))
 	d, err := daemon.New(daemon.Options{
 		Paths: place, Config: conf, Exe: self, Opener: opener, LogFile: o.logFile, Hardening: hardening,
-		Prompter: daemon.NewPrompter(environ),
-		Log:      slog.New(slog.NewTextHandler(log, nil)),
+		Prompter: daemon.NewPrompter(environ), Log: logger,
 	})
 	if err != nil {
 		return err
 	}
 	defer onUSR1(ctx, d)()
-	return d.Run(ctx, agent, control, func() { ready(o.readyFD) })
+	defer context.AfterFunc(ctx, func() { tellManager(logger, sdnotify.SdNotifyStopping) })()
+	return d.Run(ctx, agent, control, func() {
+		ready(o.readyFD)
+		tellManager(logger, sdnotify.SdNotifyReady)
+	})
+}
+
+// tellManager sends a state to the service manager that started this process, if one
+// did that waits for it (sd_notify(3)).
+func tellManager(log *slog.Logger, state string) {
+	if _, err := sdnotify.SdNotify(false, state); err != nil {
+		log.Warn("the service manager can't be told", "state", state, "err", err)
+	}
 }
 
 // listen opens both sockets, or uses those that a service manager passed: named

@@ -31,13 +31,14 @@ openssl    openssl         -
 gdb        gdb             -
 strace     strace          -
 setpriv    util-linux      -
+systemctl  systemd         -
 zsh        zsh             -
 fish       fish            fish
 node       nodejs          node
 npm        npm             node
 spin       spin            spin
 '
-[ "$(uname)" = Darwin ] && table=$(printf '%s\n' "$table" | grep -v -e '^gdb' -e '^strace' -e '^setpriv')
+[ "$(uname)" = Darwin ] && table=$(printf '%s\n' "$table" | grep -v -e '^gdb' -e '^strace' -e '^setpriv' -e '^systemctl')
 
 PATH=$PATH:/usr/sbin:/sbin:/usr/local/sbin
 
