@@ -141,6 +141,10 @@ func typeName(k control.Key) string {
 		short = "ECDSA"
 	case "ssh-mldsa44-ed25519", "ssh-mldsa44-ed25519@openssh.com": // since OpenSSH 10.6, and before
 		short = "MLDSA44-ED25519"
+	case "sk-ssh-ed25519", "sk-ssh-ed25519@openssh.com":
+		short = "ED25519-SK"
+	case "sk-ecdsa-sha2-nistp256", "sk-ecdsa-sha2-nistp256@openssh.com":
+		short = "ECDSA-SK"
 	default:
 		return k.Type
 	}

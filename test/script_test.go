@@ -105,6 +105,9 @@ func runScripts(t *testing.T, dir string, p provider) {
 				return true, nil
 			case cond == "vault", cond == "ssh-add":
 				return false, nil
+			case cond == "sk-dummy":
+				_, err := os.Stat("/usr/lib/openssh/regress/misc/sk-dummy/sk-dummy.so")
+				return err == nil, nil
 			case cond == "race":
 				return sshtest.RaceEnabled, nil
 			}

@@ -18,7 +18,7 @@ set -eu
 user=vigiltest
 reader=$(dirname "$0")/reader
 
-# what is needed: command, Debian package, Homebrew formula ("-" when macOS has it)
+# what is needed: command or file, Debian package, Homebrew formula ("-" when macOS has it)
 table='
 ssh        openssh-client  -
 ssh-agent  openssh-client  -
@@ -32,13 +32,14 @@ gdb        gdb             -
 strace     strace          -
 setpriv    util-linux      -
 systemctl  systemd         -
+/usr/lib/openssh/regress/misc/sk-dummy/sk-dummy.so openssh-tests -
 zsh        zsh             -
 fish       fish            fish
 node       nodejs          node
 npm        npm             node
 spin       spin            spin
 '
-[ "$(uname)" = Darwin ] && table=$(printf '%s\n' "$table" | grep -v -e '^gdb' -e '^strace' -e '^setpriv' -e '^systemctl')
+[ "$(uname)" = Darwin ] && table=$(printf '%s\n' "$table" | grep -v -e '^gdb' -e '^strace' -e '^setpriv' -e '^systemctl' -e '^/usr/lib')
 
 PATH=$PATH:/usr/sbin:/sbin:/usr/local/sbin
 
@@ -46,6 +47,7 @@ missing() { # column
 	printf '%s\n' "$table" | while read -r command package formula; do
 		[ -n "$command" ] || continue
 		command -v "$command" >/dev/null 2>&1 && continue
+		[ -e "$command" ] && continue
 		case $1 in
 		command) echo "$command" ;;
 		package) echo "$package" ;;

@@ -67,6 +67,7 @@ const (
 	ExtQuery        = "query"                                // lists the supported extensions
 	ExtSessionBind  = "session-bind@openssh.com"             // binds a connection to an SSH session
 	ExtRestrictDest = "restrict-destination-v00@openssh.com" // a constraint: the destinations of a key
+	ExtSKProvider   = "sk-provider@openssh.com"              // a constraint: what talks to the security key
 )
 
 // Limits. A message over a limit is refused as a whole.
@@ -89,6 +90,9 @@ const (
 
 	// MaxDestinations is the most destinations on one key (AGENT_MAX_DEST_CONSTRAINTS).
 	MaxDestinations = 1024
+
+	// MaxProvider is the longest path of a provider of security keys in bytes (PATH_MAX).
+	MaxProvider = 4096
 
 	// MaxUserPattern is the longest user pattern of a destination in bytes
 	// (AGENT_USER_CONSTRAINT_MAX_LEN).

@@ -16,6 +16,9 @@ type Constraints struct {
 	HasLifetime bool
 	Confirm     bool          // ask before each use
 	To          []Destination // restrict-destination-v00@openssh.com; none: anywhere
+	// Provider is sk-provider@openssh.com: what ssh-sk-helper signs with, "internal" or a
+	// library's path; "": none was given.
+	Provider string
 
 	// Raw is the encoding these were read from, for passing on.
 	Raw []byte
@@ -64,6 +67,17 @@ func ParseConstraints(rest []byte) (Constraints, error) {
 		case ConstrainExtension:
 			name := r.String()
 			if r.Err() != nil {
+				break
+			}
+			if string(name) == ExtSKProvider {
+				if c.Provider != "" {
+					return Constraints{}, fmt.Errorf("%s given twice: %w", ExtSKProvider, ErrInvalid)
+				}
+				provider := r.String()
+				if r.Err() == nil && (len(provider) == 0 || len(provider) > MaxProvider || bytes.IndexByte(provider, 0) >= 0) {
+					return Constraints{}, fmt.Errorf("%s: %w", ExtSKProvider, ErrInvalid)
+				}
+				c.Provider = string(provider)
 				break
 			}
 			if string(name) != ExtRestrictDest {

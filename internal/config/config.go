@@ -62,6 +62,9 @@ type Config struct {
 	// Vaults are the vaults to serve, in the order of listing; the first one is
 	// the default of commands.
 	Vaults []Vault
+	// SecurityKeyProvider is the library that talks to security keys, an absolute path;
+	// "": the one that is part of OpenSSH.
+	SecurityKeyProvider string
 	// AddedSHA1 lets RSA keys that ssh-add added sign with SHA-1.
 	AddedSHA1 bool
 	// Unlisted are names with a file in vaults.d that aren't in `vaults`.

@@ -326,7 +326,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 			documented[name] = true
 		}
 	}
-	known := map[string]bool{"vaults": true, "added_sha1": true}
+	known := map[string]bool{"vaults": true, "added_sha1": true, "security_key_provider": true}
 	for f := range reflect.TypeFor[config.VaultConfig]().Fields() {
 		known[f.Tag.Get("toml")] = true
 	}

@@ -46,6 +46,7 @@ func (e *Error) Unwrap() error { return e.Err }
 type userFile struct {
 	Vaults    []string                  `toml:"vaults"`
 	AddedSHA1 bool                      `toml:"added_sha1"`
+	Provider  string                    `toml:"security_key_provider"`
 	Vault     map[string]toml.Primitive `toml:"vault"`
 }
 
@@ -77,7 +78,7 @@ func load(p paths.Paths) (*Config, error) {
 	}
 	if err := user.only(func(key toml.Key) bool {
 		switch key[0] {
-		case "vaults", "added_sha1":
+		case "vaults", "added_sha1", "security_key_provider":
 			return len(key) == 1
 		case "vault":
 			return len(key) < 3 || len(key) == 3 && isVaultKey(key[2])
@@ -85,6 +86,9 @@ func load(p paths.Paths) (*Config, error) {
 		return false
 	}); err != nil {
 		return nil, err
+	}
+	if top.Provider != "" && !filepath.IsAbs(top.Provider) {
+		return nil, user.at(errors.New("a provider of security keys is named by an absolute path"), "security_key_provider")
 	}
 	if kind := user.meta.Type("vault"); kind != "Hash" && kind != "" { // "" if there are only tables [vault.NAME]
 		return nil, user.at(errors.New("a vault's settings stand in a table [vault.NAME]"), "vault")
@@ -97,7 +101,7 @@ func load(p paths.Paths) (*Config, error) {
 	if !user.meta.IsDefined("vaults") {
 		names = withFound(p, defaultOrder(written, top.Vault))
 	}
-	c := &Config{AddedSHA1: top.AddedSHA1}
+	c := &Config{AddedSHA1: top.AddedSHA1, SecurityKeyProvider: top.Provider}
 	for i, name := range names {
 		if err := paths.CheckName(name); err != nil {
 			if user.meta.IsDefined("vaults") {

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"os"
 	"sync"
 	"sync/atomic"
 
@@ -67,6 +68,15 @@ func (k *addedKeeper) Sign(ctx context.Context, key uint64, data []byte, flags u
 		return nil, sshagent.ErrNoKey
 	}
 	return vault.Signer{Keeper: c}.Sign(ctx, key, data, flags, dst)
+}
+
+// SignThrough signs with an added key in a security key. See [sshagent.Signer].
+func (k *addedKeeper) SignThrough(ctx context.Context, key uint64, data []byte, provider string, helper *os.File, dst []byte) ([]byte, error) {
+	c := k.running()
+	if c == nil {
+		return nil, sshagent.ErrNoKey
+	}
+	return vault.Signer{Keeper: c}.SignThrough(ctx, key, data, provider, helper, dst)
 }
 
 // Add gives a key to the keeper. See [sshagent.Keeper].

@@ -29,6 +29,13 @@ func (p Prompter) Confirm(ctx context.Context, q sshagent.Question) error {
 	return p.p.Confirm(ctx, "Vigil", q.String())
 }
 
+// show shows a text until ctx ends, where that can be done.
+func (p Prompter) show(ctx context.Context, text string) {
+	if p.p != nil {
+		p.p.Show(ctx, "Vigil", text)
+	}
+}
+
 // DropAdded removes the keys that ssh-add added. It logs a failure.
 func (d *Daemon) DropAdded(ctx context.Context) {
 	if err := d.agent.DropAdded(ctx); err != nil {

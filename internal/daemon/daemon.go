@@ -25,6 +25,7 @@ import (
 	"vigil/internal/guard"
 	"vigil/internal/logfile"
 	"vigil/internal/paths"
+	"vigil/internal/securitykey"
 	"vigil/internal/sshagent"
 	"vigil/internal/state"
 	"vigil/internal/unixsock"
@@ -89,7 +90,7 @@ func New(o Options) (*Daemon, error) {
 	why := newRefusals()
 	var store *state.Store
 	var vaults []config.Vault
-	addedSHA1 := false
+	addedSHA1, provider := false, ""
 	if o.Config == nil {
 		why.log = o.Log
 	} else {
@@ -97,7 +98,7 @@ func New(o Options) (*Daemon, error) {
 		if store, err = state.Open(o.Paths.State); err != nil {
 			return nil, err
 		}
-		vaults, addedSHA1 = o.Config.Vaults, o.Config.AddedSHA1
+		vaults, addedSHA1, provider = o.Config.Vaults, o.Config.AddedSHA1, o.Config.SecurityKeyProvider
 	}
 	slab, err := guard.NewSlab(frontMemory)
 	if err != nil {
@@ -114,7 +115,8 @@ func New(o Options) (*Daemon, error) {
 	}
 	d.agent = sshagent.New(sshagent.Options{
 		Keeper: d.added, Bodies: bodies{slab}, Prompter: o.Prompter, Refusals: d.why, Vaults: names,
-		AddedSHA1: addedSHA1, DefaultLifetime: o.Lifetime, ProgramOf: programOf, Log: o.Log,
+		SecurityKeys: &securityKeys{securitykey.New(nil), o.Prompter, provider},
+		AddedSHA1:    addedSHA1, DefaultLifetime: o.Lifetime, ProgramOf: programOf, Log: o.Log,
 	})
 	d.device = &vault.Device{
 		Paths: o.Paths, State: store, Log: o.Log, Exe: o.Exe, Opener: o.Opener, Agent: d.agent, Refused: why.note, CanAsk: o.Prompter.Available,

@@ -27,26 +27,27 @@ type Op byte
 
 // The requests, each with its body and, behind the arrow, the body of its reply.
 const (
-	OpSign      Op = iota + 1 // SignRequest → signature blob
-	OpAdd                     // body of SSH_AGENTC_ADD_IDENTITY → Added
-	OpAddBound                // body of SSH_AGENTC_ADD_ID_CONSTRAINED → Added
-	OpRemove                  // Number of a key
-	OpRemoveAll               //
-	OpLock                    // body of SSH_AGENTC_LOCK
-	OpUnlock                  // body of SSH_AGENTC_UNLOCK
-	OpAttach                  // AttachKind, then a descriptor → Identity or Draft
-	OpFile                    // text of a vault file
-	OpFileDelta               // Delta
-	OpLoad                    // LoadRequest → Loaded
-	OpSeal                    // SealRequest → Sealed
-	OpVerify                  // → Problems
-	OpSealLine                // SealLineRequest → Sealed
-	OpCollect                 // Number, the time in Unix seconds → deks, or nothing
-	OpDropDraft               // Number of a draft
-	OpDeks                    // DeksRequest → DeksReply
-	OpRotation                // RotationStep → members or deks, or nothing
-	OpDeadlines               // Deadlines
-	OpStats                   // → Stats
+	OpSign        Op = iota + 1 // SignRequest → signature blob
+	OpAdd                       // body of SSH_AGENTC_ADD_IDENTITY → Added
+	OpAddBound                  // body of SSH_AGENTC_ADD_ID_CONSTRAINED → Added
+	OpRemove                    // Number of a key
+	OpRemoveAll                 //
+	OpLock                      // body of SSH_AGENTC_LOCK
+	OpUnlock                    // body of SSH_AGENTC_UNLOCK
+	OpAttach                    // AttachKind, then a descriptor → Identity or Draft
+	OpFile                      // text of a vault file
+	OpFileDelta                 // Delta
+	OpLoad                      // LoadRequest → Loaded
+	OpSeal                      // SealRequest → Sealed
+	OpVerify                    // → Problems
+	OpSealLine                  // SealLineRequest → Sealed
+	OpCollect                   // Number, the time in Unix seconds → deks, or nothing
+	OpDropDraft                 // Number of a draft
+	OpDeks                      // DeksRequest → DeksReply
+	OpRotation                  // RotationStep → members or deks, or nothing
+	OpDeadlines                 // Deadlines
+	OpStats                     // → Stats
+	OpSignThrough               // SignThroughRequest, then a descriptor → signature blob
 )
 
 // Secret reports whether a request's body is a secret, which must not reach the heap.

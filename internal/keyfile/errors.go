@@ -79,12 +79,12 @@ func tooCostly(what string, have, limit uint64, command string) error {
 // supported, or nil.
 func unsupportedType(typ []byte) error {
 	switch t := string(typ); {
-	case t == typeEd25519, t == typeRSA, isComposite(t), keypair.CurveOf(t) != nil:
+	case t == typeEd25519, t == typeRSA, isComposite(t), keypair.CurveOf(t) != nil, keypair.IsToken(t):
 		return nil
 	case t == "ssh-dss":
 		return errDSA
 	case strings.HasPrefix(t, "sk-"):
-		return &UnsupportedError{Type: "the security key type " + shown(typ), Advice: "its private key never leaves the device"}
+		return &UnsupportedError{Type: "the security key type " + shown(typ), Advice: "ed25519-sk and ecdsa-sk are"}
 	case strings.Contains(t, "-cert-v0"):
 		return &UnsupportedError{Type: "the certificate type " + shown(typ), Advice: "import the plain private key"}
 	default:

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"fmt"
+	"strings"
 
 	"filippo.io/mldsa"
 
@@ -54,6 +55,9 @@ func generate(kind string, bits int) (*Key, error) {
 		return generateECDSA(bits)
 	case KindRSA:
 		return generateRSA(bits)
+	}
+	if strings.HasSuffix(kind, "-sk") {
+		return nil, &UnsupportedError{Type: "making a key in a security key", Advice: "`ssh-keygen -t " + shown([]byte(kind)) + "` makes one, and `vigilctl add FILE` takes it"}
 	}
 	return nil, &UnsupportedError{Type: "the kind of key " + shown([]byte(kind)), Advice: "ed25519, ecdsa, rsa and mldsa44-ed25519 are"}
 }

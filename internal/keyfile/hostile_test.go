@@ -89,9 +89,9 @@ func TestHostileOpenSSH(t *testing.T) {
 		{"no private section", ErrDamaged, func(p *opensshParts) { encrypted(p); p.private = nil }},
 		{"no tag", ErrDamaged, func(p *opensshParts) { encrypted(p); p.cipher = "aes256-gcm@openssh.com" }},
 		{"a tag without need", ErrDamaged, func(p *opensshParts) { encrypted(p); p.after = make([]byte, 16) }},
-		{"a security key", ErrUnsupported, func(p *opensshParts) { encrypted(p); p.public = strs("sk-ssh-ed25519@openssh.com", "k", "ssh:") }},
+		{"a security key", ErrUnsupported, func(p *opensshParts) { encrypted(p); p.public = strs("sk-ssh-ed448@openssh.com", "k", "ssh:") }},
 		{"a security key in clear", ErrUnsupported, func(p *opensshParts) {
-			p.private = private(strs("sk-ecdsa-sha2-nistp256@openssh.com", "k", "ssh:"), "c")
+			p.private = private(strs("sk-ecdsa-sha2-nistp384@openssh.com", "k", "ssh:"), "c")
 		}},
 		{"a certificate", ErrUnsupported, func(p *opensshParts) { p.public = strs("ssh-ed25519-cert-v01@openssh.com", "k") }},
 		{"a type nobody knows", ErrUnsupported, func(p *opensshParts) { p.public = strs("ssh-ed25520") }},

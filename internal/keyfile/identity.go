@@ -53,6 +53,12 @@ func readIdentity(r *wire.Reader) (*Key, error) {
 			return nil, damaged("ML-DSA-44 and Ed25519 key")
 		}
 		return newComposite(t, seeds, public)
+	case keypair.IsToken(t):
+		n, err := keypair.ReadToken(r, t)
+		if err != nil {
+			return nil, damaged("security key's key")
+		}
+		return newToken(n)
 	case t == typeRSA:
 		k := keypair.RSANumbers{N: r.Mpint(), E: r.Mpint(), D: r.Mpint(), QInv: r.Mpint(), P: r.Mpint(), Q: r.Mpint()}
 		if r.Err() != nil {
@@ -186,6 +192,19 @@ func newComposite(typ string, seeds, public []byte) (*Key, error) {
 		return newKey(slab, typ, blob, len(blob)+4+len(seeds), func(b []byte) []byte {
 			return wire.AppendString(append(b, blob...), seeds)
 		})
+	})
+}
+
+// newToken makes a Key of what there is of one in a security key.
+func newToken(n keypair.TokenNumbers) (*Key, error) {
+	return inSlab("security key's", func(slab *guard.Slab) (*Key, error) {
+		t, err := keypair.NewToken(slab, n)
+		if err != nil {
+			return nil, err
+		}
+		defer t.Free()
+		encoding := t.Encoding.Bytes()
+		return newKey(slab, t.Type, t.Blob, len(encoding), func(b []byte) []byte { return append(b, encoding...) })
 	})
 }
 

@@ -62,6 +62,26 @@ func Program(path string) error {
 	return Check(dir, info)
 }
 
+// System returns an error unless path is a regular file that, like its folder, belongs to
+// root and nobody else can change: a program of the system. It wraps fs.ErrNotExist if
+// there is none.
+func System(path string) error {
+	for _, part := range []string{path, filepath.Dir(path)} {
+		info, err := os.Lstat(part)
+		if err != nil {
+			return fmt.Errorf("look at program: %w", err)
+		}
+		st, ok := info.Sys().(*syscall.Stat_t)
+		switch {
+		case part == path && !info.Mode().IsRegular():
+			return &Error{fmt.Sprintf("%q is not a file, but a folder, a symbolic link or the like", path), ""}
+		case !ok || st.Uid != 0 || info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0:
+			return &Error{fmt.Sprintf("%q can be changed by others than root", part), "Install OpenSSH's package again."}
+		}
+	}
+	return nil
+}
+
 // Check returns an *Error unless path belongs to root or this user and nobody else can
 // write to it. info is what Stat or Lstat returned for path. A group that has no other
 // member is nobody else: with umask 002, usual where each user has such a group, it may

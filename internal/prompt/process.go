@@ -79,6 +79,18 @@ func (p *Prompter) askpassConfirm(ctx context.Context, title, text string) error
 	return ErrDeclined
 }
 
+// Show shows a text without asking anything until ctx ends, by an askpass program that
+// can: OpenSSH's own do. (OpenSSH: notify_start.) Without one it does nothing.
+func (p *Prompter) Show(ctx context.Context, title, text string) {
+	if p.askpass == "" {
+		return
+	}
+	cmd := command(ctx, append(without(p.env, hint), hint+"=none"), p.askpass, question(title, text))
+	if cmd.Start() == nil {
+		_ = cmd.Wait() // a notice has no answer, and ends when it is killed
+	}
+}
+
 func (p *Prompter) askpassPassphrase(ctx context.Context, title, text string, buf []byte) (int, error) {
 	return runAskpass(ctx, command(ctx, without(p.env, hint), p.askpass, question(title, text)), buf)
 }

@@ -108,8 +108,8 @@ func inInverse(encoded []byte, i int) bool {
 func TestUnknownTypesAreUnsupported(t *testing.T) {
 	slab := newSlab(t)
 	for _, name := range []string{
-		"", "ssh-dss", "ssh-ed448", "sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com",
-		"sk-ssh-ed25519-cert-v01@openssh.com", "rsa-sha2-256", "ecdsa-sha2-nistp192", strings.Repeat("x", 10_000),
+		"", "ssh-dss", "ssh-ed448", "sk-ssh-ed448@openssh.com", "sk-ecdsa-sha2-nistp384@openssh.com",
+		"sk-ssh-ed448-cert-v01@openssh.com", "rsa-sha2-256", "ecdsa-sha2-nistp192", strings.Repeat("x", 10_000),
 	} {
 		encoded := append(wire.AppendString(nil, name), make([]byte, 500)...)
 		refuse(t, slab, encoded, ErrUnsupported)

@@ -36,8 +36,7 @@ const (
 const maxTypeName = 64
 
 var (
-	// ErrUnsupported reports an unsupported key type or size, such as sk- keys,
-	// whose private half is in hardware.
+	// ErrUnsupported reports an unsupported key type or size.
 	ErrUnsupported = keypair.ErrUnsupported
 	// ErrMalformed reports a truncated encoding or one with impossible values.
 	ErrMalformed = keypair.ErrMalformed
@@ -104,6 +103,14 @@ func lookup(name string) (parse parseFunc, certificate bool) {
 		return parseMLDSA, true
 	case certMLDSARegistered:
 		return parseMLDSARegistered, true
+	case keypair.TokenEd25519:
+		return parseSKEd25519, false
+	case certSKEd25519:
+		return parseSKEd25519, true
+	case keypair.TokenECDSA:
+		return parseSKECDSA, false
+	case certSKECDSA:
+		return parseSKECDSA, true
 	}
 	for i := range curves {
 		c := &curves[i]

@@ -32,7 +32,7 @@ func (s *session) add(ctx context.Context, body *guard.Buffer, constrained bool)
 	if err != nil {
 		return nil, err
 	}
-	id, err := a.newAdded(added)
+	id, err := a.newAdded(added, &s.path)
 	if err == nil {
 		var old *identity
 		if old, err = a.replaceAdded(id, &s.path, epoch); err == nil {
@@ -48,7 +48,7 @@ func (s *session) add(ctx context.Context, body *guard.Buffer, constrained bool)
 
 // newAdded makes an identity from what the keeper found in the message. It returns
 // the identity with an error too, to note in the refusal.
-func (a *Agent) newAdded(k Added) (*identity, error) {
+func (a *Agent) newAdded(k Added, path *policy.Path) (*identity, error) {
 	id := newIdentity(slices.Clone(k.Blob))
 	id.comment, id.handle, id.signer, id.signing = k.Comment, k.Key, a.o.Keeper, a.addedSigning
 	c := k.Constraints
@@ -60,6 +60,15 @@ func (a *Agent) newAdded(k Added) (*identity, error) {
 	}
 	if life != 0 || c.HasLifetime {
 		id.expires = max(a.o.BootTime()+life, 1)
+	}
+	if c.Provider != "" && !id.inSecurityKey() {
+		return id, errors.New("a provider of security keys was named for a key that isn't in one")
+	}
+	if id.inSecurityKey() && a.o.SecurityKeys != nil {
+		var err error
+		if id.provider, err = a.o.SecurityKeys.Provider(c.Provider, len(path.Bindings) > 0 || path.Tried); err != nil {
+			return id, &advised{err.Error(), a.o.SecurityKeys.Next(err)}
+		}
 	}
 	if len(k.Comment) > agentproto.MaxComment {
 		return id, fmt.Errorf("the comment is longer than %d bytes", agentproto.MaxComment)

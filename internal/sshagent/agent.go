@@ -20,6 +20,7 @@ type Options struct {
 	Keeper          Keeper
 	Bodies          Bodies
 	Prompter        Prompter             // nil: keys that ask for confirmation are refused
+	SecurityKeys    SecurityKeys         // nil: keys in security keys are refused
 	Unlocker        Unlocker             // nil: keys of a locked vault are refused
 	Refusals        Refusals             // nil: refusals are not recorded
 	Vaults          []string             // order of the vaults in listings; others follow in the order they are set
@@ -83,6 +84,7 @@ type identity struct {
 	toBytes     int // encoded size of to; of an added key
 	confirm     bool
 	sha1        bool          // whether RSA may sign with SHA-1
+	provider    string        // of an added key in a security key; "": the default
 	expires     time.Duration // in boot time; 0: never
 	certExpires time.Time     // of a vault's certificate, with its grace; zero: never
 }

@@ -4,13 +4,20 @@ import (
 	"bytes"
 	"context"
 	"net"
+	"os"
 	"path/filepath"
 	"runtime"
 	"testing"
 
 	"vigil/internal/agentproto"
+	"vigil/internal/policy"
 	"vigil/internal/unixsock"
 )
+
+// SignThrough is never called.
+func (instant) SignThrough(context.Context, uint64, []byte, string, *os.File, []byte) ([]byte, error) {
+	return nil, ErrNoKey
+}
 
 // instant is a Signer that costs nothing, to measure the front only.
 type instant struct{ signature []byte }
@@ -124,7 +131,7 @@ func BenchmarkList1000(b *testing.B) {
 func BenchmarkAddTo1000(b *testing.B) {
 	w := newWorld(b, nil)
 	for range 1000 {
-		id, err := w.newAdded(Added{Blob: signerOf(b, newKey(b)).PublicKey().Marshal()})
+		id, err := w.newAdded(Added{Blob: signerOf(b, newKey(b)).PublicKey().Marshal()}, &policy.Path{})
 		must(b, err)
 		_, err = w.replaceAdded(id, &(&session{}).path, 0)
 		must(b, err)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 
 	"golang.org/x/crypto/ssh"
@@ -101,6 +102,11 @@ func parseWithXCrypto(message []byte) (agent.AddedKey, error) {
 		return c.key, errors.New("x/crypto refused the key")
 	}
 	return c.key, nil
+}
+
+// SignThrough is for keys in security keys, of which it takes none.
+func (k *testKeeper) SignThrough(context.Context, uint64, []byte, string, *os.File, []byte) ([]byte, error) {
+	return nil, ErrNoKey
 }
 
 func (k *testKeeper) Sign(ctx context.Context, key uint64, data []byte, flags uint32, dst []byte) ([]byte, error) {

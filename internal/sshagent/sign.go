@@ -47,12 +47,12 @@ func (s *session) sign(ctx context.Context, body, out []byte) []byte {
 		return refuse(id, err)
 	}
 	defer id.signing.give()
-	frame, err := signWith(ctx, id, q, out)
+	frame, err := s.signWith(ctx, id, q, out)
 	if errors.Is(err, ErrNoKey) {
 		// The key may have been added again in the meantime, with a new handle.
 		again, found := s.lookup(q.Key)
 		if found == nil && again.handle != id.handle && sameUse(again, id) {
-			frame, err = signWith(ctx, again, q, out)
+			frame, err = s.signWith(ctx, again, q, out)
 		}
 	}
 	if err != nil {
@@ -166,12 +166,12 @@ func sameUse(a, b *identity) bool {
 	if a == b {
 		return true
 	}
-	return a.vault == b.vault && a.confirm == b.confirm && a.sha1 == b.sha1 &&
+	return a.vault == b.vault && a.confirm == b.confirm && a.sha1 == b.sha1 && a.provider == b.provider &&
 		bytes.Equal(agentproto.AppendDestinations(nil, a.to), agentproto.AppendDestinations(nil, b.to))
 }
 
 // signWith builds the whole reply in out: header, signature, lengths.
-func signWith(ctx context.Context, id *identity, q agentproto.SignRequest, out []byte) ([]byte, error) {
+func (s *session) signWith(ctx context.Context, id *identity, q agentproto.SignRequest, out []byte) ([]byte, error) {
 	if id.signer == nil {
 		return nil, fmt.Errorf("vault %s is locked: run vigilctl unlock", id.vault)
 	}
@@ -179,7 +179,13 @@ func signWith(ctx context.Context, id *identity, q agentproto.SignRequest, out [
 	if id.sha1 && id.wantsSHA1(flags) {
 		flags = agentproto.FlagRSASHA1
 	}
-	frame, err := id.signer.Sign(ctx, id.handle, q.Data, flags, agentproto.AppendSignReplyHeader(out[:0]))
+	frame := agentproto.AppendSignReplyHeader(out[:0])
+	var err error
+	if id.inSecurityKey() {
+		frame, err = s.signByTouch(ctx, id, q, frame)
+	} else {
+		frame, err = id.signer.Sign(ctx, id.handle, q.Data, flags, frame)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"vigil/internal/agentproto"
@@ -98,6 +99,24 @@ type Signer interface {
 	// included; the signer refuses RSA without one of them. It must not keep data or dst. The error
 	// for an unknown key is ErrNoKey.
 	Sign(ctx context.Context, key uint64, data []byte, flags uint32, dst []byte) ([]byte, error)
+
+	// SignThrough is Sign for a key in a security key. The other end of helper has been
+	// passed to ssh-sk-helper, which is to use provider.
+	SignThrough(ctx context.Context, key uint64, data []byte, provider string, helper *os.File, dst []byte) ([]byte, error)
+}
+
+// SecurityKeys has security keys sign. See package securitykey.
+type SecurityKeys interface {
+	// Provider returns the provider to sign with for one that ssh-add named, "" if it
+	// named none. remote is set if the agent was forwarded.
+	Provider(named string, remote bool) (string, error)
+
+	// Run shows text to the person whose touch is waited for, starts ssh-sk-helper, and
+	// calls use with a conversation with it. It ends with ctx.
+	Run(ctx context.Context, text string, use func(helper *os.File) error) error
+
+	// Next returns what to do about an error of the others, or "".
+	Next(error) string
 }
 
 // Keeper holds the keys that ssh-add added, and the passphrase of ssh-add -x.

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 
 	"vigil/internal/agentproto"
+	"vigil/internal/policy"
 )
 
 func TestLifetimes(t *testing.T) {
@@ -56,7 +57,7 @@ func TestLifetimes(t *testing.T) {
 func TestLifetimeOfZeroIsOverAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)
-		id, err := w.newAdded(Added{Blob: signerOf(t, newKey(t)).PublicKey().Marshal(), Constraints: agentproto.Constraints{HasLifetime: true}})
+		id, err := w.newAdded(Added{Blob: signerOf(t, newKey(t)).PublicKey().Marshal(), Constraints: agentproto.Constraints{HasLifetime: true}}, &policy.Path{})
 		must(t, err)
 		if !w.expired(id) {
 			t.Fatal("not expired")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"vigil/internal/control"
 	"vigil/internal/keeper"
@@ -73,6 +74,15 @@ type Signer struct{ Keeper *keeper.Client }
 // Sign signs with a key of the keeper and translates its errors. See [sshagent.Signer].
 func (s Signer) Sign(ctx context.Context, key uint64, data []byte, flags uint32, dst []byte) ([]byte, error) {
 	sig, err := s.Keeper.Sign(ctx, key, data, flags, dst)
+	if errors.Is(err, keeper.ErrNoKey) || errors.Is(err, keeper.ErrGone) {
+		return nil, fmt.Errorf("%w: %w", sshagent.ErrNoKey, err)
+	}
+	return sig, err
+}
+
+// SignThrough is Sign for a key in a security key. See [sshagent.Signer].
+func (s Signer) SignThrough(ctx context.Context, key uint64, data []byte, provider string, helper *os.File, dst []byte) ([]byte, error) {
+	sig, err := s.Keeper.SignThrough(ctx, key, data, provider, helper, dst)
 	if errors.Is(err, keeper.ErrNoKey) || errors.Is(err, keeper.ErrGone) {
 		return nil, fmt.Errorf("%w: %w", sshagent.ErrNoKey, err)
 	}

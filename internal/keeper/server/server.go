@@ -50,6 +50,8 @@ func (w *worker) handle(o keeper.Op, body, out []byte) ([]byte, error) {
 	switch o {
 	case keeper.OpSign:
 		return s.sign(body, out)
+	case keeper.OpSignThrough:
+		return w.signThrough(body, out)
 	case keeper.OpAdd, keeper.OpAddBound:
 		return s.add(body, o == keeper.OpAddBound, out)
 	case keeper.OpRemove:

@@ -64,4 +64,12 @@ func keyError(err error) error {
 	}
 }
 
+// tokenError is keyError for a signature through a security key.
+func tokenError(err error) error {
+	if errors.Is(err, signer.ErrFault) || errors.Is(err, signer.ErrFreed) {
+		return keyError(err)
+	}
+	return kindError{err, keeper.ErrUnsupported}
+}
+
 func isFull(err error) bool { return errors.Is(err, guard.ErrFull) }

@@ -1,0 +1,39 @@
+package daemon
+
+import (
+	"context"
+	"os"
+	"sync"
+
+	"vigil/internal/securitykey"
+)
+
+// securityKeys has security keys sign, and shows whose touch is waited for.
+type securityKeys struct {
+	helper   *securitykey.Helper
+	prompter Prompter
+	provider string // where none was named
+}
+
+// Provider returns the provider to sign with. See [sshagent.SecurityKeys].
+func (k *securityKeys) Provider(named string, remote bool) (string, error) {
+	if named == "" {
+		return securitykey.Provider(k.provider, false)
+	}
+	return securitykey.Provider(named, remote)
+}
+
+// Run waits for a touch. See [sshagent.SecurityKeys].
+func (k *securityKeys) Run(ctx context.Context, text string, use func(helper *os.File) error) error {
+	return k.helper.Run(ctx, func(helper *os.File) error {
+		ctx, done := context.WithCancel(ctx)
+		var shown sync.WaitGroup
+		shown.Go(func() { k.prompter.show(ctx, text) })
+		defer shown.Wait()
+		defer done()
+		return use(helper)
+	})
+}
+
+// Next returns what to do about an error. See [sshagent.SecurityKeys].
+func (k *securityKeys) Next(err error) string { return securitykey.Next(err) }

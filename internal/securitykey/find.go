@@ -1,0 +1,84 @@
+package securitykey
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"vigil/internal/ownership"
+	"vigil/internal/policy"
+	"vigil/internal/skhelper"
+)
+
+// packaged is where packages of OpenSSH have ssh-sk-helper.
+var packaged = []string{
+	"/usr/lib/openssh/ssh-sk-helper",     // Debian, Ubuntu
+	"/usr/libexec/openssh/ssh-sk-helper", // Fedora, RHEL
+	"/usr/lib/ssh/ssh-sk-helper",         // Arch, Alpine
+	"/usr/libexec/ssh/ssh-sk-helper",     // SUSE
+	"/usr/libexec/ssh-sk-helper",         // macOS, and where OpenSSH itself installs it
+	"/usr/local/libexec/ssh-sk-helper",
+	"/opt/homebrew/opt/openssh/libexec/ssh-sk-helper", // Homebrew
+}
+
+// allowedProviders are the libraries that ssh-add may name, as OpenSSH's ssh-agent has them
+// by default (its option -P).
+var allowedProviders = []string{"/usr/lib*/*", "/usr/local/lib*/*"}
+
+// An Error says why a helper or a provider isn't used.
+type Error struct {
+	Message string
+	Next    string // what to do, or ""
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// Next returns what to do about an *Error that err is or wraps, or "".
+func Next(err error) string {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Next
+	}
+	return ownership.Next(err)
+}
+
+const install = "Install OpenSSH's client with its support for security keys: openssh-client (Debian), openssh-sk-helper (Fedora, Alpine)."
+
+// find returns the first of places that is there. The others aren't tried if that one can
+// be changed by anybody but root: it would be asked to sign.
+func find(places []string) (string, error) {
+	for _, path := range places {
+		err := ownership.System(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		return path, err
+	}
+	return "", &Error{"ssh-sk-helper, which talks to security keys, isn't on this machine", install}
+}
+
+// Provider returns the provider that a key which was added with provider signs with. One
+// that isn't part of OpenSSH is code that the helper loads: it must be in one of the
+// system's library folders, and belong to root. remote is set if the request came through
+// a forwarded agent, which must not choose what runs here.
+func Provider(provider string, remote bool) (string, error) {
+	switch {
+	case provider == "" || provider == skhelper.Internal:
+		return skhelper.Internal, nil
+	case remote:
+		return "", &Error{"a provider of security keys is only taken from this machine, not through a forwarded agent", ""}
+	case !filepath.IsAbs(provider):
+		return "", &Error{"the provider of security keys isn't an absolute path", ""}
+	}
+	path, err := filepath.EvalSymlinks(provider)
+	if err != nil {
+		return "", &Error{"the provider of security keys isn't there", ""}
+	}
+	for _, pattern := range allowedProviders {
+		if policy.Match(path, pattern) {
+			return path, ownership.System(path)
+		}
+	}
+	return "", &Error{fmt.Sprintf("the provider of security keys %s isn't in one of %v", path, allowedProviders), "Put it into a folder of the system's libraries."}
+}

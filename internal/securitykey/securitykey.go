@@ -1,0 +1,80 @@
+// Package securitykey starts OpenSSH's ssh-sk-helper, which has a security key sign. The
+// process that starts it holds no key: it passes the other end of the helper's
+// conversation on, to the keeper that has the key's handle (package skhelper).
+//
+//	securitykey.go   the helper's process
+//	find.go          which program it is, and which providers it may load
+package securitykey
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"time"
+
+	"vigil/internal/ipc"
+)
+
+// patience is how long a touch is waited for. Tokens give up sooner.
+const patience = 2 * time.Minute
+
+// ErrTimeout reports that nobody touched the security key in time.
+var ErrTimeout = fmt.Errorf("nobody touched the security key within %v", patience)
+
+// Helper starts ssh-sk-helper for one signature at a time: of two that wait for a touch,
+// nobody could tell which one it answers.
+type Helper struct {
+	places []string
+	one    chan struct{} // holds a token while none runs
+}
+
+// New returns a Helper that starts the program at one of places, the first that is there;
+// nil: where OpenSSH's packages put it.
+func New(places []string) *Helper {
+	if places == nil {
+		places = packaged
+	}
+	h := &Helper{places: places, one: make(chan struct{}, 1)}
+	h.one <- struct{}{}
+	return h
+}
+
+// Run starts ssh-sk-helper and calls use with the other end of its conversation, which use
+// must not close. When use returns, or ctx ends, the helper is killed; its end ends use's
+// wait. The error is an *Error if the helper can't be started, ErrTimeout, ctx's, or use's.
+func (h *Helper) Run(ctx context.Context, use func(conversation *os.File) error) error {
+	select {
+	case <-h.one:
+		defer func() { h.one <- struct{}{} }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	path, err := find(h.places)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, ErrTimeout)
+	defer cancel()
+	ours, theirs, err := ipc.ChildPair()
+	if err != nil {
+		return fmt.Errorf("start %s: %w", path, err)
+	}
+	defer ours.Close()
+	cmd := exec.CommandContext(ctx, path)
+	cmd.Stdin, cmd.Stdout, cmd.Dir, cmd.Env = theirs, theirs, "/", []string{}
+	err = cmd.Start()
+	_ = theirs.Close()
+	if err != nil {
+		return &Error{fmt.Sprintf("start %s: %v", path, err), install}
+	}
+	used := use(ours)
+	cancelled := context.Cause(ctx) // before cancel makes it one
+	cancel()
+	_ = cmd.Wait() // its answer says how it went
+	if used != nil && cancelled != nil && !errors.Is(cancelled, context.Canceled) {
+		return cancelled
+	}
+	return used
+}

@@ -1,0 +1,146 @@
+package securitykey
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+)
+
+// helper writes a program that stands in for ssh-sk-helper. Only root's are started.
+func helper(t *testing.T, text string, mode os.FileMode) string {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("only root has programs that belong to root")
+	}
+	path := filepath.Join(t.TempDir(), "ssh-sk-helper")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestRun(t *testing.T) {
+	h := New([]string{"/nonexistent/ssh-sk-helper", helper(t, "env | sort; read line; echo \"$line\"; pwd", 0o755)})
+	t.Setenv("SSH_SK_HELPER", "/bin/false")
+	for range 2 { // the first one leaves nothing that the second would wait for
+		var said []byte
+		err := h.Run(t.Context(), func(conversation *os.File) error {
+			_, err := conversation.Write([]byte("hello\n"))
+			if err == nil {
+				said, err = io.ReadAll(conversation)
+			}
+			return err
+		})
+		if err != nil || !bytes.HasSuffix(said, []byte("hello\n/\n")) || bytes.Contains(said, []byte("SSH_SK")) {
+			t.Fatalf("it said %q, %v", said, err)
+		}
+	}
+}
+
+// TestTheEndOfTheRequestEndsTheHelper: of one that waits for a touch nothing stays.
+func TestTheEndOfTheRequestEndsTheHelper(t *testing.T) {
+	h := New([]string{helper(t, "echo started; exec sleep 600", 0o755)})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	gone := errors.New("the client went away")
+	err := h.Run(ctx, func(conversation *os.File) error {
+		if _, err := io.ReadFull(conversation, make([]byte, 8)); err != nil {
+			return err
+		}
+		cancel(gone)
+		_, err := conversation.Read(make([]byte, 1))
+		return err
+	})
+	if !errors.Is(err, gone) {
+		t.Fatalf("got %v", err)
+	}
+}
+
+// TestOneTouchAtATime: a request that waits for another one's touch can go away.
+func TestOneTouchAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := New(nil)
+		<-h.one // as if another one ran
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- h.Run(ctx, func(*os.File) error { panic("started") }) }()
+		synctest.Wait()
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Fatalf("got %v", err)
+		}
+	})
+}
+
+func TestAHelperThatOthersCanChangeIsNotStarted(t *testing.T) {
+	owned := helper(t, "", 0o755)
+	for name, path := range map[string]string{
+		"others may write to it": helper(t, "", 0o757),
+		"the group may":          helper(t, "", 0o775),
+		"somebody's": func() string {
+			path := helper(t, "", 0o755)
+			if err := os.Chown(path, 1, 0); err != nil {
+				t.Fatal(err)
+			}
+			return path
+		}(),
+		"in somebody's folder": func() string {
+			path := helper(t, "", 0o755)
+			if err := os.Chown(filepath.Dir(path), 1, 0); err != nil {
+				t.Fatal(err)
+			}
+			return path
+		}(),
+		"a link": func() string {
+			path := filepath.Join(t.TempDir(), "link")
+			if err := os.Symlink(owned, path); err != nil {
+				t.Fatal(err)
+			}
+			return path
+		}(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			// A good one behind it isn't used in its place.
+			err := New([]string{path, owned}).Run(t.Context(), func(*os.File) error { panic("started") })
+			if err == nil || !strings.Contains(err.Error(), filepath.Dir(path)) {
+				t.Fatalf("got %v", err)
+			}
+		})
+	}
+	err := New([]string{"/nonexistent/ssh-sk-helper"}).Run(t.Context(), func(*os.File) error { panic("started") })
+	if Next(err) != install {
+		t.Fatalf("got %v, next %q", err, Next(err))
+	}
+}
+
+func TestProvider(t *testing.T) {
+	mine := helper(t, "", 0o755)
+	for _, tt := range []struct {
+		named  string
+		remote bool
+		want   string // or what the error says
+		fails  bool
+	}{
+		{"", true, "internal", false},
+		{"internal", true, "internal", false},
+		{mine, false, "isn't in one of", true},
+		{"/usr/lib/../../" + mine, false, "isn't in one of", true},
+		{"libfido2.so", false, "absolute path", true},
+		{"/usr/lib/nothing.so", false, "isn't there", true},
+		{"/usr/lib/../lib/nothing.so", false, "isn't there", true},
+		{mine, true, "forwarded agent", true},
+	} {
+		got, err := Provider(tt.named, tt.remote)
+		if tt.fails != (err != nil) || err == nil && got != tt.want || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%q, remote %v: %q, %v", tt.named, tt.remote, got, err)
+		}
+	}
+}

@@ -1,0 +1,67 @@
+package sshagent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"vigil/internal/agentproto"
+	"vigil/internal/policy"
+	"vigil/internal/pubkey"
+	"vigil/internal/wire"
+)
+
+// inSecurityKey reports whether the key's private half is in a security key.
+func (id *identity) inSecurityKey() bool { return strings.HasPrefix(id.key.Type, "sk-") }
+
+// application returns what the key was made for: the last field of its public key.
+func (id *identity) application() (last string) {
+	for r := wire.NewReader(id.key.Plain); r.Len() > 0 && r.Err() == nil; {
+		last = string(r.String())
+	}
+	return last
+}
+
+var (
+	errWebKey  = errors.New("the security key's key is for web sites, and what it is to sign isn't of SSH")
+	errNoTouch = errors.New("security keys can't be used here")
+)
+
+// signByTouch has the security key sign that has id's private half, and appends the
+// signature. It waits for a touch, until the client goes away.
+func (s *session) signByTouch(ctx context.Context, id *identity, q agentproto.SignRequest, dst []byte) (out []byte, err error) {
+	keys := s.agent.o.SecurityKeys
+	if keys == nil {
+		return nil, errNoTouch
+	}
+	// A key that web sites trust must not sign what one of them might accept. (OpenSSH:
+	// check_websafe_message_contents.)
+	if !strings.HasPrefix(id.application(), "ssh:") {
+		_, login := agentproto.ParseUserauth(q.Data)
+		if _, sig := agentproto.ParseSSHSig(q.Data); login != nil && !sig {
+			return nil, errWebKey
+		}
+	}
+	provider := id.provider
+	if provider == "" {
+		if provider, err = keys.Provider("", false); err != nil {
+			return nil, &advised{err.Error(), keys.Next(err)}
+		}
+	}
+	text := fmt.Sprintf("Touch the security key of %.*s.\nKey fingerprint %s.", maxAsked, pubkey.CleanComment(id.comment), id.fingerprint)
+	if what := purpose(q.Data, policy.Login{}); what != "" {
+		text += "\nFor: " + what
+	}
+	err = s.whileConnected(ctx, func(ctx context.Context) error {
+		return keys.Run(ctx, text, func(helper *os.File) error {
+			out, err = id.signer.SignThrough(ctx, id.handle, q.Data, provider, helper, dst)
+			return err
+		})
+	})
+	if next := keys.Next(err); next != "" {
+		return nil, &advised{err.Error(), next}
+	}
+	return out, err
+}
