@@ -27,7 +27,9 @@ compare-and-swap, which old keyrings it keeps, and the master key.
 Each line shows what was checked, the result, and what to do about it. The exit
 status is 0 if no check fails; warnings don't count. Without a daemon, the checks that
 need one are left out. For a master key in a KMS, each vault costs one DescribeKey and
-one Decrypt; in the backend, the check writes an object named "probe".`,
+one Decrypt; in the backend, the check writes an object named "probe".
+
+What ssh offers to a host is shown by "vigilctl list --host HOST".`,
 		Example: `  vigilctl doctor
   vigilctl doctor --json | jq -r '.checks[] | select(.result != "ok") | .next'`,
 		Args: cobra.NoArgs,

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,50 +9,29 @@ import (
 	"strings"
 
 	"vigil/internal/control"
-	"vigil/internal/printable"
 )
 
-// git runs the user's git in the working folder.
-type git struct {
-	path    string // absolute
-	environ []string
-}
+// git is the user's git.
+type git struct{ *program }
 
 // findGit returns git from the PATH, if it is new enough for user.signingkey to hold a
 // key itself: git 2.35 reads "key::" (its gpg-interface.c, is_literal_ssh_key).
 func (a *app) findGit(ctx context.Context) (*git, error) {
-	path, err := exec.LookPath("git")
+	const install = "Install git 2.35 or newer."
+	p, err := a.findProgram("git", install)
 	if err != nil {
-		return nil, control.Errorf(control.CodeFailed, "Install git 2.35 or newer.", "git isn't on the PATH")
+		return nil, err
 	}
-	// Its messages are compared, so they must be in English.
-	g := &git{path, append(a.environ[:len(a.environ):len(a.environ)], "LC_ALL=C")}
+	g := &git{p}
 	version, err := g.run(ctx, "--version")
 	if err != nil {
 		return nil, err
 	}
 	var major, minor int
 	if _, err := fmt.Sscanf(version, "git version %d.%d", &major, &minor); err == nil && (major < 2 || major == 2 && minor < 35) {
-		return nil, control.Errorf(control.CodeFailed, "Install git 2.35 or newer.", "%s can't sign with a key that is in an agent only", strings.TrimSpace(version))
+		return nil, control.Errorf(control.CodeFailed, install, "%s can't sign with a key that is in an agent only", strings.TrimSpace(version))
 	}
 	return g, nil
-}
-
-// run returns what git prints. Its error has what git says first.
-func (g *git) run(ctx context.Context, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, g.path, args...)
-	cmd.Env = g.environ
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	out, err := cmd.Output()
-	if err == nil {
-		return string(out), nil
-	}
-	first, _, _ := strings.Cut(said.String(), "\n")
-	if first = strings.TrimPrefix(first, "fatal: "); first == "" {
-		first = err.Error()
-	}
-	return "", fmt.Errorf("git %s: %s: %w", args[0], printable.Line(first), err)
 }
 
 // unset is git config's exit status for a variable without a value.

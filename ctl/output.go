@@ -83,8 +83,6 @@ func printKeyLine(w io.Writer, indent string, k control.Key) {
 
 // keyLine returns a key as ssh-add -l shows it, with its name, vault and state.
 func keyLine(k control.Key) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%d %s %s (%s)", k.Bits, k.Fingerprint, keyLabel(k), typeName(k))
 	notes := []string{"added"}
 	if k.Vault != "" {
 		notes = []string{"vault " + k.Vault}
@@ -110,8 +108,12 @@ func keyLine(k control.Key) string {
 	if k.Expires != nil {
 		notes = append(notes, "until "+stamp(*k.Expires))
 	}
-	fmt.Fprintf(&b, "  [%s]", strings.Join(notes, ", "))
-	return b.String()
+	return plainKeyLine(k) + "  [" + strings.Join(notes, ", ") + "]"
+}
+
+// plainKeyLine returns a key as ssh-add -l shows it.
+func plainKeyLine(k control.Key) string {
+	return fmt.Sprintf("%d %s %s (%s)", k.Bits, k.Fingerprint, keyLabel(k), typeName(k))
 }
 
 // keyLabel returns a key's name, with its comment if that adds something.
