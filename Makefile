@@ -9,12 +9,13 @@ export GOEXPERIMENT := runtimesecret
 FUZZTIME ?= 30s
 export FUZZTIME
 
-binaries := vigild vigil-opener vigilctl
+binaries := vigild vigil-opener vigilctl vigil-meter
 package_vigild := ./agentd
 package_vigil-opener := ./agentd/opener
 package_vigilctl := ./ctl
+package_vigil-meter := ./ctl/meter
 
-# The three binaries refuse one another unless their build ids are the same.
+# Of the binaries, the first three refuse one another unless their build ids are the same.
 # Expanded on use only, so that `make help` hashes nothing.
 build_id = $(shell sh tools/buildid.sh)
 version = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -38,7 +39,7 @@ needgo:
 # Whatever the umask, nobody else can write to them or their folder: vigild wouldn't
 # start an opener that others could have replaced.
 .PHONY: build
-build: needgo ## build bin/vigild, bin/vigil-opener and bin/vigilctl
+build: needgo ## build bin/vigild, bin/vigil-opener, bin/vigilctl and bin/vigil-meter
 	@umask 022; mkdir -p bin && chmod go-w bin; \
 	id="$(build_id)"; version="$(version)"; \
 	$(foreach b,$(binaries),\

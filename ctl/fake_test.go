@@ -42,6 +42,8 @@ type fakeDaemon struct {
 	files      map[string]string // what the last request's files held
 	// staysLocked is a daemon that doesn't unlock what it makes.
 	staysLocked bool
+	// guess is what a guess at a passphrase costs.
+	guess control.KDF
 	// fail answers instead of the operation it is for.
 	fail map[string]error // by the type of the request
 }
@@ -126,7 +128,7 @@ func (d *fakeDaemon) Lock(_ context.Context, _ *control.Call, r *control.LockReq
 func (d *fakeDaemon) Ready(_ context.Context, _ *control.Call, r *control.ReadyRequest) (*control.ReadyReply, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return &control.ReadyReply{}, d.fail[fmt.Sprintf("%T", r)]
+	return &control.ReadyReply{Guess: d.guess}, d.fail[fmt.Sprintf("%T", r)]
 }
 
 func (d *fakeDaemon) Status(_ context.Context, _ *control.Call, r *control.StatusRequest) (*control.StatusReply, error) {

@@ -71,9 +71,10 @@ func (t *terminal) readSecret(ctx context.Context, prompt string) (*secret, erro
 	return s, nil
 }
 
-// newSecret asks for a new passphrase until it is typed twice. The caller wipes it.
-func (t *terminal) newSecret(ctx context.Context, prompt string) (*secret, error) {
-	for range passphraseTries {
+// newSecret asks for a new passphrase until it is typed twice. In between it shows what
+// measure says of it, if anything, and lets the user choose another. The caller wipes it.
+func (t *terminal) newSecret(ctx context.Context, prompt string, measure func(*secret) string) (*secret, error) {
+	for try := 0; try < passphraseTries; try++ {
 		first, err := t.readSecret(ctx, prompt)
 		if err != nil {
 			return nil, err
@@ -82,7 +83,12 @@ func (t *terminal) newSecret(ctx context.Context, prompt string) (*secret, error
 			t.say("An empty passphrase protects nothing.")
 			continue
 		}
-		second, err := t.readSecret(ctx, "The same again: ")
+		again, measured := "The same again: ", measure(first)
+		if measured != "" {
+			t.say("%s", measured)
+			again = "The same again (empty: choose another): "
+		}
+		second, err := t.readSecret(ctx, again)
 		if err != nil {
 			first.wipe()
 			return nil, err
@@ -93,6 +99,10 @@ func (t *terminal) newSecret(ctx context.Context, prompt string) (*secret, error
 			return first, nil
 		}
 		first.wipe()
+		if measured != "" && len(second.b) == 0 {
+			try--
+			continue
+		}
 		t.say("The passphrases differ.")
 	}
 	return nil, control.Errorf(control.CodeFailed, "Start again. Nothing was changed.", "no passphrase was set")

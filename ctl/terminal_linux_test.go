@@ -53,6 +53,20 @@ func TestANewPassphraseIsTypedTwiceAlike(t *testing.T) {
 	}
 }
 
+// TestANewPassphraseOfUnknownStrength: without vigil-meter beside vigild it is taken as it is.
+func TestANewPassphraseOfUnknownStrength(t *testing.T) {
+	b, p := newBench(t).withDaemon().withPTY()
+	b.daemon.become(control.VaultMissing)
+	b.daemon.guess = control.KDF{MemoryMiB: 256, Time: 3}
+	const prompt, again = "New passphrase for vault default: ", "The same again (empty: choose another): "
+	wait := p.answer(prompt, "one", again, "", prompt, "two", "Its strength isn't known: ", "", prompt, "three", again, "three")
+	b.ok("init")
+	wait()
+	if got := b.seen("passphrase"); got != "three" {
+		t.Errorf("the daemon read %q", got)
+	}
+}
+
 func TestAnInterruptedPromptRestoresTheTerminal(t *testing.T) {
 	b, p := newBench(t).withDaemon().withPTY()
 	b.daemon.become(control.VaultLocked)

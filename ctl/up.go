@@ -40,6 +40,7 @@ unless --import says so.`,
 	}
 	cmd.Flags().StringArrayVar(&u.imports, "import", nil, "what to import: \"all\" of ~/.ssh, \"none\", or a file's `PATH`; may be repeated")
 	u.pass.flags(cmd)
+	u.pass.suggestFlag(cmd)
 	vaultFlag(cmd, &u.vault, "the default one")
 	return cmd
 }
