@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"path/filepath"
 	"strings"
@@ -91,7 +92,7 @@ func printChecks(w io.Writer, checks []checkup.Check) {
 			printf(w, "vault %s:\n", about)
 		}
 		detail := strings.ReplaceAll(c.Detail, "\n", " ")
-		printf(w, "%-4s  %-*s  %s\n", c.Result, wide, c.What, detail)
+		printf(w, "%s  %-*s  %s\n", paintResult(c.Result, fmt.Sprintf("%-4s", c.Result)), wide, c.What, detail)
 		if c.Next != "" && c.Result != checkup.OK {
 			printf(w, "%*s  → %s\n", wide+6, "", c.Next)
 		}

@@ -30,12 +30,12 @@ func start() int {
 	// SIGQUIT too: by default it dumps the stack, which may hold passphrases.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	defer stop()
-	if _, err := guard.Harden(); err != nil {
-		printf(os.Stderr, "vigilctl: warning: %v\n", err)
-	}
 	a := &app{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		environ: os.Environ(), tty: "/dev/tty", vigild: besideExecutable,
+	}
+	if _, err := guard.Harden(); err != nil {
+		printf(a.screenFor(a.stderr, a.stderr), "vigilctl: %s %v\n", painted{"warning:", warning}, err)
 	}
 	return a.run(ctx, os.Args[1:])
 }
@@ -93,7 +93,7 @@ func (a *app) report(e *control.Error) {
 		writeJSON(a.stderr, body)
 		return
 	}
-	printf(a.stderr, "vigilctl: %s\n", e.Message)
+	printf(a.screenFor(a.stderr, a.stderr), "%s %s\n", painted{"vigilctl:", failure}, e.Message)
 	for _, line := range e.Details {
 		printf(a.stderr, "    %s\n", line)
 	}

@@ -24,7 +24,7 @@ func (a *app) print(reply any, human func(w io.Writer)) error {
 			return err
 		}
 	} else {
-		human(&b)
+		human(a.screenFor(&b, a.stdout))
 	}
 	if _, err := a.stdout.Write(b.Bytes()); err != nil {
 		return control.Errorf(control.CodeFailed, "", "write to standard output: %v", err)
@@ -36,7 +36,7 @@ func (a *app) print(reply any, human func(w io.Writer)) error {
 // stderr is then for errors only.
 func (a *app) say(format string, args ...any) {
 	if !a.json {
-		printf(a.stderr, format+"\n", args...)
+		printf(a.screenFor(a.stderr, a.stderr), format+"\n", args...)
 	}
 }
 
@@ -60,6 +60,8 @@ func (a *app) notices(notices []string) {
 func printf(w io.Writer, format string, args ...any) {
 	for i, arg := range args {
 		switch v := arg.(type) {
+		case painted:
+			args[i] = v.in(w, printable.Line(v.text))
 		case error:
 			args[i] = printable.Line(v.Error())
 		case fmt.Stringer:

@@ -21,6 +21,8 @@ Secrets are never arguments or environment variables. They are asked for on the
 terminal, or come from --passphrase-fd N or --passphrase-file FILE ("-" is
 standard input).
 
+Colours are for terminals; NO_COLOR turns them off.
+
 Exit status: 0 done, 1 failed, 2 usage, 3 locked, 4 wrong passphrase, 5 no
 daemon, 6 backend or KMS unreachable, 7 refused or revoked.`
 

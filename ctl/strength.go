@@ -47,6 +47,11 @@ func verdict(bits float64, cost control.KDF) string {
 	return grade + ": one graphics card guesses it in " + roughly(seconds)
 }
 
+// paintGrade returns the first word of a verdict.
+func paintGrade(grade string) painted {
+	return painted{grade, map[string]colour{"weak": bad, "fair": warning, "strong": good}[grade]}
+}
+
 // In seconds.
 const (
 	day  = 24 * 60 * 60

@@ -22,8 +22,9 @@ const maxLine = 4096
 
 // terminal is the controlling terminal. Standard streams may be redirected.
 type terminal struct {
-	f  *os.File
-	fd int
+	f      *os.File
+	fd     int
+	screen screen
 }
 
 // openTerminal opens the controlling terminal. It fails if there is none.
@@ -37,12 +38,13 @@ func (a *app) openTerminal() (*terminal, error) {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("%s is not a terminal", a.tty)
 	}
-	return &terminal{os.NewFile(uintptr(fd), a.tty), fd}, nil
+	f := os.NewFile(uintptr(fd), a.tty)
+	return &terminal{f, fd, a.screenFor(f, f)}, nil
 }
 
 func (t *terminal) close() { _ = t.f.Close() }
 
-func (t *terminal) say(format string, args ...any) { printf(t.f, format+"\n", args...) }
+func (t *terminal) say(format string, args ...any) { printf(t.screen, format+"\n", args...) }
 
 // isTerminal reports whether fd is a terminal.
 func isTerminal(fd int) bool {
@@ -85,7 +87,8 @@ func (t *terminal) newSecret(ctx context.Context, prompt string, measure func(*s
 		}
 		again, measured := "The same again: ", measure(first)
 		if measured != "" {
-			t.say("%s", measured)
+			grade, rest, _ := strings.Cut(measured, ":")
+			t.say("%s:%s", paintGrade(grade), rest)
 			again = "The same again (empty: choose another): "
 		}
 		second, err := t.readSecret(ctx, again)

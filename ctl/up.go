@@ -280,7 +280,7 @@ func (u *up) finish(ctx context.Context, v *control.VaultStatus) error {
 	u.result.Vault, u.result.Env = *v, exports
 	first := u.result.Created || len(u.result.Imported) > 0 || u.result.Generated != nil
 	if u.changed || len(u.result.Failed) > 0 { // in a start-up file it is silent when all is well
-		u.say("Vault %s is %s, with %s.", v.Name, v.State, checkup.Count(v.Keys, "key"))
+		u.say("Vault %s is %s, with %s.", v.Name, paintState(v.State, string(v.State)), checkup.Count(v.Keys, "key"))
 	}
 	u.namePlaintext(first)
 	if first {
