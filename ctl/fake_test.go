@@ -42,6 +42,8 @@ type fakeDaemon struct {
 	files      map[string]string // what the last request's files held
 	// staysLocked is a daemon that doesn't unlock what it makes.
 	staysLocked bool
+	// verify runs during a check.
+	verify func(*control.VerifyRequest)
 	// guess is what a guess at a passphrase costs.
 	guess control.KDF
 	// fail answers instead of the operation it is for.
@@ -268,6 +270,11 @@ func (d *fakeDaemon) Why(_ context.Context, _ *control.Call, r *control.WhyReque
 	})
 }
 
+func (d *fakeDaemon) Verify(_ context.Context, _ *control.Call, r *control.VerifyRequest) (*control.VerifyReply, error) {
+	d.verify(r)
+	return &control.VerifyReply{Vault: "default"}, nil
+}
+
 func (d *fakeDaemon) Refresh(_ context.Context, _ *control.Call, r *control.RefreshRequest) (*control.RefreshReply, error) {
 	return serve(d, r, func() (*control.RefreshReply, error) {
 		return &control.RefreshReply{Vaults: []control.RefreshResult{
@@ -375,6 +382,7 @@ func (d *fakeDaemon) operations() []control.Operation {
 		control.Handle(d.Export),
 		control.Handle(d.Why),
 		control.Handle(d.Refresh),
+		control.Handle(d.Verify),
 	}
 }
 

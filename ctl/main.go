@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"vigil/internal/control"
 	"vigil/internal/guard"
@@ -32,7 +33,7 @@ func start() int {
 	defer stop()
 	a := &app{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
-		environ: os.Environ(), tty: "/dev/tty", vigild: besideExecutable,
+		environ: os.Environ(), tty: "/dev/tty", vigild: besideExecutable, patience: progressAfter,
 	}
 	if _, err := guard.Harden(); err != nil {
 		printf(a.screenFor(a.stderr, a.stderr), "vigilctl: %s %v\n", painted{"warning:", warning}, err)
@@ -50,8 +51,10 @@ type app struct {
 	vigild         func() (string, error) // finds the daemon's program
 	paths          paths.Paths
 	json           bool
-	running        bool // the command line was valid: later errors aren't usage errors
-	started        bool // this command started the daemon, which has done nothing yet
+	running        bool          // the command line was valid: later errors aren't usage errors
+	started        bool          // this command started the daemon, which has done nothing yet
+	drawn          *progress     // is on the terminal
+	patience       time.Duration // how long work takes before its progress is shown
 }
 
 // run runs one command line and returns the exit status.
@@ -86,6 +89,7 @@ func asError(err error) *control.Error {
 
 // report writes an error to stderr, as text or as JSON.
 func (a *app) report(e *control.Error) {
+	a.clearLine()
 	if a.json {
 		body := struct {
 			Error *control.Error `json:"error"`

@@ -36,6 +36,7 @@ func (a *app) print(reply any, human func(w io.Writer)) error {
 // stderr is then for errors only.
 func (a *app) say(format string, args ...any) {
 	if !a.json {
+		a.clearLine()
 		printf(a.screenFor(a.stderr, a.stderr), format+"\n", args...)
 	}
 }

@@ -29,6 +29,7 @@ type terminal struct {
 
 // openTerminal opens the controlling terminal. It fails if there is none.
 func (a *app) openTerminal() (*terminal, error) {
+	a.clearLine()
 	// Not os.OpenFile, which would make it non-blocking for all its users.
 	fd, err := unix.Open(a.tty, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
 	if err != nil {
