@@ -159,7 +159,7 @@ func environment(ts *testscript.TestScript) []string {
 	for _, name := range []string{
 		"PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "SSH_AUTH_SOCK", "SSH_ASKPASS", "SSH_ASKPASS_REQUIRE",
 		"XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR",
-		"TERM", "NO_COLOR",
+		"TERM", "NO_COLOR", "SSH_CONNECTION",
 	} {
 		if value := ts.Getenv(name); value != "" {
 			env = append(env, name+"="+value)

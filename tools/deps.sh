@@ -31,6 +31,7 @@ strace     strace          -
 setpriv    util-linux      -
 zsh        zsh             -
 fish       fish            fish
+tmux       tmux            tmux
 node       nodejs          node
 npm        npm             node
 spin       spin            spin
