@@ -41,6 +41,19 @@ func TestProgressIsALineThatIsDrawnAgainAndErased(t *testing.T) {
 	}
 }
 
+// TestImportsAreCounted: the line gives way to what is said of each key, and comes again.
+func TestImportsAreCounted(t *testing.T) {
+	b, p := newBench(t).withDaemon().withPTY()
+	b.environ = append(b.environ, "TERM=xterm")
+	b.file(".ssh/id_a", "-----BEGIN RSA PRIVATE KEY-----\nfake")
+	b.file(".ssh/id_b", "-----BEGIN RSA PRIVATE KEY-----\nfake")
+	if status := b.app(io.Discard, p.slave).run(t.Context(), []string{"up", "--import", "all"}); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	p.expect(eraseLine + "importing keys: 0 of 2" + eraseLine + "imported ")
+	p.expect(eraseLine + "importing keys: 1 of 2" + eraseLine + "imported ")
+}
+
 // TestNoProgress: work that is over soon, another kind of output, or no terminal.
 func TestNoProgress(t *testing.T) {
 	for name, tc := range map[string]struct {
