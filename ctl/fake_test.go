@@ -271,7 +271,10 @@ func (d *fakeDaemon) Why(_ context.Context, _ *control.Call, r *control.WhyReque
 }
 
 func (d *fakeDaemon) Verify(_ context.Context, _ *control.Call, r *control.VerifyRequest) (*control.VerifyReply, error) {
-	d.verify(r)
+	d.mu.Lock()
+	verify := d.verify
+	d.mu.Unlock()
+	verify(r)
 	return &control.VerifyReply{Vault: "default"}, nil
 }
 

@@ -12,6 +12,8 @@ import (
 
 // longVerify makes the daemon's check report two steps of three, each when it may go on.
 func (b *bench) longVerify(step <-chan struct{}) {
+	b.daemon.mu.Lock()
+	defer b.daemon.mu.Unlock()
 	b.daemon.verify = func(r *control.VerifyRequest) {
 		for done := 1; done < 3; done++ {
 			r.Report(done, 3)

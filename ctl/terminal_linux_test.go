@@ -57,7 +57,9 @@ func TestANewPassphraseIsTypedTwiceAlike(t *testing.T) {
 func TestANewPassphraseOfUnknownStrength(t *testing.T) {
 	b, p := newBench(t).withDaemon().withPTY()
 	b.daemon.become(control.VaultMissing)
+	b.daemon.mu.Lock()
 	b.daemon.guess = control.KDF{MemoryMiB: 256, Time: 3}
+	b.daemon.mu.Unlock()
 	const prompt, again = "New passphrase for vault default: ", "The same again (empty: choose another): "
 	wait := p.answer(prompt, "one", again, "", prompt, "two", again, "", prompt, "three", again, "three")
 	b.ok("init")
