@@ -9,12 +9,13 @@ export GOEXPERIMENT := runtimesecret
 FUZZTIME ?= 30s
 export FUZZTIME
 
-binaries := vigild vigil-opener vigilctl
+binaries := vigild vigil-opener vigilctl vigil-meter
 package_vigild := ./agentd
 package_vigil-opener := ./agentd/opener
 package_vigilctl := ./ctl
+package_vigil-meter := ./ctl/meter
 
-# The three binaries refuse one another unless their build ids are the same.
+# Of the binaries, the first three refuse one another unless their build ids are the same.
 # Expanded on use only, so that `make help` hashes nothing.
 build_id = $(shell sh tools/buildid.sh)
 version = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -49,7 +50,7 @@ chmod 0111 "$(1)/.$(b).new" && mv -f "$(1)/.$(b).new" "$(1)/$(b)" && ) true
 endef
 
 .PHONY: build
-build: needgo ## build bin/vigild, bin/vigil-opener and bin/vigilctl
+build: needgo ## build bin/vigild, bin/vigil-opener, bin/vigilctl and bin/vigil-meter
 	@$(call build_in,bin)
 
 # Where `make install` puts things. The programs are in a folder of their own, as they

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"io"
+	"strings"
 
 	"vigil/internal/control"
 	"vigil/internal/durable"
@@ -17,8 +18,11 @@ const maxPublicFile = 16 << 10
 
 // publicBeside returns the public key in the .pub file beside a private key file, or
 // nil if there is none that can be read.
-func publicBeside(path string) []byte {
-	f, err := durable.OpenRegular(path + ".pub")
+func publicBeside(path string) []byte { return readPublic(path + ".pub") }
+
+// readPublic returns the public key that a file begins with, or nil.
+func readPublic(path string) []byte {
+	f, err := durable.OpenRegular(path)
 	if err != nil {
 		return nil
 	}
@@ -27,12 +31,18 @@ func publicBeside(path string) []byte {
 	if err != nil {
 		return nil
 	}
-	fields := bytes.Fields(text)
+	line, _, _ := bytes.Cut(text, []byte("\n"))
+	return parsePublic(string(line))
+}
+
+// parsePublic returns the key of a .pub file's line, or nil.
+func parsePublic(line string) []byte {
+	fields := strings.Fields(line)
 	if len(fields) < 2 {
 		return nil
 	}
-	blob, err := base64.StdEncoding.AppendDecode(nil, fields[1])
-	if err != nil || pubkey.Type(blob) != string(fields[0]) {
+	blob, err := base64.StdEncoding.DecodeString(fields[1])
+	if err != nil || pubkey.Type(blob) != fields[0] {
 		return nil
 	}
 	return blob

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"path/filepath"
 	"strings"
@@ -27,7 +28,9 @@ compare-and-swap, which old keyrings it keeps, and the master key.
 Each line shows what was checked, the result, and what to do about it. The exit
 status is 0 if no check fails; warnings don't count. Without a daemon, the checks that
 need one are left out. For a master key in a KMS, each vault costs one DescribeKey and
-one Decrypt; in the backend, the check writes an object named "probe".`,
+one Decrypt; in the backend, the check writes an object named "probe".
+
+What ssh offers to a host is shown by "vigilctl list --host HOST".`,
 		Example: `  vigilctl doctor
   vigilctl doctor --json | jq -r '.checks[] | select(.result != "ok") | .next'`,
 		Args: cobra.NoArgs,
@@ -89,7 +92,7 @@ func printChecks(w io.Writer, checks []checkup.Check) {
 			printf(w, "vault %s:\n", about)
 		}
 		detail := strings.ReplaceAll(c.Detail, "\n", " ")
-		printf(w, "%-4s  %-*s  %s\n", c.Result, wide, c.What, detail)
+		printf(w, "%s  %-*s  %s\n", paintResult(c.Result, fmt.Sprintf("%-4s", c.Result)), wide, c.What, detail)
 		if c.Next != "" && c.Result != checkup.OK {
 			printf(w, "%*s  → %s\n", wide+6, "", c.Next)
 		}

@@ -42,6 +42,10 @@ type fakeDaemon struct {
 	files      map[string]string // what the last request's files held
 	// staysLocked is a daemon that doesn't unlock what it makes.
 	staysLocked bool
+	// verify runs during a check.
+	verify func(*control.VerifyRequest)
+	// guess is what a guess at a passphrase costs.
+	guess control.KDF
 	// fail answers instead of the operation it is for.
 	fail map[string]error // by the type of the request
 }
@@ -126,7 +130,7 @@ func (d *fakeDaemon) Lock(_ context.Context, _ *control.Call, r *control.LockReq
 func (d *fakeDaemon) Ready(_ context.Context, _ *control.Call, r *control.ReadyRequest) (*control.ReadyReply, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return &control.ReadyReply{}, d.fail[fmt.Sprintf("%T", r)]
+	return &control.ReadyReply{Guess: d.guess}, d.fail[fmt.Sprintf("%T", r)]
 }
 
 func (d *fakeDaemon) Status(_ context.Context, _ *control.Call, r *control.StatusRequest) (*control.StatusReply, error) {
@@ -266,6 +270,14 @@ func (d *fakeDaemon) Why(_ context.Context, _ *control.Call, r *control.WhyReque
 	})
 }
 
+func (d *fakeDaemon) Verify(_ context.Context, _ *control.Call, r *control.VerifyRequest) (*control.VerifyReply, error) {
+	d.mu.Lock()
+	verify := d.verify
+	d.mu.Unlock()
+	verify(r)
+	return &control.VerifyReply{Vault: "default"}, nil
+}
+
 func (d *fakeDaemon) Refresh(_ context.Context, _ *control.Call, r *control.RefreshRequest) (*control.RefreshReply, error) {
 	return serve(d, r, func() (*control.RefreshReply, error) {
 		return &control.RefreshReply{Vaults: []control.RefreshResult{
@@ -373,6 +385,7 @@ func (d *fakeDaemon) operations() []control.Operation {
 		control.Handle(d.Export),
 		control.Handle(d.Why),
 		control.Handle(d.Refresh),
+		control.Handle(d.Verify),
 	}
 }
 

@@ -107,6 +107,7 @@ the words detects that.`,
 	fs.BoolVar(&req.Replace, "replace", false, "make a new identity on a device that has one")
 	kdfFlags(cmd, &req.KDF, "the default", "the default", "the default")
 	pass.flags(cmd)
+	pass.suggestFlag(cmd)
 	vaultFlag(cmd, &req.Vault, "the default one")
 	return cmd
 }
@@ -115,6 +116,7 @@ func (a *app) identityRequest(ctx context.Context, req control.IdentityRequestRe
 	if err := a.ensureDaemon(ctx, source); err != nil {
 		return nil, err
 	}
+	source.ready = control.ReadyRequest{Vault: req.Vault, Master: req.Master, New: true, KDF: req.KDF}
 	pass, err := a.askNew(ctx, source, "New passphrase for this device: ")
 	if err != nil {
 		return nil, err

@@ -47,6 +47,7 @@ The flags --kdf-… set what a guess at the passphrase costs (Argon2id).`,
 	kdfFlags(cmd, &req.KDF, "256", "3", "4")
 	fs.BoolVar(&req.Unlock, "unlock", false, "leave it unlocked")
 	pass.flags(cmd)
+	pass.suggestFlag(cmd)
 	vaultFlag(cmd, &req.Vault, "the default one")
 	return cmd
 }
@@ -61,7 +62,7 @@ func (a *app) initVault(ctx context.Context, req control.InitRequest, source *so
 	if v.State != control.VaultMissing {
 		return nil, control.Errorf(control.CodeExists, "Name another with --vault, or unlock it with `vigilctl unlock`.", "vault %s exists at %s; nothing was changed", v.Name, v.Path)
 	}
-	source.ready = control.ReadyRequest{Create: true, Vault: req.Vault, Master: req.Master, Backend: req.Backend}
+	source.ready = control.ReadyRequest{Create: true, Vault: req.Vault, Master: req.Master, Backend: req.Backend, New: true, KDF: req.KDF}
 	pass, err := a.askNew(ctx, source, fmt.Sprintf("New passphrase for vault %s: ", v.Name))
 	if err != nil {
 		return nil, err

@@ -26,7 +26,7 @@ keys have ended when it returns. With --vault, only that vault is locked.`,
 					printf(w, "nothing was unlocked\n")
 				}
 				if len(reply.Locked) > 0 {
-					printf(w, "locked %s\n", strings.Join(reply.Locked, ", "))
+					printf(w, "%s %s\n", painted{"locked", warning}, strings.Join(reply.Locked, ", "))
 				}
 				if reply.RemovedKeys > 0 {
 					printf(w, "dropped %s added by ssh-add\n", checkup.Count(reply.RemovedKeys, "key"))

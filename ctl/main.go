@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"vigil/internal/control"
 	"vigil/internal/guard"
@@ -30,12 +31,12 @@ func start() int {
 	// SIGQUIT too: by default it dumps the stack, which may hold passphrases.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	defer stop()
-	if _, err := guard.Harden(); err != nil {
-		printf(os.Stderr, "vigilctl: warning: %v\n", err)
-	}
 	a := &app{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
-		environ: os.Environ(), tty: "/dev/tty", vigild: besideExecutable,
+		environ: os.Environ(), tty: "/dev/tty", vigild: besideExecutable, patience: progressAfter,
+	}
+	if _, err := guard.Harden(); err != nil {
+		printf(a.screenFor(a.stderr, a.stderr), "vigilctl: %s %v\n", painted{"warning:", warning}, err)
 	}
 	return a.run(ctx, os.Args[1:])
 }
@@ -50,8 +51,10 @@ type app struct {
 	vigild         func() (string, error) // finds the daemon's program
 	paths          paths.Paths
 	json           bool
-	running        bool // the command line was valid: later errors aren't usage errors
-	started        bool // this command started the daemon, which has done nothing yet
+	running        bool          // the command line was valid: later errors aren't usage errors
+	started        bool          // this command started the daemon, which has done nothing yet
+	drawn          *progress     // is on the terminal
+	patience       time.Duration // how long work takes before its progress is shown
 }
 
 // run runs one command line and returns the exit status.
@@ -86,6 +89,7 @@ func asError(err error) *control.Error {
 
 // report writes an error to stderr, as text or as JSON.
 func (a *app) report(e *control.Error) {
+	a.clearLine()
 	if a.json {
 		body := struct {
 			Error *control.Error `json:"error"`
@@ -93,7 +97,7 @@ func (a *app) report(e *control.Error) {
 		writeJSON(a.stderr, body)
 		return
 	}
-	printf(a.stderr, "vigilctl: %s\n", e.Message)
+	printf(a.screenFor(a.stderr, a.stderr), "%s %s\n", painted{"vigilctl:", failure}, e.Message)
 	for _, line := range e.Details {
 		printf(a.stderr, "    %s\n", line)
 	}

@@ -24,7 +24,7 @@ func (a *app) print(reply any, human func(w io.Writer)) error {
 			return err
 		}
 	} else {
-		human(&b)
+		human(a.screenFor(&b, a.stdout))
 	}
 	if _, err := a.stdout.Write(b.Bytes()); err != nil {
 		return control.Errorf(control.CodeFailed, "", "write to standard output: %v", err)
@@ -36,7 +36,8 @@ func (a *app) print(reply any, human func(w io.Writer)) error {
 // stderr is then for errors only.
 func (a *app) say(format string, args ...any) {
 	if !a.json {
-		printf(a.stderr, format+"\n", args...)
+		a.clearLine()
+		printf(a.screenFor(a.stderr, a.stderr), format+"\n", args...)
 	}
 }
 
@@ -60,6 +61,8 @@ func (a *app) notices(notices []string) {
 func printf(w io.Writer, format string, args ...any) {
 	for i, arg := range args {
 		switch v := arg.(type) {
+		case painted:
+			args[i] = v.in(w, printable.Line(v.text))
 		case error:
 			args[i] = printable.Line(v.Error())
 		case fmt.Stringer:
@@ -83,8 +86,6 @@ func printKeyLine(w io.Writer, indent string, k control.Key) {
 
 // keyLine returns a key as ssh-add -l shows it, with its name, vault and state.
 func keyLine(k control.Key) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%d %s %s (%s)", k.Bits, k.Fingerprint, keyLabel(k), typeName(k))
 	notes := []string{"added"}
 	if k.Vault != "" {
 		notes = []string{"vault " + k.Vault}
@@ -110,8 +111,12 @@ func keyLine(k control.Key) string {
 	if k.Expires != nil {
 		notes = append(notes, "until "+stamp(*k.Expires))
 	}
-	fmt.Fprintf(&b, "  [%s]", strings.Join(notes, ", "))
-	return b.String()
+	return plainKeyLine(k) + "  [" + strings.Join(notes, ", ") + "]"
+}
+
+// plainKeyLine returns a key as ssh-add -l shows it.
+func plainKeyLine(k control.Key) string {
+	return fmt.Sprintf("%d %s %s (%s)", k.Bits, k.Fingerprint, keyLabel(k), typeName(k))
 }
 
 // keyLabel returns a key's name, with its comment if that adds something.

@@ -45,6 +45,7 @@ devices and people keep their own passphrases.`,
 	kdfFlags(cmd, &req.KDF, "as before", "as before", "as before")
 	old.flags(cmd)
 	next.flags(cmd)
+	next.suggestFlag(cmd)
 	vaultFlag(cmd, &req.Vault, "the default one")
 	return cmd
 }
@@ -54,6 +55,7 @@ func (a *app) changePassphrase(ctx context.Context, req control.PassphraseReques
 	defer func() { fresh.wipe() }()
 	err = a.withPassphrase(ctx, old, "Old passphrase of the vault: ", control.CodeWrongPassphrase, func(pass *os.File) error {
 		if fresh == nil {
+			next.ready = control.ReadyRequest{Vault: req.Vault, New: true, KDF: req.KDF}
 			if fresh, err = a.askNew(ctx, next, "New passphrase of the vault: "); err != nil {
 				return err
 			}

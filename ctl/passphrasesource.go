@@ -28,6 +28,8 @@ type source struct {
 	once bool
 	// ready is what must hold before it is worth asking.
 	ready control.ReadyRequest
+	// suggest shows a new passphrase before one is asked for.
+	suggest bool
 }
 
 // flags adds --NAME-fd and --NAME-file to a command.
@@ -35,6 +37,12 @@ func (s *source) flags(cmd *cobra.Command) {
 	cmd.Flags().Var(&s.fd, s.name+"-fd", "read "+s.what+" from descriptor `N`")
 	cmd.Flags().StringVar(&s.file, s.name+"-file", "", "read "+s.what+" from `FILE` (\"-\": standard input)")
 	cmd.MarkFlagsMutuallyExclusive(s.name+"-fd", s.name+"-file")
+}
+
+// suggestFlag adds --suggest to a command that asks for a new passphrase.
+func (s *source) suggestFlag(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&s.suggest, "suggest", false, "show a passphrase of eight words that you may choose")
+	cmd.MarkFlagsMutuallyExclusive("suggest", s.name+"-fd", s.name+"-file")
 }
 
 // descriptor is the value of a --…-fd flag; -1 means none.
@@ -127,7 +135,7 @@ func (a *app) withPassphrase(ctx context.Context, s *source, prompt string, wron
 		defer f.Close()
 		return use(f)
 	}
-	if err := a.worthAsking(ctx, &s.ready); err != nil {
+	if _, err := a.worthAsking(ctx, &s.ready); err != nil {
 		return err
 	}
 	t, err := a.openTerminal()
@@ -149,17 +157,16 @@ func (a *app) withPassphrase(ctx context.Context, s *source, prompt string, wron
 // that no tracer could see it here or in the daemon. If a service manager made the
 // daemon's socket, the peer's identity is only right from the second connection on, so
 // the connection that takes the passphrase is checked again.
-func (a *app) worthAsking(ctx context.Context, req *control.ReadyRequest) error {
+func (a *app) worthAsking(ctx context.Context, req *control.ReadyRequest) (*control.ReadyReply, error) {
 	c, err := a.dial(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer c.Close()
 	if err := c.Untraced(); err != nil {
-		return err
+		return nil, err
 	}
-	_, err = control.Do(ctx, c, req)
-	return err
+	return control.Do(ctx, c, req)
 }
 
 // yourPassphrase is the prompt for the passphrase of this device's identity.
@@ -217,7 +224,8 @@ func (a *app) askNew(ctx context.Context, s *source, prompt string) (*newPassphr
 	if s.given() {
 		return &newPassphrase{source: s}, nil
 	}
-	if err := a.worthAsking(ctx, &s.ready); err != nil {
+	ready, err := a.worthAsking(ctx, &s.ready)
+	if err != nil {
 		return nil, err
 	}
 	t, err := a.openTerminal()
@@ -225,7 +233,12 @@ func (a *app) askNew(ctx context.Context, s *source, prompt string) (*newPassphr
 		return nil, noTerminal(s)
 	}
 	defer t.close()
-	typed, err := t.newSecret(ctx, prompt)
+	if s.suggest {
+		if err := t.suggest(); err != nil {
+			return nil, err
+		}
+	}
+	typed, err := t.newSecret(ctx, prompt, func(pass *secret) string { return a.measure(ctx, pass, ready.Guess) })
 	return &newPassphrase{s, typed}, err
 }
 

@@ -21,6 +21,8 @@ Secrets are never arguments or environment variables. They are asked for on the
 terminal, or come from --passphrase-fd N or --passphrase-file FILE ("-" is
 standard input).
 
+Colours are for terminals; NO_COLOR turns them off.
+
 Exit status: 0 done, 1 failed, 2 usage, 3 locked, 4 wrong passphrase, 5 no
 daemon, 6 backend or KMS unreachable, 7 refused or revoked.`
 
@@ -78,7 +80,7 @@ func (a *app) root() *cobra.Command {
 		}
 	}
 	add(groupDaily, a.upCommand(), a.downCommand(), a.unlockCommand(), a.lockCommand(), a.statusCommand(), a.envCommand())
-	add(groupKeys, a.listCommand(), a.showCommand(), a.addCommand(), a.generateCommand(), a.editCommand(), a.rmCommand(), a.exportCommand())
+	add(groupKeys, a.listCommand(), a.showCommand(), a.addCommand(), a.generateCommand(), a.editCommand(), a.rmCommand(), a.exportCommand(), a.gitSigningCommand())
 	add(groupVault, a.initCommand(), a.refreshCommand(), a.identityCommand(), a.passphraseCommand(), a.rotateCommand(), a.masterCommand(), a.backendCommand(), a.vaultCommand(), a.keyringCommand(), a.forgetCommand())
 	add(groupAbout, a.doctorCommand(), a.whyCommand(), a.completionCommand(), a.versionCommand())
 	return root

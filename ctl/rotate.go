@@ -24,7 +24,7 @@ the KEK every 90 days ("rotate" in the configuration).
   vigilctl rotate --deks --vault work`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			reply, err := call(cmd.Context(), a, &req)
+			reply, err := callLong(cmd.Context(), a, "re-encrypting items", &req)
 			if err != nil {
 				return err
 			}

@@ -35,7 +35,10 @@ func (u *up) keys(ctx context.Context, v *control.VaultStatus) error {
 	if err != nil {
 		return err
 	}
-	for _, path := range paths {
+	shown := u.newProgress("importing keys")
+	defer u.clearLine()
+	for i, path := range paths {
+		shown.show(i, len(paths))
 		if err := u.importKey(ctx, v.Name, path, append(list.Keys, u.result.Imported...)); err != nil {
 			return err
 		}

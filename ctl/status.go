@@ -52,8 +52,8 @@ func printStatus(w io.Writer, st *control.StatusReply) {
 	if st.Refusals > 0 {
 		printf(w, "refused: %d (`vigilctl why` says why)\n", st.Refusals)
 	}
-	for _, warning := range st.Warnings {
-		printf(w, "warning: %s\n", warning)
+	for _, text := range st.Warnings {
+		printf(w, "%s %s\n", painted{"warning:", warning}, text)
 	}
 }
 
@@ -62,7 +62,7 @@ func printVault(w io.Writer, v control.VaultStatus) {
 	if v.State == control.VaultUnlocked && v.Offline {
 		state = "unlocked offline"
 	}
-	printf(w, "vault %s: %s", v.Name, state)
+	printf(w, "vault %s: %s", v.Name, paintState(v.State, state))
 	if v.State != control.VaultMissing {
 		printf(w, ", %s", checkup.Count(v.Keys, "key"))
 	}

@@ -22,12 +22,14 @@ const maxLine = 4096
 
 // terminal is the controlling terminal. Standard streams may be redirected.
 type terminal struct {
-	f  *os.File
-	fd int
+	f      *os.File
+	fd     int
+	screen screen
 }
 
 // openTerminal opens the controlling terminal. It fails if there is none.
 func (a *app) openTerminal() (*terminal, error) {
+	a.clearLine()
 	// Not os.OpenFile, which would make it non-blocking for all its users.
 	fd, err := unix.Open(a.tty, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -37,12 +39,13 @@ func (a *app) openTerminal() (*terminal, error) {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("%s is not a terminal", a.tty)
 	}
-	return &terminal{os.NewFile(uintptr(fd), a.tty), fd}, nil
+	f := os.NewFile(uintptr(fd), a.tty)
+	return &terminal{f, fd, a.screenFor(f, f)}, nil
 }
 
 func (t *terminal) close() { _ = t.f.Close() }
 
-func (t *terminal) say(format string, args ...any) { printf(t.f, format+"\n", args...) }
+func (t *terminal) say(format string, args ...any) { printf(t.screen, format+"\n", args...) }
 
 // isTerminal reports whether fd is a terminal.
 func isTerminal(fd int) bool {
@@ -71,9 +74,10 @@ func (t *terminal) readSecret(ctx context.Context, prompt string) (*secret, erro
 	return s, nil
 }
 
-// newSecret asks for a new passphrase until it is typed twice. The caller wipes it.
-func (t *terminal) newSecret(ctx context.Context, prompt string) (*secret, error) {
-	for range passphraseTries {
+// newSecret asks for a new passphrase until it is typed twice. In between it shows what
+// measure says of it, if anything, and lets the user choose another. The caller wipes it.
+func (t *terminal) newSecret(ctx context.Context, prompt string, measure func(*secret) string) (*secret, error) {
+	for try := 0; try < passphraseTries; try++ {
 		first, err := t.readSecret(ctx, prompt)
 		if err != nil {
 			return nil, err
@@ -82,7 +86,13 @@ func (t *terminal) newSecret(ctx context.Context, prompt string) (*secret, error
 			t.say("An empty passphrase protects nothing.")
 			continue
 		}
-		second, err := t.readSecret(ctx, "The same again: ")
+		again, measured := "The same again: ", measure(first)
+		if measured != "" {
+			grade, rest, _ := strings.Cut(measured, ":")
+			t.say("%s:%s", paintGrade(grade), rest)
+			again = "The same again (empty: choose another): "
+		}
+		second, err := t.readSecret(ctx, again)
 		if err != nil {
 			first.wipe()
 			return nil, err
@@ -93,6 +103,10 @@ func (t *terminal) newSecret(ctx context.Context, prompt string) (*secret, error
 			return first, nil
 		}
 		first.wipe()
+		if measured != "" && len(second.b) == 0 {
+			try--
+			continue
+		}
 		t.say("The passphrases differ.")
 	}
 	return nil, control.Errorf(control.CodeFailed, "Start again. Nothing was changed.", "no passphrase was set")

@@ -53,6 +53,22 @@ func TestANewPassphraseIsTypedTwiceAlike(t *testing.T) {
 	}
 }
 
+// TestANewPassphraseOfUnknownStrength: without vigil-meter beside vigild it is taken as it is.
+func TestANewPassphraseOfUnknownStrength(t *testing.T) {
+	b, p := newBench(t).withDaemon().withPTY()
+	b.daemon.become(control.VaultMissing)
+	b.daemon.mu.Lock()
+	b.daemon.guess = control.KDF{MemoryMiB: 256, Time: 3}
+	b.daemon.mu.Unlock()
+	const prompt, again = "New passphrase for vault default: ", "The same again (empty: choose another): "
+	wait := p.answer(prompt, "one", again, "", prompt, "two", again, "", prompt, "three", again, "three")
+	b.ok("init")
+	wait()
+	if got := b.seen("passphrase"); got != "three" || strings.Count(p.shown(), "Its strength isn't known: ") != 3 {
+		t.Errorf("the daemon read %q, the terminal shows %q", got, p.shown())
+	}
+}
+
 func TestAnInterruptedPromptRestoresTheTerminal(t *testing.T) {
 	b, p := newBench(t).withDaemon().withPTY()
 	b.daemon.become(control.VaultLocked)

@@ -57,14 +57,14 @@ func (a *app) unlock(ctx context.Context, v *control.VaultStatus, pass *source) 
 }
 
 func printUnlocked(w io.Writer, reply *control.UnlockReply) {
-	how := "unlocked"
+	how, after := painted{"unlocked", good}, ""
 	switch {
 	case reply.AlreadyUnlocked:
-		how = "was unlocked already"
+		how = painted{"was unlocked already", noColour}
 	case reply.Vault.Offline:
-		how = "unlocked offline: nobody checked that access still holds"
+		how, after = painted{"unlocked offline", warning}, ": nobody checked that access still holds"
 	}
-	printf(w, "vault %s %s, %s\n", reply.Vault.Name, how, checkup.Count(reply.Vault.Keys, "key"))
+	printf(w, "vault %s %s%s, %s\n", reply.Vault.Name, how, after, checkup.Count(reply.Vault.Keys, "key"))
 }
 
 // defaultVault is the name of the vault if none is named or configured. It equals

@@ -40,6 +40,7 @@ unless --import says so.`,
 	}
 	cmd.Flags().StringArrayVar(&u.imports, "import", nil, "what to import: \"all\" of ~/.ssh, \"none\", or a file's `PATH`; may be repeated")
 	u.pass.flags(cmd)
+	u.pass.suggestFlag(cmd)
 	vaultFlag(cmd, &u.vault, "the default one")
 	return cmd
 }
@@ -279,7 +280,7 @@ func (u *up) finish(ctx context.Context, v *control.VaultStatus) error {
 	u.result.Vault, u.result.Env = *v, exports
 	first := u.result.Created || len(u.result.Imported) > 0 || u.result.Generated != nil
 	if u.changed || len(u.result.Failed) > 0 { // in a start-up file it is silent when all is well
-		u.say("Vault %s is %s, with %s.", v.Name, v.State, checkup.Count(v.Keys, "key"))
+		u.say("Vault %s is %s, with %s.", v.Name, paintState(v.State, string(v.State)), checkup.Count(v.Keys, "key"))
 	}
 	u.namePlaintext(first)
 	if first {

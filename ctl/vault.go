@@ -39,7 +39,7 @@ and match. It needs no network. The exit status is 1 if anything is wrong.`,
 		Example: `  vigilctl vault verify`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r, err := call(cmd.Context(), a, &req)
+			r, err := callLong(cmd.Context(), a, "checking revisions", &req)
 			if err != nil {
 				return err
 			}

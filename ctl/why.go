@@ -17,7 +17,10 @@ func (a *app) whyCommand() *cobra.Command {
 		Use:   "why [--limit N]",
 		Short: "Show why something was refused",
 		Long: `Show refusals, newest first: what was refused, for which key, to which program, and
-why. ssh itself only says "agent refused operation".`,
+why. ssh itself only says "agent refused operation".
+
+"Too many authentication failures" comes from the server, unseen by the agent:
+"vigilctl list --host HOST" shows which keys ssh offers, and in which order.`,
 		Example: `  vigilctl why --limit 1`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

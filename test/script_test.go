@@ -15,7 +15,7 @@ import (
 	"vigil/internal/testing/sshtest"
 )
 
-func TestMain(m *testing.M) { sshtest.Main(m, "vigild", "vigil-opener", "vigilctl") }
+func TestMain(m *testing.M) { sshtest.Main(m, "vigild", "vigil-opener", "vigilctl", "vigil-meter") }
 
 // provider is an agent that the scripts of testdata/agent run against: how it
 // starts, and how a key gets into it.

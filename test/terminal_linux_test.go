@@ -155,16 +155,17 @@ func (t *terminal) talk(script string) error {
 
 // environment is a script's, for programs that a command starts itself.
 func environment(ts *testscript.TestScript) []string {
-	var env []string
+	env := []string{"TERM=dumb"} // unless the script says otherwise
 	for _, name := range []string{
 		"PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "SSH_AUTH_SOCK", "SSH_ASKPASS", "SSH_ASKPASS_REQUIRE",
 		"XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR",
+		"TERM", "NO_COLOR", "SSH_CONNECTION",
 	} {
 		if value := ts.Getenv(name); value != "" {
 			env = append(env, name+"="+value)
 		}
 	}
-	return append(env, "TERM=dumb")
+	return env
 }
 
 func lookPath(ts *testscript.TestScript, name string) string {

@@ -24,7 +24,7 @@ GOOS=darwin GOARCH=arm64 go build -o /dev/null ./... || fail "build for darwin/a
 # What only tests reach is no product: it belongs to the tests.
 deadcode=$(go tool -modfile=tools/go.mod -n deadcode)
 for os in linux darwin; do
-	dead=$(GOOS=$os "$deadcode" ./agentd ./agentd/opener ./ctl) || fail "deadcode for $os"
+	dead=$(GOOS=$os "$deadcode" ./agentd ./agentd/opener ./ctl ./ctl/meter) || fail "deadcode for $os"
 	[ -z "$dead" ] || fail "no binary reaches, on $os:
 $dead"
 done

@@ -35,6 +35,7 @@ systemctl  systemd         -
 /usr/lib/openssh/regress/misc/sk-dummy/sk-dummy.so openssh-tests -
 zsh        zsh             -
 fish       fish            fish
+tmux       tmux            tmux
 node       nodejs          node
 npm        npm             node
 spin       spin            spin

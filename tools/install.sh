@@ -49,7 +49,9 @@ uninstall)
 		rm -f "$destdir$units/$(basename "$unit")"
 	done
 	rm -f "$destdir$bin/vigild" "$destdir$bin/vigilctl" "$destdir$bash" "$destdir$zsh" "$destdir$fish"
-	rm -f "$destdir$libexec/vigild" "$destdir$libexec/vigil-opener" "$destdir$libexec/vigilctl"
+	for program in vigild vigil-opener vigilctl vigil-meter; do
+		rm -f "$destdir$libexec/$program"
+	done
 	# Folders that others share stay unless they are empty.
 	for dir in "$libexec" "$units" "$(dirname "$bash")" "$(dirname "$zsh")" "$(dirname "$fish")"; do
 		while [ "$dir" != "$prefix" ] && rmdir "$destdir$dir" 2>/dev/null; do

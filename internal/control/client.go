@@ -25,6 +25,8 @@ const helloTimeout = 10 * time.Second
 type Client struct {
 	// OnAsk answers the daemon's questions; nil: they are refused.
 	OnAsk func(context.Context, Ask) (Answer, error)
+	// OnProgress learns how much of a long request is done; nil: nobody asks.
+	OnProgress func(Progress)
 
 	ch     *channel
 	mine   string
@@ -131,7 +133,7 @@ func (c *Client) roundTrip(ctx context.Context, req request, reply any) error {
 	if err != nil {
 		return Errorf(CodeFailed, "", "encode %s: %v", req.op(), err)
 	}
-	q := question{Op: req.op(), Body: body}
+	q := question{Op: req.op(), Body: body, Progress: c.OnProgress != nil}
 	var files []*os.File
 	for _, slot := range req.files() {
 		if *slot.file != nil {
@@ -160,6 +162,11 @@ func (c *Client) roundTrip(ctx context.Context, req request, reply any) error {
 			return c.lost(ctx, err)
 		case r.Error != nil:
 			return r.Error
+		case r.Progress != nil:
+			if c.OnProgress != nil {
+				c.OnProgress(*r.Progress)
+			}
+			continue
 		case r.Ask == nil:
 			return nil
 		}

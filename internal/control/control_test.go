@@ -22,6 +22,7 @@ type fake struct {
 	unlock func(context.Context, *Call, *UnlockRequest) (*UnlockReply, error)
 	export func(context.Context, *Call, *ExportRequest) (*ExportReply, error)
 	lock   func(context.Context) (*LockReply, error)
+	verify func(*VerifyRequest) (*VerifyReply, error)
 }
 
 func (f *fake) Version(context.Context, *Call, *VersionRequest) (*VersionReply, error) {
@@ -51,8 +52,12 @@ func (f *fake) Export(ctx context.Context, c *Call, r *ExportRequest) (*ExportRe
 	return f.export(ctx, c, r)
 }
 
+func (f *fake) Verify(_ context.Context, _ *Call, r *VerifyRequest) (*VerifyReply, error) {
+	return f.verify(r)
+}
+
 func (f *fake) operations() []Operation {
-	return []Operation{Handle(f.Version), Handle(f.Stop), Handle(f.Lock), Handle(f.Status), Handle(f.Unlock), Handle(f.Export)}
+	return []Operation{Handle(f.Version), Handle(f.Stop), Handle(f.Lock), Handle(f.Status), Handle(f.Unlock), Handle(f.Export), Handle(f.Verify)}
 }
 
 // serve runs a server on its own socket and stops it with the test.

@@ -186,6 +186,8 @@ type question struct {
 	Op    Op              `json:"op,omitempty"`
 	Files []string        `json:"files,omitempty"` // names of the descriptors, in order
 	Body  json.RawMessage `json:"body,omitempty"`
+	// Progress asks for messages of progress before the reply.
+	Progress bool `json:"progress,omitempty"`
 
 	Answer *Answer `json:"answer,omitempty"`
 	// Error says why an ask can't be answered.
@@ -199,4 +201,6 @@ type response struct {
 	Reply any    `json:"reply,omitempty"`
 	Error *Error `json:"error,omitempty"`
 	Ask   *Ask   `json:"ask,omitempty"`
+
+	Progress *Progress `json:"progress,omitempty"`
 }

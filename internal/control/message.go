@@ -117,12 +117,17 @@ type ReadyRequest struct {
 	Vault   string `json:"vault,omitempty"`
 	Master  string `json:"master,omitempty"`
 	Backend string `json:"backend,omitempty"`
+	New     bool   `json:"new,omitempty"` // a new passphrase is to be chosen, with KDF
+	KDF     KDF    `json:"kdf,omitzero"`
 }
 
 func (*ReadyRequest) op() Op { return "ready" }
 
-// ReadyReply says that nothing known prevents it.
-type ReadyReply struct{}
+// ReadyReply says that nothing known prevents it. For a new passphrase, Guess is what each
+// guess would cost whoever has this device's disk; zero: a guess takes the KMS.
+type ReadyReply struct {
+	Guess KDF `json:"guess,omitzero"`
+}
 
 // InitRequest makes a vault. An empty Vault is the config's first; an empty Master or
 // Backend is the config's, or the local one.

@@ -95,12 +95,14 @@ func Handle[Q, R any, P interface {
 }](with func(context.Context, *Call, P) (*R, error)) Operation {
 	return Operation{P(new(Q)).op(), func() operation {
 		req := P(new(Q))
-		return operation{req, func(ctx context.Context, c *Call) (any, error) { return with(ctx, c, req) }}
+		return operation{req: req, call: func(ctx context.Context, c *Call) (any, error) { return with(ctx, c, req) }}
 	}}
 }
 
 // operation is one decoded request and its function.
 type operation struct {
-	req  request
-	call func(context.Context, *Call) (any, error)
+	req request
+	// progress: the client wants to know how much is done.
+	progress bool
+	call     func(context.Context, *Call) (any, error)
 }

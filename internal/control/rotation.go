@@ -7,6 +7,7 @@ import (
 // RotateRequest rotates the KEK of an unlocked vault, or finishes an interrupted rotation.
 type RotateRequest struct {
 	asks[RotateReply]
+	watched
 	Vault string `json:"vault,omitempty"`
 	// Deks also gives every item a new DEK, by a new revision.
 	Deks bool `json:"deks,omitempty"`

@@ -149,6 +149,7 @@ type session struct {
 	sameBuild bool
 	frames    chan frame    // from the client; closed at its end
 	done      chan struct{} // closed when no more frames are read
+	sending   sync.Mutex
 }
 
 // run answers requests one after another. A second goroutine reads, so that a
@@ -238,6 +239,7 @@ func (s *session) parse(f *frame) (Op, *operation, error) {
 	if err != nil {
 		return q.Op, nil, err
 	}
+	o.progress = q.Progress
 	return q.Op, o, o.adopt(q.Files, f)
 }
 
@@ -299,6 +301,11 @@ func (s *session) call(ctx context.Context, op Op, o *operation) (reply any, err
 	}()
 	patience := time.NewTimer(askTimeout)
 	defer patience.Stop()
+	if w, ok := o.req.(interface{ watch(func(Progress)) }); ok && o.progress {
+		r := startReporter(s.send)
+		defer r.stop()
+		w.watch(r.report)
+	}
 	ask := func(ctx context.Context, a Ask) (Answer, error) { return s.ask(ctx, patience, a) }
 	return o.call(ctx, &Call{Peer: s.peer, ask: ask})
 }
@@ -336,6 +343,8 @@ func (s *session) ask(ctx context.Context, patience *time.Timer, a Ask) (Answer,
 
 // send writes a message and reports whether it succeeded.
 func (s *session) send(r response) bool {
+	s.sending.Lock()
+	defer s.sending.Unlock()
 	_ = s.ch.conn.SetWriteDeadline(time.Now().Add(replyTimeout))
 	err := s.ch.write(r, maxReply)
 	if errors.Is(err, ipc.ErrTooLong) {

@@ -11,6 +11,7 @@ import (
 // private keys. It needs no network.
 type VerifyRequest struct {
 	asks[VerifyReply]
+	watched
 	Vault string `json:"vault,omitempty"`
 }
 

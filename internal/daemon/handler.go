@@ -91,25 +91,28 @@ func (h *handler) Version(context.Context, *control.Call, *control.VersionReques
 
 // Ready returns an error if a passphrase would be asked for in vain.
 func (h *handler) Ready(ctx context.Context, _ *control.Call, req *control.ReadyRequest) (*control.ReadyReply, error) {
+	reply := &control.ReadyReply{}
+	var v *vault.Vault
+	var err error
 	switch {
 	case req.Create:
-		v, err := h.d.findOrAdd(req.Vault)
-		if err == nil {
+		if v, err = h.d.findOrAdd(req.Vault); err == nil {
 			err = v.Vacant(req)
 		}
-		if err != nil {
-			return nil, err
-		}
+	case req.New:
+		v, _ = h.d.find(req.Vault) // a device that joins may have none yet
 	case req.Vault != "":
-		v, err := h.d.find(req.Vault)
-		if err == nil {
+		if v, err = h.d.find(req.Vault); err == nil {
 			err = v.Complete()
 		}
-		if err != nil {
-			return nil, err
-		}
 	}
-	return &control.ReadyReply{}, h.d.device.Ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if req.New && v != nil {
+		reply.Guess = v.GuessCost(req)
+	}
+	return reply, h.d.device.Ready(ctx)
 }
 
 // Stop locks everything and ends the daemon.

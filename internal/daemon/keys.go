@@ -55,6 +55,9 @@ func (d *Daemon) addedKeys() (keys []control.Key) {
 			end := time.Now().Add(info.Left).Round(time.Second)
 			k.Expires = &end
 		}
+		for _, to := range info.To {
+			k.Destinations = append(k.Destinations, vault.Destination(to))
+		}
 		keys = append(keys, k)
 	}
 	return keys

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -15,13 +16,16 @@ import (
 	"vigil/internal/printable"
 )
 
-// programs checks the daemon's two binaries. If the user can read a binary, the
+// programs checks the binaries that get a passphrase or a key. If the user can read a binary, the
 // user's other programs can dump its process from its start until it is hardened.
 func programs(dir string) []checkup.Check {
 	const what = "programs"
 	var list []checkup.Check
-	for _, name := range []string{"vigild", "vigil-opener"} {
+	for _, name := range []string{"vigild", "vigil-opener", "vigil-meter"} {
 		path := filepath.Join(dir, name)
+		if _, err := os.Lstat(path); name == "vigil-meter" && errors.Is(err, fs.ErrNotExist) {
+			continue // passphrases aren't measured without it; nothing else needs it
+		}
 		if err := ownership.Program(path); err != nil {
 			list = append(list, checkup.Failure(what, ownership.Next(err), "%v", err))
 			continue

@@ -61,7 +61,7 @@ var requests = []func(ctx context.Context, c *Client, v *asked){
 	func(ctx context.Context, c *Client, v *asked) {
 		_, _ = c.SealLine(ctx, v.line.Text(), []id.Revision{v.line.Revision})
 	},
-	func(ctx context.Context, c *Client, v *asked) { _, _ = c.Verify(ctx) },
+	func(ctx context.Context, c *Client, v *asked) { _, _ = c.Verify(ctx, func(int, int) {}) },
 	func(ctx context.Context, c *Client, v *asked) { _, _ = c.Collect(ctx, time.Unix(1, 0)) },
 	func(ctx context.Context, c *Client, v *asked) { _ = c.DropDraft(ctx, 1) },
 	func(ctx context.Context, c *Client, v *asked) {

@@ -99,9 +99,9 @@ func TestMessagesAreReadAsTheyWereWritten(t *testing.T) {
 	if _, err := ReadSignRequest(make([]byte, signHeadLen-1)); !errors.Is(err, ErrBadRequest) {
 		t.Errorf("a SignRequest that is cut: %v", err)
 	}
-	problems := Problems{"one", "another"}
-	if got, err := readProblems(problems.Append(nil)); err != nil || !reflect.DeepEqual(got, problems) {
-		t.Errorf("Problems %q are read as %q, %v", problems, got, err)
+	verified := Verified{Next: 64, Total: 100, Problems: []string{"one", "another"}}
+	if got, err := readVerified(verified.Append(nil)); err != nil || !reflect.DeepEqual(got, verified) {
+		t.Errorf("Verified %+v is read as %+v, %v", verified, got, err)
 	}
 }
 

@@ -39,7 +39,7 @@ const (
 	OpFileDelta                 // Delta
 	OpLoad                      // LoadRequest → Loaded
 	OpSeal                      // SealRequest → Sealed
-	OpVerify                    // → Problems
+	OpVerify                    // Number of the first revision → Verified
 	OpSealLine                  // SealLineRequest → Sealed
 	OpCollect                   // Number, the time in Unix seconds → deks, or nothing
 	OpDropDraft                 // Number of a draft

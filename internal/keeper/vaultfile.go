@@ -43,31 +43,48 @@ func (c *Client) ChangeFile(ctx context.Context, d vaultfile.Delta) error {
 	return err
 }
 
-// Problems are the body of the reply to OpVerify, one sentence each.
-type Problems []string
+// Verified is the body of the reply to OpVerify: a part of the vault file was checked.
+type Verified struct {
+	Next, Total int      // revisions; Next is Total at the end
+	Problems    []string // one sentence each
+}
 
-// Append appends the encoding of p to b.
-func (p Problems) Append(b []byte) []byte {
-	for _, problem := range p {
+// Append appends the encoding of v to b.
+func (v Verified) Append(b []byte) []byte {
+	b = wire.AppendUint32(wire.AppendUint32(b, uint32(v.Next)), uint32(v.Total))
+	for _, problem := range v.Problems {
 		b = wire.AppendString(b, problem)
 	}
 	return b
 }
 
-func readProblems(body []byte) (p Problems, err error) {
+func readVerified(body []byte) (v Verified, err error) {
 	r := wire.NewReader(body)
+	v.Next, v.Total = int(r.Uint32()), int(r.Uint32())
 	for r.Len() > 0 {
-		p = append(p, string(r.String()))
+		v.Problems = append(v.Problems, string(r.String()))
 	}
-	return p, replyEnd(&r, "problems")
+	return v, replyEnd(&r, "problems")
 }
 
-// Verify checks every layer and every item of the keeper's vault file. It returns the
-// problems, one sentence each.
-func (c *Client) Verify(ctx context.Context) (problems []string, err error) {
-	reply, err := c.call(ctx, OpVerify)
-	if err != nil {
-		return nil, err
+// Verify checks every layer and every item of the keeper's vault file, part by part, so
+// that others are served in between; report learns how many revisions of how many are
+// done. It returns the problems, one sentence each. The caller keeps the file the same.
+func (c *Client) Verify(ctx context.Context, report func(done, total int)) (problems []string, err error) {
+	for from := 0; ; {
+		reply, err := c.call(ctx, OpVerify, Number(from).Append(nil))
+		if err != nil {
+			return nil, err
+		}
+		v, err := readVerified(reply)
+		if err != nil {
+			return nil, err
+		}
+		problems = append(problems, v.Problems...)
+		report(v.Next, v.Total)
+		if v.Next <= from || v.Next >= v.Total {
+			return problems, nil
+		}
+		from = v.Next
 	}
-	return readProblems(reply)
 }

@@ -8,6 +8,7 @@ import (
 
 	"vigil/internal/id"
 	"vigil/internal/keyring"
+	wordlist "vigil/internal/words"
 )
 
 // TestRequestVector fixes the form of requests: old ones stay readable, and people
@@ -46,7 +47,7 @@ func TestWordsAreDocumented(t *testing.T) {
 	}
 	_, after, _ = strings.Cut(after, "```\n")
 	list, _, _ := strings.Cut(after, "```")
-	if got, want := strings.Fields(list), keyring.WordList(); strings.Join(got, " ") != strings.Join(want, " ") {
+	if got, want := strings.Fields(list), wordlist.List; strings.Join(got, " ") != strings.Join(want, " ") {
 		t.Errorf("docs/vault-format.md lists %d words that differ from the %d of this package", len(got), len(want))
 	}
 }

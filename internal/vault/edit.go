@@ -203,7 +203,7 @@ func certifies(cert, public []byte) error {
 }
 
 // destination formats a constraint in the syntax of ssh-add -h.
-func destination(to agentproto.Destination) string {
+func Destination(to agentproto.Destination) string {
 	s := to.To.Host
 	if to.To.User != "" {
 		s = to.To.User + "@" + s

@@ -143,7 +143,7 @@ func (k *Key) describe(vault string) control.Key {
 		shown.ValidUntil = &ends
 	}
 	for _, to := range k.to {
-		shown.Destinations = append(shown.Destinations, destination(to))
+		shown.Destinations = append(shown.Destinations, Destination(to))
 	}
 	switch {
 	case k.problem != "":

@@ -14,6 +14,7 @@ import (
 	"vigil/internal/durable"
 	"vigil/internal/id"
 	"vigil/internal/keeper"
+	"vigil/internal/keyring"
 	"vigil/internal/master"
 	"vigil/internal/opener"
 	"vigil/internal/printable"
@@ -102,6 +103,26 @@ func (v *Vault) joinInstead() string {
 		return ""
 	}
 	return "If another device made the vault, join it instead: `vigilctl identity request --help` says how. "
+}
+
+// GuessCost returns what each guess at the new passphrase of req would cost whoever has
+// this device's disk, and so the local master key; zero with a master key in a KMS.
+func (v *Vault) GuessCost(req *control.ReadyRequest) control.KDF {
+	if cmp.Or(req.Master, v.config().Master) != config.DefaultMaster {
+		return control.KDF{}
+	}
+	k := keyring.DefaultKDF([keyring.KDFSaltSize]byte{})
+	if j, err := v.passphraseJob(); err == nil && !req.Create {
+		if members, _, err := v.lastMembers(j); err == nil {
+			if block, ok := members.Unlock(j.identity); ok {
+				k = block.KDF
+			}
+		}
+	}
+	return control.KDF{
+		MemoryMiB: cmp.Or(req.KDF.MemoryMiB, uint32(k.Memory>>10)), Time: cmp.Or(req.KDF.Time, uint32(k.Time)),
+		Parallelism: cmp.Or(req.KDF.Parallelism, uint32(k.Lanes)),
+	}
 }
 
 // keyringFolder returns the folder of a file backend, or "".

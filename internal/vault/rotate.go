@@ -33,7 +33,7 @@ func (v *Vault) Rotate(ctx context.Context, ask opener.Asker, req *control.Rotat
 		}
 		r = &control.RotateReply{Vault: v.name, KEK: o.now().pins.Deks.KEK}
 		if req.Deks {
-			r.Renewed, r.Left, r.Pending, err = v.renewDEKs(ctx, o, ask)
+			r.Renewed, r.Left, r.Pending, err = v.renewDEKs(ctx, o, ask, req.Report)
 		}
 		return r, err
 	})
@@ -178,11 +178,12 @@ func (v *Vault) putStep(ctx context.Context, session *opener.Client, o *openVaul
 }
 
 // renewDEKs makes a new revision of every head of every item, each under a new DEK,
-// in one write. left names the unreadable ones.
-func (v *Vault) renewDEKs(ctx context.Context, o *openVault, ask opener.Asker) (renewed int, left []string, pending bool, err error) {
+// in one write. left names the unreadable ones; report learns how many are done.
+func (v *Vault) renewDEKs(ctx context.Context, o *openVault, ask opener.Asker, report func(done, total int)) (renewed int, left []string, pending bool, err error) {
 	seal := func(ctx context.Context, o *openVault) (list []keeper.Sealed, err error) {
 		left = nil
-		for _, k := range o.now().keys {
+		for i, k := range o.now().keys {
+			report(i, len(o.now().keys))
 			if k.number == 0 || len(k.meta.Public) == 0 {
 				left = append(left, k.item.String())
 				continue

@@ -12,11 +12,13 @@ import (
 )
 
 // Verify checks every layer and every item of the vault.
-func (v *Vault) Verify(ctx context.Context, _ opener.Asker, _ *control.VerifyRequest) (*control.VerifyReply, error) {
-	return unlocked(ctx, v, v.verify)
+func (v *Vault) Verify(ctx context.Context, _ opener.Asker, req *control.VerifyRequest) (*control.VerifyReply, error) {
+	return unlocked(ctx, v, func(ctx context.Context, o *openVault) (*control.VerifyReply, error) {
+		return v.verify(ctx, o, req.Report)
+	})
 }
 
-func (v *Vault) verify(ctx context.Context, o *openVault) (*control.VerifyReply, error) {
+func (v *Vault) verify(ctx context.Context, o *openVault, report func(done, total int)) (*control.VerifyReply, error) {
 	f, err := v.readFile()
 	if err != nil {
 		return nil, err
@@ -29,7 +31,7 @@ func (v *Vault) verify(ctx context.Context, o *openVault) (*control.VerifyReply,
 	if err := v.give(ctx, o, f); err != nil {
 		return nil, err
 	}
-	problems, err := o.keeper.Verify(ctx)
+	problems, err := o.keeper.Verify(ctx, report)
 	if err != nil {
 		return nil, keeperError(v.name, err)
 	}

@@ -115,7 +115,7 @@ func copyTree(t *testing.T, root, place, umask string) {
 // modes checks that nobody else can change or read what was built.
 func modes(t *testing.T, bin string) {
 	t.Helper()
-	for name, want := range map[string]fs.FileMode{"": 0o755, "vigild": 0o111, "vigil-opener": 0o111, "vigilctl": 0o111} {
+	for name, want := range map[string]fs.FileMode{"": 0o755, "vigild": 0o111, "vigil-opener": 0o111, "vigilctl": 0o111, "vigil-meter": 0o111} {
 		info, err := os.Stat(filepath.Join(bin, name))
 		if err != nil {
 			t.Fatal(err)

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "residue: needs GOEXPERIMENT=runtimesecret and no race detector: run `make residue`")
 		os.Exit(1)
 	}
-	sshtest.MainAsObserver(m, "vigild", "vigil-opener", "vigilctl")
+	sshtest.MainAsObserver(m, "vigild", "vigil-opener", "vigilctl", "vigil-meter")
 }
 
 func check(t *testing.T, err error) {

@@ -113,6 +113,7 @@ func TestInstallAndUninstall(t *testing.T) {
 	makeTarget(t, "install", "/usr", stage)
 	for path, mode := range map[string]os.FileMode{
 		"usr/libexec/vigil/vigild": 0o111, "usr/libexec/vigil/vigil-opener": 0o111, "usr/libexec/vigil/vigilctl": 0o111,
+		"usr/libexec/vigil/vigil-meter":       0o111,
 		"usr/lib/systemd/user/vigild.service": 0o644, "usr/lib/systemd/user/vigild.socket": 0o644, "usr/lib/systemd/user/vigild-control.socket": 0o644,
 		"usr/share/bash-completion/completions/vigilctl": 0o644, "usr/share/zsh/site-functions/_vigilctl": 0o644,
 		"usr/share/fish/vendor_completions.d/vigilctl.fish": 0o644,

@@ -37,7 +37,7 @@ func FuzzRequests(f *testing.F) {
 		{keeper.OpSeal, keeper.SealRequest{Draft: 1, Item: id.NewItem(), Meta: []byte("{}")}.Append(nil)},
 		{keeper.OpSeal, keeper.SealRequest{Source: line.Revision, Item: line.Item, Parents: parents, Meta: []byte("{}")}.Append(nil)},
 		{keeper.OpSealLine, keeper.SealLineRequest{Line: line.Text(), Parents: parents}.Append(nil)},
-		{keeper.OpVerify, nil},
+		{keeper.OpVerify, keeper.Number(0).Append(nil)},
 		{keeper.OpCollect, keeper.Number(1).Append(nil)},
 		{keeper.OpDropDraft, keeper.Number(1).Append(nil)},
 		{keeper.OpDeks, keeper.DeksRequest{Now: 1, Update: keyring.Update{Remove: []id.Item{line.Item}}}.Append(nil)},

@@ -74,7 +74,7 @@ func (w *worker) handle(o keeper.Op, body, out []byte) ([]byte, error) {
 	case keeper.OpSeal:
 		return s.seal(body, out)
 	case keeper.OpVerify:
-		return s.verify(out)
+		return s.verify(body, out)
 	case keeper.OpSealLine:
 		return s.sealLine(body, out)
 	case keeper.OpCollect:

@@ -9,11 +9,19 @@ import (
 	"vigil/internal/vaultfile"
 )
 
-// verify opens everything in the vault file that has a DEK, including superseded
-// revisions, and reports the problems. It opens private keys one by one and wipes them.
-func (s *server) verify(out []byte) ([]byte, error) {
-	var problems keeper.Problems
-	err := s.withVault(func(v *vault) error {
+// verifyPart is how many revisions one request verifies: some milliseconds of work.
+const verifyPart = 64
+
+// verify opens everything in the next part of the vault file that has a DEK, including
+// superseded revisions, and reports the problems. It opens private keys one by one and
+// wipes them.
+func (s *server) verify(body, out []byte) ([]byte, error) {
+	from, err := keeper.ReadNumber(body)
+	if err != nil {
+		return out, err
+	}
+	var verified keeper.Verified
+	err = s.withVault(func(v *vault) error {
 		parsed, err := s.currentFile()
 		if err != nil {
 			return err
@@ -22,8 +30,13 @@ func (s *server) verify(out []byte) ([]byte, error) {
 		if manifest == nil {
 			return fmt.Errorf("%w: no keyring was loaded", keeper.ErrRefused)
 		}
-		problem := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
-		for i := range parsed.Lines() {
+		problem := func(format string, args ...any) {
+			verified.Problems = append(verified.Problems, fmt.Sprintf(format, args...))
+		}
+		verified.Total = len(parsed.Lines())
+		first := int(min(from, uint64(verified.Total)))
+		verified.Next = min(first+verifyPart, verified.Total)
+		for i := first; i < verified.Next; i++ {
 			line := &parsed.Lines()[i]
 			dek := manifest.Lookup(line.Revision)
 			switch {
@@ -36,6 +49,9 @@ func (s *server) verify(out []byte) ([]byte, error) {
 				}
 			}
 		}
+		if verified.Next < verified.Total {
+			return nil
+		}
 		view := parsed.See(manifest, nil)
 		for _, e := range view.Missing {
 			if view.Held[e.Item] { // others may still arrive
@@ -44,7 +60,7 @@ func (s *server) verify(out []byte) ([]byte, error) {
 		}
 		return nil
 	})
-	return problems.Append(out), err
+	return verified.Append(out), err
 }
 
 // verifyRevision checks that metadata and private key open and match.

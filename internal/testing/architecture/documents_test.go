@@ -90,7 +90,7 @@ func TestEveryDependencyIsExplained(t *testing.T) {
 func TestLinkedModules(t *testing.T) {
 	linked := map[string][]string{} // module → binaries
 	for _, binary := range []struct{ name, path string }{
-		{"vigild", "./agentd"}, {"vigil-opener", "./agentd/opener"}, {"vigilctl", "./ctl"},
+		{"vigild", "./agentd"}, {"vigil-opener", "./agentd/opener"}, {"vigilctl", "./ctl"}, {"vigil-meter", "./ctl/meter"},
 	} {
 		for _, goos := range []string{"linux", "darwin"} {
 			for _, p := range goListFor(t, goos, "-deps", binary.path) {

@@ -119,11 +119,13 @@ var onlyHome = []struct {
 	{"unsafe", []string{"vigil/internal/guard"}, "guarded memory is the only home of unsafe"},
 	{"golang.org/x/crypto/argon2", []string{"vigil/internal/passphrase", "vigil/internal/keyfile"}, "one way from a passphrase to a key, and PuTTY's for its own files"},
 	{"runtime/secret", []string{"vigil/internal/guard"}, "builds without the experiment have a fallback there"},
+	{"github.com/trustelem/zxcvbn", []string{"vigil/internal/strength"}, "it caches what it was given"},
+	{"vigil/internal/strength", []string{"vigil/ctl/meter"}, "it runs in a process that ends"},
 	{"github.com/spf13/cobra", []string{"vigil/ctl"}, "the daemon's few flags need no library"},
 }
 
 // binaries are the installed ones.
-var binaries = []string{"vigil/agentd", "vigil/agentd/opener", "vigil/ctl"}
+var binaries = []string{"vigil/agentd", "vigil/agentd/opener", "vigil/ctl", "vigil/ctl/meter"}
 
 // onlyForTests are packages that no binary may link.
 var onlyForTests = []string{

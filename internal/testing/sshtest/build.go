@@ -17,6 +17,7 @@ var packages = map[string]string{
 	"vigild":       "agentd",
 	"vigil-opener": "agentd/opener",
 	"vigilctl":     "ctl",
+	"vigil-meter":  "ctl/meter",
 }
 
 // buildsVariable names a directory shared by one command's test runs: they copy what
