@@ -58,7 +58,7 @@ To add a key for this session only, use ssh-add.`,
 			if err != nil {
 				return err
 			}
-			return a.print(reply, func(w io.Writer) { printf(w, "%s\n", keyLine(reply.Key)) })
+			return a.print(reply, func(w io.Writer) { printf(w, "%s\n", a.keyLine(reply.Key)) })
 		},
 	}
 	cmd.Flags().StringVar(&req.Name, "name", "", "`NAME` of the key in the vault (without it: the file's)")

@@ -103,7 +103,7 @@ func (a *app) startDaemon(ctx context.Context) error {
 func (a *app) undoStart(ctx context.Context) {
 	a.started = false
 	if _, err := a.stop(context.WithoutCancel(ctx)); err != nil && codeOf(err) != control.CodeNoDaemon {
-		printf(a.stderr, "vigilctl: the daemon that was started still runs: %v\n", err)
+		a.tell("vigilctl: the daemon that was started still runs: %v\n", err)
 	}
 }
 

@@ -35,7 +35,8 @@ output; an existing file is not replaced without --force.
 Whoever has the file and its passphrase has the key: locking the vault or removing
 an identity has no effect on it.`,
 		Example: `  vigilctl export laptop --output laptop.key
-  vigilctl export ci --output - --no-passphrase --passphrase-file vault.pass | ssh-add -`,
+  vigilctl export ci --output - --no-passphrase \
+      --passphrase-file vault.pass | ssh-add -`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -51,7 +52,7 @@ an identity has no effect on it.`,
 			if f.output == "-" {
 				return nil
 			}
-			return a.print(reply, func(w io.Writer) { printf(w, "wrote %s to %s\n", keyLine(reply.Key), f.output) })
+			return a.print(reply, func(w io.Writer) { printf(w, "wrote %s to %s\n", a.keyLine(reply.Key), f.output) })
 		},
 	}
 	cmd.Flags().StringVar(&f.output, "output", "", "`FILE` to write (\"-\": standard output)")

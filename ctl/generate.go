@@ -23,7 +23,7 @@ mldsa44-ed25519@openssh.com (the same for OpenSSH 10.4 and 10.5).`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Name = args[0]
 			return send(cmd.Context(), a, &req, func(w io.Writer, reply *control.GenerateReply) {
-				printf(w, "%s\n", keyLine(reply.Key))
+				printf(w, "%s\n", a.keyLine(reply.Key))
 				printf(w, "%s\n", authorizedKey(reply.Key))
 			})
 		},

@@ -17,7 +17,7 @@ func (a *app) listCommand() *cobra.Command {
 		Short:   "List keys, as ssh-add -l does, with their names",
 		Long: `List the keys that the agent offers: those added by ssh-add, then those of the
 vaults, locked or not; post-quantum keys last, which many clients don't know. A line
-shows the key's bits, fingerprint, name and comment, type, vault and state.`,
+shows the key's bits, fingerprint, name and comment, type and state, and its vault if there are several.`,
 		Example: `  vigilctl list
   vigilctl list --vault work --json`,
 		Args: cobra.NoArgs,
@@ -31,7 +31,7 @@ shows the key's bits, fingerprint, name and comment, type, vault and state.`,
 			}
 			return a.print(reply, func(w io.Writer) {
 				for _, k := range reply.Keys {
-					printKeyLine(w, "", k)
+					a.printKeyLine(w, "", k)
 				}
 			})
 		},

@@ -2,6 +2,12 @@
 // daemon that serves their keys. It talks to vigild over the control socket and
 // holds no key: passphrases and key files go to the daemon's opener as file
 // descriptors, unread unless a person typed them here.
+//
+// What people read fits the terminal that it is printed on: lines are broken at blanks,
+// never within a word, a path, a fingerprint, or a command to copy (page). What goes to
+// a file or a pipe, and what is for a program, isn't broken: scripts read whole lines. Nor
+// is a prompt.
+// Help has 80 columns everywhere.
 package main
 
 import (
@@ -50,6 +56,7 @@ type app struct {
 	vigild         func() (string, error) // finds the daemon's program
 	paths          paths.Paths
 	json           bool
+	several        bool // the daemon serves several vaults, so a key's vault is named
 	running        bool // the command line was valid: later errors aren't usage errors
 	started        bool // this command started the daemon, which has done nothing yet
 }
@@ -93,12 +100,12 @@ func (a *app) report(e *control.Error) {
 		writeJSON(a.stderr, body)
 		return
 	}
-	printf(a.stderr, "vigilctl: %s\n", e.Message)
+	a.tell("vigilctl: %s\n", e.Message)
 	for _, line := range e.Details {
-		printf(a.stderr, "    %s\n", line)
+		a.tell("    %s\n", line)
 	}
 	if e.Next != "" {
-		printf(a.stderr, "  %s\n", e.Next)
+		a.tell("  %s\n", e.Next)
 	}
 }
 
@@ -150,7 +157,9 @@ func call[R any](ctx context.Context, a *app, req control.Request[R]) (*R, error
 		return nil, err
 	}
 	defer c.Close()
-	return control.Do(ctx, c, req)
+	reply, err := control.Do(ctx, c, req)
+	a.several = c.Several
+	return reply, err
 }
 
 // send is like call, and prints the reply.

@@ -57,6 +57,7 @@ func (a *app) root() *cobra.Command {
 			return nil
 		},
 	}
+	root.SetHelpFunc(a.showHelp)
 	root.SetFlagErrorFunc(flagError)
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)

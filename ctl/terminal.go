@@ -42,7 +42,7 @@ func (a *app) openTerminal() (*terminal, error) {
 
 func (t *terminal) close() { _ = t.f.Close() }
 
-func (t *terminal) say(format string, args ...any) { printf(t.f, format+"\n", args...) }
+func (t *terminal) say(format string, args ...any) { tell(t.f, format+"\n", args...) }
 
 // isTerminal reports whether fd is a terminal.
 func isTerminal(fd int) bool {

@@ -135,7 +135,7 @@ func TestUpFirstRunOnATerminal(t *testing.T) {
 	}
 	wait := p.answer(
 		"New passphrase for vault default: ", "p", "The same again: ", "p",
-		"id_c (without a passphrase)\r\nImport which? all, none (a new key is made), or numbers [all]: ", "4",
+		"Import which? all, none (a new key is made), or numbers [all]: ", "4",
 		"from 1 to 3\r\nImport which? all, none (a new key is made), or numbers [all]: ", "1, 3",
 	)
 	r := b.ok("up")

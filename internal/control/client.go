@@ -25,6 +25,9 @@ const helloTimeout = 10 * time.Second
 type Client struct {
 	// OnAsk answers the daemon's questions; nil: they are refused.
 	OnAsk func(context.Context, Ask) (Answer, error)
+	// Several is whether the daemon serves more than one vault, as of its last reply:
+	// then a key's vault is worth naming.
+	Several bool
 
 	ch     *channel
 	mine   string
@@ -161,6 +164,7 @@ func (c *Client) roundTrip(ctx context.Context, req request) (json.RawMessage, e
 		case r.Error != nil:
 			return nil, r.Error
 		case r.Ask == nil:
+			c.Several = r.Several
 			return r.Reply, nil
 		}
 		if err := c.answer(ctx, *r.Ask); err != nil {

@@ -192,9 +192,11 @@ type question struct {
 	Error *Error `json:"error,omitempty"`
 }
 
-// response is a daemon's message: exactly one member is set.
+// response is a daemon's message: one of reply, error and ask. Several comes with a
+// reply to a client of the daemon's build; others might not know it.
 type response struct {
-	Reply json.RawMessage `json:"reply,omitempty"`
-	Error *Error          `json:"error,omitempty"`
-	Ask   *Ask            `json:"ask,omitempty"`
+	Reply   json.RawMessage `json:"reply,omitempty"`
+	Several bool            `json:"several,omitempty"` // the daemon serves more than one vault
+	Error   *Error          `json:"error,omitempty"`
+	Ask     *Ask            `json:"ask,omitempty"`
 }
