@@ -52,7 +52,7 @@ To add a key for this session only, use ssh-add.`,
 			}
 			reply, err := a.addKey(cmd.Context(), args[0], req, pass)
 			if err != nil && derived && codeOf(err) == control.CodeExists && req.Name != filepath.Base(args[0]) {
-				e := asError(err)
+				e := control.AsError(err)
 				return control.Errorf(e.Code, e.Next, "%s would be called %s: %s", args[0], req.Name, e.Message)
 			}
 			if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vigil/internal/control"
+	"vigil/internal/durable"
 )
 
 // exportFlags are the flags of `export` that aren't part of its request.
@@ -144,7 +145,7 @@ func (a *app) createOutput(path string, replace bool) (*output, error) {
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".vigil-export-*")
 	if err != nil {
-		return nil, control.Errorf(control.CodeFailed, "", "write %s: %v", path, err)
+		return nil, control.Errorf(control.CodeFailed, "", "%v", &durable.WriteError{Path: path, Step: "make it", Err: err})
 	}
 	return &output{file: f, path: path, temp: f.Name(), replace: replace}, nil
 }
@@ -170,7 +171,7 @@ func (o *output) commit() error {
 		err = syncFolder(filepath.Dir(o.path))
 	}
 	if err != nil {
-		return control.Errorf(control.CodeFailed, "", "write %s: %v", o.path, err)
+		return control.Errorf(control.CodeFailed, "", "%v", &durable.WriteError{Path: o.path, Step: "complete it", Err: err})
 	}
 	return nil
 }

@@ -14,7 +14,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -73,22 +72,15 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if a.started {
 		a.undoStart(ctx)
 	}
-	e := asError(err)
+	e := control.AsError(err)
 	if !a.running && e.Code == control.CodeFailed {
-		e = control.Errorf(control.CodeUsage, fmt.Sprintf("`%s --help` shows how.", command.CommandPath()), "%s", e.Message)
+		e.Code = control.CodeUsage
+	}
+	if e.Code == control.CodeUsage && e.Next == "" {
+		e = control.Errorf(e.Code, fmt.Sprintf("`%s --help` shows how.", command.CommandPath()), "%s", e.Message)
 	}
 	a.report(e)
 	return e.Code.ExitStatus()
-}
-
-// asError is like control.AsError, but reports a canceled context as interrupted.
-// err must not be nil.
-func asError(err error) *control.Error {
-	e := control.AsError(err)
-	if e.Code == control.CodeFailed && errors.Is(err, context.Canceled) {
-		return control.Errorf(control.CodeInterrupted, "", "interrupted")
-	}
-	return e
 }
 
 // report writes an error to stderr, as text or as JSON.
@@ -187,5 +179,5 @@ func codeOf(err error) control.Code {
 	if err == nil {
 		return ""
 	}
-	return asError(err).Code
+	return control.AsError(err).Code
 }

@@ -135,7 +135,7 @@ func checkVault(name string) error {
 		return nil
 	}
 	if err := paths.CheckName(name); err != nil {
-		return control.Errorf(control.CodeUsage, "", "vault: %v", err)
+		return control.Errorf(control.CodeUsage, "Vaults have short names, such as work-2.", "vault: %v", err)
 	}
 	return nil
 }

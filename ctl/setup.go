@@ -153,7 +153,7 @@ func (u *up) importKey(ctx context.Context, vault, path string, have []control.K
 		u.result.Imported = append(u.result.Imported, reply.Key)
 		return nil
 	}
-	e := asError(err)
+	e := control.AsError(err)
 	switch e.Code {
 	case control.CodeInterrupted, control.CodeNoDaemon, control.CodeLocked:
 		return e

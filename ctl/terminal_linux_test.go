@@ -167,7 +167,7 @@ func TestTheDaemonsQuestionsAreAskedOnTheTerminal(t *testing.T) {
 	}
 	wait()
 	a.tty = "/nonexistent"
-	if _, err := a.answer(t.Context(), control.Ask{}); asError(err).Code != control.CodeRefused {
+	if _, err := a.answer(t.Context(), control.Ask{}); control.AsError(err).Code != control.CodeRefused {
 		t.Errorf("without a terminal: %v", err)
 	}
 }

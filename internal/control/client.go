@@ -227,5 +227,8 @@ func (c *Client) lost(ctx context.Context, err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
 		return Errorf(CodeNoDaemon, "`vigilctl status` shows whether it runs; its log says why.", "vigild closed the connection before it answered")
 	}
-	return Errorf(CodeFailed, "", "talk to vigild: %v", err)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return Errorf(CodeFailed, fmt.Sprintf("Try again. If it was stopped, `kill -CONT %d` resumes it.", c.daemon), "vigild (process %d) doesn't answer", c.daemon)
+	}
+	return Errorf(CodeFailed, "`vigilctl down`, then `vigilctl up` restarts it.", "talk to vigild: %v", err)
 }
