@@ -52,13 +52,13 @@ To add a key for this session only, use ssh-add.`,
 			}
 			reply, err := a.addKey(cmd.Context(), args[0], req, pass)
 			if err != nil && derived && codeOf(err) == control.CodeExists && req.Name != filepath.Base(args[0]) {
-				e := asError(err)
+				e := control.AsError(err)
 				return control.Errorf(e.Code, e.Next, "%s would be called %s: %s", args[0], req.Name, e.Message)
 			}
 			if err != nil {
 				return err
 			}
-			return a.print(reply, func(w io.Writer) { printf(w, "%s\n", keyLine(reply.Key)) })
+			return a.print(reply, func(w io.Writer) { printf(w, "%s\n", a.keyLine(reply.Key)) })
 		},
 	}
 	cmd.Flags().StringVar(&req.Name, "name", "", "`NAME` of the key in the vault (without it: the file's)")

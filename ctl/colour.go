@@ -36,17 +36,6 @@ func (p painted) in(w io.Writer, text string) string {
 	return "\x1b[" + string(p.colour) + "m" + text + "\x1b[0m"
 }
 
-// screen is a writer whose text a terminal shows in colours, if they are wanted.
-type screen struct {
-	io.Writer
-	wanted bool
-}
-
-func (s screen) colours() bool { return s.wanted }
-
-// screenFor returns a writer to w with the colours that out, where its text ends up, can show.
-func (a *app) screenFor(w, out io.Writer) screen { return screen{w, a.wantsColours(out)} }
-
 // wantsColours reports whether out is a terminal that shows colours, and its user wants them
 // (https://no-color.org).
 func (a *app) wantsColours(out io.Writer) bool {

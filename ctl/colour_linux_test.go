@@ -69,7 +69,7 @@ func TestNoColoursInAPipe(t *testing.T) {
 		}
 	}
 	var w bytes.Buffer
-	printf(screen{&w, true}, "%s %s", painted{"a\x1bb", good}, "c\x1bd")
+	tell(&page{coloured: true}, &w, "%s %s", painted{"a\x1bb", good}, "c\x1bd")
 	if want := "\x1b[32ma?b\x1b[0m c?d"; w.String() != want {
 		t.Errorf("%q, want %q", w.String(), want)
 	}
@@ -77,7 +77,11 @@ func TestNoColoursInAPipe(t *testing.T) {
 
 func TestDoctorsResultsAreColoured(t *testing.T) {
 	var w bytes.Buffer
-	printChecks(screen{&w, true}, []checkup.Check{checkup.Fine("a", "x"), checkup.Warning("b", "", "x"), checkup.Failure("c", "", "x")})
+	p := &page{coloured: true}
+	printChecks(p, []checkup.Check{checkup.Fine("a", "x"), checkup.Warning("b", "", "x"), checkup.Failure("c", "", "x")})
+	if err := p.sendTo(&w); err != nil {
+		t.Fatal(err)
+	}
 	for _, want := range []string{"\x1b[32mok  \x1b[0m  a", "\x1b[33mwarn\x1b[0m  b", "\x1b[1;31mfail\x1b[0m  c"} {
 		if !strings.Contains(w.String(), want) {
 			t.Errorf("%q isn't in %q", want, w.String())

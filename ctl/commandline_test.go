@@ -16,39 +16,53 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// TestHelp checks every command's help text against its golden file.
-func TestHelp(t *testing.T) {
-	b := newBench(t)
+// everyCommand returns the words of every command, but for help.
+func everyCommand(b *bench) (all [][]string) {
 	var visit func(*cobra.Command)
 	visit = func(c *cobra.Command) {
 		if c.Name() != "help" {
-			name := strings.ReplaceAll(strings.TrimPrefix(c.CommandPath(), "vigilctl "), " ", "-")
-			t.Run(name, func(t *testing.T) {
-				if c.Short == "" || c.Long == "" || c.Example == "" {
-					t.Error("short text, long text or example is missing")
-				}
-				args := append(strings.Fields(c.CommandPath())[1:], "--help")
-				got := b.ok(args...).out
-				golden := filepath.Join("testdata", "help", name+".txt")
-				if *update {
-					if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-						t.Fatal(err)
-					}
-				}
-				want, err := os.ReadFile(golden)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if got != string(want) {
-					t.Errorf("help differs from %s (go test ./ctl -update):\n%s", golden, got)
-				}
-			})
+			all = append(all, strings.Fields(c.CommandPath())[1:])
 		}
 		for _, sub := range c.Commands() {
 			visit(sub)
 		}
 	}
 	visit((&app{stdin: b.stdin}).root())
+	return all
+}
+
+// TestHelp checks every command's help text against its golden file.
+func TestHelp(t *testing.T) {
+	b := newBench(t)
+	for _, args := range everyCommand(b) {
+		name := strings.Join(args, "-")
+		if name == "" {
+			name = "vigilctl"
+		}
+		t.Run(name, func(t *testing.T) {
+			c, _, err := (&app{stdin: b.stdin}).root().Find(args)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.Short == "" || c.Long == "" || c.Example == "" {
+				t.Error("short text, long text or example is missing")
+			}
+			got := b.ok(append(args, "--help")...).out
+			golden := filepath.Join("testdata", "help", name+".txt")
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(want) {
+				t.Errorf("help differs from %s (go test ./ctl -update):\n%s", golden, got)
+			}
+		})
+	}
 }
 
 func TestUsageErrorsExitWith2BeforeAnythingHappens(t *testing.T) {
@@ -139,7 +153,7 @@ func TestErrorsAsJSON(t *testing.T) {
 	}{
 		"the daemon's":  {"list --json", map[string]string{"code": "locked", "message": "vault <x> is locked", "next": "Unlock it."}},
 		"of usage":      {"list --nonsense --json", map[string]string{"code": "usage", "message": "unknown flag: --nonsense", "next": "`vigilctl list --help` shows how."}},
-		"without next":  {"why --limit -1 --json", map[string]string{"code": "usage", "message": "--limit is negative"}},
+		"only usage":    {"why --limit -1 --json", map[string]string{"code": "usage", "message": "--limit is negative", "next": "`vigilctl why --help` shows how."}},
 		"flag in front": {"--json list", map[string]string{"code": "locked", "message": "vault <x> is locked", "next": "Unlock it."}},
 	} {
 		t.Run(name, func(t *testing.T) {

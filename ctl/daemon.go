@@ -90,7 +90,7 @@ func (a *app) startDaemon(ctx context.Context) error {
 	if err := awaitReady(ctx, ready); err != nil {
 		_ = cmd.Process.Kill() // it has no clients and no keys yet
 		_ = cmd.Wait()
-		if asError(err).Code == control.CodeInterrupted {
+		if control.AsError(err).Code == control.CodeInterrupted {
 			return err
 		}
 		return a.startFailed(ctx, err, lastLines(log, before))
@@ -103,7 +103,7 @@ func (a *app) startDaemon(ctx context.Context) error {
 func (a *app) undoStart(ctx context.Context) {
 	a.started = false
 	if _, err := a.stop(context.WithoutCancel(ctx)); err != nil && codeOf(err) != control.CodeNoDaemon {
-		printf(a.stderr, "vigilctl: the daemon that was started still runs: %v\n", err)
+		a.tell("vigilctl: the daemon that was started still runs: %v\n", err)
 	}
 }
 

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -61,5 +63,10 @@ func flagError(cmd *cobra.Command, err error) error {
 	if idArgument.MatchString(cmd.Use) {
 		next += " A name that begins with \"-\" goes behind \"--\"."
 	}
-	return control.Errorf(control.CodeUsage, next, "%v", err)
+	message := err.Error()
+	var number *strconv.NumError
+	if errors.As(err, &number) {
+		message = strings.Replace(message, number.Error(), "not a whole number in range", 1)
+	}
+	return control.Errorf(control.CodeUsage, next, "%s", message)
 }

@@ -22,7 +22,7 @@ func (a *app) doctorCommand() *cobra.Command {
 		Short: "Check the installation and suggest fixes",
 		Long: `Check the configuration, the modes of files and programs, sockets, other agents that
 set SSH_AUTH_SOCK, the kernel, and through the daemon: the memory lock limit, each
-vault's file, lease, offline share and clock, whether its backend answers and supports
+vault's file, lease, what it keeps for an unlock without network, clock, whether its backend answers and supports
 compare-and-swap, which old keyrings it keeps, and the master key.
 
 Each line shows what was checked, the result, and what to do about it. The exit

@@ -35,7 +35,8 @@ known_hosts files.
 A key that was edited on two devices has two revisions, and both work; --keep
 resolves the conflict.`,
 		Example: `  vigilctl edit laptop --name work-laptop --confirm
-  vigilctl edit laptop --destination git@example.org --destination 'example.org>backup.lan'`,
+  vigilctl edit laptop --destination git@example.org \
+      --destination 'example.org>backup.lan'`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -46,7 +47,7 @@ resolves the conflict.`,
 			if req.Certificate != nil {
 				defer req.Certificate.Close()
 			}
-			return send(cmd.Context(), a, &req, func(w io.Writer, reply *control.EditReply) { printf(w, "%s\n", keyLine(reply.Key)) })
+			return send(cmd.Context(), a, &req, func(w io.Writer, reply *control.EditReply) { printf(w, "%s\n", a.keyLine(reply.Key)) })
 		},
 	}
 	fs := cmd.Flags()

@@ -47,7 +47,7 @@ the shell keeps that agent.`,
 			if line == "" && a.stdoutIsTerminal() {
 				a.say("SSH_AUTH_SOCK is a forwarded agent's, and stays. Replace it: vigilctl env --force")
 			}
-			return a.print(exports, func(w io.Writer) { _, _ = io.WriteString(w, line) })
+			return a.print(exports, func(w io.Writer) { verbatim(w, line) })
 		},
 	}
 	cmd.Flags().StringVar(&shell, "shell", "", "whose syntax to use, `SHELL`: sh, fish or csh (without it: csh when SHELL ends so, else sh, which fish reads too)")

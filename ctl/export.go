@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vigil/internal/control"
+	"vigil/internal/durable"
 )
 
 // exportFlags are the flags of `export` that aren't part of its request.
@@ -35,7 +36,8 @@ output; an existing file is not replaced without --force.
 Whoever has the file and its passphrase has the key: locking the vault or removing
 an identity has no effect on it.`,
 		Example: `  vigilctl export laptop --output laptop.key
-  vigilctl export ci --output - --no-passphrase --passphrase-file vault.pass | ssh-add -`,
+  vigilctl export ci --output - --no-passphrase \
+      --passphrase-file vault.pass | ssh-add -`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -51,7 +53,7 @@ an identity has no effect on it.`,
 			if f.output == "-" {
 				return nil
 			}
-			return a.print(reply, func(w io.Writer) { printf(w, "wrote %s to %s\n", keyLine(reply.Key), f.output) })
+			return a.print(reply, func(w io.Writer) { printf(w, "wrote %s to %s\n", a.keyLine(reply.Key), f.output) })
 		},
 	}
 	cmd.Flags().StringVar(&f.output, "output", "", "`FILE` to write (\"-\": standard output)")
@@ -143,7 +145,7 @@ func (a *app) createOutput(path string, replace bool) (*output, error) {
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".vigil-export-*")
 	if err != nil {
-		return nil, control.Errorf(control.CodeFailed, "", "write %s: %v", path, err)
+		return nil, control.Errorf(control.CodeFailed, "", "%v", &durable.WriteError{Path: path, Step: "make it", Err: err})
 	}
 	return &output{file: f, path: path, temp: f.Name(), replace: replace}, nil
 }
@@ -169,7 +171,7 @@ func (o *output) commit() error {
 		err = syncFolder(filepath.Dir(o.path))
 	}
 	if err != nil {
-		return control.Errorf(control.CodeFailed, "", "write %s: %v", o.path, err)
+		return control.Errorf(control.CodeFailed, "", "%v", &durable.WriteError{Path: o.path, Step: "complete it", Err: err})
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -33,6 +34,8 @@ import (
 type fakeDaemon struct {
 	paths   paths.Paths
 	stopped context.CancelFunc
+
+	several atomic.Bool // there are other vaults beside its own
 
 	mu         sync.Mutex
 	state      control.VaultState
@@ -391,6 +394,7 @@ func (d *fakeDaemon) operations() []control.Operation {
 
 func newServer(d *fakeDaemon, kind string) *control.Server {
 	s := control.NewServer(slog.New(slog.DiscardHandler), d.operations()...)
+	s.Several = d.several.Load
 	if kind == "other build" {
 		s.Build = kind
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vigil/internal/control"
+	"vigil/internal/printable"
 )
 
 func (a *app) generateCommand() *cobra.Command {
@@ -21,10 +22,12 @@ mldsa44-ed25519@openssh.com (the same for OpenSSH 10.4 and 10.5).`,
   vigilctl generate old-router --type rsa --bits 3072 --host router.lan`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			req.Name = args[0]
+			if req.Name = args[0]; req.Name == "" {
+				return control.Errorf(control.CodeUsage, "Give the key a name.", "the key's name is empty")
+			}
 			return send(cmd.Context(), a, &req, func(w io.Writer, reply *control.GenerateReply) {
-				printf(w, "%s\n", keyLine(reply.Key))
-				printf(w, "%s\n", authorizedKey(reply.Key))
+				printf(w, "%s\n", a.keyLine(reply.Key))
+				verbatim(w, printable.Line(authorizedKey(reply.Key))+"\n")
 			})
 		},
 	}

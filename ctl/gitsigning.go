@@ -47,7 +47,7 @@ git then signs what you ask it to (git commit -S, git tag -s), or, with
 			if a.env(socketVariable) != a.paths.AgentSocket() {
 				a.say("This shell uses another agent, which git will ask: eval \"$(vigilctl env)\"")
 			}
-			return a.print(s.result, func(w io.Writer) { s.result.print(w) })
+			return a.print(s.result, func(w io.Writer) { a.printGitSigning(w, &s.result) })
 		},
 	}
 	cmd.Flags().BoolVar(&global, "global", false, "for all of this user's repositories")
@@ -242,7 +242,7 @@ func (s *gitSigning) choose(ctx context.Context, set string) (*control.Key, erro
 	}
 	e := control.Errorf(control.CodeUsage, "Name one: vigilctl git-signing KEY", "several keys can sign for git")
 	for _, k := range fit {
-		e.Details = append(e.Details, keyLine(k))
+		e.Details = append(e.Details, s.keyLine(k))
 	}
 	return nil, e
 }
@@ -264,8 +264,8 @@ func unfitForGit(k *control.Key) string {
 	return ""
 }
 
-func (r *gitSigningResult) print(w io.Writer) {
-	printf(w, "git signs with %s\n", keyLine(r.Key))
+func (a *app) printGitSigning(w io.Writer, r *gitSigningResult) {
+	printf(w, "git signs with %s\n", a.keyLine(r.Key))
 	if r.SignerAdded {
 		printf(w, "added to %s\n", r.AllowedSigners)
 	}

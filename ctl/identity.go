@@ -72,7 +72,9 @@ if none is running.
 The request holds public keys, and private keys encrypted with your passphrase and
 the master key. It is not secret, but it must not be altered in transit: comparing
 the words detects that.`,
-		Example: `  vigilctl identity request --master 'awskms:///alias/vigil?region=eu-central-1' --backend s3://bucket/vigil
+		Example: `  vigilctl identity request \
+      --master 'awskms:///alias/vigil?region=eu-central-1' \
+      --backend 's3://bucket/vigil?region=eu-central-1'
   vigilctl identity request --output request.txt --name 'alice on the desktop'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -92,7 +94,7 @@ the words detects that.`,
 			a.say("Send this text to an owner of the vault, and the words over another channel:\n\n  %s\n", reply.Words)
 			return a.print(reply, func(w io.Writer) {
 				if output == "" {
-					_, _ = io.WriteString(w, reply.Text)
+					verbatim(w, reply.Text)
 				} else {
 					printf(w, "wrote the request of identity %s to %s\n", reply.Identity, output)
 				}
@@ -310,7 +312,7 @@ func (a *app) identityRemoveCommand() *cobra.Command {
 		Use:   "remove IDENTITY... [--yes] [--vault NAME]",
 		Short: "Remove identities from a vault",
 		Long: `Remove identities, each named by its id, the beginning of its id or this device's
-name for it, and rotate the KEK. From then on they can neither write to the vault nor
+name for it, and rotate the key-encryption key (see "vigilctl rotate"). From then on they can neither write to the vault nor
 read what others write. It asks for your passphrase even if the vault is unlocked; you
 must be an owner of the vault.
 
@@ -325,7 +327,7 @@ on the servers that trust them.`,
 					return err
 				}
 			}
-			return sendWithPassphrase(cmd.Context(), a, pass, yourPassphrase, &req, &req.Passphrase, printRemoved)
+			return sendWithPassphrase(cmd.Context(), a, pass, yourPassphrase, &req, &req.Passphrase, a.printRemoved)
 		},
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "don't ask")
@@ -348,7 +350,7 @@ func (a *app) confirmIdentities(ctx context.Context, who []string) error {
 	return err
 }
 
-func printRemoved(w io.Writer, reply *control.IdentityRemoveReply) {
+func (a *app) printRemoved(w io.Writer, reply *control.IdentityRemoveReply) {
 	for _, i := range reply.Identities {
 		printf(w, "removed %s\n", identityLine(i))
 	}
@@ -357,6 +359,6 @@ func printRemoved(w io.Writer, reply *control.IdentityRemoveReply) {
 	}
 	printf(w, "These keys could be read; replace them on servers:\n")
 	for _, k := range reply.Replace {
-		printKeyLine(w, "  ", k)
+		a.printKeyLine(w, "  ", k)
 	}
 }

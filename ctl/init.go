@@ -25,7 +25,9 @@ The daemon is started if none is running.
 
 The flags --kdf-… set what a guess at the passphrase costs (Argon2id).`,
 		Example: `  vigilctl init --vault work
-  vigilctl init --vault team --master 'awskms:///alias/vigil?region=eu-central-1' --backend 's3://bucket/vigil?region=eu-central-1'`,
+  vigilctl init --vault team \
+      --master 'awskms:///alias/vigil?region=eu-central-1' \
+      --backend 's3://bucket/vigil?region=eu-central-1'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := a.ensureDaemon(cmd.Context(), pass); err != nil {

@@ -150,9 +150,23 @@ func TestKeyLine(t *testing.T) {
 		k := k
 		tc.change(&k)
 		var b strings.Builder
-		printKeyLine(&b, "", k)
+		(&app{several: true}).printKeyLine(&b, "", k)
 		if got := strings.TrimSuffix(b.String(), "\n"); got != tc.want {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
+	}
+}
+
+// TestAKeysVaultIsNamedAmongSeveral: with one vault there is nothing to tell apart.
+func TestAKeysVaultIsNamedAmongSeveral(t *testing.T) {
+	b := newBench(t).withDaemon()
+	if out := b.ok("generate", "laptop").out; strings.Contains(out, "[") {
+		t.Errorf("with one vault: %s", out)
+	}
+	b.daemon.several.Store(true)
+	for _, command := range []string{"list", "edit laptop --comment c", "rm laptop --yes"} {
+		if out := b.ok(strings.Fields(command)...).out; !strings.Contains(out, "  [vault default") {
+			t.Errorf("%s, with two vaults: %s", command, out)
 		}
 	}
 }

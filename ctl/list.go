@@ -17,7 +17,8 @@ func (a *app) listCommand() *cobra.Command {
 		Short:   "List keys, as ssh-add -l does, with their names",
 		Long: `List the keys that the agent offers: those added by ssh-add, then those of the
 vaults, locked or not; post-quantum keys last, which many clients don't know. A line
-shows the key's bits, fingerprint, name and comment, type, vault and state.
+shows the key's bits, fingerprint, name and comment, type and state, and its vault if
+there are several.
 
 With --host, list what ssh would offer to a host and in which order, which keys
 it would not and why, and where a server that allows six tries, as sshd does by
@@ -44,7 +45,7 @@ restricted keys are looked up in known_hosts.`,
 			}
 			return a.print(reply, func(w io.Writer) {
 				for _, k := range reply.Keys {
-					printKeyLine(w, "", k)
+					a.printKeyLine(w, "", k)
 				}
 			})
 		},

@@ -49,7 +49,7 @@ func (a *app) listHost(ctx context.Context, host, file string) error {
 	for i := range r.Offers {
 		r.Offers[i].CutOff = i >= maxAuthTries
 	}
-	if err := a.print(r, r.print); err != nil {
+	if err := a.print(r, func(w io.Writer) { a.printOffers(w, r) }); err != nil {
 		return err
 	}
 	if len(r.Offers) > maxAuthTries {
@@ -159,7 +159,7 @@ func visibleAt(destinations []string, c sshConfig, hosts []knownHost) bool {
 	return false
 }
 
-func (r *hostOffers) print(w io.Writer) {
+func (a *app) printOffers(w io.Writer, r *hostOffers) {
 	if len(r.Offers) == 0 {
 		printf(w, "ssh has no key to offer to %s\n", r.Host)
 	} else {
@@ -169,25 +169,25 @@ func (r *hostOffers) print(w io.Writer) {
 		if i == maxAuthTries {
 			printf(w, "    -- a server with the default MaxAuthTries, %d, has ended the login --\n", maxAuthTries)
 		}
-		printf(w, "%3d  %s\n", i+1, o.line())
+		printf(w, "%3d  %s\n", i+1, a.offerLine(&o))
 	}
 	if len(r.Withheld) > 0 {
 		printf(w, "%s not offered:\n", checkup.Count(len(r.Withheld), "key"))
 	}
 	for _, k := range r.Withheld {
-		printf(w, "     %s\n         %s\n", keyLine(k.Key), k.Reason)
+		printf(w, "     %s\n         %s\n", a.keyLine(k.Key), k.Reason)
 	}
 }
 
-// line returns an offer as ssh-add -l shows a key, with where it comes from.
-func (o *offeredKey) line() string {
+// offerLine returns an offer as ssh-add -l shows a key, with where it comes from.
+func (a *app) offerLine(o *offeredKey) string {
 	from := ""
 	if o.File != "" {
 		from = "  [" + o.File + "]"
 	}
 	switch {
 	case o.known:
-		return keyLine(o.Key) + from
+		return a.keyLine(o.Key) + from
 	case o.Key.Fingerprint == "":
 		return "a private key, whose public half isn't known before its passphrase is" + from
 	case o.Agent:

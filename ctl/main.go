@@ -2,13 +2,18 @@
 // daemon that serves their keys. It talks to vigild over the control socket and
 // holds no key: passphrases and key files go to the daemon's opener as file
 // descriptors, unread unless a person typed them here.
+//
+// What people read fits the terminal that it is printed on: lines are broken at blanks,
+// never within a word, a path, a fingerprint, or a command to copy (page). What goes to
+// a file or a pipe, and what is for a program, isn't broken: scripts read whole lines. Nor
+// is a prompt.
+// Help has 80 columns everywhere.
 package main
 
 import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -36,7 +41,7 @@ func start() int {
 		environ: os.Environ(), tty: "/dev/tty", vigild: besideExecutable, patience: progressAfter,
 	}
 	if _, err := guard.Harden(); err != nil {
-		printf(a.screenFor(a.stderr, a.stderr), "vigilctl: %s %v\n", painted{"warning:", warning}, err)
+		a.tell("vigilctl: %s %v\n", painted{"warning:", warning}, err)
 	}
 	return a.run(ctx, os.Args[1:])
 }
@@ -51,6 +56,7 @@ type app struct {
 	vigild         func() (string, error) // finds the daemon's program
 	paths          paths.Paths
 	json           bool
+	several        bool          // the daemon serves several vaults, so a key's vault is named
 	running        bool          // the command line was valid: later errors aren't usage errors
 	started        bool          // this command started the daemon, which has done nothing yet
 	drawn          *progress     // is on the terminal
@@ -69,22 +75,15 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if a.started {
 		a.undoStart(ctx)
 	}
-	e := asError(err)
+	e := control.AsError(err)
 	if !a.running && e.Code == control.CodeFailed {
-		e = control.Errorf(control.CodeUsage, fmt.Sprintf("`%s --help` shows how.", command.CommandPath()), "%s", e.Message)
+		e.Code = control.CodeUsage
+	}
+	if e.Code == control.CodeUsage && e.Next == "" {
+		e = control.Errorf(e.Code, fmt.Sprintf("`%s --help` shows how.", command.CommandPath()), "%s", e.Message)
 	}
 	a.report(e)
 	return e.Code.ExitStatus()
-}
-
-// asError is like control.AsError, but reports a canceled context as interrupted.
-// err must not be nil.
-func asError(err error) *control.Error {
-	e := control.AsError(err)
-	if e.Code == control.CodeFailed && errors.Is(err, context.Canceled) {
-		return control.Errorf(control.CodeInterrupted, "", "interrupted")
-	}
-	return e
 }
 
 // report writes an error to stderr, as text or as JSON.
@@ -97,12 +96,12 @@ func (a *app) report(e *control.Error) {
 		writeJSON(a.stderr, body)
 		return
 	}
-	printf(a.screenFor(a.stderr, a.stderr), "%s %s\n", painted{"vigilctl:", failure}, e.Message)
+	a.tell("%s %s\n", painted{"vigilctl:", failure}, e.Message)
 	for _, line := range e.Details {
-		printf(a.stderr, "    %s\n", line)
+		a.tell("    %s\n", line)
 	}
 	if e.Next != "" {
-		printf(a.stderr, "  %s\n", e.Next)
+		a.tell("  %s\n", e.Next)
 	}
 }
 
@@ -154,7 +153,9 @@ func call[R any](ctx context.Context, a *app, req control.Request[R]) (*R, error
 		return nil, err
 	}
 	defer c.Close()
-	return control.Do(ctx, c, req)
+	reply, err := control.Do(ctx, c, req)
+	a.several = c.Several
+	return reply, err
 }
 
 // send is like call, and prints the reply.
@@ -182,5 +183,5 @@ func codeOf(err error) control.Code {
 	if err == nil {
 		return ""
 	}
-	return asError(err).Code
+	return control.AsError(err).Code
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"reflect"
@@ -18,15 +17,16 @@ func (a *app) print(reply any, human func(w io.Writer)) error {
 	if c, ok := reply.(interface{ Outcome() control.Saved }); ok {
 		a.saved(c.Outcome())
 	}
-	var b bytes.Buffer
+	p := a.pageFor(a.stdout)
 	if a.json {
-		if err := writeJSON(&b, reply); err != nil {
+		p.width = 0
+		if err := writeJSON(p, reply); err != nil {
 			return err
 		}
 	} else {
-		human(a.screenFor(&b, a.stdout))
+		human(p)
 	}
-	if _, err := a.stdout.Write(b.Bytes()); err != nil {
+	if err := p.sendTo(a.stdout); err != nil {
 		return control.Errorf(control.CodeFailed, "", "write to standard output: %v", err)
 	}
 	return nil
@@ -36,9 +36,19 @@ func (a *app) print(reply any, human func(w io.Writer)) error {
 // stderr is then for errors only.
 func (a *app) say(format string, args ...any) {
 	if !a.json {
-		a.clearLine()
-		printf(a.screenFor(a.stderr, a.stderr), format+"\n", args...)
+		a.tell(format+"\n", args...)
 	}
+}
+
+// tell writes a text for people to stderr.
+func (a *app) tell(format string, args ...any) {
+	a.clearLine()
+	tell(a.pageFor(a.stderr), a.stderr, format, args...)
+}
+
+func tell(p *page, w io.Writer, format string, args ...any) {
+	printf(p, format, args...)
+	_ = p.sendTo(w)
 }
 
 // saved reports where a change was saved, with the daemon's notes about it.
@@ -77,18 +87,22 @@ func printf(w io.Writer, format string, args ...any) {
 }
 
 // printKeyLine prints one key, and its problem if it has one.
-func printKeyLine(w io.Writer, indent string, k control.Key) {
-	printf(w, "%s%s\n", indent, keyLine(k))
+func (a *app) printKeyLine(w io.Writer, indent string, k control.Key) {
+	printf(w, "%s%s\n", indent, a.keyLine(k))
 	if k.Problem != "" {
 		printf(w, "%s    %s\n", indent, k.Problem)
 	}
 }
 
-// keyLine returns a key as ssh-add -l shows it, with its name, vault and state.
-func keyLine(k control.Key) string {
-	notes := []string{"added"}
-	if k.Vault != "" {
-		notes = []string{"vault " + k.Vault}
+// keyLine returns a key as ssh-add -l shows it, with its name and state, and its
+// vault if the daemon serves several.
+func (a *app) keyLine(k control.Key) string {
+	var notes []string
+	switch {
+	case k.Vault == "":
+		notes = append(notes, "added")
+	case a.several:
+		notes = append(notes, "vault "+k.Vault)
 	}
 	if k.State != control.KeyUsable {
 		notes = append(notes, strings.ReplaceAll(string(k.State), "_", " "))
@@ -110,6 +124,9 @@ func keyLine(k control.Key) string {
 	}
 	if k.Expires != nil {
 		notes = append(notes, "until "+stamp(*k.Expires))
+	}
+	if len(notes) == 0 {
+		return plainKeyLine(k)
 	}
 	return plainKeyLine(k) + "  [" + strings.Join(notes, ", ") + "]"
 }

@@ -21,8 +21,8 @@ func (a *app) passphraseCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "passphrase [--vault NAME] [flags]",
 		Short: "Change your passphrase for a vault",
-		Long: `Change the passphrase of this device's identity. The identity gets new key pairs and
-a new share wrapped by the master key, and the vault a new KEK: an old copy of the
+		Long: `Change the passphrase of this device's identity. The identity gets new key pairs,
+and the vault a new key-encryption key (KEK) as by "vigilctl rotate": an old copy of the
 keyring with the old passphrase opens nothing that is written from now on. Other
 devices and people keep their own passphrases.`,
 		Example: `  vigilctl passphrase

@@ -94,7 +94,12 @@ func (s *source) open(a *app) (*os.File, error) {
 		}
 		return duplicate(int(a.stdin.Fd()), "standard input")
 	case s.file != "":
-		f, err := os.Open(s.file)
+		// Not blocking: a named pipe without a writer could not be interrupted. The
+		// daemon waits for its input.
+		f, err := os.OpenFile(s.file, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+		if err == nil {
+			err = unix.SetNonblock(int(f.Fd()), false)
+		}
 		if err != nil {
 			return nil, control.Errorf(control.CodeUsage, "", "read %s: %v", s.what, err)
 		}

@@ -27,7 +27,8 @@ func (a *app) masterSetCommand() *cobra.Command {
 		Short: "Move this device's identity to another master key",
 		Long: `Move this device's identity to another master key: "local", a file on this device, or
 "awskms:///KEY?region=REGION". Between two AWS KMS keys, KMS itself re-encrypts the
-share; otherwise the identity gets a new one. The command checks that the new master
+share, which opens the identity together with the passphrase; otherwise the identity
+gets a new share. The command checks that the new master
 key opens the identity before it drops the old one. If interrupted, run it again.
 
 It asks for your passphrase even if the vault is unlocked. Each identity moves on its

@@ -31,7 +31,7 @@ Servers that trust the key go on trusting it: remove it there too.`,
 					return err
 				}
 			}
-			return send(cmd.Context(), a, &req, func(w io.Writer, reply *control.RemoveReply) { printf(w, "removed %s\n", keyLine(reply.Key)) })
+			return send(cmd.Context(), a, &req, func(w io.Writer, reply *control.RemoveReply) { printf(w, "removed %s\n", a.keyLine(reply.Key)) })
 		},
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "don't ask")
@@ -50,7 +50,7 @@ func (a *app) confirmRemoval(cmd *cobra.Command, req *control.RemoveRequest) err
 		return control.Errorf(control.CodeUsage, "Give --yes to remove it without being asked.", "there is no terminal to ask whether to remove %q", req.Key)
 	}
 	defer t.close()
-	t.say("%s", keyLine(shown.Key))
+	t.say("%s", a.keyLine(shown.Key))
 	yes, err := t.confirm(cmd.Context(), "Permanently remove this key?")
 	if err != nil {
 		return err

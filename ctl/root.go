@@ -59,6 +59,7 @@ func (a *app) root() *cobra.Command {
 			return nil
 		},
 	}
+	root.SetHelpFunc(a.showHelp)
 	root.SetFlagErrorFunc(flagError)
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
@@ -136,7 +137,7 @@ func checkVault(name string) error {
 		return nil
 	}
 	if err := paths.CheckName(name); err != nil {
-		return control.Errorf(control.CodeUsage, "", "vault: %v", err)
+		return control.Errorf(control.CodeUsage, "Vaults have short names, such as work-2.", "vault: %v", err)
 	}
 	return nil
 }

@@ -14,8 +14,8 @@ func (a *app) rotateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rotate [--deks] [--vault NAME]",
 		Short: "Rotate a vault's key-encryption key (KEK)",
-		Long: `Make a new KEK for an unlocked vault, rewrap the key of every item with it, and retire
-the older KEKs. This needs no passphrase, decrypts no item and doesn't interrupt
+		Long: `Make a new key-encryption key (KEK) for an unlocked vault, rewrap the key of every item
+with it, and retire the older KEKs: what a removed device kept opens nothing new. This needs no passphrase, decrypts no item and doesn't interrupt
 signing. The next rotation finishes one that was interrupted. An owner's daemon rotates
 the KEK every 90 days ("rotate" in the configuration).
 

@@ -152,11 +152,11 @@ func (u *up) importKey(ctx context.Context, vault, path string, have []control.K
 	reply, err := u.addKey(ctx, path, control.AddRequest{Vault: vault, Name: name}, keyPassphrase())
 	if err == nil {
 		u.saved(reply.Saved)
-		u.say("imported %s", keyLine(reply.Key))
+		u.say("imported %s", u.keyLine(reply.Key))
 		u.result.Imported = append(u.result.Imported, reply.Key)
 		return nil
 	}
-	e := asError(err)
+	e := control.AsError(err)
 	switch e.Code {
 	case control.CodeInterrupted, control.CodeNoDaemon, control.CodeLocked:
 		return e
@@ -229,7 +229,7 @@ func (u *up) generateFirst(ctx context.Context, v *control.VaultStatus) error {
 		return err
 	}
 	u.saved(reply.Saved)
-	u.say("made %s", keyLine(reply.Key))
+	u.say("made %s", u.keyLine(reply.Key))
 	u.say("The line for a server's authorized_keys:\n%s", authorizedKey(reply.Key))
 	u.result.Generated = &reply.Key
 	return nil

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vigil/internal/control"
+	"vigil/internal/printable"
 	"vigil/internal/pubkey"
 )
 
@@ -30,7 +31,7 @@ may be locked.`,
 		ValidArgsFunction: a.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return send(cmd.Context(), a, &control.ShowRequest{Vault: vault, Key: args[0]}, func(w io.Writer, reply *control.ShowReply) {
-				printf(w, "%s\n", authorizedKey(reply.Key))
+				verbatim(w, printable.Line(authorizedKey(reply.Key))+"\n")
 				if publicOnly {
 					return
 				}

@@ -16,7 +16,8 @@ func (a *app) statusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Show the daemon, its vaults and its processes",
 		Long: `Show the daemon, whether its vaults are unlocked, where its sockets are, how its
-processes are sandboxed, and how many calls were made to a KMS.`,
+processes are sandboxed, and how many calls were made to a KMS. A keyring's epoch
+counts its changes; its KEK (key-encryption key) is numbered by "vigilctl rotate".`,
 		Example: `  vigilctl status
   vigilctl status --json | jq -r '.vaults[] | .name + " " + .state'`,
 		Args: cobra.NoArgs,

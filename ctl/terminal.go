@@ -22,9 +22,9 @@ const maxLine = 4096
 
 // terminal is the controlling terminal. Standard streams may be redirected.
 type terminal struct {
-	f      *os.File
-	fd     int
-	screen screen
+	f        *os.File
+	fd       int
+	coloured bool
 }
 
 // openTerminal opens the controlling terminal. It fails if there is none.
@@ -40,12 +40,14 @@ func (a *app) openTerminal() (*terminal, error) {
 		return nil, fmt.Errorf("%s is not a terminal", a.tty)
 	}
 	f := os.NewFile(uintptr(fd), a.tty)
-	return &terminal{f, fd, a.screenFor(f, f)}, nil
+	return &terminal{f, fd, a.wantsColours(f)}, nil
 }
 
 func (t *terminal) close() { _ = t.f.Close() }
 
-func (t *terminal) say(format string, args ...any) { printf(t.screen, format+"\n", args...) }
+func (t *terminal) say(format string, args ...any) {
+	tell(&page{width: columns(t.f), coloured: t.coloured}, t.f, format+"\n", args...)
+}
 
 // isTerminal reports whether fd is a terminal.
 func isTerminal(fd int) bool {

@@ -151,7 +151,7 @@ func TestUpFirstRunOnATerminal(t *testing.T) {
 	}
 	wait := p.answer(
 		"New passphrase for vault default: ", "p", "The same again: ", "p",
-		"id_c (without a passphrase)\r\nImport which? all, none (a new key is made), or numbers [all]: ", "4",
+		"Import which? all, none (a new key is made), or numbers [all]: ", "4",
 		"from 1 to 3\r\nImport which? all, none (a new key is made), or numbers [all]: ", "1, 3",
 	)
 	r := b.ok("up")
@@ -183,7 +183,7 @@ func TestTheDaemonsQuestionsAreAskedOnTheTerminal(t *testing.T) {
 	}
 	wait()
 	a.tty = "/nonexistent"
-	if _, err := a.answer(t.Context(), control.Ask{}); asError(err).Code != control.CodeRefused {
+	if _, err := a.answer(t.Context(), control.Ask{}); control.AsError(err).Code != control.CodeRefused {
 		t.Errorf("without a terminal: %v", err)
 	}
 }

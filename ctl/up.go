@@ -293,7 +293,7 @@ func (u *up) finish(ctx context.Context, v *control.VaultStatus) error {
 			u.say("vigilctl isn't on your PATH yet: it is in %s", dir)
 		}
 	}
-	return u.print(u.result, func(w io.Writer) { _, _ = io.WriteString(w, line) })
+	return u.print(u.result, func(w io.Writer) { verbatim(w, line) })
 }
 
 // offPath returns the folder of Vigil's programs if vigilctl is not on the PATH, as

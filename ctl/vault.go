@@ -163,7 +163,7 @@ the keys that encrypt it are destroyed.`,
 		ValidArgsFunction: a.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Key = args[0]
-			return send(cmd.Context(), a, &req, func(w io.Writer, r *control.RestoreReply) { printf(w, "restored %s\n", keyLine(r.Key)) })
+			return send(cmd.Context(), a, &req, func(w io.Writer, r *control.RestoreReply) { printf(w, "restored %s\n", a.keyLine(r.Key)) })
 		},
 	}
 	cmd.Flags().StringVar(&req.Revision, "revision", "", "the `REVISION`, or its first characters")
@@ -185,7 +185,7 @@ them.`,
 		ValidArgsFunction: a.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Key = args[0]
-			return send(cmd.Context(), a, &req, func(w io.Writer, r *control.EditReply) { printf(w, "kept %s\n", keyLine(r.Key)) })
+			return send(cmd.Context(), a, &req, func(w io.Writer, r *control.EditReply) { printf(w, "kept %s\n", a.keyLine(r.Key)) })
 		},
 	}
 	cmd.Flags().StringVar(&req.Keep, "keep", "", "the `REVISION` to keep, or its first characters")

@@ -87,12 +87,14 @@ add_user() {
 }
 
 # The libraries of a program in Node, at the versions and hashes of its lockfile.
-# They are made readable for the user that root runs the tests as.
+# They are made readable for the user that root runs the tests as, and belong to whom
+# the clone belongs to.
 npm_install() { # directory
 	have=$(cat "$1/node_modules/.installed" 2>/dev/null || true)
 	want=$(cksum <"$1/package-lock.json")
 	[ "$have" = "$want" ] && return
-	(cd "$1" && umask 022 && npm ci --no-progress >&2 && printf '%s\n' "$want" >node_modules/.installed)
+	(cd "$1" && umask 022 && npm ci --no-progress >&2 && printf '%s\n' "$want" >node_modules/.installed) || return
+	[ "$(id -u)" != 0 ] || chown -R "$(ls -ldn "$1" | awk '{ print $3 ":" $4 }')" "$1/node_modules"
 }
 
 case ${1-} in
@@ -117,6 +119,7 @@ install)
 check)
 	commands=$(missing command)
 	if [ -z "$commands" ]; then
+		[ -w "$reader" ] && install_reader && exit 0
 		[ -d "$reader/node_modules/@noble" ] && exit 0
 		echo "the libraries of tools/reader are not here; get them with:  (cd tools/reader && npm ci)" >&2
 		exit 1

@@ -59,7 +59,7 @@ func onlyEncrypted(stack *middleware.Stack) error {
 		if u := request.URL; u.Scheme != "https" && !isLocal(u.Hostname(), true) {
 			return out, middleware.Metadata{}, &Fault{
 				Kind: fault.ErrMisconfigured, Err: fmt.Errorf("refused to send a request in clear to %s", u.Host),
-				Next: "use an https endpoint; see AWS_ENDPOINT_URL and endpoint_url in your AWS configuration",
+				Next: "Use an https endpoint; see AWS_ENDPOINT_URL and endpoint_url in your AWS configuration.",
 			}
 		}
 		return next.HandleFinalize(ctx, in)

@@ -39,16 +39,36 @@ const maxMessage = 300
 // Error returns the service's code and message, or the cause.
 func (f *Fault) Error() string {
 	if f.Code == "" {
-		return f.Err.Error()
+		return f.cause()
 	}
-	message := f.Message
-	if len(message) > maxMessage {
-		message = strings.ToValidUTF8(message[:maxMessage], "") + "…"
-	}
-	if message == "" {
+	if f.Message == "" {
 		return f.Code
 	}
-	return f.Code + ": " + message
+	return f.Code + ": " + cut(f.Message)
+}
+
+// cause says why there is no answer. The SDK's own text is shown, cut, only for a cause
+// that has no words here.
+func (f *Fault) cause() string {
+	words := ""
+	if f.Kind == fault.ErrSignIn {
+		words = signIn(f.Err)
+	}
+	if words == "" {
+		words = transport(f.Err)
+	}
+	if words == "" {
+		words = cut(f.Err.Error())
+	}
+	return words
+}
+
+// cut returns the first maxMessage bytes of a text.
+func cut(text string) string {
+	if len(text) > maxMessage {
+		return strings.ToValidUTF8(text[:maxMessage], "") + "…"
+	}
+	return text
 }
 
 // Unwrap returns the cause.
@@ -66,13 +86,13 @@ func (f *Fault) Of(name, op, accessKeyID string) *fault.Error {
 
 // What the user should do.
 const (
-	nextSignIn = "sign in to AWS again (for example with aws sso login, or vigilctl refresh for an MFA code)"
-	nextClock  = "set this machine's clock: AWS refuses requests that are more than some minutes off"
-	nextKeys   = "check the access key of your AWS profile; it may have been deactivated, replaced or mistyped"
-	nextAccess = "ask whoever runs the AWS account for access, or check that the right AWS profile is in use"
-	nextLater  = "nothing to do: it is tried again"
-	nextFake   = "something else answered in the service's place; check for a proxy or a login page on this network"
-	nextConfig = "check the AWS profile and region in the AWS configuration files"
+	nextSignIn = "Sign in to AWS again (for example with aws sso login, or vigilctl refresh for an MFA code)."
+	nextClock  = "Set this machine's clock: AWS refuses requests that are more than some minutes off."
+	nextKeys   = "Check the access key of your AWS profile; it may have been deactivated, replaced or mistyped."
+	nextAccess = "Ask whoever runs the AWS account for access, or check that the right AWS profile is in use."
+	nextLater  = "Nothing to do: it is tried again."
+	nextFake   = "Something else answered in the service's place; check for a proxy or a login page on this network."
+	nextConfig = "Check the AWS profile and region in the AWS configuration files."
 )
 
 // byCode classifies the errors that any AWS service may return.
@@ -139,7 +159,7 @@ func (f *Fault) sortAPI() {
 	known, ok := byCode[f.Code]
 	switch {
 	case strings.Contains(f.Message, "MultiFactorAuthentication failed"):
-		f.Kind, f.Next = fault.ErrSignIn, "try again with a fresh MFA code"
+		f.Kind, f.Next = fault.ErrSignIn, "Try again with a fresh MFA code."
 	case strings.Contains(f.Message, "Signature expired"), strings.Contains(f.Message, "Signature not yet current"):
 		f.Kind, f.Next = fault.ErrMisconfigured, nextClock
 	case ok:
@@ -172,7 +192,7 @@ func (f *Fault) sortTransport() {
 	case f.Status == http.StatusForbidden || f.Status == http.StatusUnauthorized:
 		f.Kind, f.Next = fault.ErrDenied, nextAccess
 	case errors.As(f.Err, &network), errors.As(f.Err, &request), errors.As(f.Err, &sending), errors.Is(f.Err, io.ErrUnexpectedEOF):
-		f.Kind, f.Next = fault.ErrUnreachable, "check the network, and that the region is spelled right"
+		f.Kind, f.Next = fault.ErrUnreachable, "Check the network, and that the region is spelled right."
 	case errors.As(f.Err, &decoding), f.Status >= http.StatusInternalServerError:
 		f.Kind, f.Next = fault.ErrUnreachable, nextFake
 	default:
@@ -186,7 +206,7 @@ func sortSignIn(err error) *Fault {
 	f := Sort(err)
 	switch {
 	case errors.Is(err, errNoMFA):
-		f.Kind, f.Next = fault.ErrSignIn, "run vigilctl refresh at a terminal and type the MFA code"
+		f.Kind, f.Next = fault.ErrSignIn, "Run vigilctl refresh at a terminal and type the MFA code."
 	case f.Code == "" && f.Kind == fault.ErrMisconfigured && !isConfig(err):
 		f.Kind, f.Next = fault.ErrSignIn, nextSignIn
 	}

@@ -27,6 +27,9 @@ type Client struct {
 	OnAsk func(context.Context, Ask) (Answer, error)
 	// OnProgress learns how much of a long request is done; nil: nobody asks.
 	OnProgress func(Progress)
+	// Several is whether the daemon serves more than one vault, as of its last reply:
+	// then a key's vault is worth naming.
+	Several bool
 
 	ch     *channel
 	mine   string
@@ -168,6 +171,7 @@ func (c *Client) roundTrip(ctx context.Context, req request, reply any) error {
 			}
 			continue
 		case r.Ask == nil:
+			c.Several = r.Several
 			return nil
 		}
 		if err := c.answer(ctx, *r.Ask); err != nil {
@@ -237,5 +241,8 @@ func (c *Client) lost(ctx context.Context, err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
 		return Errorf(CodeNoDaemon, "`vigilctl status` shows whether it runs; its log says why.", "vigild closed the connection before it answered")
 	}
-	return Errorf(CodeFailed, "", "talk to vigild: %v", err)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return Errorf(CodeFailed, fmt.Sprintf("Try again. If it was stopped, `kill -CONT %d` resumes it.", c.daemon), "vigild (process %d) doesn't answer", c.daemon)
+	}
+	return Errorf(CodeFailed, "`vigilctl down`, then `vigilctl up` restarts it.", "talk to vigild: %v", err)
 }

@@ -1,9 +1,12 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
+
+	"vigil/internal/fault"
 )
 
 // Code is the kind of failure of an Error.
@@ -62,13 +65,20 @@ type Error struct {
 // Error returns the message.
 func (e *Error) Error() string { return e.Message }
 
-// Errorf returns an Error; next may be empty.
+// Errorf returns an Error. If next is empty, it is what the system's error among args
+// asks for, if one does.
 func Errorf(code Code, next, format string, args ...any) *Error {
+	for _, arg := range args {
+		if err, ok := arg.(error); ok && next == "" {
+			next = fault.NextAfter(err)
+		}
+	}
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...), Next: next}
 }
 
 // AsError returns err as an *Error: itself, one it wraps (with that one's code and
-// next, and err's whole text), or one of CodeFailed. It returns nil for nil.
+// next, and err's whole text), or one of CodeFailed; of CodeInterrupted if its context
+// was canceled. It returns nil for nil.
 func AsError(err error) *Error {
 	if err == nil {
 		return nil
@@ -78,7 +88,10 @@ func AsError(err error) *Error {
 	if errors.As(err, &e) {
 		return &Error{Code: e.Code, Message: message, Next: e.Next, Details: e.Details}
 	}
-	return &Error{Code: CodeFailed, Message: message}
+	if errors.Is(err, context.Canceled) {
+		return &Error{Code: CodeInterrupted, Message: "interrupted", Next: "`vigilctl status` shows what state things are in."}
+	}
+	return &Error{Code: CodeFailed, Message: message, Next: fault.NextAfter(err)}
 }
 
 // maxListedMatches is how many keys an ambiguity lists.

@@ -194,13 +194,15 @@ type question struct {
 	Error *Error `json:"error,omitempty"`
 }
 
-// response is a daemon's message: exactly one member is set.
+// response is a daemon's message: one of reply, error and ask. Several comes with a
+// reply to a client of the daemon's build; others might not know it.
 type response struct {
 	// Reply is a pointer to the operation's reply, for the client too, which knows what
 	// it asked for: a long list is decoded once.
-	Reply any    `json:"reply,omitempty"`
-	Error *Error `json:"error,omitempty"`
-	Ask   *Ask   `json:"ask,omitempty"`
+	Reply   any    `json:"reply,omitempty"`
+	Several bool   `json:"several,omitempty"` // the daemon serves more than one vault
+	Error   *Error `json:"error,omitempty"`
+	Ask     *Ask   `json:"ask,omitempty"`
 
 	Progress *Progress `json:"progress,omitempty"`
 }

@@ -45,6 +45,8 @@ const (
 type Server struct {
 	// Build is the build id in its hello. NewServer sets it to buildid.ID().
 	Build string
+	// Several reports whether more than one vault is served; nil: no.
+	Several func() bool
 
 	operations map[Op]func() operation
 	log        *slog.Logger
@@ -218,7 +220,7 @@ func (s *session) answer(ctx context.Context, f frame) bool {
 	if op == OpStop {
 		s.server.hold(s.ch.conn)
 	}
-	return s.send(response{Reply: reply})
+	return s.send(response{Reply: reply, Several: s.sameBuild && s.server.Several != nil && s.server.Several()})
 }
 
 // parse decodes a request and its descriptors. With an error, it returns the

@@ -182,7 +182,9 @@ func (d *Daemon) Run(ctx context.Context, agent, control *unixsock.Listener, rea
 }
 
 func (d *Daemon) serveControl(ctx context.Context, l *unixsock.Listener) error {
-	if err := control.NewServer(d.log, (&handler{d}).operations()...).Serve(ctx, l); err != nil {
+	s := control.NewServer(d.log, (&handler{d}).operations()...)
+	s.Several = func() bool { return len(d.all()) > 1 }
+	if err := s.Serve(ctx, l); err != nil {
 		return fmt.Errorf("serve %q: %w", l.Path(), err)
 	}
 	return nil

@@ -124,9 +124,15 @@ func TestLockDuringUnlock(t *testing.T) {
 			between(t)
 			dev.lock()
 			wantChildren(t, 0, 0)
-			for _, c := range []<-chan error{first, second} {
-				if err := received(t, "an unlock after the lock", c); err == nil {
+			for c, want := range map[<-chan error]string{
+				first: "locked meanwhile, which interrupted", second: "locked before this command had its turn",
+			} {
+				err := received(t, "an unlock after the lock", c)
+				if err == nil {
 					t.Fatal("unlocked behind a lock")
+				}
+				if e := control.AsError(err); e.Code != control.CodeLocked || !strings.Contains(e.Message, want) || !strings.Contains(e.Next, "vigilctl unlock") {
+					t.Errorf("it says %q, next %q; want %q", e.Message, e.Next, want)
 				}
 			}
 			if s := dev.status(); s.State != control.VaultLocked {

@@ -87,7 +87,7 @@ func exportsWhatWasMade(t *testing.T, dev *device, key control.Key) {
 	_, err = ask(dev, &control.ExportRequest{Key: key.ID, Passphrase: text(t, "wrong"), NewPassphrase: text(t, "file secret"), Output: out})
 	wantCode(t, err, control.CodeWrongPassphrase)
 	_, err = ask(dev, &control.ExportRequest{Key: key.ID, Passphrase: text(t, passphrase), Output: out})
-	wantCode(t, err, control.CodeUsage) // plaintext needs --plaintext
+	wantCode(t, err, control.CodeUsage) // plaintext needs --no-passphrase
 	if written, err := os.ReadFile(path); err != nil || len(written) != 0 {
 		t.Fatalf("%d bytes were written, %v", len(written), err)
 	}

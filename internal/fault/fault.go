@@ -1,8 +1,12 @@
 // Package fault defines the error of a failed call to a master key or a keyring
-// store, whichever service or file implements it.
+// store, whichever service or file implements it, and knows what a person does about
+// the errors of the system.
 package fault
 
-import "errors"
+import (
+	"errors"
+	"strings"
+)
 
 // Kinds of failure. A caller branches on them with errors.Is.
 var (
@@ -46,6 +50,9 @@ type Error struct {
 // Error returns what failed, why, and the request id, but not Next, which the caller
 // shows separately.
 func (e *Error) Error() string {
+	if object, got := strings.CutPrefix(e.Op, "get "); got && e.Kind == ErrNotFound {
+		return "the " + e.Of + " has no " + object
+	}
 	s := e.Op + ": "
 	switch e.Kind {
 	case ErrDenied:

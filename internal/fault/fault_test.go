@@ -26,6 +26,7 @@ func TestWhatAnErrorSays(t *testing.T) {
 		{Error{Kind: ErrSignIn, Of: "master key", Op: "Decrypt", RequestID: "r-1", Err: errors.New("token expired")}, "Decrypt: sign in needed: token expired (request id r-1)"},
 		{Error{Kind: ErrRevoked, Of: "master key", Op: "Decrypt"}, "Decrypt: master key revoked"},
 		{Error{Kind: ErrDenied, Of: "keyring store", Op: "put deks"}, "put deks: access to the keyring store denied"},
+		{Error{Kind: ErrNotFound, Of: "keyring store", Op: "get deks", Err: errors.New("open …")}, "the keyring store has no deks"},
 		{Error{Kind: ErrConflict, Of: "keyring store", Op: "put deks"}, "put deks: another writer was first"},
 	} {
 		if got := tt.err.Error(); got != tt.want {

@@ -110,10 +110,13 @@ func TestAHelperThatOthersCanChangeIsNotStarted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			// A good one behind it isn't used in its place.
 			err := New([]string{path, owned}).Run(t.Context(), func(*os.File) error { panic("started") })
-			if err == nil || !strings.Contains(err.Error(), filepath.Dir(path)) {
-				t.Fatalf("got %v", err)
+			if err == nil || !strings.Contains(err.Error(), filepath.Dir(path)) || name != "a link" && Next(err) != "Install OpenSSH's package again." {
+				t.Fatalf("got %v, next %q", err, Next(err))
 			}
 		})
+	}
+	if _, err := Provider(owned, false); Next(err) != "Put it into a folder of the system's libraries." {
+		t.Errorf("a provider of one's own: %v, next %q", err, Next(err))
 	}
 	err := New([]string{"/nonexistent/ssh-sk-helper"}).Run(t.Context(), func(*os.File) error { panic("started") })
 	if Next(err) != install {

@@ -124,6 +124,9 @@ func (n *snapshot) replaces(item id.Item, kept id.Revision) []id.Revision {
 func (v *Vault) edited(o *openVault, k *Key, req *control.EditRequest) ([]byte, error) {
 	m := k.meta
 	if req.Name != nil {
+		if *req.Name == "" {
+			return nil, control.Errorf(control.CodeUsage, "Give another name, or leave --name out.", "key %q can't be without a name", m.Name)
+		}
 		if err := v.nameIsFree(o, *req.Name, k.item); err != nil {
 			return nil, err
 		}

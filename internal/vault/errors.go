@@ -46,7 +46,7 @@ func openerError(vault string, err error) error {
 	var e *opener.Error
 	if !errors.As(err, &e) {
 		if errors.Is(err, context.Canceled) {
-			return control.Errorf(control.CodeInterrupted, "", "%sthe job was interrupted", of(vault))
+			return control.Errorf(control.CodeInterrupted, "`vigilctl status` shows what state things are in; run it again.", "%sit was interrupted", of(vault))
 		}
 		return fmt.Errorf("%s%w", of(vault), err)
 	}

@@ -38,7 +38,7 @@ func (v *Vault) export(ctx context.Context, o *openVault, k *Key, req *control.E
 		files = append(files, req.NewPassphrase)
 		job.NewPassphrase = 3
 	case !req.Plaintext:
-		return control.Errorf(control.CodeUsage, "Give a passphrase for the file, or insist with --plaintext.", "an exported key needs a passphrase")
+		return control.Errorf(control.CodeUsage, "Give a passphrase for the file, or insist with --no-passphrase.", "an exported key needs a passphrase")
 	}
 	c, err := opener.Start(ctx, v.d.Opener, o.id, files...)
 	if err != nil {

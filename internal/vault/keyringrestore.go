@@ -29,11 +29,11 @@ func (v *Vault) KeyringRestore(ctx context.Context, ask opener.Asker, req *contr
 // takes the passphrase.
 func (v *Vault) restoreKeyring(ctx context.Context, req *control.KeyringRestoreRequest, ask opener.Asker) error {
 	v.lock()
-	ctx, done, err := v.beginJob(ctx)
-	if err != nil {
-		return err
-	}
-	defer done()
+	_, err := inTurn(ctx, v, func(ctx context.Context) (struct{}, error) { return struct{}{}, v.putKeyringBack(ctx, req, ask) })
+	return err
+}
+
+func (v *Vault) putKeyringBack(ctx context.Context, req *control.KeyringRestoreRequest, ask opener.Asker) error {
 	f, err := v.readFile()
 	if err != nil {
 		return err

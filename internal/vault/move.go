@@ -94,7 +94,7 @@ func (v *Vault) moveBackend(ctx context.Context, req *control.BackendSetRequest,
 // mayMove checks that a part of the vault can move to the place in next.
 func (v *Vault) mayMove(part, from, to string, next config.VaultConfig) (passphraseJob, error) {
 	if from == to {
-		return passphraseJob{}, control.Errorf(control.CodeExists, "", "the %s of vault %q is %s already", part, v.name, from)
+		return passphraseJob{}, control.Errorf(control.CodeExists, "Nothing was changed, and nothing has to be. `vigilctl status` shows where each part is.", "the %s of vault %q is %s already", part, v.name, from)
 	}
 	if err := config.CheckVault(v.d.Paths, v.name, next); err != nil {
 		return passphraseJob{}, err

@@ -86,7 +86,11 @@ func (v *Vault) missing(err error) error {
 	if gone := v.Complete(); gone != nil {
 		return gone
 	}
-	return v.noKeyring("a part of the keyring", ": "+err.Error())
+	why := ""
+	if e := new(opener.Error); errors.As(err, &e) {
+		why = ": " + e.Message
+	}
+	return v.noKeyring("a part of the keyring", why)
 }
 
 // noKeyring returns the error for a backend without what.

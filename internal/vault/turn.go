@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"errors"
 
 	"vigil/internal/control"
 )
@@ -11,12 +12,29 @@ import (
 
 // inTurn waits for the vault's turn, runs do and releases the turn.
 func inTurn[R any](ctx context.Context, v *Vault, do func(context.Context) (R, error)) (none R, _ error) {
+	asked := ctx
 	ctx, done, err := v.beginJob(ctx)
 	if err != nil {
 		return none, err
 	}
 	defer done()
-	return do(ctx)
+	r, err := do(ctx)
+	return r, v.lockedMeanwhile(asked, ctx, err)
+}
+
+// lockedMeanwhile returns the error of a job as what it follows from: if a lock has
+// canceled the job's context, not that of the request that asked for it, the lock.
+func (v *Vault) lockedMeanwhile(asked, ctx context.Context, err error) error {
+	var known *failure
+	if err == nil || ctx.Err() == nil || asked.Err() != nil {
+		return err
+	}
+	if errors.As(err, &known) && known.shown.Code == control.CodeWrongPassphrase {
+		return err
+	}
+	return &failure{control.Errorf(control.CodeLocked,
+		"What was saved before the lock stays saved. Unlock it, and run the command again: vigilctl unlock --vault "+v.name,
+		"vault %q was locked meanwhile, which interrupted this command", v.name), err}
 }
 
 // unlocked is inTurn for a vault that must be unlocked when its turn comes.
@@ -65,7 +83,7 @@ func (v *Vault) beginWith(ctx context.Context, take func(context.Context) error)
 	if err := take(ctx); err != nil {
 		end()
 		if asked.Err() == nil {
-			err = control.Errorf(control.CodeLocked, "Unlock it: vigilctl unlock --vault "+v.name, "vault %q was locked meanwhile", v.name)
+			err = control.Errorf(control.CodeLocked, "Nothing was changed. Unlock it, and run the command again: vigilctl unlock --vault "+v.name, "vault %q was locked before this command had its turn", v.name)
 		}
 		return nil, nil, err
 	}

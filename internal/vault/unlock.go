@@ -39,23 +39,20 @@ func (v *Vault) Unlock(ctx context.Context, ask opener.Asker, req *control.Unloc
 // unlock starts a keeper and has an opener give it the opened identity. already
 // reports that the vault was unlocked before.
 func (v *Vault) unlock(ctx context.Context, passphrase *os.File, ask opener.Asker) (already bool, err error) {
-	ctx, done, err := v.beginJob(ctx)
-	if err != nil {
-		return false, err
-	}
-	defer done()
-	if _, err := v.current(); err == nil {
-		return true, nil
-	}
-	if err := v.slowDown(ctx); err != nil {
-		return false, err
-	}
-	o, err := v.openWith(ctx, passphrase, ask)
-	v.noteAttempt(err)
-	if err != nil {
-		return false, err
-	}
-	return false, v.install(ctx, o)
+	return inTurn(ctx, v, func(ctx context.Context) (already bool, err error) {
+		if _, err := v.current(); err == nil {
+			return true, nil
+		}
+		if err := v.slowDown(ctx); err != nil {
+			return false, err
+		}
+		o, err := v.openWith(ctx, passphrase, ask)
+		v.noteAttempt(err)
+		if err != nil {
+			return false, err
+		}
+		return false, v.install(ctx, o)
+	})
 }
 
 // openWith returns the open vault with its keys loaded. The caller installs it.

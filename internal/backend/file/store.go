@@ -214,19 +214,21 @@ func failure(op string, object backend.Object, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		e.Kind, e.Err = fault.ErrNotFound, err
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+	case errors.Is(err, syscall.EROFS):
+		e.Kind, e.Err, e.Next = fault.ErrDenied, err, fault.NextAfter(err)
+	case errors.Is(err, fs.ErrPermission):
 		e.Kind, e.Err = fault.ErrDenied, err
-		e.Next = "make the keyring's directory writable for your user"
+		e.Next = "Make the keyring's directory writable for your user."
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		e.Kind, e.Err = fault.ErrUnreachable, err
-		e.Next = "free some space on the disk of the keyring's directory and try again; nothing was changed"
+		e.Next = "Free some space on the disk of the keyring's directory and try again; nothing was changed."
 	case errors.Is(err, durable.ErrLocked), errors.Is(err, context.DeadlineExceeded):
 		e.Kind, e.Err = fault.ErrUnreachable, fmt.Errorf("wait for the keyring's lock: %w", err)
-		e.Next = "another process holds the keyring's lock; see which with lsof, and try again"
+		e.Next = "Another process holds the keyring's lock; see which with lsof, and try again."
 	case errors.Is(err, context.Canceled), errors.Is(err, syscall.EIO), errors.Is(err, syscall.ESTALE):
-		e.Kind, e.Err = fault.ErrUnreachable, err
+		e.Kind, e.Err, e.Next = fault.ErrUnreachable, err, fault.NextAfter(err)
 	default:
-		e.Kind, e.Err = fault.ErrMisconfigured, err
+		e.Kind, e.Err, e.Next = fault.ErrMisconfigured, err, fault.NextAfter(err)
 	}
 	return e
 }

@@ -174,8 +174,8 @@ func TestFailuresAreSorted(t *testing.T) {
 		"read-only":    {&fs.PathError{Err: syscall.EROFS}, fault.ErrDenied, true},
 		"disk full":    {&fs.PathError{Err: syscall.ENOSPC}, fault.ErrUnreachable, true},
 		"over quota":   {&fs.PathError{Err: syscall.EDQUOT}, fault.ErrUnreachable, true},
-		"broken disk":  {&fs.PathError{Err: syscall.EIO}, fault.ErrUnreachable, false},
-		"a wrong path": {&fs.PathError{Err: syscall.ENOTDIR}, fault.ErrMisconfigured, false},
+		"broken disk":  {&fs.PathError{Err: syscall.EIO}, fault.ErrUnreachable, true},
+		"a wrong path": {&fs.PathError{Err: syscall.ENOTDIR}, fault.ErrMisconfigured, true},
 	} {
 		var e *fault.Error
 		if err := failure("put", backend.Deks, tc.err); !errors.As(err, &e) || e.Kind != tc.kind || (e.Next != "") != tc.next {

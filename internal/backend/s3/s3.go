@@ -70,7 +70,7 @@ func Open(ctx context.Context, uri backend.URI, o awsauth.Options) (*Store, erro
 		account.Config.Region = anyRegion
 	}
 	if account.Config.Region == "" {
-		return nil, misconfigured(op, "", errors.New("no AWS region"), "add ?region=… to the backend's URI")
+		return nil, misconfigured(op, "", errors.New("no AWS region"), "Add ?region=… to the backend's URI")
 	}
 	client := awss3.NewFromConfig(account.Config, func(o *awss3.Options) {
 		// The certificate of *.s3.amazonaws.com doesn't match a name with dots.
@@ -276,7 +276,7 @@ func sorted(op string, object backend.Object, err error, accessKeyID string) err
 	}
 	var cut *cutShort
 	if errors.As(err, &cut) {
-		return &fault.Error{Kind: fault.ErrUnreachable, Of: backend.Name, Op: what, Err: err, Next: "nothing to do: it is tried again"}
+		return &fault.Error{Kind: fault.ErrUnreachable, Of: backend.Name, Op: what, Err: err, Next: "Nothing to do: it is tried again."}
 	}
 	f := awsauth.Sort(err)
 	e = f.Of(backend.Name, what, accessKeyID)
@@ -300,19 +300,19 @@ func about(op string, object backend.Object) string {
 	return strings.TrimSpace(op + " " + string(object))
 }
 
-const nextDenied = "ask whoever runs the bucket for s3:GetObject, s3:PutObject and s3:ListBucket on it, or check the AWS profile; " +
+const nextDenied = "Ask whoever runs the bucket for s3:GetObject, s3:PutObject and s3:ListBucket on it, or check the AWS profile; " +
 	"without s3:ListBucket, S3 also calls an object denied that doesn't exist"
 
 func nextFor(code string) string {
 	switch code {
 	case "NoSuchBucket":
-		return "check the bucket's name in the backend's URI, or make the bucket"
+		return "Check the bucket's name in the backend's URI, or make the bucket."
 	case "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "TemporaryRedirect":
-		return "add the bucket's region to the backend's URI: ?region=…"
+		return "Add the bucket's region to the backend's URI: ?region=…"
 	case "NotImplemented":
-		return "use a store with conditional writes: without them devices overwrite each other's changes"
+		return "Use a store with conditional writes: without them devices overwrite each other's changes."
 	}
-	return "check the bucket, the region and the endpoint of the backend's URI"
+	return "Check the bucket, the region and the endpoint of the backend's URI."
 }
 
 func misconfigured(op string, object backend.Object, err error, next string) error {

@@ -65,7 +65,7 @@ func Open(ctx context.Context, uri master.URI, o awsauth.Options) (*Key, error) 
 		return nil, sorted(op, err, "")
 	}
 	if account.Config.Region == "" {
-		return nil, misconfigured(op, errors.New("no AWS region"), "add ?region=… to the master key's URI")
+		return nil, misconfigured(op, errors.New("no AWS region"), "Add ?region=… to the master key's URI")
 	}
 	k := &Key{uri: uri, account: account}
 	k.uri.Region = account.Config.Region

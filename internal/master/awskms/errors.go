@@ -11,15 +11,15 @@ import (
 
 // What the user should do.
 const (
-	nextRevoked  = "ask whoever runs the AWS account whether the key was disabled on purpose; vigilctl unlock works again once it is enabled"
-	nextDenied   = "ask whoever runs the AWS account for access to the key, or check that the right AWS profile is in use"
-	nextLater    = "nothing to do: it is tried again"
-	nextKey      = "check the key id and the region in the master key's URI"
-	nextKind     = "use a symmetric key for encryption (SYMMETRIC_DEFAULT, ENCRYPT_DECRYPT)"
-	nextOther    = "the share belongs to another key: check the master key's URI; an alias may have been moved"
-	nextDamaged  = "the share was wrapped for another vault or identity, or is damaged; restore the keyring from a version that worked"
-	nextNewShare = "give the identity's passphrase, so that it gets a new share there"
-	nextFake     = "check the endpoint: what answered there doesn't behave as AWS KMS"
+	nextRevoked  = "Ask whoever runs the AWS account whether the key was disabled on purpose; vigilctl unlock works again once it is enabled."
+	nextDenied   = "Ask whoever runs the AWS account for access to the key, or check that the right AWS profile is in use."
+	nextLater    = "Nothing to do: it is tried again."
+	nextKey      = "Check the key id and the region in the master key's URI."
+	nextKind     = "Use a symmetric key for encryption (SYMMETRIC_DEFAULT, ENCRYPT_DECRYPT)."
+	nextOther    = "The share belongs to another key: check the master key's URI; an alias may have been moved."
+	nextDamaged  = "The share was wrapped for another vault or identity, or is damaged; restore the keyring from a version that worked."
+	nextNewShare = "Give the identity's passphrase, so that it gets a new share there."
+	nextFake     = "Check the endpoint: what answered there doesn't behave as AWS KMS."
 )
 
 // byCode classifies the KMS errors that mean more than "the request was

@@ -109,7 +109,7 @@ func (k *Key) Decrypt(ctx context.Context, dst, wrapped []byte, c master.Context
 			return &fault.Error{
 				Of:   master.Name,
 				Kind: fault.ErrMisconfigured, Op: op, Err: err,
-				Next: "the share was wrapped by another device key, or is damaged; restore " + k.Path() + " from the backup of this device",
+				Next: "The share was wrapped by another device key, or is damaged; restore " + k.Path() + " from the backup of this device",
 			}
 		}
 		return nil
@@ -129,7 +129,7 @@ func (k *Key) Rewrap(ctx context.Context, wrapped []byte, c master.Context, to m
 			Of:   master.Name,
 			Kind: fault.ErrMisconfigured, Op: op,
 			Err:  fmt.Errorf("a share can't move from a device key to %s", to.Scheme),
-			Next: "give the identity's passphrase, so that it gets a new share there",
+			Next: "Give the identity's passphrase, so that it gets a new share there.",
 		}
 	}
 	share, err := k.slab.Alloc(master.ShareSize)
@@ -225,16 +225,16 @@ func (k *Key) failure(op string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		e.Err = fmt.Errorf("device key: %w", err) // a PathError names the file
-		e.Next = "restore the device key from the backup of this device"
+		e.Next = "Restore the device key from the backup of this device."
 	case errors.Is(err, errMode):
 		e.Next = "`chmod 600 " + printable.Word(k.Path()) + "`"
 	case errors.Is(err, errOwner):
-		e.Next = "run as the user who owns the device key"
+		e.Next = "Run as the user who owns the device key."
 	case errors.Is(err, errSize), errors.Is(err, durable.ErrNotAFile), errors.Is(err, syscall.ELOOP):
-		e.Next = "restore the device key from the backup of this device"
+		e.Next = "Restore the device key from the backup of this device."
 	default:
 		e.Kind = fault.ErrUnreachable // a disk error may be temporary
-		e.Next = "look after the disk and the permissions of " + k.dir
+		e.Next = "Look after the disk and the permissions of " + k.dir
 	}
 	return e
 }

@@ -37,7 +37,7 @@ func sorted(err error) *opener.Error {
 			return &opener.Error{Kind: k.kind, Message: err.Error(), Next: k.next}
 		}
 	}
-	return &opener.Error{Kind: opener.Failed, Message: err.Error()}
+	return &opener.Error{Kind: opener.Failed, Message: err.Error(), Next: fault.NextAfter(err)}
 }
 
 // kinds are the errors recognized with errors.Is; the first match counts.

@@ -176,7 +176,7 @@ func handed(f opener.File) (*os.File, error) {
 		return nil, fmt.Errorf("open handed-over file %d: %w", f, err)
 	}
 	unix.CloseOnExec(fd)
-	return os.NewFile(uintptr(fd), "handed-over file"), nil
+	return os.NewFile(uintptr(fd), "the file handed over"), nil
 }
 
 // read reads a descriptor to its end into guarded memory. It returns the buffer,
@@ -217,7 +217,7 @@ func readTo(in *os.File, buf []byte) (n int, err error) {
 			return n, nil
 		}
 		if err != nil {
-			return 0, fmt.Errorf("read handed-over file: %w", err)
+			return 0, err // it names the operation and the file
 		}
 	}
 	return 0, &opener.Error{
