@@ -174,7 +174,7 @@ func TestDoctorFindsFaults(t *testing.T) {
 			members := w.s3.Object(prefix + "/members")
 			w.s3.SetObject(prefix+"/members", nil)
 			return func() { w.s3.SetObject(prefix+"/members", members) }
-		}, "keyring", checkup.Fail, "not found"},
+		}, "keyring", checkup.Fail, "has no members"},
 		{"no vault file", func() func() {
 			if err := os.Rename(l.VaultFile(), l.VaultFile()+".away"); err != nil {
 				t.Fatal(err)

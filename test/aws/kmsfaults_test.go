@@ -38,11 +38,11 @@ func TestKMSFaultsAtUnlock(t *testing.T) {
 		status int
 		texts  []string
 	}{
-		{"down", func() func() { return w.faults("kms:", awsfake.Fault{Drop: true}) }, sshtest.StatusUnreachable, []string{"master key unreachable", "check the network"}},
+		{"down", func() func() { return w.faults("kms:", awsfake.Fault{Drop: true}) }, sshtest.StatusUnreachable, []string{"master key unreachable", "Check the network"}},
 		{"no answer to what was done", func() func() { return w.faults("kms:", awsfake.Fault{Drop: true, After: true}) }, sshtest.StatusUnreachable, []string{"master key unreachable"}},
 		{"internal error", api(500, "KMSInternalException", "oops"), sshtest.StatusUnreachable, []string{"KMSInternalException: oops", "request id"}},
 		{"throttling", api(400, "ThrottlingException", "Rate exceeded"), sshtest.StatusUnreachable, []string{"ThrottlingException", "request id", "tried again"}},
-		{"clock far off", api(400, "InvalidSignatureException", "Signature expired: 20200101T000000Z is now earlier than …"), sshtest.StatusFailed, []string{"misconfigured", "set this machine's clock"}},
+		{"clock far off", api(400, "InvalidSignatureException", "Signature expired: 20200101T000000Z is now earlier than …"), sshtest.StatusFailed, []string{"misconfigured", "Set this machine's clock"}},
 		{"disabled", state(kmsfake.Disabled), sshtest.StatusRefused, []string{"DisabledException", "request id", "enabled"}},
 		{"pending deletion", state(kmsfake.PendingDeletion), sshtest.StatusRefused, []string{"pending deletion", "request id"}},
 		{"pending import", state(kmsfake.PendingImport), sshtest.StatusRefused, []string{"pending import", "request id"}},
@@ -58,7 +58,7 @@ func TestKMSFaultsAtUnlock(t *testing.T) {
 		{"session ended", func() func() {
 			l.signInAs(w.cloud.AddSession("role", "s", -time.Minute))
 			return func() { l.signInAs(w.alice) }
-		}, sshtest.StatusUnreachable, []string{"sign in needed", "sign in to AWS again"}},
+		}, sshtest.StatusUnreachable, []string{"sign in needed", "Sign in to AWS again"}},
 		{"no credentials", func() func() {
 			l.Write("aws-credentials", "")
 			return func() { l.signInAs(w.alice) }
@@ -152,8 +152,8 @@ func TestWrongRegion(t *testing.T) {
 	elsewhere := strings.Replace(w.arn, awsfake.Region, "us-west-2", 1)
 	for key, texts := range map[string][]string{
 		elsewhere:                              {"misconfigured", "region"},
-		"alias/nothing":                        {"misconfigured", "check the key id and the region"},
-		"00000000-0000-0000-0000-000000000000": {"misconfigured", "check the key id and the region"},
+		"alias/nothing":                        {"misconfigured", "Check the key id and the region"},
+		"00000000-0000-0000-0000-000000000000": {"misconfigured", "Check the key id and the region"},
 		w.kms.CreateSigningKey():               {"misconfigured", "SYMMETRIC_DEFAULT"},
 	} {
 		args := append([]string{"init", "--master", w.master(key), "--backend", w.backend(), "--passphrase-file", l.Pass}, sshtest.CheapKDF...)

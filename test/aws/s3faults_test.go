@@ -43,15 +43,15 @@ func TestS3FaultsAtUnlock(t *testing.T) {
 		status int
 		texts  []string
 	}{
-		{"down", func() func() { return w.faults("s3:", awsfake.Fault{Drop: true}) }, sshtest.StatusUnreachable, []string{"keyring store unreachable", "check the network"}},
+		{"down", func() func() { return w.faults("s3:", awsfake.Fault{Drop: true}) }, sshtest.StatusUnreachable, []string{"keyring store unreachable", "Check the network"}},
 		{"internal error", api(500, "InternalError", "We encountered an internal error"), sshtest.StatusUnreachable, []string{"InternalError", "request id"}},
 		{"slow down", api(503, "SlowDown", "Please reduce your request rate."), sshtest.StatusUnreachable, []string{"SlowDown", "request id"}},
 		{"denied", api(403, "AccessDenied", "Access Denied"), sshtest.StatusRefused, []string{"AccessDenied", "request id", "s3:GetObject"}},
-		{"no bucket", api(404, "NoSuchBucket", "The specified bucket does not exist"), sshtest.StatusFailed, []string{"NoSuchBucket", "check the bucket's name"}},
+		{"no bucket", api(404, "NoSuchBucket", "The specified bucket does not exist"), sshtest.StatusFailed, []string{"NoSuchBucket", "Check the bucket's name"}},
 		{"another region", api(301, "PermanentRedirect", "The bucket you are attempting to access must be addressed using the specified endpoint."), sshtest.StatusFailed, []string{"PermanentRedirect", "region"}},
 		{"clock far off", api(403, "RequestTimeTooSkewed", "The difference between the request time and the server's time is too large."), sshtest.StatusFailed, []string{"RequestTimeTooSkewed", "clock"}},
-		{"no members", stored("members", gone), sshtest.StatusFailed, []string{"members", "not found", "backup"}},
-		{"no deks", stored("deks", gone), sshtest.StatusFailed, []string{"deks", "not found", "backup"}},
+		{"no members", stored("members", gone), sshtest.StatusFailed, []string{"has no members", "backup"}},
+		{"no deks", stored("deks", gone), sshtest.StatusFailed, []string{"has no deks", "backup"}},
 		{"half of members", stored("members", half), sshtest.StatusFailed, []string{"Nothing was changed"}},
 		{"half of deks", stored("deks", half), sshtest.StatusFailed, []string{"Nothing was changed"}},
 		{"members without its last line", stored("members", lines), sshtest.StatusFailed, []string{"Nothing was changed"}},
