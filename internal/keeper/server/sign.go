@@ -57,7 +57,7 @@ func keyError(err error) error {
 		return nil
 	case isFull(err):
 		return fmt.Errorf("%w: %w", keeper.ErrFull, err)
-	case errors.Is(err, signer.ErrUnsupported), errors.Is(err, signer.ErrSHA1), errors.Is(err, signer.ErrFlags):
+	case errors.Is(err, signer.ErrUnsupported), errors.Is(err, signer.ErrToken), errors.Is(err, signer.ErrSHA1), errors.Is(err, signer.ErrFlags):
 		return kindError{err, keeper.ErrUnsupported}
 	default:
 		return kindError{err, keeper.ErrBadRequest}

@@ -10,7 +10,7 @@ import (
 
 // signThrough has a security key sign, through the ssh-sk-helper that the front has
 // started: it gets the key's handle from here alone. The wait for a touch holds this
-// worker, of which the front leaves others free, and ends with the helper.
+// worker, one at a time of at least two, and ends with the helper.
 func (w *worker) signThrough(body, out []byte) ([]byte, error) {
 	s := w.server
 	q, err := keeper.ReadSignThroughRequest(body)
