@@ -166,6 +166,7 @@ func job(t *testing.T, place, umask string) {
 	// terminal, and no daemon is left behind.
 	run("vigilctl down && chmod o+w " + printable.Word(filepath.Join(place, "bin", "vigil-opener")))
 	said := run("! script -qec 'vigilctl up' shown </dev/null && cat shown && ! vigilctl status 2>/dev/null")
+	said = strings.Join(strings.Fields(said), " ") // a terminal's lines are broken
 	if !strings.Contains(said, "can be written by another user") || !strings.Contains(said, "chmod go-w '"+place) || strings.Contains(said, "Passphrase of") {
 		t.Errorf("up says %q", said)
 	}
