@@ -43,7 +43,11 @@ func printStatus(w io.Writer, st *control.StatusReply) {
 	if st.AgentLocked {
 		printf(w, "; everything is hidden by ssh-add -x until ssh-add -X")
 	}
-	printf(w, "\nprocesses:\n")
+	printf(w, "\n")
+	if st.Touch != "" {
+		printf(w, "waiting: %s\n", st.Touch)
+	}
+	printf(w, "processes:\n")
 	for _, p := range st.Processes {
 		printProcess(w, p)
 	}

@@ -22,6 +22,7 @@ type StatusReply struct {
 	Vaults        []VaultStatus   `json:"vaults"`               // in config order; the first is the default
 	AddedKeys     int             `json:"added_keys"`           // keys added by ssh-add
 	AgentLocked   bool            `json:"agent_locked"`         // by ssh-add -x
+	Touch         string          `json:"touch,omitempty"`      // which security key's touch is waited for, and for what
 	Processes     []ProcessStatus `json:"processes"`            // front and keepers
 	KMSCalls      KMSCalls        `json:"kms_calls"`            // since the daemon's start
 	Refusals      int             `json:"refusals"`             // how many `why` can show

@@ -69,6 +69,7 @@ type Daemon struct {
 	slab    *guard.Slab
 	agent   *sshagent.Agent
 	added   *addedKeeper
+	tokens  *securityKeys
 	why     *refusals
 	started time.Time
 
@@ -109,13 +110,14 @@ func New(o Options) (*Daemon, error) {
 		crowd: unixsock.NewCrowd(mostConnections()),
 	}
 	d.added = &addedKeeper{d: d}
+	d.tokens = &securityKeys{helper: securitykey.New(nil), prompter: o.Prompter, provider: provider}
 	names := make([]string, 0, len(vaults))
 	for _, v := range vaults {
 		names = append(names, v.Name)
 	}
 	d.agent = sshagent.New(sshagent.Options{
 		Keeper: d.added, Bodies: bodies{slab}, Prompter: o.Prompter, Refusals: d.why, Vaults: names,
-		SecurityKeys: &securityKeys{securitykey.New(nil), o.Prompter, provider},
+		SecurityKeys: d.tokens,
 		AddedSHA1:    addedSHA1, DefaultLifetime: o.Lifetime, ProgramOf: programOf, Log: o.Log,
 	})
 	d.device = &vault.Device{

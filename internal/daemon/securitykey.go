@@ -3,7 +3,9 @@ package daemon
 import (
 	"context"
 	"os"
+	"strings"
 	"sync"
+	"sync/atomic"
 
 	"vigil/internal/securitykey"
 )
@@ -13,6 +15,8 @@ type securityKeys struct {
 	helper   *securitykey.Helper
 	prompter Prompter
 	provider string // where none was named
+
+	waiting atomic.Pointer[string] // what is shown; nil: nobody's touch is waited for
 }
 
 // Provider returns the provider to sign with. See [sshagent.SecurityKeys].
@@ -31,8 +35,18 @@ func (k *securityKeys) Run(ctx context.Context, text string, use func(helper *os
 		shown.Go(func() { k.prompter.show(ctx, text) })
 		defer shown.Wait()
 		defer done()
+		k.waiting.Store(&text)
+		defer k.waiting.Store(nil)
 		return use(helper)
 	})
+}
+
+// touch returns what the touch is for that is waited for, on one line, or "".
+func (k *securityKeys) touch() string {
+	if text := k.waiting.Load(); text != nil {
+		return strings.ReplaceAll(*text, "\n", " ")
+	}
+	return ""
 }
 
 // Next returns what to do about an error. See [sshagent.SecurityKeys].

@@ -23,7 +23,7 @@ func (h *handler) Status(ctx context.Context, _ *control.Call, _ *control.Status
 		PID: os.Getpid(), Build: buildid.ID(), Version: buildid.Version(),
 		Started: d.started, UptimeSeconds: int64(time.Since(d.started).Seconds()),
 		AgentSocket: d.o.Paths.AgentSocket(), ControlSocket: d.o.Paths.ControlSocket(), Config: d.o.Paths.ConfigFile(),
-		AddedKeys: d.addedCount(), AgentLocked: d.agent.Locked(), KMSCalls: d.device.Calls.Get(),
+		AddedKeys: d.addedCount(), AgentLocked: d.agent.Locked(), Touch: d.tokens.touch(), KMSCalls: d.device.Calls.Get(),
 		Refusals: d.why.count(), Connections: d.crowd.Size(), LogFile: d.o.LogFile,
 	}
 	r.Processes = append(r.Processes, control.ProcessStatus{
