@@ -89,7 +89,9 @@ const (
 	nextSignIn = "Sign in to AWS again (for example with aws sso login, or vigilctl refresh for an MFA code)."
 	nextClock  = "Set this machine's clock: AWS refuses requests that are more than some minutes off."
 	nextKeys   = "Check the access key of your AWS profile; it may have been deactivated, replaced or mistyped."
-	nextAccess = "Ask whoever runs the AWS account for access, or check that the right AWS profile is in use."
+	// NextAccess is the advice for a caller who may not do something. A service that
+	// knows what it takes says that in its place.
+	NextAccess = "Ask whoever runs the AWS account for access, or check that the right AWS profile is in use."
 	nextLater  = "Nothing to do: it is tried again."
 	nextFake   = "Something else answered in the service's place; check for a proxy or a login page on this network."
 	nextConfig = "Check the AWS profile and region in the AWS configuration files."
@@ -105,12 +107,12 @@ var byCode = map[string]struct {
 	"TokenRefreshRequired":        {fault.ErrSignIn, nextSignIn},
 	"UnauthorizedException":       {fault.ErrSignIn, nextSignIn}, // SSO's GetRoleCredentials
 	"InvalidGrantException":       {fault.ErrSignIn, nextSignIn}, // SSO's CreateToken
-	"AccessDenied":                {fault.ErrDenied, nextAccess},
-	"AccessDeniedException":       {fault.ErrDenied, nextAccess},
-	"ForbiddenException":          {fault.ErrDenied, nextAccess},
-	"AllAccessDisabled":           {fault.ErrDenied, nextAccess},
-	"AccountProblem":              {fault.ErrDenied, nextAccess},
-	"OptInRequired":               {fault.ErrDenied, nextAccess},
+	"AccessDenied":                {fault.ErrDenied, NextAccess},
+	"AccessDeniedException":       {fault.ErrDenied, NextAccess},
+	"ForbiddenException":          {fault.ErrDenied, NextAccess},
+	"AllAccessDisabled":           {fault.ErrDenied, NextAccess},
+	"AccountProblem":              {fault.ErrDenied, NextAccess},
+	"OptInRequired":               {fault.ErrDenied, NextAccess},
 	"InvalidClientTokenId":        {fault.ErrDenied, nextKeys},
 	"UnrecognizedClientException": {fault.ErrDenied, nextKeys},
 	"InvalidAccessKeyId":          {fault.ErrDenied, nextKeys},
@@ -167,7 +169,7 @@ func (f *Fault) sortAPI() {
 	case f.Status >= http.StatusInternalServerError:
 		f.Kind, f.Next = fault.ErrUnreachable, nextLater
 	case f.Status == http.StatusForbidden:
-		f.Kind, f.Next = fault.ErrDenied, nextAccess
+		f.Kind, f.Next = fault.ErrDenied, NextAccess
 	default:
 		f.Kind = nil
 	}
@@ -190,7 +192,7 @@ func (f *Fault) sortTransport() {
 	case errors.Is(f.Err, context.Canceled), errors.Is(f.Err, context.DeadlineExceeded), errors.As(f.Err, &cancel):
 		f.Kind, f.Next = fault.ErrUnreachable, nextLater
 	case f.Status == http.StatusForbidden || f.Status == http.StatusUnauthorized:
-		f.Kind, f.Next = fault.ErrDenied, nextAccess
+		f.Kind, f.Next = fault.ErrDenied, NextAccess
 	case errors.As(f.Err, &network), errors.As(f.Err, &request), errors.As(f.Err, &sending), errors.Is(f.Err, io.ErrUnexpectedEOF):
 		f.Kind, f.Next = fault.ErrUnreachable, "Check the network, and that the region is spelled right."
 	case errors.As(f.Err, &decoding), f.Status >= http.StatusInternalServerError:

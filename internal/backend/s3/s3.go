@@ -55,11 +55,11 @@ var _ backend.Store = (*Store)(nil)
 func Open(ctx context.Context, uri backend.URI, o awsauth.Options) (*Store, error) {
 	const op = "open"
 	if uri.Scheme != backend.SchemeS3 || uri.Bucket == "" {
-		return nil, misconfigured(op, "", fmt.Errorf("%q names no bucket", uri), "give s3://BUCKET/PREFIX")
+		return nil, misconfigured(op, "", fmt.Errorf("%q names no bucket", uri), "Give s3://BUCKET/PREFIX.")
 	}
 	if uri.Endpoint != "" {
 		if err := awsauth.CheckEndpoint(uri.Endpoint); err != nil {
-			return nil, misconfigured(op, "", err, "correct the endpoint of the backend's URI")
+			return nil, misconfigured(op, "", err, "Correct the endpoint of the backend's URI.")
 		}
 	}
 	account, err := awsauth.Load(ctx, o.Of(uri.Profile, uri.Region, uri.IMDS))
@@ -70,7 +70,7 @@ func Open(ctx context.Context, uri backend.URI, o awsauth.Options) (*Store, erro
 		account.Config.Region = anyRegion
 	}
 	if account.Config.Region == "" {
-		return nil, misconfigured(op, "", errors.New("no AWS region"), "Add ?region=… to the backend's URI")
+		return nil, misconfigured(op, "", errors.New("no AWS region"), "Add ?region=… to the backend's URI.")
 	}
 	client := awss3.NewFromConfig(account.Config, func(o *awss3.Options) {
 		// The certificate of *.s3.amazonaws.com doesn't match a name with dots.
@@ -214,7 +214,7 @@ func counting(n *int) func(*awss3.Options) {
 func checkETag(v backend.Version) error {
 	if v == "" || strings.HasPrefix(string(v), "W/") {
 		return misconfigured("", "", fmt.Errorf("the store answered with the ETag %.40q", string(v)),
-			"use a store, or a proxy in front of it, that answers with strong ETags")
+			"Use a store, or a proxy in front of it, that answers with strong ETags.")
 	}
 	return nil
 }
@@ -254,7 +254,7 @@ func ignores(op, what string, err error) error {
 		return err
 	}
 	return misconfigured(op, probe, fmt.Errorf("the store ignores %s", what),
-		"use a store with conditional writes: without them devices overwrite each other's changes")
+		"Use a store with conditional writes: without them devices overwrite each other's changes.")
 }
 
 // cutShort marks an incomplete answer: the connection broke.
@@ -287,7 +287,7 @@ func sorted(op string, object backend.Object, err error, accessKeyID string) err
 		e.Kind, e.Next = fault.ErrConflict, ""
 	case f.Code == "NoSuchKey":
 		e.Kind, e.Next = fault.ErrNotFound, ""
-	case f.Kind == fault.ErrDenied:
+	case f.Kind == fault.ErrDenied && f.Next == awsauth.NextAccess: // and not because of the access key
 		e.Next = nextDenied
 	case f.Kind == nil:
 		e.Kind, e.Next = fault.ErrMisconfigured, nextFor(f.Code)
@@ -301,7 +301,7 @@ func about(op string, object backend.Object) string {
 }
 
 const nextDenied = "Ask whoever runs the bucket for s3:GetObject, s3:PutObject and s3:ListBucket on it, or check the AWS profile; " +
-	"without s3:ListBucket, S3 also calls an object denied that doesn't exist"
+	"without s3:ListBucket, S3 also calls an object denied that doesn't exist."
 
 func nextFor(code string) string {
 	switch code {

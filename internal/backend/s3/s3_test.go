@@ -143,20 +143,23 @@ func TestSorted(t *testing.T) {
 		spoil func(cloud)
 		kind  error
 		code  string
+		next  string // the beginning
 	}{
 		"no permission": {func(c cloud) {
 			c.caller.SetPolicies(`{"Statement":[{"Effect":"Deny","Action":"s3:*","Resource":"*"}]}`)
-		}, fault.ErrDenied, "AccessDenied"},
-		"access key removed": {func(c cloud) { c.Remove(c.caller) }, fault.ErrDenied, "InvalidAccessKeyId"},
-		"session over":       {func(c cloud) { c.caller.Expires = time.Unix(1, 0) }, fault.ErrSignIn, "ExpiredToken"},
-		"wrong secret key":   {func(c cloud) { c.caller.SecretAccessKey = "another" }, fault.ErrMisconfigured, "SignatureDoesNotMatch"},
-		"no bucket":          {always(awsfake.Fault{Status: 404, Code: "NoSuchBucket", Message: "no"}), fault.ErrMisconfigured, "NoSuchBucket"},
-		"another region":     {always(awsfake.Fault{Status: 301, Code: "PermanentRedirect", Message: "no"}), fault.ErrMisconfigured, "PermanentRedirect"},
-		"slow down":          {always(awsfake.Fault{Status: 503, Code: "SlowDown", Message: "no"}), fault.ErrUnreachable, "SlowDown"},
-		"clock far off":      {always(awsfake.Fault{Status: 403, Code: "RequestTimeTooSkewed", Message: "no"}), fault.ErrMisconfigured, "RequestTimeTooSkewed"},
-		"internal error":     {always(awsfake.Fault{Status: 500, Code: "InternalError"}), fault.ErrUnreachable, "InternalError"},
-		"no answer":          {always(awsfake.Fault{Drop: true}), fault.ErrUnreachable, ""},
-		"two at once":        {always(awsfake.Fault{Status: 409, Code: "ConditionalRequestConflict", Message: "no"}), fault.ErrConflict, "ConditionalRequestConflict"},
+		}, fault.ErrDenied, "AccessDenied", "Ask whoever runs the bucket for s3:GetObject, s3:PutObject and s3:ListBucket on it"},
+		"access key removed": {func(c cloud) { c.Remove(c.caller) }, fault.ErrDenied, "InvalidAccessKeyId", "Check the access key of your AWS profile; it may have been deactivated"},
+		"session over":       {func(c cloud) { c.caller.Expires = time.Unix(1, 0) }, fault.ErrSignIn, "ExpiredToken", "Sign in to AWS again"},
+		"wrong secret key":   {func(c cloud) { c.caller.SecretAccessKey = "another" }, fault.ErrMisconfigured, "SignatureDoesNotMatch", "Check the access key of your AWS profile"},
+		"no bucket":          {always(awsfake.Fault{Status: 404, Code: "NoSuchBucket", Message: "no"}), fault.ErrMisconfigured, "NoSuchBucket", "Check the bucket's name in the backend's URI, or make the bucket."},
+		"another region":     {always(awsfake.Fault{Status: 301, Code: "PermanentRedirect", Message: "no"}), fault.ErrMisconfigured, "PermanentRedirect", "Add the bucket's region to the backend's URI"},
+		"slow down":          {always(awsfake.Fault{Status: 503, Code: "SlowDown", Message: "no"}), fault.ErrUnreachable, "SlowDown", "Nothing to do: it is tried again."},
+		"clock far off":      {always(awsfake.Fault{Status: 403, Code: "RequestTimeTooSkewed", Message: "no"}), fault.ErrMisconfigured, "RequestTimeTooSkewed", "Set this machine's clock: AWS refuses requests"},
+		"internal error":     {always(awsfake.Fault{Status: 500, Code: "InternalError"}), fault.ErrUnreachable, "InternalError", "Nothing to do: it is tried again."},
+		"not implemented":    {always(awsfake.Fault{Status: 400, Code: "NotImplemented", Message: "no"}), fault.ErrMisconfigured, "NotImplemented", "Use a store with conditional writes: without them devices overwrite each other's changes."},
+		"a code of tomorrow": {always(awsfake.Fault{Status: 400, Code: "QuantumError", Message: "no"}), fault.ErrMisconfigured, "QuantumError", "Check the bucket, the region and the endpoint of the backend's URI."},
+		"no answer":          {always(awsfake.Fault{Drop: true}), fault.ErrUnreachable, "", "Check the network, and that the region is spelled right."},
+		"two at once":        {always(awsfake.Fault{Status: 409, Code: "ConditionalRequestConflict", Message: "no"}), fault.ErrConflict, "ConditionalRequestConflict", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCloud(t)
@@ -169,8 +172,8 @@ func TestSorted(t *testing.T) {
 			if e.Kind != tc.kind || e.Code != tc.code {
 				t.Errorf("Put: %v (code %q); want %v, code %q", err, e.Code, tc.kind, tc.code)
 			}
-			if (e.RequestID == "") != (tc.code == "") || (e.Next == "") != (tc.kind == fault.ErrConflict) {
-				t.Errorf("request id %q, next step %q: one is missing or too much", e.RequestID, e.Next)
+			if (e.RequestID == "") != (tc.code == "") || !strings.HasPrefix(e.Next, tc.next) || (e.Next == "") != (tc.next == "") {
+				t.Errorf("request id %q, next step %q, want %q", e.RequestID, e.Next, tc.next)
 			}
 		})
 	}
@@ -193,7 +196,7 @@ func TestProbeFindsAStoreWithoutCompareAndSwap(t *testing.T) {
 	c.s3.IgnoreConditions = true
 	err := open(t, c.uri).Probe(t.Context())
 	var e *fault.Error
-	if !errors.As(err, &e) || e.Kind != fault.ErrMisconfigured || e.Next == "" {
+	if !errors.As(err, &e) || e.Kind != fault.ErrMisconfigured || e.Next != "Use a store with conditional writes: without them devices overwrite each other's changes." {
 		t.Errorf("Probe: %v, want %v that says what to do", err, fault.ErrMisconfigured)
 	}
 }
@@ -232,36 +235,42 @@ func TestRetention(t *testing.T) {
 	}
 }
 
+// strong is what to do about an ETag that names no version.
+const strong = "Use a store, or a proxy in front of it, that answers with strong ETags."
+
 // TestAnswersThatNoS3Gives: what such a store would do to versions is refused.
 func TestAnswersThatNoS3Gives(t *testing.T) {
 	for name, tc := range map[string]struct {
 		answer func(http.ResponseWriter)
 		kind   error
+		next   string
 	}{
-		"no ETag":   {func(w http.ResponseWriter) { _, _ = w.Write([]byte("x")) }, fault.ErrMisconfigured},
-		"weak ETag": {func(w http.ResponseWriter) { w.Header().Set("ETag", `W/"1"`); _, _ = w.Write([]byte("x")) }, fault.ErrMisconfigured},
+		"no ETag":   {func(w http.ResponseWriter) { _, _ = w.Write([]byte("x")) }, fault.ErrMisconfigured, strong},
+		"weak ETag": {func(w http.ResponseWriter) { w.Header().Set("ETag", `W/"1"`); _, _ = w.Write([]byte("x")) }, fault.ErrMisconfigured, strong},
 		"cut short": {func(w http.ResponseWriter) {
 			w.Header().Set("ETag", `"1"`)
 			w.Header().Set("Content-Length", "100")
 			_, _ = w.Write([]byte("x"))
-		}, fault.ErrUnreachable},
+		}, fault.ErrUnreachable, "Nothing to do: it is tried again."},
 		"beyond the limit": {func(w http.ResponseWriter) {
 			w.Header().Set("ETag", `"1"`)
 			w.Header().Set("Content-Length", "99999999999")
 			_, _ = w.Write([]byte("x"))
-		}, fault.ErrTooLarge},
+		}, fault.ErrTooLarge, ""},
 		"a login page": {func(w http.ResponseWriter) {
 			w.WriteHeader(http.StatusBadRequest)
 			_, _ = w.Write([]byte("<html>hello</html>"))
-		}, fault.ErrMisconfigured},
+		}, fault.ErrMisconfigured, "Check the bucket, the region and the endpoint of the backend's URI."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			awsfake.New().AddUser("alice").Setenv(t)
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { tc.answer(w) }))
 			defer server.Close()
 			s := once(open(t, backend.URI{Scheme: backend.SchemeS3, Bucket: bucket, Endpoint: server.URL}))
-			if data, _, err := s.Get(t.Context(), backend.Deks, ""); !errors.Is(err, tc.kind) || data != nil {
-				t.Errorf("Get = %q, %v; want %v and no data", data, err, tc.kind)
+			data, _, err := s.Get(t.Context(), backend.Deks, "")
+			var e *fault.Error
+			if !errors.As(err, &e) || e.Kind != tc.kind || e.Next != tc.next || data != nil {
+				t.Errorf("Get = %q, %v; want %v, next %q, and no data", data, err, tc.kind, tc.next)
 			}
 		})
 	}
@@ -269,14 +278,18 @@ func TestAnswersThatNoS3Gives(t *testing.T) {
 
 func TestOpenRefuses(t *testing.T) {
 	awsfake.New().AddUser("alice").Setenv(t)
-	for name, uri := range map[string]backend.URI{
-		"another scheme":        {Scheme: backend.SchemeFile},
-		"no bucket":             {Scheme: backend.SchemeS3},
-		"http over the network": {Scheme: backend.SchemeS3, Bucket: bucket, Endpoint: "http://minio.example"},
-		"unknown profile":       {Scheme: backend.SchemeS3, Bucket: bucket, Profile: "nobody"},
-	} {
-		if _, err := Open(t.Context(), uri, awsauth.Options{}); !errors.Is(err, fault.ErrMisconfigured) {
-			t.Errorf("%s: %v, want %v", name, err, fault.ErrMisconfigured)
+	refuses := func(name string, uri backend.URI, next string) {
+		_, err := Open(t.Context(), uri, awsauth.Options{})
+		var e *fault.Error
+		if !errors.As(err, &e) || e.Kind != fault.ErrMisconfigured || e.Next != next {
+			t.Errorf("%s: %v; want %v, next %q", name, err, fault.ErrMisconfigured, next)
 		}
 	}
+	refuses("another scheme", backend.URI{Scheme: backend.SchemeFile}, "Give s3://BUCKET/PREFIX.")
+	refuses("no bucket", backend.URI{Scheme: backend.SchemeS3}, "Give s3://BUCKET/PREFIX.")
+	refuses("http over the network", backend.URI{Scheme: backend.SchemeS3, Bucket: bucket, Endpoint: "http://minio.example"}, "Correct the endpoint of the backend's URI.")
+	refuses("unknown profile", backend.URI{Scheme: backend.SchemeS3, Bucket: bucket, Profile: "nobody"}, "Check the AWS profile and region in the AWS configuration files.")
+	t.Setenv("AWS_REGION", "")
+	t.Setenv("AWS_DEFAULT_REGION", "")
+	refuses("no region", backend.URI{Scheme: backend.SchemeS3, Bucket: bucket}, "Add ?region=… to the backend's URI.")
 }

@@ -53,11 +53,11 @@ var _ master.Key = (*Key)(nil)
 func Open(ctx context.Context, uri master.URI, o awsauth.Options) (*Key, error) {
 	const op = "open"
 	if uri.Scheme != master.SchemeAWSKMS || uri.KeyID == "" {
-		return nil, misconfigured(op, fmt.Errorf("%q names no key of AWS KMS", uri), "give awskms:///KEY")
+		return nil, misconfigured(op, fmt.Errorf("%q names no key of AWS KMS", uri), "Give awskms:///KEY.")
 	}
 	if uri.Endpoint != "" {
 		if err := awsauth.CheckEndpoint(uri.Endpoint); err != nil {
-			return nil, misconfigured(op, err, "correct the endpoint of the master key's URI")
+			return nil, misconfigured(op, err, "Correct the endpoint of the master key's URI.")
 		}
 	}
 	account, err := awsauth.Load(ctx, o.Of(uri.Profile, uri.Region, uri.IMDS))
@@ -65,7 +65,7 @@ func Open(ctx context.Context, uri master.URI, o awsauth.Options) (*Key, error) 
 		return nil, sorted(op, err, "")
 	}
 	if account.Config.Region == "" {
-		return nil, misconfigured(op, errors.New("no AWS region"), "Add ?region=… to the master key's URI")
+		return nil, misconfigured(op, errors.New("no AWS region"), "Add ?region=… to the master key's URI.")
 	}
 	k := &Key{uri: uri, account: account}
 	k.uri.Region = account.Config.Region
@@ -254,7 +254,7 @@ func (k *Key) Check(ctx context.Context) (master.Description, error) {
 func checkMetadata(op string, meta *types.KeyMetadata) error {
 	if meta.KeySpec != types.KeySpecSymmetricDefault || meta.KeyUsage != types.KeyUsageTypeEncryptDecrypt {
 		return misconfigured(op, fmt.Errorf("the key is %s for %s", meta.KeySpec, meta.KeyUsage),
-			"use a symmetric key for encryption (SYMMETRIC_DEFAULT, ENCRYPT_DECRYPT)")
+			nextKind)
 	}
 	switch meta.KeyState {
 	case types.KeyStateEnabled:
@@ -264,7 +264,7 @@ func checkMetadata(op string, meta *types.KeyMetadata) error {
 	case types.KeyStateUnavailable, types.KeyStateCreating, types.KeyStateUpdating:
 		return &fault.Error{Of: master.Name, Kind: fault.ErrUnreachable, Op: op, Err: fmt.Errorf("the key's state is %s", meta.KeyState), Next: nextLater}
 	}
-	return misconfigured(op, fmt.Errorf("the key's state is %s", meta.KeyState), "import the key's material, or use another key")
+	return misconfigured(op, fmt.Errorf("the key's state is %s", meta.KeyState), "Import the key's material, or use another key.")
 }
 
 // take moves a plaintext from an SDK answer into guarded memory.

@@ -177,28 +177,29 @@ func TestSorted(t *testing.T) {
 		spoil func(cloud)
 		kind  error
 		code  string // empty: the service didn't answer
+		next  string // the beginning
 	}{
-		"disabled":           {func(c cloud) { c.kms.SetState(c.key, kmsfake.Disabled) }, fault.ErrRevoked, "DisabledException"},
-		"pending deletion":   {func(c cloud) { c.kms.SetState(c.key, kmsfake.PendingDeletion) }, fault.ErrRevoked, "KMSInvalidStateException"},
-		"unavailable":        {func(c cloud) { c.kms.SetState(c.key, kmsfake.Unavailable) }, fault.ErrUnreachable, "KMSInvalidStateException"},
-		"material deleted":   {func(c cloud) { c.kms.SetState(c.key, kmsfake.PendingImport) }, fault.ErrDenied, "KMSInvalidStateException"},
-		"deleted":            {func(c cloud) { c.kms.Delete(c.key) }, fault.ErrMisconfigured, "NotFoundException"},
-		"no permission":      {func(c cloud) { c.caller.SetPolicies(denyAll) }, fault.ErrDenied, "AccessDeniedException"},
-		"access key removed": {func(c cloud) { c.Remove(c.caller) }, fault.ErrDenied, "UnrecognizedClientException"},
-		"session over":       {func(c cloud) { c.caller.Expires = time.Unix(1, 0) }, fault.ErrSignIn, "ExpiredTokenException"},
+		"disabled":           {func(c cloud) { c.kms.SetState(c.key, kmsfake.Disabled) }, fault.ErrRevoked, "DisabledException", "Ask whoever runs the AWS account whether the key was disabled on purpose; vigilctl unlock works again once it is enabled."},
+		"pending deletion":   {func(c cloud) { c.kms.SetState(c.key, kmsfake.PendingDeletion) }, fault.ErrRevoked, "KMSInvalidStateException", "Ask whoever runs the AWS account whether the key was disabled on purpose; vigilctl unlock works again once it is enabled."},
+		"unavailable":        {func(c cloud) { c.kms.SetState(c.key, kmsfake.Unavailable) }, fault.ErrUnreachable, "KMSInvalidStateException", "Nothing to do: it is tried again."},
+		"material deleted":   {func(c cloud) { c.kms.SetState(c.key, kmsfake.PendingImport) }, fault.ErrDenied, "KMSInvalidStateException", "Ask whoever runs the AWS account for access to the key, or check that the right AWS profile is in use."},
+		"deleted":            {func(c cloud) { c.kms.Delete(c.key) }, fault.ErrMisconfigured, "NotFoundException", "Check the key id and the region in the master key's URI."},
+		"no permission":      {func(c cloud) { c.caller.SetPolicies(denyAll) }, fault.ErrDenied, "AccessDeniedException", "Ask whoever runs the AWS account for access, or check that the right AWS profile is in use."},
+		"access key removed": {func(c cloud) { c.Remove(c.caller) }, fault.ErrDenied, "UnrecognizedClientException", "Check the access key of your AWS profile; it may have been deactivated"},
+		"session over":       {func(c cloud) { c.caller.Expires = time.Unix(1, 0) }, fault.ErrSignIn, "ExpiredTokenException", "Sign in to AWS again"},
 		"throttled": {
-			always(awsfake.Fault{Status: 400, Code: "ThrottlingException", Message: "Rate exceeded"}), fault.ErrUnreachable, "ThrottlingException",
+			always(awsfake.Fault{Status: 400, Code: "ThrottlingException", Message: "Rate exceeded"}), fault.ErrUnreachable, "ThrottlingException", "Nothing to do: it is tried again.",
 		},
-		"internal error": {always(awsfake.Fault{Status: 500, Code: "KMSInternalException"}), fault.ErrUnreachable, "KMSInternalException"},
-		"bad gateway":    {always(awsfake.Fault{Status: 502, Code: "BadGateway"}), fault.ErrUnreachable, "BadGateway"},
-		"no answer":      {always(awsfake.Fault{Drop: true}), fault.ErrUnreachable, ""},
+		"internal error": {always(awsfake.Fault{Status: 500, Code: "KMSInternalException"}), fault.ErrUnreachable, "KMSInternalException", "Nothing to do: it is tried again."},
+		"bad gateway":    {always(awsfake.Fault{Status: 502, Code: "BadGateway"}), fault.ErrUnreachable, "BadGateway", "Nothing to do: it is tried again."},
+		"no answer":      {always(awsfake.Fault{Drop: true}), fault.ErrUnreachable, "", "Check the network, and that the region is spelled right."},
 		"clock far off": {
 			always(awsfake.Fault{Status: 400, Code: "InvalidSignatureException", Message: "Signature expired: 20200101T000000Z is now earlier than 20260101T000000Z"}),
-			fault.ErrMisconfigured, "InvalidSignatureException",
+			fault.ErrMisconfigured, "InvalidSignatureException", "Set this machine's clock: AWS refuses requests",
 		},
-		"wrong secret key": {func(c cloud) { c.caller.SecretAccessKey = "another" }, fault.ErrMisconfigured, "InvalidSignatureException"},
+		"wrong secret key": {func(c cloud) { c.caller.SecretAccessKey = "another" }, fault.ErrMisconfigured, "InvalidSignatureException", "Check the access key of your AWS profile"},
 		"a code of tomorrow": {
-			always(awsfake.Fault{Status: 400, Code: "QuantumException", Message: "no"}), fault.ErrMisconfigured, "QuantumException",
+			always(awsfake.Fault{Status: 400, Code: "QuantumException", Message: "no"}), fault.ErrMisconfigured, "QuantumException", "Check the key id and the region",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -217,8 +218,8 @@ func TestSorted(t *testing.T) {
 			if e.Kind != tc.kind || e.Code != tc.code {
 				t.Errorf("Decrypt: %v (code %q); want %v, code %q", err, e.Code, tc.kind, tc.code)
 			}
-			if e.Op != "Decrypt" || e.Next == "" || (e.RequestID == "") != (tc.code == "") {
-				t.Errorf("operation %q, next step %q, request id %q: one is missing or too much", e.Op, e.Next, e.RequestID)
+			if e.Op != "Decrypt" || !strings.HasPrefix(e.Next, tc.next) || (e.RequestID == "") != (tc.code == "") {
+				t.Errorf("operation %q, next step %q, request id %q; want next step %q", e.Op, e.Next, e.RequestID, tc.next)
 			}
 			exchanges := c.Exchanges()
 			if last := exchanges[len(exchanges)-1]; e.RequestID != "" && e.RequestID != last.RequestID {
@@ -286,20 +287,21 @@ func TestCheckRefuses(t *testing.T) {
 	for name, tc := range map[string]struct {
 		spoil func(cloud) (key string)
 		kind  error
+		next  string
 	}{
-		"disabled":         {func(c cloud) string { c.kms.SetState(c.key, kmsfake.Disabled); return c.key }, fault.ErrRevoked},
-		"pending deletion": {func(c cloud) string { c.kms.SetState(c.key, kmsfake.PendingDeletion); return c.key }, fault.ErrRevoked},
-		"pending import":   {func(c cloud) string { c.kms.SetState(c.key, kmsfake.PendingImport); return c.key }, fault.ErrMisconfigured},
-		"unavailable":      {func(c cloud) string { c.kms.SetState(c.key, kmsfake.Unavailable); return c.key }, fault.ErrUnreachable},
-		"a signing key":    {func(c cloud) string { return c.kms.CreateSigningKey() }, fault.ErrMisconfigured},
-		"no such alias":    {func(cloud) string { return "alias/vigl" }, fault.ErrMisconfigured},
+		"disabled":         {func(c cloud) string { c.kms.SetState(c.key, kmsfake.Disabled); return c.key }, fault.ErrRevoked, "Ask whoever runs the AWS account whether the key was disabled on purpose; vigilctl unlock works again once it is enabled."},
+		"pending deletion": {func(c cloud) string { c.kms.SetState(c.key, kmsfake.PendingDeletion); return c.key }, fault.ErrRevoked, "Ask whoever runs the AWS account whether the key was disabled on purpose; vigilctl unlock works again once it is enabled."},
+		"pending import":   {func(c cloud) string { c.kms.SetState(c.key, kmsfake.PendingImport); return c.key }, fault.ErrMisconfigured, "Import the key's material, or use another key."},
+		"unavailable":      {func(c cloud) string { c.kms.SetState(c.key, kmsfake.Unavailable); return c.key }, fault.ErrUnreachable, "Nothing to do: it is tried again."},
+		"a signing key":    {func(c cloud) string { return c.kms.CreateSigningKey() }, fault.ErrMisconfigured, "Use a symmetric key for encryption (SYMMETRIC_DEFAULT, ENCRYPT_DECRYPT)."},
+		"no such alias":    {func(cloud) string { return "alias/vigl" }, fault.ErrMisconfigured, "Check the key id and the region in the master key's URI."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCloud(t)
 			_, err := c.open(t, tc.spoil(c)).Check(t.Context())
 			var e *fault.Error
-			if !errors.As(err, &e) || e.Kind != tc.kind || e.Next == "" {
-				t.Errorf("Check: %v, want %v that says what to do", err, tc.kind)
+			if !errors.As(err, &e) || e.Kind != tc.kind || e.Next != tc.next {
+				t.Errorf("Check: %v, next %q; want %v, next %q", err, e.Next, tc.kind, tc.next)
 			}
 		})
 	}
@@ -344,21 +346,20 @@ func TestAnswersThatNoKMSGives(t *testing.T) {
 
 func TestOpenRefuses(t *testing.T) {
 	awsfake.New().AddUser("alice").Setenv(t)
-	for name, uri := range map[string]master.URI{
-		"another scheme":        {Scheme: master.SchemeLocal},
-		"no key":                {Scheme: master.SchemeAWSKMS},
-		"http over the network": {Scheme: master.SchemeAWSKMS, KeyID: "k", Endpoint: "http://kms.example"},
-		"unknown profile":       {Scheme: master.SchemeAWSKMS, KeyID: "k", Profile: "nobody"},
-	} {
-		if _, err := Open(t.Context(), uri, awsauth.Options{}); !errors.Is(err, fault.ErrMisconfigured) {
-			t.Errorf("%s: %v, want %v", name, err, fault.ErrMisconfigured)
+	refuses := func(name string, uri master.URI, next string) {
+		_, err := Open(t.Context(), uri, awsauth.Options{})
+		var e *fault.Error
+		if !errors.As(err, &e) || e.Kind != fault.ErrMisconfigured || e.Next != next {
+			t.Errorf("%s: %v; want %v, next %q", name, err, fault.ErrMisconfigured, next)
 		}
 	}
+	refuses("another scheme", master.URI{Scheme: master.SchemeLocal}, "Give awskms:///KEY.")
+	refuses("no key", master.URI{Scheme: master.SchemeAWSKMS}, "Give awskms:///KEY.")
+	refuses("http over the network", master.URI{Scheme: master.SchemeAWSKMS, KeyID: "k", Endpoint: "http://kms.example"}, "Correct the endpoint of the master key's URI.")
+	refuses("unknown profile", master.URI{Scheme: master.SchemeAWSKMS, KeyID: "k", Profile: "nobody"}, "Check the AWS profile and region in the AWS configuration files.")
 	t.Setenv("AWS_REGION", "")
 	t.Setenv("AWS_DEFAULT_REGION", "")
-	if _, err := Open(t.Context(), master.URI{Scheme: master.SchemeAWSKMS, KeyID: "k"}, awsauth.Options{}); !errors.Is(err, fault.ErrMisconfigured) {
-		t.Errorf("no region: %v, want %v", err, fault.ErrMisconfigured)
-	}
+	refuses("no region", master.URI{Scheme: master.SchemeAWSKMS, KeyID: "k"}, "Add ?region=… to the master key's URI.")
 }
 
 // TestNothingLeavesInClear: an endpoint from the environment is held to the
