@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"syscall"
 	"time"
 
 	"vigil/internal/ipc"
@@ -23,12 +24,9 @@ const patience = 2 * time.Minute
 // ErrTimeout reports that nobody touched the security key in time.
 var ErrTimeout = fmt.Errorf("nobody touched the security key within %v", patience)
 
-// Helper starts ssh-sk-helper for one signature at a time: of two that wait for a touch,
-// nobody could tell which one it answers.
-type Helper struct {
-	places []string
-	one    chan struct{} // holds a token while none runs
-}
+// Helper starts ssh-sk-helper. Of two that wait for a touch at once nobody could tell which
+// one it answers: the caller has one run at a time.
+type Helper struct{ places []string }
 
 // New returns a Helper that starts the program at one of places, the first that is there;
 // nil: where OpenSSH's packages put it.
@@ -36,21 +34,14 @@ func New(places []string) *Helper {
 	if places == nil {
 		places = packaged
 	}
-	h := &Helper{places: places, one: make(chan struct{}, 1)}
-	h.one <- struct{}{}
-	return h
+	return &Helper{places}
 }
 
 // Run starts ssh-sk-helper and calls use with the other end of its conversation, which use
-// must not close. When use returns, or ctx ends, the helper is killed; its end ends use's
-// wait. The error is an *Error if the helper can't be started, ErrTimeout, ctx's, or use's.
+// must not close. When use returns, or ctx ends, the helper is killed and the conversation
+// ends, also for those to whom either end was passed on: no wait outlasts ctx. The error is
+// an *Error if the helper can't be started, ErrTimeout, ctx's, or use's.
 func (h *Helper) Run(ctx context.Context, use func(conversation *os.File) error) error {
-	select {
-	case <-h.one:
-		defer func() { h.one <- struct{}{} }()
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 	path, err := find(h.places)
 	if err != nil {
 		return err
@@ -69,6 +60,8 @@ func (h *Helper) Run(ctx context.Context, use func(conversation *os.File) error)
 	if err != nil {
 		return &Error{fmt.Sprintf("start %s: %v", path, err), install}
 	}
+	stop := context.AfterFunc(ctx, func() { shutDown(ours) })
+	defer stop()
 	used := use(ours)
 	cancelled := context.Cause(ctx) // before cancel makes it one
 	cancel()
@@ -77,4 +70,11 @@ func (h *Helper) Run(ctx context.Context, use func(conversation *os.File) error)
 		return cancelled
 	}
 	return used
+}
+
+// shutDown ends a socket's connection for every process that has either end.
+func shutDown(socket *os.File) {
+	if raw, err := socket.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _ = syscall.Shutdown(int(fd), syscall.SHUT_RDWR) })
+	}
 }

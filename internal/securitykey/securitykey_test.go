@@ -1,15 +1,17 @@
 package securitykey
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
-	"testing/synctest"
 )
 
 // helper writes a program that stands in for ssh-sk-helper. Only root's are started.
@@ -46,38 +48,36 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestTheEndOfTheRequestEndsTheHelper: of one that waits for a touch nothing stays.
-func TestTheEndOfTheRequestEndsTheHelper(t *testing.T) {
-	h := New([]string{helper(t, "echo started; exec sleep 600", 0o755)})
-	ctx, cancel := context.WithCancelCause(t.Context())
-	gone := errors.New("the client went away")
-	err := h.Run(ctx, func(conversation *os.File) error {
-		if _, err := io.ReadFull(conversation, make([]byte, 8)); err != nil {
-			return err
-		}
-		cancel(gone)
-		_, err := conversation.Read(make([]byte, 1))
-		return err
-	})
-	if !errors.Is(err, gone) {
-		t.Fatalf("got %v", err)
+// TestTheEndOfTheRequestEndsTheWait, at once, also if a process that the helper started
+// keeps its conversation.
+func TestTheEndOfTheRequestEndsTheWait(t *testing.T) {
+	for name, text := range map[string]string{
+		"the helper":       "echo started; exec sleep 600",
+		"one that it left": "sleep 600 & echo $!; echo started; exec sleep 600",
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := New([]string{helper(t, text, 0o755)})
+			ctx, cancel := context.WithCancelCause(t.Context())
+			gone := errors.New("the client went away")
+			err := h.Run(ctx, func(conversation *os.File) error {
+				r := bufio.NewReader(conversation)
+				line, err := r.ReadString('\n')
+				if pid, no := strconv.Atoi(strings.TrimSpace(line)); no == nil {
+					t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+					line, err = r.ReadString('\n')
+				}
+				if err != nil || line != "started\n" {
+					t.Errorf("it said %q, %v", line, err)
+				}
+				cancel(gone)
+				_, err = r.ReadByte()
+				return err
+			})
+			if !errors.Is(err, gone) {
+				t.Fatalf("got %v", err)
+			}
+		})
 	}
-}
-
-// TestOneTouchAtATime: a request that waits for another one's touch can go away.
-func TestOneTouchAtATime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := New(nil)
-		<-h.one // as if another one ran
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error)
-		go func() { done <- h.Run(ctx, func(*os.File) error { panic("started") }) }()
-		synctest.Wait()
-		cancel()
-		if err := <-done; !errors.Is(err, context.Canceled) {
-			t.Fatalf("got %v", err)
-		}
-	})
 }
 
 func TestAHelperThatOthersCanChangeIsNotStarted(t *testing.T) {

@@ -48,7 +48,9 @@ type Agent struct {
 	guessing fair
 	failures int // failed unlocks in a row; guarded by guessing
 	// asking is held while a question is shown: there is one at a time.
-	asking       fair
+	asking fair
+	// touching is held while the touch of a security key is waited for.
+	touching     fair
 	addedSigning *fair // identity.signing of added keys
 
 	ctx    context.Context // ends at Close
@@ -103,6 +105,7 @@ func New(o Options) *Agent {
 		secret:   newIntake(MaxSecretBodies * agentproto.MaxMessage),
 		guessing: fair{each: maxWaiting, all: maxAllWaiting},
 		asking:   fair{each: maxWaiting, all: maxAllWaiting},
+		touching: fair{each: maxWaiting, all: maxAllWaiting},
 		signing:  make(map[string]*fair),
 		standing: make(map[*standing]struct{}),
 		vaults:   make(map[string][]*identity),

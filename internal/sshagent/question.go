@@ -69,7 +69,10 @@ func (q *standing) check(s *snapshot) {
 		return
 	}
 	now := s.byBlob[string(q.id.key.Blob)]
-	if now == nil || now.signer == nil || !sameUse(now, q.id) {
+	switch {
+	case now != nil && now.signer == nil && now.vault != "" && now.vault == q.id.vault:
+		q.end(fmt.Errorf("vault %s was locked while someone was asked", now.vault))
+	case now == nil, now.signer == nil, !sameUse(now, q.id):
 		q.end(errChanged)
 	}
 }

@@ -30,9 +30,11 @@ var (
 )
 
 // signByTouch has the security key sign that has id's private half, and appends the
-// signature. It waits for a touch, until the client goes away.
+// signature. It waits for a touch until the client goes away or id can no longer be used.
+// One signature waits at a time, and meanwhile delays none with another key.
 func (s *session) signByTouch(ctx context.Context, id *identity, q agentproto.SignRequest, dst []byte) (out []byte, err error) {
-	keys := s.agent.o.SecurityKeys
+	a := s.agent
+	keys := a.o.SecurityKeys
 	if keys == nil {
 		return nil, errNoTouch
 	}
@@ -54,14 +56,27 @@ func (s *session) signByTouch(ctx context.Context, id *identity, q agentproto.Si
 	if what := purpose(q.Data, policy.Login{}); what != "" {
 		text += "\nFor: " + what
 	}
+	ctx, done := a.whileUsable(ctx, id)
+	defer done()
 	err = s.whileConnected(ctx, func(ctx context.Context) error {
-		return keys.Run(ctx, text, func(helper *os.File) error {
+		if err := a.touching.take(ctx, s.peer.PID); err != nil {
+			return err
+		}
+		defer a.touching.give()
+		err := keys.Run(ctx, text, func(helper *os.File) (err error) {
 			out, err = id.signer.SignThrough(ctx, id.handle, q.Data, provider, helper, dst)
 			return err
 		})
+		if ctx.Err() != nil { // a signature that came too late is none
+			return context.Cause(ctx)
+		}
+		return err
 	})
 	if next := keys.Next(err); next != "" {
 		return nil, &advised{err.Error(), next}
 	}
-	return out, err
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }

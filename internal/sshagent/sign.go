@@ -43,10 +43,6 @@ func (s *session) sign(ctx context.Context, body, out []byte) []byte {
 	if err != nil {
 		return refuse(id, err)
 	}
-	if err := id.signing.take(ctx, s.peer.PID); err != nil {
-		return refuse(id, err)
-	}
-	defer id.signing.give()
 	frame, err := s.signWith(ctx, id, q, out)
 	if errors.Is(err, ErrNoKey) {
 		// The key may have been added again in the meantime, with a new handle.
@@ -183,8 +179,9 @@ func (s *session) signWith(ctx context.Context, id *identity, q agentproto.SignR
 	var err error
 	if id.inSecurityKey() {
 		frame, err = s.signByTouch(ctx, id, q, frame)
-	} else {
+	} else if err = id.signing.take(ctx, s.peer.PID); err == nil {
 		frame, err = id.signer.Sign(ctx, id.handle, q.Data, flags, frame)
+		id.signing.give()
 	}
 	if err != nil {
 		return nil, err
