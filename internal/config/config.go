@@ -65,6 +65,9 @@ type Config struct {
 	// SecurityKeyProvider is the library that talks to security keys, an absolute path;
 	// "": the one that is part of OpenSSH.
 	SecurityKeyProvider string
+	// SecurityKeyHelper is OpenSSH's ssh-sk-helper, an absolute path; "": where packages
+	// put it.
+	SecurityKeyHelper string
 	// AddedSHA1 lets RSA keys that ssh-add added sign with SHA-1.
 	AddedSHA1 bool
 	// Unlisted are names with a file in vaults.d that aren't in `vaults`.

@@ -188,6 +188,8 @@ func TestMistakesNameFileAndLine(t *testing.T) {
 		{"name", user, "vaults = [\"Work\"]\n", 1, "a-z"},
 		{"name of a table", user, "[vault.Work]\n", 1, "a-z"},
 		{"named twice", user, "vaults = [\"a\", \"a\"]\n", 1, "twice"},
+		{"a helper of security keys by a relative path", user, "security_key_helper = \"ssh-sk-helper\"\n", 1, "security_key_helper is an absolute path"},
+		{"a provider of security keys by a relative path", user, "\nsecurity_key_provider = \"x.so\"\n", 2, "security_key_provider is an absolute path"},
 		{"two vaults in one file", user, "[vault.a]\npath = \"/v\"\n[vault.b]\npath = \"/x/../v\"\n", 4, "same path"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -326,7 +328,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 			documented[name] = true
 		}
 	}
-	known := map[string]bool{"vaults": true, "added_sha1": true, "security_key_provider": true}
+	known := map[string]bool{"vaults": true, "added_sha1": true, "security_key_provider": true, "security_key_helper": true}
 	for f := range reflect.TypeFor[config.VaultConfig]().Fields() {
 		known[f.Tag.Get("toml")] = true
 	}

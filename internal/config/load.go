@@ -47,6 +47,7 @@ type userFile struct {
 	Vaults    []string                  `toml:"vaults"`
 	AddedSHA1 bool                      `toml:"added_sha1"`
 	Provider  string                    `toml:"security_key_provider"`
+	Helper    string                    `toml:"security_key_helper"`
 	Vault     map[string]toml.Primitive `toml:"vault"`
 }
 
@@ -78,7 +79,7 @@ func load(p paths.Paths) (*Config, error) {
 	}
 	if err := user.only(func(key toml.Key) bool {
 		switch key[0] {
-		case "vaults", "added_sha1", "security_key_provider":
+		case "vaults", "added_sha1", "security_key_provider", "security_key_helper":
 			return len(key) == 1
 		case "vault":
 			return len(key) < 3 || len(key) == 3 && isVaultKey(key[2])
@@ -87,8 +88,10 @@ func load(p paths.Paths) (*Config, error) {
 	}); err != nil {
 		return nil, err
 	}
-	if top.Provider != "" && !filepath.IsAbs(top.Provider) {
-		return nil, user.at(errors.New("a provider of security keys is named by an absolute path"), "security_key_provider")
+	for _, p := range []struct{ key, path string }{{"security_key_provider", top.Provider}, {"security_key_helper", top.Helper}} {
+		if p.path != "" && !filepath.IsAbs(p.path) {
+			return nil, user.at(fmt.Errorf("%s is an absolute path", p.key), p.key)
+		}
 	}
 	if kind := user.meta.Type("vault"); kind != "Hash" && kind != "" { // "" if there are only tables [vault.NAME]
 		return nil, user.at(errors.New("a vault's settings stand in a table [vault.NAME]"), "vault")
@@ -101,7 +104,7 @@ func load(p paths.Paths) (*Config, error) {
 	if !user.meta.IsDefined("vaults") {
 		names = withFound(p, defaultOrder(written, top.Vault))
 	}
-	c := &Config{AddedSHA1: top.AddedSHA1, SecurityKeyProvider: top.Provider}
+	c := &Config{AddedSHA1: top.AddedSHA1, SecurityKeyProvider: top.Provider, SecurityKeyHelper: top.Helper}
 	for i, name := range names {
 		if err := paths.CheckName(name); err != nil {
 			if user.meta.IsDefined("vaults") {

@@ -91,7 +91,7 @@ func New(o Options) (*Daemon, error) {
 	why := newRefusals()
 	var store *state.Store
 	var vaults []config.Vault
-	addedSHA1, provider := false, ""
+	addedSHA1, helper, provider := false, "", ""
 	if o.Config == nil {
 		why.log = o.Log
 	} else {
@@ -99,7 +99,8 @@ func New(o Options) (*Daemon, error) {
 		if store, err = state.Open(o.Paths.State); err != nil {
 			return nil, err
 		}
-		vaults, addedSHA1, provider = o.Config.Vaults, o.Config.AddedSHA1, o.Config.SecurityKeyProvider
+		vaults, addedSHA1 = o.Config.Vaults, o.Config.AddedSHA1
+		helper, provider = o.Config.SecurityKeyHelper, o.Config.SecurityKeyProvider
 	}
 	slab, err := guard.NewSlab(frontMemory)
 	if err != nil {
@@ -110,7 +111,7 @@ func New(o Options) (*Daemon, error) {
 		crowd: unixsock.NewCrowd(mostConnections()),
 	}
 	d.added = &addedKeeper{d: d}
-	d.tokens = &securityKeys{helper: securitykey.New(nil), prompter: o.Prompter, provider: provider}
+	d.tokens = &securityKeys{helper: securitykey.New(helper), prompter: o.Prompter, provider: provider}
 	names := make([]string, 0, len(vaults))
 	for _, v := range vaults {
 		names = append(names, v.Name)

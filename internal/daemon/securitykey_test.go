@@ -17,7 +17,7 @@ func TestAWaitForATouchIsShown(t *testing.T) {
 	if err := os.WriteFile(helper, []byte("#!/bin/sh\nexec sleep 600\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	k := &securityKeys{helper: securitykey.New([]string{helper})}
+	k := &securityKeys{helper: securitykey.New(helper)}
 	err := k.Run(t.Context(), "Touch the security key of work.\nFor: login as root", func(*os.File) error {
 		if got := k.touch(); got != "Touch the security key of work. For: login as root" {
 			t.Errorf("status says %q", got)

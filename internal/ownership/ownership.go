@@ -62,24 +62,29 @@ func Program(path string) error {
 	return Check(dir, info)
 }
 
-// System returns an error unless path is a regular file that, like its folder, belongs to
-// root and nobody else can change: a program of the system. It wraps fs.ErrNotExist if
-// there is none.
+// System returns an error unless path is a regular file that, like every folder above it,
+// belongs to root, is no link, and can't be replaced by anyone else: a program of the
+// system. It wraps fs.ErrNotExist if there is none.
 func System(path string) error {
-	for _, part := range []string{path, filepath.Dir(path)} {
+	for part := path; ; part = filepath.Dir(part) {
 		info, err := os.Lstat(part)
 		if err != nil {
 			return fmt.Errorf("look at program: %w", err)
 		}
 		st, ok := info.Sys().(*syscall.Stat_t)
+		mode := info.Mode()
 		switch {
-		case part == path && !info.Mode().IsRegular():
+		case part == path && !mode.IsRegular():
 			return &Error{fmt.Sprintf("%q is not a file, but a folder, a symbolic link or the like", path), ""}
-		case !ok || st.Uid != 0 || info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0:
+		case part != path && !mode.IsDir():
+			return &Error{fmt.Sprintf("%q, in which %q is, is a symbolic link", part, path), ""}
+		case !ok || st.Uid != 0 || mode.Perm()&0o022 != 0 && (part == path || mode&fs.ModeSticky == 0):
 			return &Error{fmt.Sprintf("%q can be changed by others than root", part), "Install OpenSSH's package again."}
 		}
+		if part == filepath.Dir(part) {
+			return nil
+		}
 	}
-	return nil
 }
 
 // Check returns an *Error unless path belongs to root or this user and nobody else can

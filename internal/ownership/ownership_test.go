@@ -1,6 +1,8 @@
 package ownership
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -63,5 +65,45 @@ func TestOthersThatCanWrite(t *testing.T) {
 	}
 	if Check(file, info) == nil {
 		t.Error("a file that everyone can write counts as safe")
+	}
+}
+
+// TestAProgramOfTheSystem is root's up to the root of the file system.
+func TestAProgramOfTheSystem(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root has programs that belong to root")
+	}
+	for name, c := range map[string]struct {
+		change func(program string) error
+		safe   bool
+	}{
+		"root's": {func(string) error { return nil }, true},
+		"in a shared folder, where others can't replace it": {func(p string) error { return os.Chmod(filepath.Dir(p), 0o777|os.ModeSticky) }, true},
+		"written by others":                    {func(p string) error { return os.Chmod(p, 0o757) }, false},
+		"written by others, with a sticky bit": {func(p string) error { return os.Chmod(p, 0o757|os.ModeSticky) }, false},
+		"somebody's":                           {func(p string) error { return os.Chown(p, 1, 0) }, false},
+		"in somebody's folder":                 {func(p string) error { return os.Chown(filepath.Dir(p), 1, 0) }, false},
+		"in a folder that others can rename":   {func(p string) error { return os.Chmod(filepath.Dir(filepath.Dir(p)), 0o777) }, false},
+		"in a folder of somebody's":            {func(p string) error { return os.Chown(filepath.Dir(filepath.Dir(p)), 1, 0) }, false},
+		"a folder":                             {func(p string) error { return errors.Join(os.Remove(p), os.Mkdir(p, 0o755)) }, false},
+		"a link":                               {func(p string) error { return errors.Join(os.Rename(p, p+"2"), os.Symlink(p+"2", p)) }, false},
+		"in a link to a folder": {func(p string) error {
+			d := filepath.Dir(p)
+			return errors.Join(os.Rename(d, d+"2"), os.Symlink(d+"2", d))
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			program := filepath.Join(t.TempDir(), "above", "folder", "program")
+			err := errors.Join(os.MkdirAll(filepath.Dir(program), 0o755), os.WriteFile(program, nil, 0o755), c.change(program))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := System(program); (err == nil) != c.safe {
+				t.Errorf("got %v, safe is %v", err, c.safe)
+			}
+		})
+	}
+	if err := System("/nonexistent/program"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no program: %v", err)
 	}
 }

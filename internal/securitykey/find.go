@@ -45,15 +45,18 @@ func Next(err error) string {
 
 const install = "Install OpenSSH's client with its support for security keys: openssh-client (Debian), openssh-sk-helper (Fedora, Alpine)."
 
-// find returns the first of places that is there. The others aren't tried if that one can
-// be changed by anybody but root: it would be asked to sign.
-func find(places []string) (string, error) {
-	for _, path := range places {
+// find returns the first of the places that is there. The others aren't tried if that one
+// can be changed by anybody but root: it would be asked to sign.
+func (h *Helper) find() (string, error) {
+	for _, path := range h.places {
 		err := ownership.System(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		return path, err
+	}
+	if h.configured {
+		return "", &Error{fmt.Sprintf("there is no program %s, which config.toml names as security_key_helper", h.places[0]), "Correct the path or remove it, and restart vigild."}
 	}
 	return "", &Error{"ssh-sk-helper, which talks to security keys, isn't on this machine", install}
 }

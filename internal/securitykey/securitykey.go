@@ -26,15 +26,18 @@ var ErrTimeout = fmt.Errorf("nobody touched the security key within %v", patienc
 
 // Helper starts ssh-sk-helper. Of two that wait for a touch at once nobody could tell which
 // one it answers: the caller has one run at a time.
-type Helper struct{ places []string }
+type Helper struct {
+	places     []string // the first one that is there is started
+	configured bool     // whether the configuration names it
+}
 
-// New returns a Helper that starts the program at one of places, the first that is there;
-// nil: where OpenSSH's packages put it.
-func New(places []string) *Helper {
-	if places == nil {
-		places = packaged
+// New returns a Helper that starts the program at an absolute path; "": where OpenSSH's
+// packages put it.
+func New(path string) *Helper {
+	if path == "" {
+		return &Helper{places: packaged}
 	}
-	return &Helper{places}
+	return &Helper{[]string{path}, true}
 }
 
 // Run starts ssh-sk-helper and calls use with the other end of its conversation, which use
@@ -42,7 +45,7 @@ func New(places []string) *Helper {
 // ends, also for those to whom either end was passed on: no wait outlasts ctx. The error is
 // an *Error if the helper can't be started, ErrTimeout, ctx's, or use's.
 func (h *Helper) Run(ctx context.Context, use func(conversation *os.File) error) error {
-	path, err := find(h.places)
+	path, err := h.find()
 	if err != nil {
 		return err
 	}

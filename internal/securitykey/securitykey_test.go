@@ -31,7 +31,7 @@ func helper(t *testing.T, text string, mode os.FileMode) string {
 }
 
 func TestRun(t *testing.T) {
-	h := New([]string{"/nonexistent/ssh-sk-helper", helper(t, "env | sort; read line; echo \"$line\"; pwd", 0o755)})
+	h := &Helper{places: []string{"/nonexistent/ssh-sk-helper", helper(t, "env | sort; read line; echo \"$line\"; pwd", 0o755)}}
 	t.Setenv("SSH_SK_HELPER", "/bin/false")
 	for range 2 { // the first one leaves nothing that the second would wait for
 		var said []byte
@@ -56,7 +56,7 @@ func TestTheEndOfTheRequestEndsTheWait(t *testing.T) {
 		"one that it left": "sleep 600 & echo $!; echo started; exec sleep 600",
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := New([]string{helper(t, text, 0o755)})
+			h := New(helper(t, text, 0o755))
 			ctx, cancel := context.WithCancelCause(t.Context())
 			gone := errors.New("the client went away")
 			err := h.Run(ctx, func(conversation *os.File) error {
@@ -109,7 +109,7 @@ func TestAHelperThatOthersCanChangeIsNotStarted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			// A good one behind it isn't used in its place.
-			err := New([]string{path, owned}).Run(t.Context(), func(*os.File) error { panic("started") })
+			err := (&Helper{places: []string{path, owned}}).Run(t.Context(), func(*os.File) error { panic("started") })
 			if err == nil || !strings.Contains(err.Error(), filepath.Dir(path)) || name != "a link" && Next(err) != "Install OpenSSH's package again." {
 				t.Fatalf("got %v, next %q", err, Next(err))
 			}
@@ -118,9 +118,18 @@ func TestAHelperThatOthersCanChangeIsNotStarted(t *testing.T) {
 	if _, err := Provider(owned, false); Next(err) != "Put it into a folder of the system's libraries." {
 		t.Errorf("a provider of one's own: %v, next %q", err, Next(err))
 	}
-	err := New([]string{"/nonexistent/ssh-sk-helper"}).Run(t.Context(), func(*os.File) error { panic("started") })
-	if Next(err) != install {
-		t.Fatalf("got %v, next %q", err, Next(err))
+	const nowhere = "/nonexistent/ssh-sk-helper"
+	for name, tt := range map[string]struct {
+		h    *Helper
+		want string
+	}{
+		"not installed":         {&Helper{places: []string{nowhere}}, install},
+		"configured, not there": {New(nowhere), "Correct the path or remove it, and restart vigild."},
+	} {
+		err := tt.h.Run(t.Context(), func(*os.File) error { panic("started") })
+		if Next(err) != tt.want {
+			t.Errorf("%s: %v, next %q", name, err, Next(err))
+		}
 	}
 }
 
