@@ -17,6 +17,7 @@ var (
 	errNoSuchKey = errors.New("the agent does not have the key")
 	errFlags     = errors.New("the request has signature flags that are not supported")
 	errChanged   = errors.New("the key was changed or removed while someone was asked")
+	errLost      = errors.New("the key was removed, or its vault was locked, before it had signed")
 	errNoReply   = errors.New("the keeper gave no usable signature")
 )
 
@@ -50,6 +51,9 @@ func (s *session) sign(ctx context.Context, body, out []byte) []byte {
 		if found == nil && again.handle != id.handle && sameUse(again, id) {
 			frame, err = s.signWith(ctx, again, q, out)
 		}
+	}
+	if errors.Is(err, ErrNoKey) {
+		err = errLost
 	}
 	if err != nil {
 		return refuse(id, err)
