@@ -58,7 +58,7 @@ type starter func(dir string, env []string) (*sshtest.Agent, error)
 
 // allCases are the cases of the files of this package, in order.
 func allCases() []testCase {
-	return slices.Concat(keyCases, compositeCases, constraintCases, lockCases, extensionCases, bindCases, destinationCases, malformedCases, orderCases)
+	return slices.Concat(keyCases, compositeCases, constraintCases, tokenCases, lockCases, extensionCases, bindCases, destinationCases, malformedCases, orderCases)
 }
 
 // answers runs every case against agents of start, and returns its lines by case.

@@ -14,6 +14,7 @@ const (
 	oneSense  = "one meaning, one encoding: bytes left over are a mistake or an attack"
 	plainAdd  = "RFC 9987: only the constrained message carries constraints"
 	firstName = "10.4 and 10.5 made keys under this name; who has one can go on using it"
+	noDevice  = "no device has such a key"
 	lockStays = "one malformed message must not end the agent for everybody"
 )
 
@@ -65,6 +66,11 @@ var stricter = map[string]difference{
 
 	"malformed destinations: no constraints":            {"failure", "asked to restrict a key, OpenSSH adds it unrestricted"},
 	"malformed destinations: list after no constraints": {"0 keys []", "it was not added"},
+
+	"malformed keys in security keys: no handle":                      {"failure", noDevice},
+	"malformed keys in security keys: no application":                 {"failure", noDevice},
+	"malformed keys in security keys: a zero byte in the application": {"failure", noDevice},
+	"malformed keys in security keys: list":                           {"0 keys []", noDevice},
 
 	"malformed lock: lock without a passphrase":               {"failure", lockStays},
 	"malformed lock, zero byte: lock with a zero byte inside": {"success", lockStays + "; any bytes are a passphrase"},
