@@ -1,6 +1,7 @@
 package agentcmd
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -37,6 +38,7 @@ type Command struct {
 	KeepStale bool          // -U: don't clean up first
 	AnyHost   bool          // -u -u: sockets of any host
 	Lifetime  time.Duration // -t: of keys added without one; 0: unlimited
+	Providers string        // -P: libraries that ssh-add may name; empty: the default
 
 	// NoEffect are options that were accepted but have no effect here.
 	NoEffect []string
@@ -228,6 +230,8 @@ func (p *parser) value(option byte, value string) error {
 		return checkHash(value)
 	case 'O':
 		return p.setting(value)
+	case 'P':
+		c.Providers = cmp.Or(value, "!*") // an empty list allows none
 	case 't':
 		life, ok := parseLifetime(value)
 		if !ok {
@@ -238,8 +242,8 @@ func (p *parser) value(option byte, value string) error {
 	return nil
 }
 
-// setting handles -O. Its settings concern keys on tokens, which this agent doesn't
-// accept, so they have no effect.
+// setting handles -O. Its settings loosen what keys on tokens may be used for, which this
+// agent doesn't do.
 func (p *parser) setting(value string) error {
 	switch {
 	case value == "no-restrict-websafe", value == "allow-remote-pkcs11":

@@ -32,7 +32,7 @@ func TestParse(t *testing.T) {
 		{line: "-t 1h30m", want: Command{Lifetime: 90 * time.Minute}},
 		{line: "-t 5 -t 0", want: Command{}},
 		{line: "-E md5 -E SHA512", want: Command{}},
-		{line: "-P /usr/lib/*", want: Command{}},
+		{line: "-P /usr/lib/*", want: Command{Providers: "/usr/lib/*"}},
 		{
 			line: "-O no-restrict-websafe -O allow-remote-pkcs11 -Owebsafe-allow=ssh:*",
 			want: Command{NoEffect: []string{"-O no-restrict-websafe", "-O allow-remote-pkcs11", "-O websafe-allow=ssh:*"}},

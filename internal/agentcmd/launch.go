@@ -68,10 +68,12 @@ type backgroundArgs struct {
 	folder   string // to remove at the end, or ""
 	lifetime time.Duration
 	parent   int // the process whose end ends the agent, or 0
+	// providers are the patterns of -P, or "".
+	providers string
 }
 
 func (b backgroundArgs) args() []string {
-	return []string{b.socket, b.folder, strconv.FormatInt(int64(b.lifetime/time.Second), 10), strconv.Itoa(b.parent)}
+	return []string{b.socket, b.folder, strconv.FormatInt(int64(b.lifetime/time.Second), 10), strconv.Itoa(b.parent), b.providers}
 }
 
 func parseBackgroundArgs(args []string) (b backgroundArgs, err error) {
@@ -86,7 +88,7 @@ func parseBackgroundArgs(args []string) (b backgroundArgs, err error) {
 	if err != nil {
 		return b, fmt.Errorf("read arguments: parent: %w", err)
 	}
-	return backgroundArgs{args[0], args[1], time.Duration(seconds) * time.Second, parent}, nil
+	return backgroundArgs{args[0], args[1], time.Duration(seconds) * time.Second, parent, args[4]}, nil
 }
 
 // Descriptors of the background process, after the standard ones.
@@ -110,7 +112,7 @@ func (p Program) startInBackground(c *Command, at *place) (pid int, err error) {
 	}
 	defer pipe.Close()
 	defer ready.Close()
-	b := backgroundArgs{socket: at.listener.Path(), folder: at.folder, lifetime: c.Lifetime}
+	b := backgroundArgs{socket: at.listener.Path(), folder: at.folder, lifetime: c.Lifetime, providers: c.Providers}
 	if c.Argv != nil {
 		b.parent = os.Getpid()
 	}

@@ -22,10 +22,12 @@ type agent struct {
 	at       *place
 	lifetime time.Duration
 	parent   int // the process whose end ends the agent, or 0
-	environ  []string
-	exe      string
-	log      *slog.Logger
-	ready    func() error // called once it is ready
+	// providers are the patterns of -P, or "".
+	providers string
+	environ   []string
+	exe       string
+	log       *slog.Logger
+	ready     func() error // called once it is ready
 	// interrupt is set if SIGINT ends the agent, which runs in a terminal.
 	interrupt bool
 	// activated is set if the socket is a service manager's: then SIGTERM is a
@@ -40,7 +42,7 @@ func (p Program) serveInForeground(c *Command) int {
 		level = slog.LevelDebug
 	}
 	log := slog.New(slog.NewTextHandler(p.Stderr, &slog.HandlerOptions{Level: level}))
-	a := agent{lifetime: c.Lifetime, environ: p.Environ, exe: p.Exe, log: log, interrupt: true}
+	a := agent{lifetime: c.Lifetime, providers: c.Providers, environ: p.Environ, exe: p.Exe, log: log, interrupt: true}
 	l, err := activated(c, p.Environ)
 	switch {
 	case err != nil:
@@ -119,7 +121,7 @@ func (p Program) serveInherited(args []string, ready *os.File) (int, error) {
 		return statusFailure, err
 	}
 	a := agent{
-		at: &place{listener: l, folder: b.folder}, lifetime: b.lifetime, parent: b.parent,
+		at: &place{listener: l, folder: b.folder}, lifetime: b.lifetime, parent: b.parent, providers: b.providers,
 		environ: p.Environ, exe: p.Exe, log: systemLog(),
 		ready: func() error {
 			_, err := ready.WriteString("\n")
@@ -142,7 +144,7 @@ func (a *agent) serve() (int, error) {
 		return statusFailure, err
 	}
 	d, err := daemon.New(daemon.Options{
-		Exe: a.exe, Prompter: daemon.NewPrompter(a.environ), Lifetime: a.lifetime, Log: a.log, Hardening: hardening,
+		Exe: a.exe, Prompter: daemon.NewPrompter(a.environ), Lifetime: a.lifetime, Providers: a.providers, Log: a.log, Hardening: hardening,
 	})
 	if err != nil {
 		return statusFailure, err

@@ -12,6 +12,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,6 +56,9 @@ type Options struct {
 	Prompter Prompter
 	// Lifetime is the lifetime of keys added without one; 0: unlimited.
 	Lifetime time.Duration
+	// Providers are the patterns of libraries that ssh-add may name as providers of
+	// security keys, as after `ssh-agent -P`; "": the default.
+	Providers string
 	// LogFile is where the log goes, for status; "": standard error.
 	LogFile string
 	// Hardening is how the front protects itself, for status.
@@ -111,7 +115,10 @@ func New(o Options) (*Daemon, error) {
 		crowd: unixsock.NewCrowd(mostConnections()),
 	}
 	d.added = &addedKeeper{d: d}
-	d.tokens = &securityKeys{helper: securitykey.New(helper), prompter: o.Prompter, provider: provider}
+	d.tokens = &securityKeys{
+		helper: securitykey.New(helper), prompter: o.Prompter, provider: provider,
+		allowed: cmp.Or(o.Providers, securitykey.DefaultProviders),
+	}
 	names := make([]string, 0, len(vaults))
 	for _, v := range vaults {
 		names = append(names, v.Name)

@@ -15,6 +15,7 @@ type securityKeys struct {
 	helper   *securitykey.Helper
 	prompter Prompter
 	provider string // where none was named
+	allowed  string // which ones ssh-add may name
 
 	waiting atomic.Pointer[string] // what is shown; nil: nobody's touch is waited for
 }
@@ -22,9 +23,9 @@ type securityKeys struct {
 // Provider returns the provider to sign with. See [sshagent.SecurityKeys].
 func (k *securityKeys) Provider(named string, remote bool) (string, error) {
 	if named == "" {
-		return securitykey.Provider(k.provider, false)
+		return securitykey.Provider(k.provider, securitykey.DefaultProviders, false)
 	}
-	return securitykey.Provider(named, remote)
+	return securitykey.Provider(named, k.allowed, remote)
 }
 
 // Run waits for a touch. See [sshagent.SecurityKeys].

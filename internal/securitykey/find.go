@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
 
 	"vigil/internal/ownership"
 	"vigil/internal/policy"
@@ -22,9 +23,9 @@ var packaged = []string{
 	"/opt/homebrew/opt/openssh/libexec/ssh-sk-helper", // Homebrew
 }
 
-// allowedProviders are the libraries that ssh-add may name, as OpenSSH's ssh-agent has them
-// by default (its option -P).
-var allowedProviders = []string{"/usr/lib*/*", "/usr/local/lib*/*"}
+// DefaultProviders are the libraries that ssh-add may name, unless `ssh-agent -P` says
+// otherwise.
+const DefaultProviders = "/usr/lib*/*,/usr/local/lib*/*"
 
 // An Error says why a helper or a provider isn't used.
 type Error struct {
@@ -62,10 +63,10 @@ func (h *Helper) find() (string, error) {
 }
 
 // Provider returns the provider that a key which was added with provider signs with. One
-// that isn't part of OpenSSH is code that the helper loads: it must be in one of the
-// system's library folders, and belong to root. remote is set if the request came through
-// a forwarded agent, which must not choose what runs here.
-func Provider(provider string, remote bool) (string, error) {
+// that isn't part of OpenSSH is code that the helper loads: a list of patterns must allow
+// it, and it must belong to root. remote is set if the request came through a forwarded
+// agent, which must not choose what runs here.
+func Provider(provider, allowed string, remote bool) (string, error) {
 	switch {
 	case provider == "" || provider == skhelper.Internal:
 		return skhelper.Internal, nil
@@ -78,10 +79,23 @@ func Provider(provider string, remote bool) (string, error) {
 	if err != nil {
 		return "", &Error{"the provider of security keys isn't there", ""}
 	}
-	for _, pattern := range allowedProviders {
+	if !allows(allowed, path) {
+		return "", &Error{fmt.Sprintf("the provider of security keys %s isn't in one of %s", path, allowed), "Put it into a folder of the system's libraries."}
+	}
+	return path, ownership.System(path)
+}
+
+// allows reports whether a pattern of a list matches path, and none that begins with "!".
+// (OpenSSH: match_pattern_list.)
+func allows(list, path string) (ok bool) {
+	for pattern := range strings.SplitSeq(list, ",") {
+		pattern, excluded := strings.CutPrefix(pattern, "!")
 		if policy.Match(path, pattern) {
-			return path, ownership.System(path)
+			if excluded {
+				return false
+			}
+			ok = true
 		}
 	}
-	return "", &Error{fmt.Sprintf("the provider of security keys %s isn't in one of %v", path, allowedProviders), "Put it into a folder of the system's libraries."}
+	return ok
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"vigil/internal/skhelper"
 )
 
 // helper writes a program that stands in for ssh-sk-helper. Only root's are started.
@@ -115,7 +117,7 @@ func TestAHelperThatOthersCanChangeIsNotStarted(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Provider(owned, false); Next(err) != "Put it into a folder of the system's libraries." {
+	if _, err := Provider(owned, DefaultProviders, false); Next(err) != "Put it into a folder of the system's libraries." {
 		t.Errorf("a provider of one's own: %v, next %q", err, Next(err))
 	}
 	const nowhere = "/nonexistent/ssh-sk-helper"
@@ -150,9 +152,31 @@ func TestProvider(t *testing.T) {
 		{"/usr/lib/../lib/nothing.so", false, "isn't there", true},
 		{mine, true, "forwarded agent", true},
 	} {
-		got, err := Provider(tt.named, tt.remote)
+		got, err := Provider(tt.named, DefaultProviders, tt.remote)
 		if tt.fails != (err != nil) || err == nil && got != tt.want || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%q, remote %v: %q, %v", tt.named, tt.remote, got, err)
+		}
+	}
+}
+
+func TestAllowedProviders(t *testing.T) {
+	mine := helper(t, "", 0o755)
+	dir := filepath.Dir(mine)
+	for list, allowed := range map[string]bool{
+		dir + "/*":                    true,
+		"/usr/lib/*,/*":               true,
+		"/usr/lib/*,/usr/local/*":     false,
+		"!" + mine + "," + dir + "/*": false,
+		dir + "/*,!" + mine:           false,
+		dir + "/*,!/usr/lib/*":        true,
+		"!/usr/lib/*":                 false,
+		"":                            false,
+	} {
+		if got, err := Provider(mine, list, false); (err == nil) != allowed || err == nil && got != mine {
+			t.Errorf("%q: %q, %v; allowed is %v", list, got, err, allowed)
+		}
+		if got, err := Provider(skhelper.Internal, list, false); err != nil || got != skhelper.Internal {
+			t.Errorf("%q: OpenSSH's own is %q, %v", list, got, err)
 		}
 	}
 }

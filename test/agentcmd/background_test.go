@@ -447,7 +447,40 @@ func TestInMemoryAlone(t *testing.T) {
 	})
 }
 
-// Options about keys on tokens are taken, and said to do nothing.
+// -P says which libraries ssh-add may name for keys in security keys.
+func TestProvidersOfSecurityKeys(t *testing.T) {
+	const dummy = "/usr/lib/openssh/regress/misc/sk-dummy/sk-dummy.so"
+	if !isFile(dummy) {
+		t.Skip("openssh-tests isn't installed")
+	}
+	each(t, 902, func(t *testing.T, w *world) {
+		key := filepath.Join(w.home, "token")
+		if r := w.run(nil, "ssh-keygen", "-q", "-t", "ed25519-sk", "-w", dummy, "-N", "", "-f", key); r.status != 0 {
+			t.Fatalf("ssh-keygen: %+v", r)
+		}
+		for _, tt := range []struct {
+			options []string
+			taken   bool
+		}{
+			{nil, true},
+			{[]string{"-P", "/usr/lib/*"}, true},
+			{[]string{"-P", "/usr/lib/*.so,!/nowhere/*"}, true},
+			{[]string{"-P", "/nowhere/*"}, false},
+			{[]string{"-P", "/usr/lib/*,!*/sk-dummy.so"}, false},
+			{[]string{"-P", ""}, false},
+		} {
+			a := w.start(shLines, nil, append([]string{"-s"}, tt.options...)...)
+			if r := a.add("-S", dummy, key); (r.status == 0) != tt.taken {
+				t.Errorf("ssh-agent %q: %+v, taken is %v", tt.options, r, tt.taken)
+			}
+			if r := a.add("-T", key+".pub"); (r.status == 0) != tt.taken {
+				t.Errorf("ssh-agent %q: ssh-add -T: %+v", tt.options, r)
+			}
+		}
+	})
+}
+
+// Options that loosen what keys on tokens may do are taken, and said to do nothing.
 func TestOptionsWithoutEffect(t *testing.T) {
 	eachVigil(t, func(t *testing.T, w *world) {
 		r := w.run(nil, "sh", "-c", `eval "$(ssh-agent -s -O no-restrict-websafe -P '/usr/lib/*' -E md5)" && ssh-add -l; ssh-agent -k`)
