@@ -34,9 +34,22 @@ func (w *worker) signThrough(body, out []byte) ([]byte, error) {
 	if err != nil {
 		return out, err
 	}
-	signed, err := key.SignThrough(fdConn(fd), out, q.Data, q.Provider)
+	signed, err := key.SignThrough(helperConn{fdConn(fd), s}, out, q.Data, q.Provider)
 	if err != nil {
 		return out, tokenError(err)
 	}
 	return signed, nil
+}
+
+// helperConn is the conversation with ssh-sk-helper. What is read from it may take as long
+// as a person does, and uses no key: the keeper's end doesn't wait for it.
+type helperConn struct {
+	fdConn
+	server *server
+}
+
+func (c helperConn) Read(b []byte) (int, error) {
+	c.server.busy.RUnlock()
+	defer c.server.busy.RLock() // once the end has begun, this never returns
+	return c.fdConn.Read(b)
 }

@@ -107,3 +107,28 @@ func TestSignThroughRefuses(t *testing.T) {
 		})
 	}
 }
+
+// TestTheEndDoesNotWaitForATouch: a lock wipes the keys at once.
+func TestTheEndDoesNotWaitForATouch(t *testing.T) {
+	helper, end, err := ipc.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer helper.Close()
+	defer end.Close()
+	s := &server{}
+	s.busy.RLock() // by the request
+	answered := make(chan error)
+	go func() {
+		_, err := io.ReadFull(helperConn{fdConn(end.Fd()), s}, make([]byte, 1))
+		answered <- err
+	}()
+	s.busy.Lock() // by the end
+	s.busy.Unlock()
+	if _, err := helper.Write([]byte{0}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-answered; err != nil || s.busy.TryLock() {
+		t.Errorf("%v, or the end doesn't wait for the rest of the request", err)
+	}
+}
