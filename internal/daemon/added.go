@@ -71,12 +71,12 @@ func (k *addedKeeper) Sign(ctx context.Context, key uint64, data []byte, flags u
 }
 
 // SignThrough signs with an added key in a security key. See [sshagent.Signer].
-func (k *addedKeeper) SignThrough(ctx context.Context, key uint64, data []byte, provider string, helper *os.File, dst []byte) ([]byte, error) {
+func (k *addedKeeper) SignThrough(ctx context.Context, key uint64, data []byte, provider string, helper, pin *os.File, dst []byte) ([]byte, error) {
 	c := k.running()
 	if c == nil {
 		return nil, sshagent.ErrNoKey
 	}
-	return vault.Signer{Keeper: c}.SignThrough(ctx, key, data, provider, helper, dst)
+	return vault.Signer{Keeper: c}.SignThrough(ctx, key, data, provider, helper, pin, dst)
 }
 
 // Add gives a key to the keeper. See [sshagent.Keeper].

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"os"
 
 	"vigil/internal/prompt"
 	"vigil/internal/sshagent"
@@ -34,6 +35,15 @@ func (p Prompter) show(ctx context.Context, text string) {
 	if p.p != nil {
 		p.p.Show(ctx, "Vigil", text)
 	}
+}
+
+// askPIN asks for a PIN, which goes to w. See [prompt.Prompter.PassphraseInto].
+func (p Prompter) askPIN(ctx context.Context, question string, w *os.File) (wait func(), err error) {
+	if p.p == nil {
+		_ = w.Close()
+		return nil, prompt.ErrUnavailable
+	}
+	return p.p.PassphraseInto(ctx, "Vigil", question, w)
 }
 
 // DropAdded removes the keys that ssh-add added. It logs a failure.

@@ -35,6 +35,8 @@ func TestMain(m *testing.M) {
 		os.Exit(server.Main(os.Args[2:]))
 	case os.Args[0] == "vigil-opener":
 		os.Exit(openerjob.Run(context.Background()))
+	case filepath.Base(os.Args[0]) == "ssh-sk-helper":
+		os.Exit(beHelper())
 	}
 	// Otherwise openers built with the race detector sleep for a second at their end.
 	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
@@ -58,8 +60,10 @@ type device struct {
 	paths paths.Paths
 	d     *Daemon
 	log   *logText
-	stop  context.CancelFunc
-	ended chan struct{} // closed when Run has returned
+	// askpass is the environment of the prompting program; nil: there is none.
+	askpass []string
+	stop    context.CancelFunc
+	ended   chan struct{} // closed when Run has returned
 }
 
 // logText is a log that can be read.
@@ -83,14 +87,20 @@ func (l *logText) String() string {
 // newDevice starts a daemon on a new device.
 func newDevice(t *testing.T) *device {
 	t.Helper()
+	dev := deviceOf(t)
+	dev.start()
+	return dev
+}
+
+// deviceOf returns a new device, without a daemon yet.
+func deviceOf(t *testing.T) *device {
+	t.Helper()
 	root, err := os.MkdirTemp("/tmp", "vigil") // short, for the sockets
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(root) })
-	dev := deviceIn(t, root, filepath.Join(root, "data"))
-	dev.start()
-	return dev
+	return deviceIn(t, root, filepath.Join(root, "data"))
 }
 
 // beside returns a second device with the same data folder (vault file, backend and
@@ -139,7 +149,7 @@ func (dev *device) start() {
 		t.Fatal(err)
 	}
 	dev.d, err = New(Options{
-		Paths: dev.paths, Config: conf, Exe: exe, Opener: exe,
+		Paths: dev.paths, Config: conf, Exe: exe, Opener: exe, Prompter: NewPrompter(dev.askpass),
 		Log: slog.New(slog.NewTextHandler(dev.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

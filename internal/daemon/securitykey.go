@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"sync"
@@ -39,6 +40,28 @@ func (k *securityKeys) Run(ctx context.Context, text string, use func(helper *os
 		k.waiting.Store(&text)
 		defer k.waiting.Store(nil)
 		return use(helper)
+	})
+}
+
+// RunWithPIN asks for the PIN and waits for a touch. See [sshagent.SecurityKeys].
+func (k *securityKeys) RunWithPIN(ctx context.Context, question string, use func(helper, pin *os.File) error) error {
+	return k.helper.Run(ctx, func(helper *os.File) error {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return fmt.Errorf("make pipe: %w", err)
+		}
+		defer r.Close()
+		ctx, done := context.WithCancel(ctx)
+		defer done()
+		wait, err := k.prompter.askPIN(ctx, question, w)
+		if err != nil {
+			return fmt.Errorf("ask for the security key's PIN: %w", err)
+		}
+		defer wait()
+		defer done() // before the wait
+		k.waiting.Store(&question)
+		defer k.waiting.Store(nil)
+		return use(helper, r)
 	})
 }
 

@@ -37,12 +37,7 @@ func helper(t *testing.T, script string) string {
 // withHelper starts a daemon with a helper of its own.
 func withHelper(t *testing.T, script string) *device {
 	t.Helper()
-	root, err := os.MkdirTemp("/tmp", "vigil") // short, for the sockets
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(root) })
-	dev := deviceIn(t, root, filepath.Join(root, "data"))
+	dev := deviceOf(t)
 	dev.configure(fmt.Sprintf("security_key_helper = %q\n", helper(t, script)))
 	dev.start()
 	return dev

@@ -91,13 +91,20 @@ func TestMessagesAreReadAsTheyWereWritten(t *testing.T) {
 		t.Run(m.name, func(t *testing.T) { m.check(t, func(err error) bool { return err != nil }) })
 	}
 
-	// These two have no length of their own: they extend to the end of the message.
+	// These have no length of their own: they extend to the end of the message.
 	sign := SignRequest{Key: 1, Flags: 2, Data: []byte("data")}
 	if got, err := ReadSignRequest(sign.Append(nil)); err != nil || !reflect.DeepEqual(got, sign) {
 		t.Errorf("SignRequest %+v is read as %+v, %v", sign, got, err)
 	}
 	if _, err := ReadSignRequest(make([]byte, signHeadLen-1)); !errors.Is(err, ErrBadRequest) {
 		t.Errorf("a SignRequest that is cut: %v", err)
+	}
+	through := SignThroughRequest{Key: 1, Provider: "internal", Data: []byte("data")}
+	if got, err := ReadSignThroughRequest(through.Append(nil)); err != nil || !reflect.DeepEqual(got, through) {
+		t.Errorf("SignThroughRequest %+v is read as %+v, %v", through, got, err)
+	}
+	if _, err := ReadSignThroughRequest(through.Append(nil)[:8+4+len("interna")]); !errors.Is(err, ErrBadRequest) {
+		t.Errorf("a SignThroughRequest that is cut: %v", err)
 	}
 	verified := Verified{Next: 64, Total: 100, Problems: []string{"one", "another"}}
 	if got, err := readVerified(verified.Append(nil)); err != nil || !reflect.DeepEqual(got, verified) {

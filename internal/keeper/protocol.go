@@ -47,7 +47,7 @@ const (
 	OpRotation                  // RotationStep → members or deks, or nothing
 	OpDeadlines                 // Deadlines
 	OpStats                     // → Stats
-	OpSignThrough               // SignThroughRequest, then a descriptor → signature blob
+	OpSignThrough               // SignThroughRequest, then descriptors → signature blob
 )
 
 // Secret reports whether a request's body is a secret, which must not reach the heap.

@@ -28,6 +28,8 @@ var (
 	ErrNoIdentity = errors.New("access is gone")
 	// ErrReader: the identity is a reader and can't change the vault.
 	ErrReader = errors.New("read only")
+	// ErrPIN: the security key asks for its PIN.
+	ErrPIN = errors.New("PIN is asked for")
 	// ErrGone: the keeper has ended.
 	ErrGone = errors.New("keeper has ended")
 )
@@ -46,7 +48,7 @@ const (
 var kinds = [...]error{
 	StatusFailed: errors.New("keeper failed"),
 	ErrNoKey, ErrUnsupported, ErrBadRequest, ErrWrongPassphrase, ErrFull, ErrRefused,
-	ErrDamaged, ErrRollback, ErrNoIdentity, ErrReader,
+	ErrDamaged, ErrRollback, ErrNoIdentity, ErrReader, ErrPIN,
 }
 
 // StatusOf returns the status for err, which isn't nil.

@@ -89,10 +89,11 @@ func (t token) plainBlob() []byte                                            { r
 func (t token) free()                                                        { t.Free() }
 
 // SignThrough is AppendSign for a key in a security key: ssh-sk-helper at the other end of
-// helper has the device sign. It waits for the touch. The signature is verified, with the
+// helper has the device sign, with the device's PIN if one is given, as package skhelper
+// says. It waits for the touch. The signature is verified, with the
 // presence and the verification that the key asks for; otherwise the error is ErrFault. The
 // others are ErrFreed, ErrUnsupported for a key that isn't in a security key, and skhelper's.
-func (k *Key) SignThrough(helper io.ReadWriter, dst, data []byte, provider string) ([]byte, error) {
+func (k *Key) SignThrough(helper io.ReadWriter, dst, data []byte, provider string, pin []byte) ([]byte, error) {
 	t, ok := k.priv.(token)
 	if !ok {
 		return nil, fmt.Errorf("sign with %s key through a security key: %w", k.typ, ErrUnsupported)
@@ -101,7 +102,7 @@ func (k *Key) SignThrough(helper io.ReadWriter, dst, data []byte, provider strin
 		return nil, ErrFreed
 	}
 	defer k.release()
-	sig, err := skhelper.Sign(helper, t.Encoding.Bytes(), provider, data)
+	sig, err := skhelper.Sign(helper, t.Encoding.Bytes(), provider, data, pin)
 	if err != nil {
 		return nil, err
 	}

@@ -87,7 +87,7 @@ func TestSignThrough(t *testing.T) {
 			}
 			d := &device{private: private, data: data, application: "ssh:", flags: skPresence, typ: keypair.TokenEd25519}
 			tt.change(d)
-			sig, err := k.SignThrough(d, []byte("before"), data, skhelper.Internal)
+			sig, err := k.SignThrough(d, []byte("before"), data, skhelper.Internal, nil)
 			if !errors.Is(err, tt.want) || err == nil && !bytes.HasPrefix(sig, []byte("before")) {
 				t.Fatalf("got %q, %v; want %v", sig, err, tt.want)
 			}
@@ -98,7 +98,7 @@ func TestSignThrough(t *testing.T) {
 		t.Fatal(err)
 	}
 	k.Free()
-	if _, err := k.SignThrough(&device{private: private}, nil, data, ""); !errors.Is(err, ErrFreed) {
+	if _, err := k.SignThrough(&device{private: private}, nil, data, "", nil); !errors.Is(err, ErrFreed) {
 		t.Errorf("a freed key: %v", err)
 	}
 }

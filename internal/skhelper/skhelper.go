@@ -30,7 +30,9 @@ const Internal = "internal"
 // Reasons why there is no signature.
 var (
 	ErrNoToken  = errors.New("no security key that is plugged in has this key, or nobody touched it in time")
-	ErrPIN      = errors.New("the security key asks for its PIN, which Vigil doesn't take")
+	ErrPIN      = errors.New("the security key asks for its PIN")
+	ErrWrongPIN = errors.New("the security key doesn't take this PIN")
+	ErrNoPIN    = errors.New("the security key asks for its PIN, and none was given")
 	ErrProvider = errors.New("the provider of the security key can't sign with this key")
 	ErrEnded    = errors.New("ssh-sk-helper ended without an answer: it is another version's, or the wait was cancelled")
 	ErrVersion  = fmt.Errorf("ssh-sk-helper speaks another version of its protocol than %d", version)
@@ -42,9 +44,10 @@ var reasons = map[uint32]error{43: ErrPIN, 59: ErrProvider, 60: ErrNoToken}
 
 // Sign has the helper at the other end of rw sign data with key, and returns the signature
 // blob unverified: string algorithm, string signature, byte flags, uint32 counter. key is
-// in SSH_AGENTC_ADD_IDENTITY's encoding; it is written, not copied. Sign waits for the
-// touch; the end of the connection ends the wait.
-func Sign(rw io.ReadWriter, key []byte, provider string, data []byte) ([]byte, error) {
+// in SSH_AGENTC_ADD_IDENTITY's encoding; pin is the device's PIN, or empty. Both are
+// written, not copied. Sign waits for the touch; the end of the connection ends the wait.
+// The error is ErrPIN if the device asks for a PIN, and none was given here.
+func Sign(rw io.ReadWriter, key []byte, provider string, data, pin []byte) ([]byte, error) {
 	head := append([]byte{version}, wire.AppendUint32(nil, typeSign)...)
 	head = append(head, 0) // log to syslog, not to standard error
 	head = wire.AppendUint32(head, logQuiet)
@@ -53,8 +56,8 @@ func Sign(rw io.ReadWriter, key []byte, provider string, data []byte) ([]byte, e
 	tail = wire.AppendString(tail, data)
 	tail = wire.AppendString(tail, "") // algorithm: the key's
 	tail = wire.AppendUint32(tail, 0)  // bugs of the peer to take into account
-	tail = wire.AppendString(tail, "") // PIN
-	if err := ipc.Write(rw, len(head)+len(key)+len(tail), head, key, tail); err != nil {
+	tail = wire.AppendUint32(tail, uint32(len(pin)))
+	if err := ipc.Write(rw, len(head)+len(key)+len(tail)+len(pin), head, key, tail, pin); err != nil {
 		return nil, ErrEnded
 	}
 	reply, err := ipc.Read(rw, maxReply)
@@ -64,7 +67,11 @@ func Sign(rw io.ReadWriter, key []byte, provider string, data []byte) ([]byte, e
 	case err != nil:
 		return nil, ErrEnded
 	}
-	return readReply(reply)
+	sig, err := readReply(reply)
+	if errors.Is(err, ErrPIN) && len(pin) > 0 {
+		err = ErrWrongPIN
+	}
+	return sig, err
 }
 
 func readReply(reply []byte) ([]byte, error) {

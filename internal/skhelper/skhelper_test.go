@@ -47,11 +47,29 @@ func TestSign(t *testing.T) {
 			if err := ipc.Write(&in, maxReply, tt.reply); err != nil {
 				t.Fatal(err)
 			}
-			sig, err := Sign(conversation{&in, &out}, []byte("key"), Internal, []byte("data"))
+			sig, err := Sign(conversation{&in, &out}, []byte("key"), Internal, []byte("data"), nil)
 			if !errors.Is(err, tt.want) || err == nil && string(sig) != "signature" {
 				t.Fatalf("got %q, %v; want %v", sig, err, tt.want)
 			}
 		})
+	}
+}
+
+// TestAPIN goes to the device, and is told from a wrong one.
+func TestAPIN(t *testing.T) {
+	asks := reply(version, typeError, wire.AppendUint32(nil, 43)...)
+	for pin, want := range map[string]error{"": ErrPIN, "1234": ErrWrongPIN} {
+		var in, out bytes.Buffer
+		if err := ipc.Write(&in, maxReply, asks); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Sign(conversation{&in, &out}, []byte("key"), Internal, []byte("data"), []byte(pin))
+		if !errors.Is(err, want) {
+			t.Errorf("PIN %q: %v, want %v", pin, err, want)
+		}
+		if sent := wire.AppendString(nil, pin); !bytes.HasSuffix(out.Bytes(), sent) {
+			t.Errorf("PIN %q: sent %q", pin, out.Bytes())
+		}
 	}
 }
 
@@ -65,7 +83,7 @@ func TestAHelperThatEndsOrFloods(t *testing.T) {
 		"floods":            {[]byte{0xff, 0xff, 0xff, 0xff, version}, ErrReply},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := Sign(conversation{bytes.NewReader(tt.in), io.Discard}, nil, Internal, nil); !errors.Is(err, tt.want) {
+			if _, err := Sign(conversation{bytes.NewReader(tt.in), io.Discard}, nil, Internal, nil, nil); !errors.Is(err, tt.want) {
 				t.Fatalf("got %v, want %v", err, tt.want)
 			}
 		})

@@ -15,7 +15,7 @@ import (
 )
 
 // SignThrough is never called.
-func (instant) SignThrough(context.Context, uint64, []byte, string, *os.File, []byte) ([]byte, error) {
+func (instant) SignThrough(context.Context, uint64, []byte, string, *os.File, *os.File, []byte) ([]byte, error) {
 	return nil, ErrNoKey
 }
 

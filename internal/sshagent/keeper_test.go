@@ -105,7 +105,7 @@ func parseWithXCrypto(message []byte) (agent.AddedKey, error) {
 }
 
 // SignThrough is for keys in security keys, of which it takes none.
-func (k *testKeeper) SignThrough(context.Context, uint64, []byte, string, *os.File, []byte) ([]byte, error) {
+func (k *testKeeper) SignThrough(context.Context, uint64, []byte, string, *os.File, *os.File, []byte) ([]byte, error) {
 	return nil, ErrNoKey
 }
 

@@ -52,7 +52,7 @@ func (s *session) signByTouch(ctx context.Context, id *identity, q agentproto.Si
 			return nil, &advised{err.Error(), keys.Next(err)}
 		}
 	}
-	text := fmt.Sprintf("Touch the security key of %.*s.\nKey fingerprint %s.", maxAsked, pubkey.CleanComment(id.comment), id.fingerprint)
+	text := fmt.Sprintf("the security key of %.*s.\nKey fingerprint %s.", maxAsked, pubkey.CleanComment(id.comment), id.fingerprint)
 	if what := purpose(q.Data, policy.Login{}); what != "" {
 		text += "\nFor: " + what
 	}
@@ -63,10 +63,18 @@ func (s *session) signByTouch(ctx context.Context, id *identity, q agentproto.Si
 			return err
 		}
 		defer a.touching.give()
-		err := keys.Run(ctx, text, func(helper *os.File) (err error) {
-			out, err = id.signer.SignThrough(ctx, id.handle, q.Data, provider, helper, dst)
+		through := func(helper, pin *os.File) (err error) {
+			out, err = id.signer.SignThrough(ctx, id.handle, q.Data, provider, helper, pin, dst)
 			return err
-		})
+		}
+		err := keys.Run(ctx, "Touch "+text, func(helper *os.File) error { return through(helper, nil) })
+		if errors.Is(err, ErrPIN) { // some devices know the person, so only now (OpenSSH: process_sign_request2)
+			if err := a.asking.take(ctx, s.peer.PID); err != nil {
+				return err
+			}
+			defer a.asking.give()
+			err = keys.RunWithPIN(ctx, "Enter the PIN of, and touch, "+text, through)
+		}
 		if ctx.Err() != nil { // a signature that came too late is none
 			return context.Cause(ctx)
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -18,19 +19,29 @@ import (
 type device struct {
 	asked chan string   // what is shown
 	touch chan struct{} // lets one signature be made
+	pin   bool          // whether it asks for one
 }
 
-func newDevice() *device { return &device{make(chan string, maxAllWaiting), make(chan struct{})} }
+func newDevice() *device {
+	return &device{asked: make(chan string, maxAllWaiting), touch: make(chan struct{})}
+}
 
 func (d *device) Provider(string, bool) (string, error) { return "internal", nil }
 
 func (d *device) Run(ctx context.Context, text string, use func(*os.File) error) error {
-	d.asked <- text
+	if d.pin {
+		return ErrPIN
+	}
+	return d.RunWithPIN(ctx, text, func(helper, _ *os.File) error { return use(helper) })
+}
+
+func (d *device) RunWithPIN(ctx context.Context, question string, use func(helper, pin *os.File) error) error {
+	d.asked <- question
 	select {
 	case <-d.touch:
 	case <-ctx.Done(): // a touch at this very moment
 	}
-	return use(nil)
+	return use(nil, nil)
 }
 
 func (d *device) Next(error) string { return "" }
@@ -38,7 +49,7 @@ func (d *device) Next(error) string { return "" }
 // tokenSigner signs through a device.
 type tokenSigner struct{ *testKeeper }
 
-func (tokenSigner) SignThrough(_ context.Context, _ uint64, _ []byte, _ string, _ *os.File, dst []byte) ([]byte, error) {
+func (tokenSigner) SignThrough(_ context.Context, _ uint64, _ []byte, _ string, _, _ *os.File, dst []byte) ([]byte, error) {
 	return append(dst, ssh.Marshal(ssh.Signature{Format: ssh.KeyAlgoSKED25519, Blob: make([]byte, 64), Rest: make([]byte, 5)})...), nil
 }
 
@@ -119,6 +130,41 @@ func TestAWaitForATouchEnds(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAPINIsAskedFor where the device wants one, as one question of several.
+func TestAPINIsAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDevice()
+		d.pin = true
+		asking, answer := make(chan Question, 1), make(chan struct{})
+		w := newWorld(t, func(o *Options) {
+			o.SecurityKeys = d
+			o.Prompter = prompterFunc(func(_ context.Context, q Question) error { asking <- q; <-answer; return nil })
+		})
+		token, plain := w.tokenKey("token"), newKey(t)
+		asks := w.vaultKey("plain", plain)
+		asks.Confirm = true
+		w.SetVault("main", []VaultKey{token, asks})
+		confirmed := make(chan error, 1)
+		c := w.client()
+		go func() {
+			_, err := c.Sign(signerOf(t, plain).PublicKey(), []byte("data"))
+			confirmed <- err
+		}()
+		<-asking
+		got := w.requestTouches(token, 1)
+		if len(d.asked) != 0 {
+			t.Error("two questions are shown at once")
+		}
+		close(answer)
+		must(t, <-confirmed)
+		if q := <-d.asked; !strings.HasPrefix(q, "Enter the PIN of, and touch, the security key of token.\n") {
+			t.Errorf("asked %q", q)
+		}
+		d.touch <- struct{}{}
+		must(t, <-got)
+	})
 }
 
 // TestAClientThatLeavesEndsItsWait: the next one's begins.

@@ -90,6 +90,8 @@ const (
 var (
 	// ErrNoKey reports a key handle that the keeper doesn't know, or no longer knows.
 	ErrNoKey = errors.New("the keeper does not have the key")
+	// ErrPIN reports a security key that asks for its PIN.
+	ErrPIN = errors.New("a PIN is asked for")
 )
 
 // Signer signs with keys it holds.
@@ -101,8 +103,9 @@ type Signer interface {
 	Sign(ctx context.Context, key uint64, data []byte, flags uint32, dst []byte) ([]byte, error)
 
 	// SignThrough is Sign for a key in a security key. The other end of helper has been
-	// passed to ssh-sk-helper, which is to use provider.
-	SignThrough(ctx context.Context, key uint64, data []byte, provider string, helper *os.File, dst []byte) ([]byte, error)
+	// passed to ssh-sk-helper, which is to use provider. The device's PIN is read from
+	// pin, a pipe; nil: without one. The error is ErrPIN if the device asks for it.
+	SignThrough(ctx context.Context, key uint64, data []byte, provider string, helper, pin *os.File, dst []byte) ([]byte, error)
 }
 
 // SecurityKeys has security keys sign. See package securitykey.
@@ -114,6 +117,10 @@ type SecurityKeys interface {
 	// Run shows text to the person whose touch is waited for, starts ssh-sk-helper, and
 	// calls use with a conversation with it. It ends with ctx.
 	Run(ctx context.Context, text string, use func(helper *os.File) error) error
+
+	// RunWithPIN is Run with a question for the device's PIN in place of the text. use
+	// also gets the pipe that the answer comes through, which isn't read here.
+	RunWithPIN(ctx context.Context, question string, use func(helper, pin *os.File) error) error
 
 	// Next returns what to do about an error of the others, or "".
 	Next(error) string

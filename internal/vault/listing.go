@@ -81,8 +81,11 @@ func (s Signer) Sign(ctx context.Context, key uint64, data []byte, flags uint32,
 }
 
 // SignThrough is Sign for a key in a security key. See [sshagent.Signer].
-func (s Signer) SignThrough(ctx context.Context, key uint64, data []byte, provider string, helper *os.File, dst []byte) ([]byte, error) {
-	sig, err := s.Keeper.SignThrough(ctx, key, data, provider, helper, dst)
+func (s Signer) SignThrough(ctx context.Context, key uint64, data []byte, provider string, helper, pin *os.File, dst []byte) ([]byte, error) {
+	sig, err := s.Keeper.SignThrough(ctx, key, data, provider, helper, pin, dst)
+	if errors.Is(err, keeper.ErrPIN) {
+		return nil, fmt.Errorf("%w: %w", sshagent.ErrPIN, err)
+	}
 	if errors.Is(err, keeper.ErrNoKey) || errors.Is(err, keeper.ErrGone) {
 		return nil, fmt.Errorf("%w: %w", sshagent.ErrNoKey, err)
 	}

@@ -21,10 +21,11 @@ func (w *worker) attach(body, out []byte) ([]byte, error) {
 	if err != nil {
 		return out, err
 	}
-	fd, err := w.receiveFD()
+	fds, err := w.receiveFDs(1)
 	if err != nil {
 		return out, fmt.Errorf("%w: receive descriptor: %w", keeper.ErrBadRequest, err)
 	}
+	fd := fds[0]
 	defer unix.Close(fd)
 	switch kind {
 	case keeper.AttachIdentity:
@@ -43,20 +44,18 @@ func (w *worker) attach(body, out []byte) ([]byte, error) {
 	return out, fmt.Errorf("%w: attach of kind %d", keeper.ErrBadRequest, kind)
 }
 
-// receiveFD tells the front to send the descriptor: an earlier plain read would lose it.
-func (w *worker) receiveFD() (int, error) {
+// receiveFDs tells the front to send the descriptors, of which there may be 1 to most: an
+// earlier plain read would lose them.
+func (w *worker) receiveFDs(most int) ([]int, error) {
 	if err := w.reply(w.header(), nil); err != nil {
-		return -1, err
+		return nil, err
 	}
 	var one [1]byte
-	_, fds, err := unixsock.RecvFDs(w.fd, one[:], 1)
-	if err != nil {
-		return -1, err
+	_, fds, err := unixsock.RecvFDs(w.fd, one[:], most)
+	if err == nil && len(fds) == 0 {
+		err = errors.New("none came")
 	}
-	if len(fds) != 1 {
-		return -1, errors.New("none came")
-	}
-	return fds[0], nil
+	return fds, err
 }
 
 // takeIdentity receives the private keys that open this vault's KEKs.

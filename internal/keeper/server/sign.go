@@ -7,6 +7,7 @@ import (
 	"vigil/internal/guard"
 	"vigil/internal/keeper"
 	"vigil/internal/signer"
+	"vigil/internal/skhelper"
 )
 
 // sign signs data; every other request exists for this one.
@@ -66,6 +67,9 @@ func keyError(err error) error {
 
 // tokenError is keyError for a signature through a security key.
 func tokenError(err error) error {
+	if errors.Is(err, skhelper.ErrPIN) {
+		return kindError{err, keeper.ErrPIN}
+	}
 	if errors.Is(err, signer.ErrFault) || errors.Is(err, signer.ErrFreed) {
 		return keyError(err)
 	}

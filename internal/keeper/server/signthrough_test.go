@@ -47,7 +47,7 @@ func TestAWaitForATouch(t *testing.T) {
 	defer end.Close()
 	waited := make(chan error)
 	go func() {
-		_, err := c.SignThrough(t.Context(), token.Key, []byte("data"), "internal", end, nil)
+		_, err := c.SignThrough(t.Context(), token.Key, []byte("data"), "internal", end, nil, nil)
 		waited <- err
 	}()
 	// What the helper is asked, the front hasn't seen.
@@ -102,7 +102,7 @@ func TestSignThroughRefuses(t *testing.T) {
 			}
 			defer end.Close()
 			helper.Close()
-			_, err = c.SignThrough(t.Context(), tt.key, []byte("data"), "internal", end, nil)
+			_, err = c.SignThrough(t.Context(), tt.key, []byte("data"), "internal", end, nil, nil)
 			wantErr(t, err, tt.want)
 		})
 	}
@@ -120,7 +120,7 @@ func TestTheEndDoesNotWaitForATouch(t *testing.T) {
 	s.busy.RLock() // by the request
 	answered := make(chan error)
 	go func() {
-		_, err := io.ReadFull(helperConn{fdConn(end.Fd()), s}, make([]byte, 1))
+		_, err := io.ReadFull(leisurely{fdConn(end.Fd()), s}, make([]byte, 1))
 		answered <- err
 	}()
 	s.busy.Lock() // by the end
