@@ -38,10 +38,9 @@ func (p Prompter) show(ctx context.Context, text string) {
 }
 
 // askPIN asks for a PIN, which goes to w. See [prompt.Prompter.PassphraseInto].
-func (p Prompter) askPIN(ctx context.Context, question string, w *os.File) (wait func(), err error) {
+func (p Prompter) askPIN(ctx context.Context, question string, w *os.File) error {
 	if p.p == nil {
-		_ = w.Close()
-		return nil, prompt.ErrUnavailable
+		return prompt.ErrUnavailable
 	}
 	return p.p.PassphraseInto(ctx, "Vigil", question, w)
 }

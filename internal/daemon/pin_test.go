@@ -91,13 +91,14 @@ func TestAPIN(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, tt := range map[string]struct{ askpass, reason string }{
-		"right":              {"echo " + devicePIN, ""},
-		"with a return":      {"printf '" + devicePIN + "\\r\\n'", ""},
-		"wrong":              {"echo 1234", "doesn't take this PIN"},
-		"empty":              {"echo", "none was given"},
-		"declined":           {"exit 1", "none was given"},
-		"longer than FIDO's": {"printf '%070d' 0", "more than 63 bytes"},
-		"nobody to ask":      {"", "no way to ask"},
+		"right":               {"echo " + devicePIN, ""},
+		"with a return":       {"printf '" + devicePIN + "\\r\\n'", ""},
+		"wrong":               {"echo 1234", "doesn't take this PIN"},
+		"empty":               {"echo", "none was given"},
+		"declined":            {"exit 1", "declined"},
+		"declined once typed": {"echo " + devicePIN + "; exit 1", "declined"},
+		"longer than FIDO's":  {"printf '%070d' 0", "more than 63 bytes"},
+		"nobody to ask":       {"", "no way to ask"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dev := deviceOf(t)

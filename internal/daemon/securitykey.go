@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -53,15 +54,23 @@ func (k *securityKeys) RunWithPIN(ctx context.Context, question string, use func
 		defer r.Close()
 		ctx, done := context.WithCancel(ctx)
 		defer done()
-		wait, err := k.prompter.askPIN(ctx, question, w)
-		if err != nil {
-			return fmt.Errorf("ask for the security key's PIN: %w", err)
-		}
-		defer wait()
-		defer done() // before the wait
 		k.waiting.Store(&question)
 		defer k.waiting.Store(nil)
-		return use(helper, r)
+		asked := make(chan error, 1)
+		go func() {
+			err := k.prompter.askPIN(ctx, question, w)
+			if err != nil { // what was typed before it was declined must not reach the device
+				securitykey.End(helper)
+			}
+			_ = w.Close() // only now the keeper has all of it
+			asked <- err
+		}()
+		used := use(helper, r)
+		done() // ends a question that is still shown
+		if err := <-asked; used != nil && err != nil && !errors.Is(err, context.Canceled) {
+			return fmt.Errorf("ask for the security key's PIN: %w", err)
+		}
+		return used
 	})
 }
 

@@ -92,24 +92,30 @@ func (p *Prompter) Show(ctx context.Context, title, text string) {
 }
 
 // PassphraseInto asks for a passphrase that this process doesn't see: the askpass program
-// writes it, and usually a line end, to w, which PassphraseInto closes here. The program is
-// killed when ctx ends; the caller calls wait afterwards, which returns when it has ended.
-// The error is ErrUnavailable if there is no askpass program: pinentry speaks a protocol,
-// which this process would see.
-func (p *Prompter) PassphraseInto(ctx context.Context, title, text string, w *os.File) (wait func(), err error) {
-	defer w.Close()
+// writes it, and usually a line end, to w, which the caller closes. It returns when the
+// program has ended. The errors are those of Passphrase but ErrTooLong; after one, what
+// was written is no answer. It is ErrUnavailable without an askpass program: pinentry
+// speaks a protocol, which this process would see.
+func (p *Prompter) PassphraseInto(ctx context.Context, title, text string, w *os.File) error {
 	if p.askpass == "" {
 		if err := p.Available(); err != nil {
-			return nil, err
+			return err
 		}
-		return nil, fmt.Errorf("%w: pinentry isn't asked for it; set SSH_ASKPASS", ErrUnavailable)
+		return fmt.Errorf("%w: pinentry isn't asked for it; set SSH_ASKPASS", ErrUnavailable)
 	}
 	cmd := command(ctx, without(p.env, hint), p.askpass, question(clean(title), clean(text)))
 	cmd.Stdout = w
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("%w: start askpass program: %w", ErrUnavailable, err)
+	err := cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.As(err, &exit):
+		return ErrDeclined
+	case err != nil:
+		return fmt.Errorf("%w: run askpass program: %w", ErrUnavailable, err)
 	}
-	return func() { _ = cmd.Wait() }, nil // what it wrote is the answer
+	return nil
 }
 
 func (p *Prompter) askpassPassphrase(ctx context.Context, title, text string, buf []byte) (int, error) {

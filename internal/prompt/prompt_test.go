@@ -1,9 +1,11 @@
 package prompt_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,6 +80,50 @@ func TestWhatAskpassSees(t *testing.T) {
 	p.Confirm(t.Context(), "", strings.Repeat("é", 100_000))
 	if n := len(seen()); n > prompt.MaxText+100 {
 		t.Errorf("shown %d bytes", n)
+	}
+}
+
+// TestAPassphraseThatOthersRead comes as the program wrote it, and counts if it ended well.
+func TestAPassphraseThatOthersRead(t *testing.T) {
+	gone := errors.New("client is gone")
+	for name, tt := range map[string]struct {
+		p    *prompt.Prompter
+		want error
+	}{
+		"answered":               {askpass(t, `[ -z "$SSH_ASKPASS_PROMPT" ] && echo "of $1"`, "SSH_ASKPASS_PROMPT=confirm"), nil},
+		"cancelled after typing": {askpass(t, `echo "of $1"; exit 255`), prompt.ErrDeclined},
+		"ended":                  {askpass(t, `echo "of $1"; exec sleep 600`), gone},
+		"nobody to ask":          {prompt.New(nil), prompt.ErrUnavailable},
+		"no program":             {prompt.New([]string{"SSH_ASKPASS=/nonexistent", "SSH_ASKPASS_REQUIRE=force"}), prompt.ErrUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			asked := make(chan error, 1)
+			go func() {
+				asked <- tt.p.PassphraseInto(ctx, "", "the key", w)
+				w.Close()
+			}()
+			line, err := bufio.NewReader(r).ReadString('\n')
+			if errors.Is(tt.want, prompt.ErrUnavailable) {
+				if !errors.Is(err, io.EOF) {
+					t.Errorf("nobody answered %q, %v", line, err)
+				}
+			} else if err != nil || line != "of the key\n" {
+				t.Errorf("got %q, %v", line, err)
+			}
+			if errors.Is(tt.want, gone) {
+				cancel(gone)
+			}
+			if err := <-asked; !errors.Is(err, tt.want) {
+				t.Errorf("got %v, want %v", err, tt.want)
+			}
+		})
 	}
 }
 

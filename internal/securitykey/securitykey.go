@@ -63,7 +63,7 @@ func (h *Helper) Run(ctx context.Context, use func(conversation *os.File) error)
 	if err != nil {
 		return &Error{fmt.Sprintf("start %s: %v", path, err), install}
 	}
-	stop := context.AfterFunc(ctx, func() { shutDown(ours) })
+	stop := context.AfterFunc(ctx, func() { End(ours) })
 	defer stop()
 	used := use(ours)
 	cancelled := context.Cause(ctx) // before cancel makes it one
@@ -75,9 +75,9 @@ func (h *Helper) Run(ctx context.Context, use func(conversation *os.File) error)
 	return used
 }
 
-// shutDown ends a socket's connection for every process that has either end.
-func shutDown(socket *os.File) {
-	if raw, err := socket.SyscallConn(); err == nil {
+// End ends a conversation for every process that has either end.
+func End(conversation *os.File) {
+	if raw, err := conversation.SyscallConn(); err == nil {
 		_ = raw.Control(func(fd uintptr) { _ = syscall.Shutdown(int(fd), syscall.SHUT_RDWR) })
 	}
 }

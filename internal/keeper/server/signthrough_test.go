@@ -124,8 +124,9 @@ func TestTheEndDoesNotWaitForATouch(t *testing.T) {
 		answered <- err
 	}()
 	s.busy.Lock() // by the end
+	_, err = helper.Write([]byte{0})
 	s.busy.Unlock()
-	if _, err := helper.Write([]byte{0}); err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
 	if err := <-answered; err != nil || s.busy.TryLock() {
