@@ -227,7 +227,7 @@ func (k *Key) failure(op string, err error) error {
 		e.Err = fmt.Errorf("device key: %w", err) // a PathError names the file
 		e.Next = "Restore the device key from the backup of this device."
 	case errors.Is(err, errMode):
-		e.Next = "`chmod 600 " + printable.Word(k.Path()) + "`"
+		e.Next = "Make it private: `chmod 600 " + printable.Word(k.Path()) + "`."
 	case errors.Is(err, errOwner):
 		e.Next = "Run as the user who owns the device key."
 	case errors.Is(err, errSize), errors.Is(err, durable.ErrNotAFile), errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.ENOTDIR):

@@ -125,8 +125,8 @@ func TestRefusals(t *testing.T) {
 		"empty":            {func(t *testing.T, k *Key) { do(t, os.Truncate(k.Path(), 0)) }, restore},
 		"a byte short":     {func(t *testing.T, k *Key) { do(t, os.Truncate(k.Path(), KeySize-1)) }, restore},
 		"a byte long":      {func(t *testing.T, k *Key) { do(t, os.Truncate(k.Path(), KeySize+1)) }, restore},
-		"group may read":   {func(t *testing.T, k *Key) { do(t, os.Chmod(k.Path(), 0o640)) }, "`chmod 600 PATH`"},
-		"others may write": {func(t *testing.T, k *Key) { do(t, os.Chmod(k.Path(), 0o602)) }, "`chmod 600 PATH`"},
+		"group may read":   {func(t *testing.T, k *Key) { do(t, os.Chmod(k.Path(), 0o640)) }, "Make it private: `chmod 600 PATH`."},
+		"others may write": {func(t *testing.T, k *Key) { do(t, os.Chmod(k.Path(), 0o602)) }, "Make it private: `chmod 600 PATH`."},
 		"a directory":      {func(t *testing.T, k *Key) { do(t, os.Remove(k.Path()), os.Mkdir(k.Path(), 0o700)) }, restore},
 		"a FIFO":           {func(t *testing.T, k *Key) { do(t, os.Remove(k.Path()), syscall.Mkfifo(k.Path(), 0o600)) }, restore},
 		"a link to the key": {func(t *testing.T, k *Key) {
