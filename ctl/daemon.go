@@ -58,6 +58,9 @@ func (a *app) ensureDaemon(ctx context.Context, pass *source) error {
 	return a.startDaemon(ctx)
 }
 
+// nextState is what to do about a state folder that can't be made or written to.
+const nextState = "Move what is in its way, make the folder above it writable, or set XDG_STATE_HOME."
+
 // startDaemon starts vigild in the background and returns once it serves.
 func (a *app) startDaemon(ctx context.Context) error {
 	if err := guard.UntracedSelf(); err != nil { // a tracer of vigilctl could trace vigild
@@ -71,7 +74,7 @@ func (a *app) startDaemon(ctx context.Context) error {
 		return control.Errorf(control.CodeRefused, ownership.Next(err), "%v", err)
 	}
 	if err := durable.MkdirAll(a.paths.State, 0o700); err != nil {
-		return control.Errorf(control.CodeFailed, "Make the folder writable, or set XDG_STATE_HOME.", "make the state folder: %v", err)
+		return control.Errorf(control.CodeFailed, nextState, "make the state folder: %v", err)
 	}
 	log, err := os.OpenFile(a.paths.Log(), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"strings"
 	"testing"
+
+	"vigil/internal/control"
 )
 
 // testKey is an Ed25519 public key's blob in base64.
@@ -105,6 +107,9 @@ func TestDestinations(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%s: %s, want %s (%v)", spec, got, want, err)
+		}
+		if e := control.AsError(err); err != nil && e.Next != `Write "[user@]host" or "host>[user@]host".` && spec != "unknown.example" {
+			t.Errorf("%s: %v, next %q", spec, e, e.Next)
 		}
 	}
 }

@@ -183,8 +183,9 @@ func TestTheDaemonsQuestionsAreAskedOnTheTerminal(t *testing.T) {
 	}
 	wait()
 	a.tty = "/nonexistent"
-	if _, err := a.answer(t.Context(), control.Ask{}); control.AsError(err).Code != control.CodeRefused {
-		t.Errorf("without a terminal: %v", err)
+	_, err = a.answer(t.Context(), control.Ask{Message: "MFA code"})
+	if e := control.AsError(err); e.Code != control.CodeRefused || e.Message != "there is nobody to ask: MFA code" || e.Next != "Run it on a terminal." {
+		t.Errorf("without a terminal: %+v", e)
 	}
 }
 

@@ -220,7 +220,7 @@ func (u *up) alone(ctx context.Context) (release func(), err error) {
 }
 
 func (u *up) stateError(err error) error {
-	return control.Errorf(control.CodeFailed, "Make the folder writable, or set XDG_STATE_HOME.", "begin the set-up: %v", err)
+	return control.Errorf(control.CodeFailed, nextState, "begin the set-up: %v", err)
 }
 
 // create makes the vault. It writes the mark first, so that the next run notices if

@@ -161,6 +161,25 @@ func TestEndlessHeadersEnd(t *testing.T) {
 	}
 }
 
+// TestALoginPage: what a hotel's network answers in the service's place is named.
+func TestALoginPage(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "<html>Welcome to our hotel</html>")
+	}))
+	t.Cleanup(server.Close)
+	wantNext(t, ask(t, server.URL), fault.ErrUnreachable,
+		"Something else answered in the service's place; check for a proxy or a login page on this network.")
+}
+
+// TestAnEndpointInClear: where the environment says so, too, nothing is sent in clear.
+func TestAnEndpointInClear(t *testing.T) {
+	err := ask(t, "http://sts.invalid")
+	wantNext(t, err, fault.ErrMisconfigured, "Use an https endpoint; see AWS_ENDPOINT_URL and endpoint_url in your AWS configuration.")
+	if !strings.Contains(err.Error(), "refused to send a request in clear to sts.invalid") {
+		t.Error(err)
+	}
+}
+
 // TestNothingIsExpanded: an answer that nobody asked to be compressed isn't expanded,
 // so what was counted is what lies in memory.
 func TestNothingIsExpanded(t *testing.T) {

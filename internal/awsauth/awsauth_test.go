@@ -71,6 +71,15 @@ func load(t *testing.T, o Options) *Account {
 	return a
 }
 
+func wantNext(t *testing.T, err, kind error, next string) {
+	t.Helper()
+	wantKind(t, err, kind)
+	var f *Fault
+	if errors.As(err, &f) && f.Next != next {
+		t.Errorf("%v: next %q, want %q", err, f.Next, next)
+	}
+}
+
 func wantKind(t *testing.T, err, kind error) {
 	t.Helper()
 	var f *Fault
@@ -161,7 +170,7 @@ func TestWrongMFACode(t *testing.T) {
 	_, sts := setup(t, mfaProfile)
 	sts.AddRole("vigil", "arn:aws:iam::111122223333:mfa/alice", time.Hour)
 	_, err := load(t, Options{Profile: "work", MFA: func(context.Context) (string, error) { return "000000", nil }}).SignIn(t.Context())
-	wantKind(t, err, fault.ErrSignIn)
+	wantNext(t, err, fault.ErrSignIn, "Try again with a fresh MFA code.")
 }
 
 func TestRoleWithoutMFA(t *testing.T) {

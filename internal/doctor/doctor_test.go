@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -69,7 +70,8 @@ func TestConfigError(t *testing.T) {
 	p := place(t)
 	write(t, p.Paths.ConfigFile(), "vaults = [\"work\"]\nlease = \"1h\"\n", 0o600)
 	got := find(Local(p), "config")
-	if len(got) != 1 || got[0].Result != checkup.Fail || !strings.Contains(got[0].Detail, "config.toml:2") {
+	if len(got) != 1 || got[0].Result != checkup.Fail || !strings.Contains(got[0].Detail, "config.toml:2") ||
+		got[0].Next != "Correct the line; docs/config.md lists every key. The daemon doesn't start with it." {
 		t.Errorf("%+v", got)
 	}
 }
@@ -98,12 +100,21 @@ func TestUnlistedVaults(t *testing.T) {
 	write(t, p.Paths.ConfigFile(), "vaults = [\"work\"]\n", 0o600)
 	write(t, p.Paths.VaultConfig("home"), "", 0o600)
 	got := find(Local(p), "config")
-	if len(got) != 2 || got[1].Result != checkup.Warn || !strings.Contains(got[1].Detail, "home") {
+	if len(got) != 2 || got[1].Result != checkup.Warn || got[1].Detail != "not served, as `vaults` leaves them out: home" ||
+		got[1].Next != "Name them in `vaults` of "+p.Paths.ConfigFile()+", or remove their files from "+p.Paths.VaultConfigDir()+"." {
 		t.Errorf("%+v", got)
 	}
 }
 
 func TestPermissions(t *testing.T) {
+	next := map[checkup.Result]string{
+		checkup.Fail: "`chmod go-rwx` them, and `chown` what isn't yours.",
+		checkup.Warn: "`chmod go-rwx` them.",
+	}
+	detail := map[checkup.Result]string{
+		checkup.Fail: "other users can change files, or read what opens a vault: ",
+		checkup.Warn: "other users can read: ",
+	}
 	for _, tc := range []struct {
 		name string
 		file func(paths.Paths) string
@@ -127,8 +138,8 @@ func TestPermissions(t *testing.T) {
 			if len(got) != 1 || got[0].Result != tc.want {
 				t.Fatalf("%+v, want %s", got, tc.want)
 			}
-			if tc.want != checkup.OK && !strings.Contains(got[0].Detail, file) {
-				t.Errorf("it doesn't name %s: %s", file, got[0].Detail)
+			if tc.want != checkup.OK && !strings.HasPrefix(got[0].Detail, detail[tc.want]+file) || got[0].Next != next[tc.want] {
+				t.Errorf("%+v, want %q", got[0], detail[tc.want]+file)
 			}
 		})
 	}
@@ -148,6 +159,81 @@ func TestLocalMaster(t *testing.T) {
 	write(t, p.Paths.VaultConfig("default"), "master = \"awskms:///alias/vigil\"\n", 0o600)
 	if got := find(Local(p), "master backup"); len(got) != 0 {
 		t.Errorf("with a master key in a KMS: %+v", got)
+	}
+}
+
+// TestSockets: each thing that can be wrong with a socket has advice of its own.
+func TestSockets(t *testing.T) {
+	for name, tc := range map[string]struct {
+		spoil        func(t *testing.T, p Place)
+		detail, next string
+	}{
+		"nothing is there": {func(*testing.T, Place) {}, "there is no ", "Start the daemon: vigilctl up."},
+		"a file": {
+			func(t *testing.T, p Place) { write(t, p.Paths.AgentSocket(), "", 0o600) },
+			"agent.sock is not a socket", "Move it away, then start the daemon: vigilctl up.",
+		},
+		"a socket without a server": {
+			func(t *testing.T, p Place) {
+				l := listen(t, p.Paths.AgentSocket())
+				l.SetUnlinkOnClose(false)
+				if err := l.Close(); err != nil {
+					t.Fatal(err)
+				}
+			},
+			"nobody answers on ", "Start the daemon: vigilctl up.",
+		},
+		"a file in its folder's place": {
+			func(t *testing.T, p Place) { write(t, filepath.Dir(p.Paths.AgentSocket()), "", 0o600) },
+			"not a directory", "Check the folders above it: that each is one, its owner and its mode.",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := place(t)
+			tc.spoil(t, p)
+			got := find(Local(p), "sockets")[0]
+			if got.Result != checkup.Fail || !strings.Contains(got.Detail, tc.detail) || got.Next != tc.next {
+				t.Errorf("%+v, want %q, next %q", got, tc.detail, tc.next)
+			}
+		})
+	}
+}
+
+func listen(t *testing.T, path string) *net.UnixListener {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+// TestOtherAgents: those that run, and those that ssh's configuration names.
+func TestOtherAgents(t *testing.T) {
+	p := place(t)
+	run := filepath.Join(p.Paths.Home, "run")
+	p.Getenv = func(name string) string { return map[string]string{"XDG_RUNTIME_DIR": run}[name] }
+	gcr := filepath.Join(run, "gcr", "ssh")
+	listen(t, gcr)
+	write(t, filepath.Join(p.Paths.Home, ".ssh", "config"), "Host a\n  IdentityAgent /x\n", 0o600)
+	got := Local(p)
+	for what, want := range map[string]struct{ detail, next string }{
+		"other agents": {
+			"other agents run: GCR (" + gcr + ")",
+			"If a login sets SSH_AUTH_SOCK to one of them, stop it from doing so, or set it in your shell's start-up file: vigilctl env.",
+		},
+		"ssh config": {
+			"~/.ssh/config names another agent: IdentityAgent /x",
+			"Remove them, or name " + p.Paths.AgentSocket() + " there: ssh asks that agent, whatever SSH_AUTH_SOCK says.",
+		},
+	} {
+		if c := find(got, what); len(c) != 1 || c[0].Result != checkup.Warn || c[0].Detail != want.detail || c[0].Next != want.next {
+			t.Errorf("%s: %+v, want %+v", what, c, want)
+		}
 	}
 }
 

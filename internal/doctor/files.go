@@ -23,17 +23,16 @@ func programs(dir string) []checkup.Check {
 	var list []checkup.Check
 	for _, name := range []string{"vigild", "vigil-opener", "vigil-meter"} {
 		path := filepath.Join(dir, name)
-		if _, err := os.Lstat(path); name == "vigil-meter" && errors.Is(err, fs.ErrNotExist) {
+		info, err := os.Lstat(path)
+		if name == "vigil-meter" && errors.Is(err, fs.ErrNotExist) {
 			continue // passphrases aren't measured without it; nothing else needs it
 		}
-		if err := ownership.Program(path); err != nil {
-			list = append(list, checkup.Failure(what, ownership.Next(err), "%v", err))
-			continue
+		if bad := ownership.Program(path); bad != nil {
+			err = bad
 		}
-		info, err := os.Lstat(path)
 		switch {
 		case err != nil:
-			list = append(list, checkup.Failure(what, "Run doctor again.", "%v", err))
+			list = append(list, checkup.Failure(what, ownership.Next(err), "%v", err))
 		case info.Mode().Perm()&0o400 != 0 && owner(info) != 0 || info.Mode().Perm()&0o044 != 0:
 			list = append(list, checkup.Warning(what, fmt.Sprintf("`chmod 0111 %s`, or install it as root with mode 0711.", printable.Word(path)),
 				"%s can be read by its user, so other programs may look into it while it starts", path))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -12,16 +13,22 @@ import (
 
 // kernel checks the kernel features that keepers use.
 func kernel() []checkup.Check {
-	return []checkup.Check{secretMemory(), landlock(), seccomp()}
+	fd, err := unix.MemfdSecret(unix.O_CLOEXEC)
+	if err == nil {
+		_ = unix.Close(fd)
+	}
+	const version = 1 // LANDLOCK_CREATE_RULESET_VERSION
+	abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, version)
+	actions, seccompErr := os.ReadFile("/proc/sys/kernel/seccomp/actions_avail")
+	return []checkup.Check{secretMemory(err), landlock(abi, errno), seccomp(string(actions), seccompErr)}
 }
 
-func secretMemory() checkup.Check {
-	fd, err := unix.MemfdSecret(unix.O_CLOEXEC)
+// secretMemory says what the kernel's answer to memfd_secret means.
+func secretMemory(err error) checkup.Check {
 	if err != nil {
 		return checkup.Warning("memfd_secret", "Boot with secretmem.enable=1 on Linux 5.14 or later; until then root, and hibernation, can read locked memory.",
 			"this kernel doesn't offer it (%v): keys are in locked memory", err)
 	}
-	_ = unix.Close(fd)
 	return checkup.Fine("memfd_secret", "keys are in memory that no other process can read")
 }
 
@@ -29,9 +36,8 @@ func secretMemory() checkup.Check {
 // sockets.
 const lastABI = 6
 
-func landlock() checkup.Check {
-	const version = 1 // LANDLOCK_CREATE_RULESET_VERSION
-	abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, version)
+// landlock says what the kernel's answer to the question for Landlock's version means.
+func landlock(abi uintptr, errno syscall.Errno) checkup.Check {
 	switch {
 	case errno != 0:
 		return checkup.Warning("Landlock", "Boot a kernel with Landlock (lsm=landlock,…). The seccomp filter works without it.", "this kernel doesn't offer it (%v)", errno)
@@ -41,9 +47,9 @@ func landlock() checkup.Check {
 	return checkup.Fine("Landlock", "version %d", abi)
 }
 
-func seccomp() checkup.Check {
-	actions, err := os.ReadFile("/proc/sys/kernel/seccomp/actions_avail")
-	if err == nil && strings.Contains(string(actions), "kill_process") {
+// seccomp says what the kernel's list of actions, or the error of reading it, means.
+func seccomp(actions string, err error) checkup.Check {
+	if err == nil && strings.Contains(actions, "kill_process") {
 		return checkup.Fine("seccomp", "keepers are sandboxed with seccomp")
 	}
 	cause := "no kill_process"

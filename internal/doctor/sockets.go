@@ -39,7 +39,7 @@ func (p Place) sockets() []checkup.Check {
 		case errors.Is(err, fs.ErrNotExist):
 			list = append(list, checkup.Failure(what, "Start the daemon: vigilctl up.", "there is no %s", path))
 		case err != nil:
-			list = append(list, checkup.Failure(what, "Check the owners and modes of the folders above it.", "%v", err))
+			list = append(list, checkup.Failure(what, "Check the folders above it: that each is one, its owner and its mode.", "%v", err))
 		case info.Mode().Type() != fs.ModeSocket:
 			list = append(list, checkup.Failure(what, "Move it away, then start the daemon: vigilctl up.", "%s is not a socket", path))
 		case dialErr != nil:

@@ -138,7 +138,8 @@ func TestWriterWaitsForTheLock(t *testing.T) {
 	defer cancel()
 	_, err = s.Put(ctx, backend.Deks, []byte("two"), v)
 	var e *fault.Error
-	if !errors.As(err, &e) || e.Kind != fault.ErrUnreachable || e.Next == "" {
+	if !errors.As(err, &e) || e.Kind != fault.ErrUnreachable ||
+		e.Next != "Another process holds the keyring's lock; see which with lsof, and try again." {
 		t.Fatalf("Put against a held lock = %v, want %v that says what to do", err, fault.ErrUnreachable)
 	}
 	if _, _, err := s.Get(t.Context(), backend.Deks, ""); err != nil {
@@ -164,22 +165,23 @@ func TestWriterWaitsForTheLock(t *testing.T) {
 }
 
 func TestFailuresAreSorted(t *testing.T) {
+	const full = "Free some space on the disk of the keyring's directory and try again; nothing was changed."
 	for name, tc := range map[string]struct {
 		err  error
 		kind error
-		next bool
+		next string
 	}{
-		"not there":    {&fs.PathError{Err: syscall.ENOENT}, fault.ErrNotFound, false},
-		"no right":     {&fs.PathError{Err: syscall.EACCES}, fault.ErrDenied, true},
-		"read-only":    {&fs.PathError{Err: syscall.EROFS}, fault.ErrDenied, true},
-		"disk full":    {&fs.PathError{Err: syscall.ENOSPC}, fault.ErrUnreachable, true},
-		"over quota":   {&fs.PathError{Err: syscall.EDQUOT}, fault.ErrUnreachable, true},
-		"broken disk":  {&fs.PathError{Err: syscall.EIO}, fault.ErrUnreachable, true},
-		"a wrong path": {&fs.PathError{Err: syscall.ENOTDIR}, fault.ErrMisconfigured, true},
+		"not there":    {&fs.PathError{Err: syscall.ENOENT}, fault.ErrNotFound, ""},
+		"no right":     {&fs.PathError{Err: syscall.EACCES}, fault.ErrDenied, "Make the keyring's directory writable for your user."},
+		"read-only":    {&fs.PathError{Err: syscall.EROFS}, fault.ErrDenied, fault.NextAfter(syscall.EROFS)},
+		"disk full":    {&fs.PathError{Err: syscall.ENOSPC}, fault.ErrUnreachable, full},
+		"over quota":   {&fs.PathError{Err: syscall.EDQUOT}, fault.ErrUnreachable, full},
+		"broken disk":  {&fs.PathError{Err: syscall.EIO}, fault.ErrUnreachable, fault.NextAfter(syscall.EIO)},
+		"a wrong path": {&fs.PathError{Err: syscall.ENOTDIR}, fault.ErrMisconfigured, fault.NextAfter(syscall.ENOTDIR)},
 	} {
 		var e *fault.Error
-		if err := failure("put", backend.Deks, tc.err); !errors.As(err, &e) || e.Kind != tc.kind || (e.Next != "") != tc.next {
-			t.Errorf("%s: %v, next step %q; want %v, next step: %v", name, err, e.Next, tc.kind, tc.next)
+		if err := failure("put", backend.Deks, tc.err); !errors.As(err, &e) || e.Kind != tc.kind || e.Next != tc.next {
+			t.Errorf("%s: %v, next step %q; want %v, next step %q", name, err, e.Next, tc.kind, tc.next)
 		}
 	}
 }

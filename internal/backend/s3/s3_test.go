@@ -287,6 +287,9 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	refuses("another scheme", backend.URI{Scheme: backend.SchemeFile}, "Give s3://BUCKET/PREFIX.")
 	refuses("no bucket", backend.URI{Scheme: backend.SchemeS3}, "Give s3://BUCKET/PREFIX.")
+	if _, err := Open(t.Context(), backend.URI{Scheme: backend.SchemeS3}, awsauth.Options{}); !strings.Contains(err.Error(), "names no bucket") {
+		t.Error(err)
+	}
 	refuses("http over the network", backend.URI{Scheme: backend.SchemeS3, Bucket: bucket, Endpoint: "http://minio.example"}, "Correct the endpoint of the backend's URI.")
 	refuses("unknown profile", backend.URI{Scheme: backend.SchemeS3, Bucket: bucket, Profile: "nobody"}, "Check the AWS profile and region in the AWS configuration files.")
 	t.Setenv("AWS_REGION", "")

@@ -232,6 +232,48 @@ func TestSorted(t *testing.T) {
 	}
 }
 
+// TestSharesThatItCannotUse: shares of another key or vault, damaged ones, and moves that
+// KMS can't make, each with its advice.
+func TestSharesThatItCannotUse(t *testing.T) {
+	const (
+		damaged  = "The share was wrapped for another vault or identity, or is damaged; restore the keyring from a version that worked."
+		newShare = "Give the identity's passphrase, so that it gets a new share there."
+	)
+	c := newCloud(t)
+	k := c.open(t, c.key)
+	wrapped, err := k.Generate(t.Context(), mastertest.Share(t), mastertest.Alice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	otherVault := mastertest.Alice
+	otherVault.Vault[0]++
+	decrypt := func(k *Key, wrapped []byte, of master.Context) error {
+		return k.Decrypt(t.Context(), mastertest.Share(t), wrapped, of)
+	}
+	move := func(to master.URI) error {
+		_, err := k.Rewrap(t.Context(), wrapped, mastertest.Alice, to)
+		return err
+	}
+	elsewhere := c.uri(c.key)
+	elsewhere.Region = "us-east-1"
+	for name, tc := range map[string]struct {
+		err  error
+		next string
+	}{
+		"another key":      {decrypt(c.open(t, c.kms.CreateKey()), wrapped, mastertest.Alice), "The share belongs to another key: check the master key's URI; an alias may have been moved."},
+		"another vault":    {decrypt(k, wrapped, otherVault), damaged},
+		"empty":            {decrypt(k, nil, mastertest.Alice), damaged},
+		"too long":         {decrypt(k, make([]byte, master.MaxWrapped+1), mastertest.Alice), damaged},
+		"to a device key":  {move(master.URI{Scheme: master.SchemeLocal}), newShare},
+		"to other regions": {move(elsewhere), newShare},
+	} {
+		var e *fault.Error
+		if !errors.As(tc.err, &e) || e.Kind != fault.ErrMisconfigured || e.Next != tc.next {
+			t.Errorf("%s: %v in %+v, want next %q", name, tc.err, e, tc.next)
+		}
+	}
+}
+
 const denyAll = `{"Statement":[{"Effect":"Deny","Action":"kms:*","Resource":"*"}]}`
 
 func TestDeniedNamesTheCaller(t *testing.T) {
@@ -309,17 +351,19 @@ func TestCheckRefuses(t *testing.T) {
 
 // TestAnswersThatNoKMSGives: whatever sits at the endpoint, no share comes of it.
 func TestAnswersThatNoKMSGives(t *testing.T) {
+	const notKMS = "Check the endpoint: what answered there doesn't behave as AWS KMS."
 	for name, answer := range map[string]struct {
 		status int
 		body   string
 		kind   error
+		next   string
 	}{
-		"a short share":    {200, `{"CiphertextBlob":"AAAA","KeyId":"k","Plaintext":"AAAA"}`, fault.ErrMisconfigured},
-		"a long share":     {200, fmt.Sprintf(`{"CiphertextBlob":"AAAA","KeyId":"k","Plaintext":"%s"}`, strings.Repeat("A", 64)), fault.ErrMisconfigured},
-		"no share":         {200, `{"CiphertextBlob":"AAAA","KeyId":"k"}`, fault.ErrMisconfigured},
-		"no ciphertext":    {200, `{"KeyId":"k","Plaintext":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}`, fault.ErrMisconfigured},
-		"a login page":     {200, `<html>Welcome to our hotel</html>`, fault.ErrUnreachable},
-		"a login redirect": {403, `<html>Please log in</html>`, fault.ErrDenied},
+		"a short share":    {200, `{"CiphertextBlob":"AAAA","KeyId":"k","Plaintext":"AAAA"}`, fault.ErrMisconfigured, notKMS},
+		"a long share":     {200, fmt.Sprintf(`{"CiphertextBlob":"AAAA","KeyId":"k","Plaintext":"%s"}`, strings.Repeat("A", 64)), fault.ErrMisconfigured, notKMS},
+		"no share":         {200, `{"CiphertextBlob":"AAAA","KeyId":"k"}`, fault.ErrMisconfigured, notKMS},
+		"no ciphertext":    {200, `{"KeyId":"k","Plaintext":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}`, fault.ErrMisconfigured, notKMS},
+		"a login page":     {200, `<html>Welcome to our hotel</html>`, fault.ErrUnreachable, "Something else answered in the service's place; check for a proxy or a login page on this network."},
+		"a login redirect": {403, `<html>Please log in</html>`, fault.ErrDenied, awsauth.NextAccess},
 	} {
 		t.Run(name, func(t *testing.T) {
 			awsfake.New().AddUser("alice").Setenv(t)
@@ -334,8 +378,9 @@ func TestAnswersThatNoKMSGives(t *testing.T) {
 				t.Fatal(err)
 			}
 			dst := mastertest.Share(t)
-			if _, err := once(k).Generate(t.Context(), dst, mastertest.Alice); !errors.Is(err, answer.kind) {
-				t.Errorf("Generate: %v, want %v", err, answer.kind)
+			var e *fault.Error
+			if _, err := once(k).Generate(t.Context(), dst, mastertest.Alice); !errors.Is(err, answer.kind) || !errors.As(err, &e) || e.Next != answer.next {
+				t.Errorf("Generate: %v in %+v, want %v, next %q", err, e, answer.kind, answer.next)
 			}
 			if string(dst) != string(make([]byte, len(dst))) {
 				t.Error("something is left in dst")
@@ -355,6 +400,9 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	refuses("another scheme", master.URI{Scheme: master.SchemeLocal}, "Give awskms:///KEY.")
 	refuses("no key", master.URI{Scheme: master.SchemeAWSKMS}, "Give awskms:///KEY.")
+	if _, err := Open(t.Context(), master.URI{Scheme: master.SchemeAWSKMS}, awsauth.Options{}); !strings.Contains(err.Error(), "names no key of AWS KMS") {
+		t.Error(err)
+	}
 	refuses("http over the network", master.URI{Scheme: master.SchemeAWSKMS, KeyID: "k", Endpoint: "http://kms.example"}, "Correct the endpoint of the master key's URI.")
 	refuses("unknown profile", master.URI{Scheme: master.SchemeAWSKMS, KeyID: "k", Profile: "nobody"}, "Check the AWS profile and region in the AWS configuration files.")
 	t.Setenv("AWS_REGION", "")

@@ -109,7 +109,7 @@ func (k *Key) Decrypt(ctx context.Context, dst, wrapped []byte, c master.Context
 			return &fault.Error{
 				Of:   master.Name,
 				Kind: fault.ErrMisconfigured, Op: op, Err: err,
-				Next: "The share was wrapped by another device key, or is damaged; restore " + k.Path() + " from the backup of this device",
+				Next: "The share was wrapped by another device key, or is damaged; restore " + k.Path() + " from the backup of this device.",
 			}
 		}
 		return nil
@@ -227,14 +227,14 @@ func (k *Key) failure(op string, err error) error {
 		e.Err = fmt.Errorf("device key: %w", err) // a PathError names the file
 		e.Next = "Restore the device key from the backup of this device."
 	case errors.Is(err, errMode):
-		e.Next = "`chmod 600 " + printable.Word(k.Path()) + "`"
+		e.Next = "Make it private: `chmod 600 " + printable.Word(k.Path()) + "`."
 	case errors.Is(err, errOwner):
 		e.Next = "Run as the user who owns the device key."
-	case errors.Is(err, errSize), errors.Is(err, durable.ErrNotAFile), errors.Is(err, syscall.ELOOP):
+	case errors.Is(err, errSize), errors.Is(err, durable.ErrNotAFile), errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.ENOTDIR):
 		e.Next = "Restore the device key from the backup of this device."
 	default:
 		e.Kind = fault.ErrUnreachable // a disk error may be temporary
-		e.Next = "Look after the disk and the permissions of " + k.dir
+		e.Next = "Look after the disk of " + k.dir + ", and its permissions."
 	}
 	return e
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -114,31 +115,84 @@ func TestRefusals(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name, spoil := range map[string]func(*testing.T, *Key){
-		"missing":          func(t *testing.T, k *Key) { do(t, os.Remove(k.Path())) },
-		"folder missing":   func(t *testing.T, k *Key) { do(t, os.RemoveAll(k.dir)) },
-		"empty":            func(t *testing.T, k *Key) { do(t, os.Truncate(k.Path(), 0)) },
-		"a byte short":     func(t *testing.T, k *Key) { do(t, os.Truncate(k.Path(), KeySize-1)) },
-		"a byte long":      func(t *testing.T, k *Key) { do(t, os.Truncate(k.Path(), KeySize+1)) },
-		"group may read":   func(t *testing.T, k *Key) { do(t, os.Chmod(k.Path(), 0o640)) },
-		"others may write": func(t *testing.T, k *Key) { do(t, os.Chmod(k.Path(), 0o602)) },
-		"a directory":      func(t *testing.T, k *Key) { do(t, os.Remove(k.Path()), os.Mkdir(k.Path(), 0o700)) },
-		"a FIFO":           func(t *testing.T, k *Key) { do(t, os.Remove(k.Path()), syscall.Mkfifo(k.Path(), 0o600)) },
-		"a link to the key": func(t *testing.T, k *Key) {
+	const restore = "Restore the device key from the backup of this device."
+	for name, tc := range map[string]struct {
+		spoil func(*testing.T, *Key)
+		next  string // PATH is the device key's
+	}{
+		"missing":          {func(t *testing.T, k *Key) { do(t, os.Remove(k.Path())) }, restore},
+		"folder missing":   {func(t *testing.T, k *Key) { do(t, os.RemoveAll(k.dir)) }, restore},
+		"empty":            {func(t *testing.T, k *Key) { do(t, os.Truncate(k.Path(), 0)) }, restore},
+		"a byte short":     {func(t *testing.T, k *Key) { do(t, os.Truncate(k.Path(), KeySize-1)) }, restore},
+		"a byte long":      {func(t *testing.T, k *Key) { do(t, os.Truncate(k.Path(), KeySize+1)) }, restore},
+		"group may read":   {func(t *testing.T, k *Key) { do(t, os.Chmod(k.Path(), 0o640)) }, "Make it private: `chmod 600 PATH`."},
+		"others may write": {func(t *testing.T, k *Key) { do(t, os.Chmod(k.Path(), 0o602)) }, "Make it private: `chmod 600 PATH`."},
+		"a directory":      {func(t *testing.T, k *Key) { do(t, os.Remove(k.Path()), os.Mkdir(k.Path(), 0o700)) }, restore},
+		"a FIFO":           {func(t *testing.T, k *Key) { do(t, os.Remove(k.Path()), syscall.Mkfifo(k.Path(), 0o600)) }, restore},
+		"a link to the key": {func(t *testing.T, k *Key) {
 			do(t, os.Rename(k.Path(), k.Path()+"2"), os.Symlink(k.Path()+"2", k.Path()))
-		},
+		}, restore},
+		"a file in its folder's place": {func(t *testing.T, k *Key) {
+			do(t, os.RemoveAll(k.dir), os.WriteFile(k.dir, nil, 0o600))
+		}, restore},
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := newKey(t)
-			spoil(t, k)
+			tc.spoil(t, k)
+			next := strings.ReplaceAll(tc.next, "PATH", k.Path())
 			_, err := k.Check(t.Context())
 			var e *fault.Error
-			if !errors.As(err, &e) || e.Kind != fault.ErrMisconfigured || e.Next == "" {
-				t.Errorf("Check: %v, want %v that says what to do", err, fault.ErrMisconfigured)
+			if !errors.As(err, &e) || e.Kind != fault.ErrMisconfigured || e.Next != next {
+				t.Errorf("Check: %v in %+v; want %v, next %q", err, e, fault.ErrMisconfigured, next)
 			}
 			if _, err := k.Generate(t.Context(), mastertest.Share(t), mastertest.Alice); !errors.Is(err, fault.ErrMisconfigured) {
 				t.Errorf("Generate: %v, want %v", err, fault.ErrMisconfigured)
 			}
 		})
+	}
+}
+
+// TestAnotherUsersKey: root reads it, and is told to be its owner.
+func TestAnotherUsersKey(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a file away")
+	}
+	k := newKey(t)
+	if err := os.Chown(k.Path(), 65534, -1); err != nil {
+		t.Fatal(err)
+	}
+	_, err := k.Check(t.Context())
+	var e *fault.Error
+	if !errors.As(err, &e) || e.Kind != fault.ErrMisconfigured || e.Next != "Run as the user who owns the device key." {
+		t.Errorf("Check: %v in %+v", err, e)
+	}
+}
+
+// TestADiskErrorMayPass, so it doesn't count as a mistake of the user's.
+func TestADiskErrorMayPass(t *testing.T) {
+	k := newKey(t)
+	var e *fault.Error
+	err := k.failure("check", &fs.PathError{Op: "read", Path: k.Path(), Err: syscall.EIO})
+	if want := "Look after the disk of " + k.dir + ", and its permissions."; !errors.As(err, &e) || e.Kind != fault.ErrUnreachable || e.Next != want {
+		t.Errorf("%v in %+v, want %v, next %q", err, e, fault.ErrUnreachable, want)
+	}
+}
+
+// TestSharesThatItCannotUse: one of another device key, and a move to another kind.
+func TestSharesThatItCannotUse(t *testing.T) {
+	k := newKey(t)
+	wrapped, err := newKey(t).Generate(t.Context(), mastertest.Share(t), mastertest.Alice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, moved := k.Rewrap(t.Context(), wrapped, mastertest.Alice, master.URI{Scheme: master.SchemeAWSKMS, KeyID: "alias/vigil"})
+	for next, err := range map[string]error{
+		"The share was wrapped by another device key, or is damaged; restore " + k.Path() + " from the backup of this device.": k.Decrypt(t.Context(), mastertest.Share(t), wrapped, mastertest.Alice),
+		"Give the identity's passphrase, so that it gets a new share there.":                                                   moved,
+	} {
+		var e *fault.Error
+		if !errors.As(err, &e) || e.Kind != fault.ErrMisconfigured || e.Next != next {
+			t.Errorf("%v in %+v, want next %q", err, e, next)
+		}
 	}
 }
