@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -137,5 +138,25 @@ func TestLines(t *testing.T) {
 	}
 	if _, _, _, ok := lines.Next(); ok {
 		t.Fatal("a line after the last")
+	}
+}
+
+// TestEncodedTakesWhatBytesTakes, with every character at every place of short texts.
+func TestEncodedTakesWhatBytesTakes(t *testing.T) {
+	for length := range 10 {
+		for at := range max(length, 1) {
+			for c := range 256 {
+				text := bytes.Repeat([]byte("A"), length)
+				if at < length {
+					text[at] = byte(c)
+				}
+				line := slices.Concat([]byte(`"`), text, []byte(`"`))
+				decoded, raw := NewReader(line), NewReader(line)
+				want, got := decoded.Bytes(1, 6), raw.Encoded(1, 6)
+				if (decoded.End() == nil) != (raw.End() == nil) || !bytes.Equal(want, Decode(got)) {
+					t.Fatalf("%q: Bytes returns %x, %v; Encoded %q, %v", line, want, decoded.Err(), got, raw.Err())
+				}
+			}
+		}
 	}
 }

@@ -16,19 +16,11 @@ import (
 
 // readFile reads the vault file and checks that this device knows the vault by this name.
 func (v *Vault) readFile() (*vaultfile.File, error) {
-	data, err := v.readBytes()
-	if err != nil {
-		return nil, err
-	}
-	return v.parse(data)
-}
-
-func (v *Vault) readBytes() ([]byte, error) {
 	data, err := readVaultFile(v.config().Path)
 	if err != nil {
 		return nil, v.readError(err)
 	}
-	return data, nil
+	return v.parse(data)
 }
 
 // readOpened is readFile for a file whose opening returned file and openErr.

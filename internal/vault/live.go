@@ -123,18 +123,12 @@ func (v *Vault) followFile(ctx context.Context, o *openVault) (again time.Durati
 
 // takeFile loads the vault file for followFile.
 func (v *Vault) takeFile(ctx context.Context, o *openVault) error {
-	data, err := v.readBytes()
+	f, err := v.readFile()
 	if err != nil {
 		return err
 	}
 	had := o.now().file
-	changed := !had.Holds(data) // the watcher also reports this daemon's own writes
-	var f *vaultfile.File
-	if changed {
-		if f, err = v.parse(data); err != nil {
-			return err
-		}
-	}
+	changed := !had.Same(f) // the watcher also reports this daemon's own writes
 	if o.now().waiting > 0 || changed && o.now().wantsKeys(f) {
 		l, err := v.fetch(ctx, o, false, nil)
 		v.conclude(ctx, o, l, err)

@@ -1,11 +1,10 @@
 package vaultfile
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
-	"vigil/internal/canon"
 	"vigil/internal/id"
 )
 
@@ -36,24 +35,11 @@ func (x *Index) Size() int { return x.size }
 // caller must not change it.
 func (x *Index) Damaged() []string { return x.damaged }
 
-// Holds reports whether data is what EncodeAll returns of the file. It reports false
-// if the file has damaged lines.
-func (x *Index) Holds(data []byte) bool {
-	if len(x.damaged) > 0 {
-		return false
-	}
-	lines := canon.NewLines(data)
-	first, _, ended, ok := lines.Next()
-	if !ok || !ended || !bytes.Equal(first, header(x.vault)) {
-		return false
-	}
-	for _, want := range x.sums {
-		if line, _, ended, ok := lines.Next(); !ok || !ended || id.HashOf(line) != want {
-			return false
-		}
-	}
-	_, _, _, more := lines.Next()
-	return !more
+// Same reports whether f has the index's lines and damage, and so means the same.
+func (x *Index) Same(f *File) bool {
+	return x.vault == f.vault &&
+		slices.EqualFunc(x.sums, f.lines, func(sum id.Hash, l Line) bool { return sum == l.Sum }) &&
+		slices.EqualFunc(x.damaged, f.damaged, func(had string, e LineError) bool { return had == e.Error() })
 }
 
 // Delta is the difference between two files, so that little is sent to a keeper
