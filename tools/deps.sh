@@ -119,7 +119,7 @@ install)
 check)
 	commands=$(missing command)
 	if [ -z "$commands" ]; then
-		[ -w "$reader" ] && install_reader && exit 0
+		[ -w "$reader" ] && npm_install "$reader" && exit 0
 		[ -d "$reader/node_modules/@noble" ] && exit 0
 		echo "the libraries of tools/reader are not here; get them with:  (cd tools/reader && npm ci)" >&2
 		exit 1
