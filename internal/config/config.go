@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"vigil/internal/backend"
+	"vigil/internal/guard"
 	"vigil/internal/master"
 	"vigil/internal/paths"
 )
@@ -68,6 +69,8 @@ type Config struct {
 	// SecurityKeyHelper is OpenSSH's ssh-sk-helper, an absolute path; "": where packages
 	// put it.
 	SecurityKeyHelper string
+	// SecretMemory is the best kind of memory that secrets may be kept in.
+	SecretMemory guard.Kind
 	// AddedSHA1 lets RSA keys that ssh-add added sign with SHA-1.
 	AddedSHA1 bool
 	// Unlisted are names with a file in vaults.d that aren't in `vaults`.

@@ -328,7 +328,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 			documented[name] = true
 		}
 	}
-	known := map[string]bool{"vaults": true, "added_sha1": true, "security_key_provider": true, "security_key_helper": true}
+	known := map[string]bool{"vaults": true, "added_sha1": true, "security_key_provider": true, "security_key_helper": true, "secret_memory": true}
 	for f := range reflect.TypeFor[config.VaultConfig]().Fields() {
 		known[f.Tag.Get("toml")] = true
 	}

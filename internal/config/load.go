@@ -18,6 +18,7 @@ import (
 
 	"vigil/internal/backend"
 	"vigil/internal/durable"
+	"vigil/internal/guard"
 	"vigil/internal/master"
 	"vigil/internal/paths"
 	"vigil/internal/refresh"
@@ -48,6 +49,7 @@ type userFile struct {
 	AddedSHA1 bool                      `toml:"added_sha1"`
 	Provider  string                    `toml:"security_key_provider"`
 	Helper    string                    `toml:"security_key_helper"`
+	Memory    guard.Kind                `toml:"secret_memory"`
 	Vault     map[string]toml.Primitive `toml:"vault"`
 }
 
@@ -79,7 +81,7 @@ func load(p paths.Paths) (*Config, error) {
 	}
 	if err := user.only(func(key toml.Key) bool {
 		switch key[0] {
-		case "vaults", "added_sha1", "security_key_provider", "security_key_helper":
+		case "vaults", "added_sha1", "security_key_provider", "security_key_helper", "secret_memory":
 			return len(key) == 1
 		case "vault":
 			return len(key) < 3 || len(key) == 3 && isVaultKey(key[2])
@@ -93,6 +95,13 @@ func load(p paths.Paths) (*Config, error) {
 			return nil, user.at(fmt.Errorf("%s is an absolute path", p.key), p.key)
 		}
 	}
+	switch top.Memory {
+	case "":
+		top.Memory = guard.SecretMemory
+	case guard.SecretMemory, guard.LockedMemory:
+	default:
+		return nil, user.at(fmt.Errorf("secret_memory is %q or %q", guard.SecretMemory, guard.LockedMemory), "secret_memory")
+	}
 	if kind := user.meta.Type("vault"); kind != "Hash" && kind != "" { // "" if there are only tables [vault.NAME]
 		return nil, user.at(errors.New("a vault's settings stand in a table [vault.NAME]"), "vault")
 	}
@@ -104,7 +113,7 @@ func load(p paths.Paths) (*Config, error) {
 	if !user.meta.IsDefined("vaults") {
 		names = withFound(p, defaultOrder(written, top.Vault))
 	}
-	c := &Config{AddedSHA1: top.AddedSHA1, SecurityKeyProvider: top.Provider, SecurityKeyHelper: top.Helper}
+	c := &Config{AddedSHA1: top.AddedSHA1, SecurityKeyProvider: top.Provider, SecurityKeyHelper: top.Helper, SecretMemory: top.Memory}
 	for i, name := range names {
 		if err := paths.CheckName(name); err != nil {
 			if user.meta.IsDefined("vaults") {

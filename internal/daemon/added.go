@@ -19,45 +19,84 @@ import (
 // while it has something to hold.
 type addedKeeper struct {
 	d     *Daemon
-	turn  turn.Turn // one start or end at a time
-	cell  cell[keeper.Client]
+	start keeper.Options
+	turn  turn.Turn // one start at a time
+	cell  cell[addedProcess]
 	watch sync.WaitGroup // one for each process, until it has ended
+
+	mu sync.Mutex // guards what the process in cell holds, and its removal for holding nothing
+}
+
+// addedProcess is a process, and what it holds.
+type addedProcess struct {
+	*keeper.Client
+	calls  int             // that may give it something
+	keys   map[uint64]bool // by their handles
+	locked bool            // it has the passphrase of ssh-add -x
 }
 
 // running returns the keeper, or nil.
-func (k *addedKeeper) running() *keeper.Client { return k.cell.get() }
+func (k *addedKeeper) running() *addedProcess { return k.cell.get() }
 
-// started returns the keeper. It starts it if necessary.
-func (k *addedKeeper) started(ctx context.Context) (*keeper.Client, error) {
-	if c := k.cell.get(); c != nil {
-		return c, nil
+// started returns the keeper for a call that may give it something, and starts it if
+// necessary. The caller calls called.
+func (k *addedKeeper) started(ctx context.Context) (*addedProcess, error) {
+	if p := k.join(); p != nil {
+		return p, nil
 	}
 	if err := k.turn.Take(ctx); err != nil {
 		return nil, err
 	}
 	defer k.turn.Give()
-	if c := k.cell.get(); c != nil {
-		return c, nil
+	if p := k.join(); p != nil {
+		return p, nil
 	}
-	c, err := keeper.Start(ctx, keeper.Options{Exe: k.d.o.Exe})
+	c, err := keeper.Start(ctx, k.start)
 	if err != nil {
 		return nil, err
 	}
-	k.cell.set(c)
+	p := &addedProcess{Client: c, calls: 1, keys: make(map[uint64]bool)}
+	k.cell.set(p)
 	k.watch.Go(func() {
 		<-c.Done()
-		if k.cell.clear(c) { // the keeper ended by itself
+		if k.cell.clear(p) { // the keeper ended by itself
 			k.d.log.Error("keeper of added keys ended by itself", "err", c.Exit())
 			k.d.agent.ForgetAdded()
 		}
 	})
-	return c, nil
+	return p, nil
+}
+
+// join returns the running keeper for a call that may give it something, or nil.
+func (k *addedKeeper) join() *addedProcess {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	p := k.cell.get()
+	if p != nil {
+		p.calls++
+	}
+	return p
+}
+
+// called ends a call that may have given p something.
+func (k *addedKeeper) called(p *addedProcess) { k.note(p, func() { p.calls-- }) }
+
+// note changes what is known of p, and ends p if it holds nothing any more: its memory
+// would keep the machine from hibernating.
+func (k *addedKeeper) note(p *addedProcess, change func()) {
+	k.mu.Lock()
+	change()
+	ends := p.calls == 0 && len(p.keys) == 0 && !p.locked && k.cell.clear(p)
+	k.mu.Unlock()
+	if ends {
+		p.Close()
+	}
 }
 
 // close ends the process.
 func (k *addedKeeper) close() {
-	if c := k.cell.take(); c != nil {
-		c.Close()
+	if p := k.cell.take(); p != nil {
+		p.Close()
 	}
 }
 
@@ -67,7 +106,7 @@ func (k *addedKeeper) Sign(ctx context.Context, key uint64, data []byte, flags u
 	if c == nil {
 		return nil, sshagent.ErrNoKey
 	}
-	return vault.Signer{Keeper: c}.Sign(ctx, key, data, flags, dst)
+	return vault.Signer{Keeper: c.Client}.Sign(ctx, key, data, flags, dst)
 }
 
 // SignThrough signs with an added key in a security key. See [sshagent.Signer].
@@ -76,70 +115,86 @@ func (k *addedKeeper) SignThrough(ctx context.Context, key uint64, data []byte, 
 	if c == nil {
 		return nil, sshagent.ErrNoKey
 	}
-	return vault.Signer{Keeper: c}.SignThrough(ctx, key, data, provider, helper, pin, dst)
+	return vault.Signer{Keeper: c.Client}.SignThrough(ctx, key, data, provider, helper, pin, dst)
 }
 
 // Add gives a key to the keeper. See [sshagent.Keeper].
 func (k *addedKeeper) Add(ctx context.Context, body *guard.Buffer, constrained bool) (sshagent.Added, error) {
-	c, err := k.started(ctx)
+	p, err := k.started(ctx)
 	if err != nil {
 		return sshagent.Added{}, err
 	}
-	a, err := c.Add(ctx, body, constrained)
+	defer k.called(p)
+	a, err := p.Add(ctx, body, constrained)
 	if err != nil {
 		return sshagent.Added{}, err
 	}
 	constraints, err := agentproto.ParseConstraints(a.Constraints)
 	if err != nil {
-		return sshagent.Added{}, errors.Join(err, c.Remove(ctx, a.Key))
+		return sshagent.Added{}, errors.Join(err, p.Remove(ctx, a.Key))
 	}
+	k.note(p, func() { p.keys[a.Key] = true })
 	return sshagent.Added{Key: a.Key, Blob: a.Blob, Comment: a.Comment, Constraints: constraints}, nil
 }
 
 // Remove removes a key. See [sshagent.Keeper].
 func (k *addedKeeper) Remove(ctx context.Context, key uint64) error {
-	c := k.running()
-	if c == nil {
+	p := k.running()
+	if p == nil {
 		return nil
 	}
-	if err := c.Remove(ctx, key); err != nil && !errors.Is(err, keeper.ErrNoKey) && !errors.Is(err, keeper.ErrGone) {
+	if err := p.Remove(ctx, key); err != nil && !errors.Is(err, keeper.ErrNoKey) && !errors.Is(err, keeper.ErrGone) {
 		return err
 	}
+	k.note(p, func() { delete(p.keys, key) })
 	return nil
 }
 
 // RemoveAll removes all keys by ending the process. While ssh-add -x holds, the
 // process has its passphrase, so only the keys are removed.
 func (k *addedKeeper) RemoveAll(ctx context.Context) error {
-	c := k.running()
-	if c == nil {
+	p := k.running()
+	if p == nil {
 		return nil
 	}
 	if !k.d.agent.Locked() {
 		k.close()
 		return nil
 	}
-	return c.RemoveAll(ctx)
+	if err := p.RemoveAll(ctx); err != nil {
+		return err
+	}
+	k.note(p, func() { clear(p.keys) })
+	return nil
 }
 
 // Lock sets the passphrase of ssh-add -x. See [sshagent.Keeper].
 func (k *addedKeeper) Lock(ctx context.Context, body *guard.Buffer) error {
-	c, err := k.started(ctx)
+	p, err := k.started(ctx)
 	if err != nil {
 		return err
 	}
-	return c.Lock(ctx, body)
+	defer k.called(p)
+	if err := p.Lock(ctx, body); err != nil {
+		return err
+	}
+	k.note(p, func() { p.locked = true })
+	return nil
 }
 
 // Unlock checks the passphrase of ssh-add -X. See [sshagent.Keeper].
 func (k *addedKeeper) Unlock(ctx context.Context, body *guard.Buffer) error {
-	c := k.running()
-	if c == nil {
+	p := k.running()
+	if p == nil {
 		// Its passphrase is lost, and whoever can kill the process must not be able
 		// to unlock.
 		return errors.New("the process that checks the passphrase has ended: restart vigild")
 	}
-	return c.Unlock(ctx, body)
+	if err := p.Unlock(ctx, body); err != nil {
+		return err
+	}
+	k.note(p, func() { p.locked = false })
+	return nil
 }
 
 // cell holds one value or none. Its zero value is empty.

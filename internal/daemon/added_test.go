@@ -2,11 +2,14 @@ package daemon
 
 import (
 	"crypto/ed25519"
+	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
+	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 
 	"vigil/internal/control"
@@ -122,4 +125,34 @@ func TestLockedBySSHAddHidesVaultsToo(t *testing.T) {
 	if err := sign(a, dev.listed()[0]); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestTheKeeperOfAddedKeysEndsWithTheLastOne, and never while a key comes in.
+func TestTheKeeperOfAddedKeysEndsWithTheLastOne(t *testing.T) {
+	dev := newDevice(t)
+	var clients sync.WaitGroup
+	for range 4 {
+		a := dev.agent()
+		clients.Go(func() {
+			for range 10 {
+				private := newPrivate(t)
+				public, err := ssh.NewPublicKey(private.Public())
+				err = errors.Join(err, a.Add(agent.AddedKey{PrivateKey: private}))
+				if err == nil {
+					_, err = a.Sign(public, []byte("data"))
+				}
+				if err = errors.Join(err, a.Remove(public)); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	clients.Wait()
+	wantChildren(t, 0, 0)
+	a := dev.agent()
+	if err := errors.Join(a.Lock([]byte("word")), a.Unlock([]byte("word"))); err != nil {
+		t.Fatal(err)
+	}
+	wantChildren(t, 0, 0) // with the passphrase, the last thing is gone
 }

@@ -24,6 +24,7 @@ import (
 	"vigil/internal/config"
 	"vigil/internal/control"
 	"vigil/internal/guard"
+	"vigil/internal/keeper"
 	"vigil/internal/logfile"
 	"vigil/internal/paths"
 	"vigil/internal/securitykey"
@@ -95,7 +96,7 @@ func New(o Options) (*Daemon, error) {
 	why := newRefusals()
 	var store *state.Store
 	var vaults []config.Vault
-	addedSHA1, helper, provider := false, "", ""
+	addedSHA1, helper, provider, memory := false, "", "", guard.SecretMemory
 	if o.Config == nil {
 		why.log = o.Log
 	} else {
@@ -103,10 +104,10 @@ func New(o Options) (*Daemon, error) {
 		if store, err = state.Open(o.Paths.State); err != nil {
 			return nil, err
 		}
-		vaults, addedSHA1 = o.Config.Vaults, o.Config.AddedSHA1
+		vaults, addedSHA1, memory = o.Config.Vaults, o.Config.AddedSHA1, o.Config.SecretMemory
 		helper, provider = o.Config.SecurityKeyHelper, o.Config.SecurityKeyProvider
 	}
-	slab, err := guard.NewSlab(frontMemory)
+	slab, err := memory.NewSlab(frontMemory)
 	if err != nil {
 		return nil, fmt.Errorf("set up guarded memory: %w", err)
 	}
@@ -114,7 +115,8 @@ func New(o Options) (*Daemon, error) {
 		o: o, log: o.Log, state: store, slab: slab, why: why, started: time.Now(),
 		crowd: unixsock.NewCrowd(mostConnections()),
 	}
-	d.added = &addedKeeper{d: d}
+	keepers := keeper.Options{Exe: o.Exe, Memory: memory}
+	d.added = &addedKeeper{d: d, start: keepers}
 	d.tokens = &securityKeys{
 		helper: securitykey.New(helper), prompter: o.Prompter, provider: provider,
 		allowed: cmp.Or(o.Providers, securitykey.DefaultProviders),
@@ -129,7 +131,7 @@ func New(o Options) (*Daemon, error) {
 		AddedSHA1:    addedSHA1, DefaultLifetime: o.Lifetime, ProgramOf: programOf, Log: o.Log,
 	})
 	d.device = &vault.Device{
-		Paths: o.Paths, State: store, Log: o.Log, Exe: o.Exe, Opener: o.Opener, Agent: d.agent, Refused: why.note, CanAsk: o.Prompter.Available,
+		Paths: o.Paths, State: store, Log: o.Log, Keeper: keepers, Opener: o.Opener, Agent: d.agent, Refused: why.note, CanAsk: o.Prompter.Available,
 		LargeRead: d.memory.largeRead,
 	}
 	for _, c := range vaults {

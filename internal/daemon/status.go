@@ -42,7 +42,7 @@ func (h *handler) Status(ctx context.Context, _ *control.Call, _ *control.Status
 		r.Warnings = append(r.Warnings, "This vigild was built for tests: it makes vaults whose passphrases are cheap to guess. Install another one.")
 	}
 	if c := d.added.running(); c != nil {
-		r.Processes = append(r.Processes, keeperStatus(ctx, c, ""))
+		r.Processes = append(r.Processes, keeperStatus(ctx, c.Client, ""))
 	}
 	for _, v := range d.all() {
 		r.Vaults = append(r.Vaults, v.Status())

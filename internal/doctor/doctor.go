@@ -32,7 +32,7 @@ func Local(p Place) []checkup.Check {
 	checks = append(checks, permissions(p.Paths, conf)...)
 	checks = append(checks, p.sockets()...)
 	checks = append(checks, p.others()...)
-	checks = append(checks, kernel()...)
+	checks = append(checks, kernel(conf.SecretMemory)...)
 	return append(checks, masters(p.Paths, conf)...)
 }
 

@@ -9,10 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vigil/internal/checkup"
+	"vigil/internal/guard"
 )
 
-// kernel checks the kernel features that keepers use.
-func kernel() []checkup.Check {
+// kernel checks the kernel features that keepers use. memory is what the configuration
+// wants.
+func kernel(memory guard.Kind) []checkup.Check {
 	fd, err := unix.MemfdSecret(unix.O_CLOEXEC)
 	if err == nil {
 		_ = unix.Close(fd)
@@ -20,16 +22,19 @@ func kernel() []checkup.Check {
 	const version = 1 // LANDLOCK_CREATE_RULESET_VERSION
 	abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, version)
 	actions, seccompErr := os.ReadFile("/proc/sys/kernel/seccomp/actions_avail")
-	return []checkup.Check{secretMemory(err), landlock(abi, errno), seccomp(string(actions), seccompErr)}
+	return []checkup.Check{secretMemory(memory, err), landlock(abi, errno), seccomp(string(actions), seccompErr)}
 }
 
 // secretMemory says what the kernel's answer to memfd_secret means.
-func secretMemory(err error) checkup.Check {
+func secretMemory(wanted guard.Kind, err error) checkup.Check {
+	if wanted == guard.LockedMemory {
+		return checkup.Fine("memfd_secret", "not used, as config.toml says: root, and hibernation, can read unlocked keys")
+	}
 	if err != nil {
 		return checkup.Warning("memfd_secret", "Boot with secretmem.enable=1 on Linux 5.14 or later; until then root, and hibernation, can read locked memory.",
 			"this kernel doesn't offer it (%v): keys are in locked memory", err)
 	}
-	return checkup.Fine("memfd_secret", "keys are in memory that no other process can read")
+	return checkup.Fine("memfd_secret", "keys are in memory that no other process can read; Linux hibernates only while Vigil is locked")
 }
 
 // lastABI is the first version of Landlock that also covers signals and abstract

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"vigil/internal/checkup"
+	"vigil/internal/guard"
 )
 
 // TestKernelsThatLackSomething: what each answer of a kernel means, and what to do.
@@ -17,10 +18,16 @@ func TestKernelsThatLackSomething(t *testing.T) {
 		detail, next string
 	}{
 		"no memfd_secret": {
-			secretMemory(syscall.ENOSYS), checkup.Warn, "this kernel doesn't offer it (function not implemented): keys are in locked memory",
+			secretMemory(guard.SecretMemory, syscall.ENOSYS), checkup.Warn, "this kernel doesn't offer it (function not implemented): keys are in locked memory",
 			"Boot with secretmem.enable=1 on Linux 5.14 or later; until then root, and hibernation, can read locked memory.",
 		},
-		"memfd_secret": {secretMemory(nil), checkup.OK, "keys are in memory that no other process can read", ""},
+		"memfd_secret": {
+			secretMemory(guard.SecretMemory, nil), checkup.OK,
+			"keys are in memory that no other process can read; Linux hibernates only while Vigil is locked", "",
+		},
+		"memfd_secret isn't wanted": {
+			secretMemory(guard.LockedMemory, nil), checkup.OK, "not used, as config.toml says: root, and hibernation, can read unlocked keys", "",
+		},
 		"no Landlock": {
 			landlock(0, syscall.EOPNOTSUPP), checkup.Warn, "this kernel doesn't offer it (operation not supported)",
 			"Boot a kernel with Landlock (lsm=landlock,…). The seccomp filter works without it.",

@@ -9,7 +9,7 @@ import (
 )
 
 func TestSystemWithoutASandbox(t *testing.T) {
-	got := kernel()
+	got := kernel("")
 	const (
 		detail = "this system has neither memfd_secret, Landlock nor seccomp: keys are in locked memory of an ordinary process"
 		next   = "Nothing to do: docs/threat-model.md " + "says what is weaker here."

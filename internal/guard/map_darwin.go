@@ -8,7 +8,7 @@ import (
 
 // mapGuarded maps n bytes, a multiple of the page size, of anonymous memory and
 // locks it. macOS has no way to keep root or a debugger out of it.
-func mapGuarded(n int) ([]byte, Kind, error) {
+func mapGuarded(_ Kind, n int) ([]byte, Kind, error) {
 	mem, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
 		return nil, "", lockError(n, err)

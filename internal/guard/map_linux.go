@@ -7,19 +7,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mapGuarded maps n bytes, a multiple of the page size.
-func mapGuarded(n int) ([]byte, Kind, error) {
-	mem, err := mapSecret(n)
-	if err == nil {
-		return mem, SecretMemory, nil
+// mapGuarded maps n bytes, a multiple of the page size, of the best kind up to best.
+func mapGuarded(best Kind, n int) ([]byte, Kind, error) {
+	if best == SecretMemory {
+		mem, err := mapSecret(n)
+		if err == nil {
+			return mem, SecretMemory, nil
+		}
+		// Any error but the lock limit means that the kernel lacks memfd_secret or has
+		// it disabled, or that a container forbids it; locked memory works all the same.
+		var limit *LockLimitError
+		if errors.As(err, &limit) {
+			return nil, "", err
+		}
 	}
-	// Any error but the lock limit means that the kernel lacks memfd_secret or has
-	// it disabled, or that a container forbids it; locked memory works all the same.
-	var limit *LockLimitError
-	if errors.As(err, &limit) {
-		return nil, "", err
-	}
-	mem, err = mapLocked(n)
+	mem, err := mapLocked(n)
 	return mem, LockedMemory, err
 }
 

@@ -79,8 +79,11 @@ func childLockLimit() error {
 		return err
 	}
 	small, err := NewSlab(1 << 20)
-	if err != nil || small.Usage().Mapped < 128<<10 {
+	if err != nil {
 		return fmt.Errorf("a limit of 256 KiB: %w", err)
+	}
+	if _, err := small.Alloc(1); err != nil || small.Usage().Mapped < 128<<10 {
+		return fmt.Errorf("a limit of 256 KiB: %d bytes mapped, %w", small.Usage().Mapped, err)
 	}
 	if err := small.Close(); err != nil {
 		return err

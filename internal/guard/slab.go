@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/bits"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -40,9 +41,11 @@ const (
 	LockedMemory Kind = "mlock"
 )
 
-// Slab hands out guarded memory. It is safe for concurrent use.
+// Slab hands out guarded memory. It maps memory only while there are buffers: Linux can't
+// hibernate while any memfd_secret(2) memory is mapped. It is safe for concurrent use.
 type Slab struct {
-	step   int // bytes of a further segment
+	step   int  // bytes of a segment
+	kind   Kind // what it maps at best
 	closed atomic.Bool
 
 	mu   sync.Mutex // guards segs and their fields, but not the memory itself
@@ -58,22 +61,24 @@ type segment struct {
 	hint int      // where to look first
 }
 
-// NewSlab maps about size bytes of guarded memory, or less (at least 64 KiB) if
-// the lock limit allows no more: the limit counts mapped memory, touched or not.
-// Pages become resident only when they are used. If even 64 KiB is refused, the
-// error is a [*LockLimitError], which says what to raise. The caller closes the
-// slab.
-func NewSlab(size int) (*Slab, error) {
+// NewSlab returns a slab that maps about size bytes of guarded memory at a time, or less
+// (at least 64 KiB) if the lock limit allows no more: the limit counts mapped memory,
+// touched or not. Pages become resident only when they are used. If even 64 KiB is
+// refused now, the error is a [*LockLimitError], which says what to raise. The caller
+// closes the slab.
+func NewSlab(size int) (*Slab, error) { return SecretMemory.NewSlab(size) }
+
+// NewSlab is [NewSlab] for memory of the kind k at best. With LockedMemory the machine can
+// hibernate while there are secrets, and writes them to the disk.
+func (k Kind) NewSlab(size int) (*Slab, error) {
 	if size <= 0 {
 		return nil, fmt.Errorf("map guarded memory: size %d", size)
 	}
-	s := &Slab{step: size}
-	seg, err := mapSegment(size, min(size, smallestSegment))
+	trial, err := mapSegment(k, size, min(size, smallestSegment))
 	if err != nil {
 		return nil, err
 	}
-	s.segs = append(s.segs, seg)
-	return s, nil
+	return &Slab{step: size, kind: trial.kind}, unmap(trial.mem)
 }
 
 // Alloc allocates n zero bytes, aligned to 64, from the slab, which grows when it
@@ -98,7 +103,7 @@ func (s *Slab) Alloc(n int) (*Buffer, error) {
 		}
 	}
 	need := count * granule
-	seg, err := mapSegment(max(s.step, need), need)
+	seg, err := mapSegment(s.kind, max(s.step, need), need)
 	if err != nil {
 		return nil, fmt.Errorf("allocate %d guarded bytes: %w: %w", n, ErrFull, err)
 	}
@@ -123,11 +128,18 @@ func (s *Slab) release(r *region) {
 	}
 	Wipe(r.mem)
 	r.seg.give(r.first, r.count)
+	if slices.ContainsFunc(s.segs, func(g *segment) bool { return g.free*granule < len(g.mem) }) {
+		return
+	}
+	for _, g := range s.segs {
+		_ = unmap(g.mem) // it is a mapping, and wiped
+	}
+	s.segs = nil
 }
 
 // Usage says how much of a slab is in use.
 type Usage struct {
-	Kind   Kind // the weakest kind among its mappings
+	Kind   Kind // the weakest kind among its mappings, or what it would map
 	Mapped int  // bytes mapped, which count against the lock limit
 	Used   int  // bytes handed out, rounded up to what they occupy
 }
@@ -136,7 +148,7 @@ type Usage struct {
 func (s *Slab) Usage() Usage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	u := Usage{Kind: SecretMemory}
+	u := Usage{Kind: s.kind}
 	for _, seg := range s.segs {
 		if seg.kind != SecretMemory {
 			u.Kind = seg.kind
@@ -165,12 +177,13 @@ func (s *Slab) Close() error {
 	return errors.Join(errs...)
 }
 
-// mapSegment maps want bytes, or half of it and so on down to least.
-func mapSegment(want, least int) (*segment, error) {
+// mapSegment maps want bytes of the best kind that there is, up to best, or half of it
+// and so on down to least.
+func mapSegment(best Kind, want, least int) (*segment, error) {
 	page := os.Getpagesize()
 	want, least = roundUp(want, page), roundUp(least, page)
 	for {
-		mem, kind, err := mapGuarded(want)
+		mem, kind, err := mapGuarded(best, want)
 		if err == nil {
 			n := len(mem) / granule
 			return &segment{kind: kind, mem: mem, used: make([]uint64, (n+63)/64), free: n}, nil

@@ -28,6 +28,10 @@ func newSlab(t testing.TB, size int) *Slab {
 
 func TestBuffersAreZeroAlignedAndApart(t *testing.T) {
 	s := newSlab(t, 64<<10)
+	first, err := s.Alloc(1)
+	if err != nil {
+		t.Fatal(err)
+	}
 	r := rand.New(rand.NewPCG(1, 2))
 	live := map[*Buffer]byte{}
 	for i := range 20_000 {
@@ -63,12 +67,19 @@ func TestBuffersAreZeroAlignedAndApart(t *testing.T) {
 	for b := range live {
 		b.Free()
 	}
-	if u := s.Usage(); u.Used != 0 {
-		t.Fatalf("%d bytes are lost", u.Used)
+	if u := s.Usage(); u.Used != granule {
+		t.Fatalf("%d bytes are in use, want %d", u.Used, granule)
 	}
-	// All of it is one free run again.
-	if _, ok := s.segs[0].take(len(s.segs[0].mem) / granule); !ok {
+	// All of the rest is one free run again.
+	rest := len(s.segs[0].mem)/granule - 1
+	if at, ok := s.segs[0].take(rest); !ok {
 		t.Fatal("freed memory did not join")
+	} else {
+		s.segs[0].give(at, rest)
+	}
+	first.Free()
+	if u := s.Usage(); u.Mapped != 0 {
+		t.Fatalf("%d bytes are mapped without need", u.Mapped)
 	}
 }
 
@@ -76,6 +87,9 @@ func TestFreeWipesAndIsFinal(t *testing.T) {
 	s := newSlab(t, 4096)
 	b, err := s.Alloc(100)
 	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Alloc(1); err != nil { // so that the memory stays mapped
 		t.Fatal(err)
 	}
 	mem := b.Bytes()

@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"vigil/internal/guard"
 	"vigil/internal/id"
 	"vigil/internal/ipc"
 	"vigil/internal/unixsock"
@@ -37,8 +39,8 @@ type Options struct {
 	Exe string
 	// Vault is the vault's id; zero for the keeper of added keys.
 	Vault id.Vault
-	// Memory is the size of its guarded memory in bytes; 0: what the lock limit gives.
-	Memory int
+	// Memory is the best kind of guarded memory that it may use; "": the best there is.
+	Memory guard.Kind
 }
 
 // Start starts a keeper and returns once it has reported that it is sandboxed. The
@@ -93,7 +95,7 @@ func launch(o Options) (*Client, error) {
 	}
 	n := strconv.Itoa(workers)
 	var err error
-	c.child, err = ipc.Start(o.Exe, []string{"vigild", Role, n, strconv.Itoa(o.Memory)},
+	c.child, err = ipc.Start(o.Exe, []string{"vigild", Role, n, string(cmp.Or(o.Memory, guard.SecretMemory))},
 		[]string{"GOTRACEBACK=none", "TZ=UTC", "GODEBUG=decoratemappings=0", "GOMAXPROCS=" + n}, theirs...)
 	if err != nil {
 		c.closeConns()

@@ -11,7 +11,6 @@ import (
 	"vigil/internal/control"
 	"vigil/internal/durable"
 	"vigil/internal/id"
-	"vigil/internal/keeper"
 	"vigil/internal/keyring"
 	"vigil/internal/opener"
 	"vigil/internal/state"
@@ -122,7 +121,7 @@ func (v *Vault) enter(ctx context.Context, c *opener.Client, p *pair, created *o
 	if err != nil {
 		return err
 	}
-	k, err := keeper.Start(ctx, keeper.Options{Exe: v.d.Exe, Vault: created.Vault})
+	k, err := v.d.startKeeper(ctx, created.Vault)
 	if err != nil {
 		return keeperError(v.name, err)
 	}

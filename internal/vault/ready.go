@@ -28,12 +28,19 @@ func (d *Device) Ready(ctx context.Context) error {
 		return openerError("", err)
 	}
 	c.Close()
-	k, err := keeper.Start(ctx, keeper.Options{Exe: d.Exe})
+	k, err := d.startKeeper(ctx, id.Vault{})
 	if err != nil {
 		return keeperError("", err)
 	}
 	k.Close()
 	return nil
+}
+
+// startKeeper starts the keeper of a vault.
+func (d *Device) startKeeper(ctx context.Context, vault id.Vault) (*keeper.Client, error) {
+	o := d.Keeper
+	o.Vault = vault
+	return keeper.Start(ctx, o)
 }
 
 // Vacant returns an error if the vault can't be created as req wants it: because there

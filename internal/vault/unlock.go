@@ -74,7 +74,7 @@ func (v *Vault) openWith(ctx context.Context, passphrase *os.File, ask opener.As
 	if err != nil {
 		v.d.Log.Warn("no unlock without network", "vault", v.name, "err", err)
 	}
-	k, err := keeper.Start(ctx, keeper.Options{Exe: v.d.Exe, Vault: vaultID})
+	k, err := v.d.startKeeper(ctx, vaultID)
 	if err != nil {
 		return nil, keeperError(v.name, err)
 	}

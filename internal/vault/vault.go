@@ -40,8 +40,8 @@ type Device struct {
 	Paths paths.Paths
 	State *state.Store
 	Log   *slog.Logger
-	// Exe is the program that starts a keeper: /proc/self/exe on Linux.
-	Exe string
+	// Keeper says how to start a keeper, but for whose it is.
+	Keeper keeper.Options
 	// Opener is the absolute path of vigil-opener.
 	Opener string
 	// Agent lists the vaults' keys.

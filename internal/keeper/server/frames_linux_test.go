@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"vigil/internal/buildid"
+	"vigil/internal/guard"
 	"vigil/internal/id"
 	"vigil/internal/ipc"
 	"vigil/internal/keeper"
@@ -37,7 +38,7 @@ func launch(t *testing.T) *bare {
 		k.conns, theirs = append(k.conns, ours), append(theirs, other)
 	}
 	var err error
-	k.child, err = ipc.Start(exe(t), []string{"vigild", keeper.Role, strconv.Itoa(len(theirs)), "0"},
+	k.child, err = ipc.Start(exe(t), []string{"vigild", keeper.Role, strconv.Itoa(len(theirs)), string(guard.SecretMemory)},
 		[]string{"GOTRACEBACK=none", "GODEBUG=decoratemappings=0"}, theirs...)
 	for _, f := range theirs {
 		_ = f.Close()

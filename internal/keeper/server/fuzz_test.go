@@ -73,7 +73,7 @@ func served(f *testing.F, w *world) *server {
 	if err != nil {
 		f.Fatal(err)
 	}
-	slab, err := guard.NewSlab(defaultMemory)
+	slab, err := guard.NewSlab(segment)
 	if err != nil {
 		f.Fatal(err)
 	}

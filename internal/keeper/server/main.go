@@ -24,9 +24,9 @@ const (
 	firstConn = ipc.FirstFile
 	// maxWorkers bounds the number of workers, which the front chooses.
 	maxWorkers = 1024
-	// defaultMemory is the size of the first segment of guarded memory and of each
+	// segment is the size of the first segment of guarded memory and of each
 	// further one, in bytes. It fits the workers' buffers and several hundred keys.
-	defaultMemory = 512 << 10
+	segment = 512 << 10
 	// drainTimeout is how long the end waits for running signatures before it wipes
 	// their keys; RSA-8192 takes 60 ms.
 	drainTimeout = 300 * time.Millisecond
@@ -34,7 +34,7 @@ const (
 
 // Main runs a keeper on the inherited connections. It returns its exit status when
 // the front has closed them or a deadline has passed. args are those after
-// keeper.Role: the number of connections, and the bytes of guarded memory.
+// keeper.Role: the number of connections, and the best kind of guarded memory to use.
 func Main(args []string) int {
 	s, err := newServer(args)
 	if s == nil {
@@ -68,12 +68,9 @@ func newServer(args []string) (*server, error) {
 	if err != nil || workers < 1 || workers > maxWorkers {
 		return nil, errors.New("read keeper arguments: number of connections")
 	}
-	memory, err := strconv.Atoi(args[1])
-	if err != nil || memory < 0 {
+	memory := guard.Kind(args[1])
+	if memory != guard.SecretMemory && memory != guard.LockedMemory {
 		return nil, errors.New("read keeper arguments: guarded memory")
-	}
-	if memory == 0 {
-		memory = defaultMemory
 	}
 	time.Sleep(time.Nanosecond) // the first timer creates an epoll instance, which the sandbox forbids
 	s := &server{keys: newTable(), drafts: make(map[uint64]*guard.Buffer), quit: make(chan struct{}), deadlines: deadlines{changed: make(chan struct{}, 1)}}
@@ -92,7 +89,7 @@ func newServer(args []string) (*server, error) {
 	if hardening.NoCore {
 		s.report.Holds = append(s.report.Holds, "no_core")
 	}
-	s.slab, err = guard.NewSlab(memory)
+	s.slab, err = memory.NewSlab(segment)
 	if err != nil {
 		return s, fmt.Errorf("%w: %w", keeper.ErrFull, err)
 	}
