@@ -299,6 +299,14 @@ func TestAdvice(t *testing.T) {
 			}
 			return b.problem()
 		}, "its creation was interrupted", "Continue: vigilctl up (or vigilctl init)."},
+		{"a device state that can't be written", func(dev *device) error {
+			dev.breakState()
+			dev.generate("two")
+			if err := sign(dev.agent(), dev.listed()[0]); err != nil {
+				return err
+			}
+			return dev.problem()
+		}, `vault "default": remember vault "default": write "…": …not a directory…`, "A part of that path is a file and not a folder: check the path."},
 		{"a keeper that was killed in the middle", func(dev *device) error {
 			keeper := dev.status().Keeper
 			edited := dev.sealing(keeper)
@@ -332,6 +340,42 @@ func TestAdvice(t *testing.T) {
 			dev.generate("work")
 			wantAdvice(t, tt.cause(dev), tt.message, tt.next)
 		})
+	}
+}
+
+// breakState makes the device state of the vault unable to keep a keyring.
+func (dev *device) breakState() {
+	dev.t.Helper()
+	names, err := dev.d.state.Names()
+	if err != nil {
+		dev.t.Fatal(err)
+	}
+	blocked := filepath.Join(dev.root, "file")
+	dev.blockedBy(blocked)
+	file := filepath.Join(dev.paths.State, "vaults", names["default"].String(), "keyring.json")
+	if err := errors.Join(os.Remove(file), os.Symlink(filepath.Join(blocked, "below"), file)); err != nil {
+		dev.t.Fatal(err)
+	}
+}
+
+// TestAProblemOfTheDeviceStateStays: a refresh that finds nothing else doesn't hide it.
+func TestAProblemOfTheDeviceStateStays(t *testing.T) {
+	dev := deviceOf(t)
+	dev.configure("[vault.default]\nrefresh = \"1s\"\n")
+	dev.start()
+	dev.init("")
+	dev.breakState()
+	dev.generate("work")
+	before, since := dev.problem(), *dev.status().LastRefresh
+	until(t, "a refresh", func() bool { return dev.status().LastRefresh.After(since) })
+	sshtest.Eventually(t, "the refresh is over", func() error {
+		if goroutinesIn("vault.(*Vault).refreshUnattended") > 0 {
+			return errors.New("it runs")
+		}
+		return nil
+	})
+	if s := dev.status(); s.Problem != before.Error() {
+		t.Errorf("status shows the problem %q, and showed %v before", s.Problem, before)
 	}
 }
 

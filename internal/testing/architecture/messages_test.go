@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unicode"
 )
 
 var update = flag.Bool("update", false, "rewrite docs/messages.md")
@@ -138,7 +139,7 @@ func adviceIn(f *ast.File) (found []advice) {
 			}
 		case *ast.AssignStmt:
 			for i, to := range n.Lhs {
-				if s, ok := to.(*ast.SelectorExpr); ok && s.Sel.Name == "Next" && len(n.Rhs) == len(n.Lhs) {
+				if strings.ToLower(nameOf(to)) == "next" && len(n.Rhs) == len(n.Lhs) && isText(n.Rhs[i]) {
 					add("", n.Rhs[i])
 				}
 			}
@@ -191,6 +192,9 @@ func nameOf(e ast.Expr) string {
 	return ""
 }
 
+// isText reports whether an expression says anything that is known before it runs.
+func isText(e ast.Expr) bool { return strings.ContainsFunc(text(e), unicode.IsLetter) }
+
 var verb = regexp.MustCompile(`%[-+# 0-9.*]*[a-zA-Z]`)
 
 // text returns what an expression says, with … for what is known only when it runs.
@@ -211,6 +215,8 @@ func text(e ast.Expr) string {
 			return text(e.Args[0])
 		case "Or": // what the system's error asks for, or else this
 			return text(e.Args[len(e.Args)-1])
+		case "TrimSpace":
+			return text(e.Args[0])
 		}
 	}
 	return unknown
