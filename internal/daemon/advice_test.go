@@ -179,6 +179,14 @@ func TestAdvice(t *testing.T) {
 			}
 			return dev.unlockWith(passphrase)
 		}, `vault "default" has no file at …/vault.jsonl`, "Make one: vigilctl up (or vigilctl init)."},
+		{"a file in the path of the vault file", func(dev *device) error {
+			dev.lock()
+			dev.blockedBy(filepath.Dir(dev.paths.Vault("default")))
+			return dev.unlockWith(passphrase)
+		}, `read vault "default": …: not a directory`, "Nothing was changed. A part of that path is a file and not a folder: check the path."},
+		{"a vault that another device made", func(dev *device) error {
+			return fails(dev.beside("b"), &control.InitRequest{KDF: cheap, Passphrase: text(dev.t, passphrase)})
+		}, `vault "default" is there already: …/vault.jsonl`, "To open another device's vault here, request admission: vigilctl identity request --help."},
 		{"a file where what is forgotten goes", func(dev *device) error {
 			dev.blockedBy(filepath.Join(dev.paths.Data, "forgotten"))
 			return fails(dev, &control.ForgetRequest{Vault: "default"})

@@ -20,7 +20,7 @@ var update = flag.Bool("update", false, "rewrite docs/messages.md")
 const messagesDocument = "docs/messages.md"
 
 // maxUnnamed is how many messages no test names. It may only fall.
-const maxUnnamed = 10
+const maxUnnamed = 0
 
 const messagesHead = `# Messages and what to do
 
