@@ -5,12 +5,16 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"testing"
 
 	"github.com/elastic/go-seccomp-bpf"
 	"golang.org/x/sys/unix"
 
+	"vigil/internal/checkup"
 	"vigil/internal/control"
+	"vigil/internal/guard"
 )
 
 // oldKernel in the environment of a keeper makes it run as on a kernel without Landlock.
@@ -51,6 +55,32 @@ func TestAdviceOnAnOldKernel(t *testing.T) {
 	dev.init("")
 	wantAdvice(t, dev.doctorSays("keeper"), fmt.Sprintf("pid %d runs without Landlock", dev.status().Keeper),
 		"Nothing to do but a newer kernel; docs/threat-model.md says what is weaker.")
+}
+
+// TestAdviceAboutABinaryThatCanBeRead by its user, who isn't root.
+func TestAdviceAboutABinaryThatCanBeRead(t *testing.T) {
+	dev := newDevice(t)
+	dev.d.o.Hardening = guard.Hardening{Undumpable: true, NoCore: true}
+	var checks []checkup.Check
+	if os.Geteuid() == 0 {
+		runtime.LockOSThread() // of which alone the user changes
+		defer runtime.UnlockOSThread()
+		euid := func(uid int) {
+			if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, ^uintptr(0), uintptr(uid), ^uintptr(0)); errno != 0 {
+				t.Fatal(errno)
+			}
+		}
+		euid(65534)
+		checks = dev.d.examine()
+		euid(0)
+	} else {
+		checks = dev.d.examine()
+	}
+	want := checkup.Warning("hardening", "Install vigild with mode 0111 (make build does), then restart it.",
+		"the daemon could be read by other programs of its user until it had started")
+	if !slices.Contains(checks, want) {
+		t.Errorf("doctor says %+v", checks)
+	}
 }
 
 // TestAdviceAboutAChangeElsewhere between an edit's begin and its look at the backend.

@@ -104,14 +104,21 @@ func (dev *device) files(folder string) (restore func()) {
 	}
 }
 
-// TestAdvice causes failures of an unlocked vault that has the key "work".
-func TestAdvice(t *testing.T) {
-	name, long := "x", strings.Repeat("x", 100)
-	for _, tt := range []struct {
-		name          string
-		cause         func(dev *device) error
-		message, next string
-	}{
+// advice is what a failure says.
+type advice struct {
+	name          string
+	cause         func(dev *device) error
+	message, next string
+}
+
+// TestAdviceOfWhatIsRefused: requests that leave a vault as it is. It is unlocked, and
+// has the key "work".
+func TestAdviceOfWhatIsRefused(t *testing.T) {
+	long := strings.Repeat("x", 100)
+	dev := newDevice(t)
+	dev.init("")
+	dev.generate("work")
+	for _, tt := range []advice{
 		{
 			"a name that is none", func(dev *device) error { return fails(dev, &control.RenameRequest{Vault: "default", To: "Not A Name"}) },
 			"…", "Choose another name.",
@@ -119,6 +126,59 @@ func TestAdvice(t *testing.T) {
 		{"a new vault's name that is none", func(dev *device) error {
 			return fails(dev, &control.InitRequest{Vault: "Not A Name", KDF: cheap, Passphrase: text(dev.t, passphrase)})
 		}, "…", "Choose another name."},
+		{
+			"a daemon that isn't hardened, as in this test", func(dev *device) error { return dev.doctorSays("hardening") },
+			"the daemon can be read by other programs of its user", "Read the daemon's log; docs/threat-model.md says what each system offers.",
+		},
+		{"a key that is there", func(dev *device) error {
+			k, err := keyfile.Generate("ed25519", 0, "bob@desk")
+			if err != nil {
+				return err
+			}
+			defer k.Close()
+			file, err := keyfile.MarshalOpenSSH(k.Encoding(), "bob@desk", nil)
+			if err != nil {
+				return err
+			}
+			must(dev, &control.AddRequest{KeyFile: text(dev.t, string(file))})
+			return fails(dev, &control.AddRequest{Name: "again", KeyFile: text(dev.t, string(file))})
+		}, `the key is in vault "default" already, as "bob@desk"`, "`vigilctl show bob@desk` shows it."},
+		{"a destination without a host", func(dev *device) error {
+			return fails(dev, &control.EditRequest{Key: "work", Destinations: &[]control.Destination{{}}})
+		}, "destinations: destination 0: …", "See `vigilctl edit --help`."},
+		{"an export without a passphrase", func(dev *device) error {
+			out, err := os.Create(filepath.Join(dev.t.TempDir(), "out"))
+			if err != nil {
+				return err
+			}
+			defer out.Close()
+			return fails(dev, &control.ExportRequest{Key: "work", Passphrase: text(dev.t, passphrase), Output: out})
+		}, "an exported key needs a passphrase", "Give a passphrase for the file, or insist with --no-passphrase."},
+		{"unlocked before it could be forgotten", func(dev *device) error {
+			v, err := dev.d.find("default")
+			if err == nil {
+				_, err = v.Forget(dev.t.Context())
+			}
+			return err
+		}, `vault "default" was unlocked meanwhile; nothing was changed`, "Run it again."},
+		{"a long name for an identity", func(dev *device) error {
+			return fails(dev, &control.IdentityRequestRequest{Name: long, KDF: cheap, Passphrase: text(dev.t, passphrase)})
+		}, "a name has at most 64 bytes", "Choose a shorter one."},
+		{"a request without the vault's file", func(dev *device) error {
+			return fails(dev, &control.IdentityRequestRequest{Vault: "elsewhere", KDF: cheap, Passphrase: text(dev.t, passphrase)})
+		}, `vault "elsewhere" has no file at …`, "Copy or sync the vault's file to this place first."},
+		{"a role that is none", func(dev *device) error {
+			return fails(dev, &control.IdentityAdmitRequest{Role: "king", Passphrase: text(dev.t, passphrase)})
+		}, `no identity can have the role "king"`, "Give owner, member or reader."},
+	} {
+		t.Run(tt.name, func(t *testing.T) { wantAdvice(t, tt.cause(dev), tt.message, tt.next) })
+	}
+}
+
+// TestAdvice causes failures of such a vault, each of one of its own.
+func TestAdvice(t *testing.T) {
+	name := "x"
+	for _, tt := range []advice{
 		{
 			"too many vaults", func(dev *device) error {
 				for n := range maxVaults {
@@ -135,19 +195,6 @@ func TestAdvice(t *testing.T) {
 			}, "…config.toml:2: unknown key \"vault.default.laese\"…",
 			"Correct the line: the daemon still uses what it read at its start, and won't start again.",
 		},
-		{"a key that is there", func(dev *device) error {
-			k, err := keyfile.Generate("ed25519", 0, "bob@desk")
-			if err != nil {
-				return err
-			}
-			defer k.Close()
-			file, err := keyfile.MarshalOpenSSH(k.Encoding(), "bob@desk", nil)
-			if err != nil {
-				return err
-			}
-			must(dev, &control.AddRequest{KeyFile: text(dev.t, string(file))})
-			return fails(dev, &control.AddRequest{Name: "again", KeyFile: text(dev.t, string(file))})
-		}, `the key is in vault "default" already, as "bob@desk"`, "`vigilctl show bob@desk` shows it."},
 		{"a conflict copy that isn't a vault file", func(dev *device) error {
 			path := filepath.Join(filepath.Dir(dev.paths.Vault("default")), "vault (conflicted copy).jsonl")
 			if err := os.WriteFile(path, []byte("garbage\n"), 0o600); err != nil {
@@ -161,17 +208,6 @@ func TestAdvice(t *testing.T) {
 			}
 			return dev.doctorSays("device state")
 		}, "read this device's identity: wrong length", "Put this device's state folder back."},
-		{"a destination without a host", func(dev *device) error {
-			return fails(dev, &control.EditRequest{Key: "work", Destinations: &[]control.Destination{{}}})
-		}, "destinations: destination 0: …", "See `vigilctl edit --help`."},
-		{"an export without a passphrase", func(dev *device) error {
-			out, err := os.Create(filepath.Join(dev.t.TempDir(), "out"))
-			if err != nil {
-				return err
-			}
-			defer out.Close()
-			return fails(dev, &control.ExportRequest{Key: "work", Passphrase: text(dev.t, passphrase), Output: out})
-		}, "an exported key needs a passphrase", "Give a passphrase for the file, or insist with --no-passphrase."},
 		{"no vault file", func(dev *device) error {
 			dev.lock()
 			if err := os.Remove(dev.paths.Vault("default")); err != nil {
@@ -191,13 +227,6 @@ func TestAdvice(t *testing.T) {
 			dev.blockedBy(filepath.Join(dev.paths.Data, "forgotten"))
 			return fails(dev, &control.ForgetRequest{Vault: "default"})
 		}, `forget vault "default": …: not a directory…`, "Nothing is lost: what was moved is in …/forgotten. Run it again to continue."},
-		{"unlocked before it could be forgotten", func(dev *device) error {
-			v, err := dev.d.find("default")
-			if err == nil {
-				_, err = v.Forget(dev.t.Context())
-			}
-			return err
-		}, `vault "default" was unlocked meanwhile; nothing was changed`, "Run it again."},
 		{"a file where a renamed vault's configuration goes", func(dev *device) error {
 			dev.blockedBy(dev.paths.VaultConfigDir())
 			return fails(dev, &control.RenameRequest{Vault: "default", To: "job"})
@@ -243,21 +272,12 @@ func TestAdvice(t *testing.T) {
 			}
 			return fails(dev, &control.RestoreRequest{Key: "work", Revision: revision[:8]})
 		}, `"…" names several revisions`, "Give more of it."},
-		{"a long name for an identity", func(dev *device) error {
-			return fails(dev, &control.IdentityRequestRequest{Name: long, KDF: cheap, Passphrase: text(dev.t, passphrase)})
-		}, "a name has at most 64 bytes", "Choose a shorter one."},
-		{"a request without the vault's file", func(dev *device) error {
-			return fails(dev, &control.IdentityRequestRequest{Vault: "elsewhere", KDF: cheap, Passphrase: text(dev.t, passphrase)})
-		}, `vault "elsewhere" has no file at …`, "Copy or sync the vault's file to this place first."},
 		{"a request for another vault", func(dev *device) error {
 			b := dev.beside("b")
 			text := b.request(dev, "").Text
 			dev.init("second")
 			return fails(dev, &control.IdentityReadRequest{Vault: "second", Text: text})
 		}, `the request is for another vault than "second"`, "Name the right vault with --vault."},
-		{"a role that is none", func(dev *device) error {
-			return fails(dev, &control.IdentityAdmitRequest{Role: "king", Passphrase: text(dev.t, passphrase)})
-		}, `no identity can have the role "king"`, "Give owner, member or reader."},
 		{"two identities of one name", func(dev *device) error {
 			dev.beside("b").request(dev, "member")
 			dev.beside("c").request(dev, "member")
@@ -348,42 +368,6 @@ func TestAdvice(t *testing.T) {
 			dev.generate("work")
 			wantAdvice(t, tt.cause(dev), tt.message, tt.next)
 		})
-	}
-}
-
-// breakState makes the device state of the vault unable to keep a keyring.
-func (dev *device) breakState() {
-	dev.t.Helper()
-	names, err := dev.d.state.Names()
-	if err != nil {
-		dev.t.Fatal(err)
-	}
-	blocked := filepath.Join(dev.root, "file")
-	dev.blockedBy(blocked)
-	file := filepath.Join(dev.paths.State, "vaults", names["default"].String(), "keyring.json")
-	if err := errors.Join(os.Remove(file), os.Symlink(filepath.Join(blocked, "below"), file)); err != nil {
-		dev.t.Fatal(err)
-	}
-}
-
-// TestAProblemOfTheDeviceStateStays: a refresh that finds nothing else doesn't hide it.
-func TestAProblemOfTheDeviceStateStays(t *testing.T) {
-	dev := deviceOf(t)
-	dev.configure("[vault.default]\nrefresh = \"1s\"\n")
-	dev.start()
-	dev.init("")
-	dev.breakState()
-	dev.generate("work")
-	before, since := dev.problem(), *dev.status().LastRefresh
-	until(t, "a refresh", func() bool { return dev.status().LastRefresh.After(since) })
-	sshtest.Eventually(t, "the refresh is over", func() error {
-		if goroutinesIn("vault.(*Vault).refreshUnattended") > 0 {
-			return errors.New("it runs")
-		}
-		return nil
-	})
-	if s := dev.status(); s.Problem != before.Error() {
-		t.Errorf("status shows the problem %q, and showed %v before", s.Problem, before)
 	}
 }
 

@@ -1,10 +1,12 @@
 package architecture
 
 import (
+	"cmp"
 	"flag"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -238,29 +240,44 @@ func testTexts(t *testing.T) map[string]string {
 	return texts
 }
 
-// named returns a test that has four words of the message or of the advice, one
-// after another, or a whole part of three. That it triggers the message is for its
-// reader to see.
+// common begins many advices and tells none apart.
+const common = "Nothing was changed."
+
+// named returns a test that has words of the message or of the advice, one after
+// another: four, or a whole part of three. If no part has three, it has the longest
+// one. That it triggers the message is for its reader to see.
 func named(m advice, tests map[string]string) string {
 	const usual, least = 4, 3
-	files := make([]string, 0, len(tests))
-	for file := range tests {
-		files = append(files, file)
-	}
-	slices.Sort(files)
-	for _, from := range []string{m.message, m.next} {
+	var phrases []string
+	longest := ""
+	for _, from := range []string{m.message, strings.TrimSuffix(strings.TrimPrefix(m.next, common), common)} {
 		for part := range strings.SplitSeq(from, "…") {
 			words := strings.Fields(part)
 			window := max(least, min(usual, len(words)))
 			for i := 0; i+window <= len(words); i++ {
-				phrase := strings.Join(words[i:i+window], " ")
-				for _, file := range files {
-					if strings.Contains(tests[file], phrase) {
-						return file
-					}
-				}
+				phrases = append(phrases, strings.Join(words[i:i+window], " "))
+			}
+			if len(part) > len(longest) {
+				longest = part
+			}
+		}
+	}
+	if len(phrases) == 0 {
+		phrases = []string{cmp.Or(strings.TrimSpace(longest), common)}
+	}
+	for _, phrase := range phrases {
+		for _, file := range slices.Sorted(maps.Keys(tests)) {
+			if causes(file, m.from) && strings.Contains(tests[file], phrase) {
+				return file
 			}
 		}
 	}
 	return ""
+}
+
+// causes reports whether a test may cause the messages of a package: those of vigilctl
+// have a daemon that is made up, and what it says shows nothing of the real one's.
+func causes(file, from string) bool {
+	daemons := slices.Contains([]string{"internal/daemon", "internal/vault", "internal/opener", "internal/opener/job"}, from)
+	return !daemons || !strings.HasPrefix(file, "ctl/")
 }
