@@ -65,7 +65,7 @@ func checkSigner(email string) error {
 		return control.Errorf(control.CodeFailed, "Set it: git config --global user.email YOU@EXAMPLE.COM", "git has no user.email, which names the key's owner in the allowed signers")
 	}
 	if strings.ContainsAny(email, " \t\"'#,*?!") || strings.ContainsFunc(email, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return control.Errorf(control.CodeFailed, "Nothing was changed.", "git's user.email, %q, isn't one address that an allowed signers file can hold", email)
+		return control.Errorf(control.CodeFailed, "Nothing was changed. Set one: git config --global user.email YOU@EXAMPLE.COM", "git's user.email, %q, isn't one address that an allowed signers file can hold", email)
 	}
 	return nil
 }

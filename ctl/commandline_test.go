@@ -153,6 +153,7 @@ func TestErrorsAsJSON(t *testing.T) {
 	}{
 		"the daemon's":  {"list --json", map[string]string{"code": "locked", "message": "vault <x> is locked", "next": "Unlock it."}},
 		"of usage":      {"list --nonsense --json", map[string]string{"code": "usage", "message": "unknown flag: --nonsense", "next": "`vigilctl list --help` shows how."}},
+		"of a name's":   {"show --nonsense --json", map[string]string{"code": "usage", "message": "unknown flag: --nonsense", "next": "`vigilctl show --help` shows how. A name that begins with \"-\" goes behind \"--\"."}},
 		"only usage":    {"why --limit -1 --json", map[string]string{"code": "usage", "message": "--limit is negative", "next": "`vigilctl why --help` shows how."}},
 		"flag in front": {"--json list", map[string]string{"code": "locked", "message": "vault <x> is locked", "next": "Unlock it."}},
 	} {

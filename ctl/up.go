@@ -108,7 +108,7 @@ func (u *up) check() error {
 			continue
 		}
 		if _, err := os.Stat(what); err != nil {
-			return control.Errorf(control.CodeUsage, "Nothing was changed.", "--import: %v", err)
+			return control.Errorf(control.CodeUsage, "", "--import: %v", err)
 		}
 	}
 	return nil

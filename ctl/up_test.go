@@ -157,7 +157,7 @@ func TestUpImports(t *testing.T) {
 		b := newBench(t)
 		bad, locked, good := b.file("bad", "fake"), b.file("locked", "fake protected"), b.file("good", "fake key")
 		b.fails(1, "2 keys not imported; the first is "+bad, "up", "--import", bad, "--import", locked, "--import", good, "--passphrase-file", b.file("pass", pass))
-		b.fails(4, "`vigilctl add "+locked+"` tries again", "up", "--import", locked)
+		b.fails(4, "`vigilctl add "+locked+"` tries again.", "up", "--import", locked)
 		if got := b.names(); !slices.Equal(got, []string{"good"}) {
 			t.Errorf("keys: %q", got)
 		}

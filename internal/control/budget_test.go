@@ -58,7 +58,7 @@ func TestAnswersHaveATime(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		_, err := s.ask(ctx, patience, Ask{Message: "code?"})
 		cancel()
-		wantCode(t, err, CodeRefused)
+		wantAdvice(t, err, "nobody answered within 2m0s", "Run it again.")
 	}
 }
 

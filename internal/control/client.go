@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,10 +10,12 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"strconv"
 	"syscall"
 	"time"
 
 	"vigil/internal/buildid"
+	"vigil/internal/fault"
 	"vigil/internal/guard"
 	"vigil/internal/ipc"
 	"vigil/internal/unixsock"
@@ -40,10 +43,11 @@ type Client struct {
 // Dial connects to the daemon at path and exchanges hellos. The error is an *Error,
 // of CodeNoDaemon if nothing listens there.
 func Dial(ctx context.Context, path string) (*Client, error) {
-	return dial(ctx, path, buildid.ID())
+	return dial(ctx, path, buildid.ID(), helloTimeout)
 }
 
-func dial(ctx context.Context, path, build string) (*Client, error) {
+// dial is Dial for a program of any build, which waits for the daemon's hello for a time.
+func dial(ctx context.Context, path, build string, patience time.Duration) (*Client, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", path)
 	if ctx.Err() != nil {
@@ -56,7 +60,7 @@ func dial(ctx context.Context, path, build string) (*Client, error) {
 		return nil, dialError(path, err)
 	}
 	c := &Client{ch: &channel{conn: conn.(*net.UnixConn)}, mine: build}
-	if err := c.greet(ctx); err != nil {
+	if err := c.greet(ctx, patience); err != nil {
 		c.Close()
 		return nil, err
 	}
@@ -67,11 +71,12 @@ func dialError(path string, err error) *Error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 		return Errorf(CodeNoDaemon, "Start it with `vigilctl up`.", "vigild is not running (nothing answers at %s)", path)
 	}
-	return Errorf(CodeNoDaemon, "Check who owns it and its mode; `vigilctl up` starts a daemon.", "connect to vigild: %v", err)
+	next := cmp.Or(fault.NextAfter(err), "`vigilctl up` starts a daemon, or says what is in its way.")
+	return Errorf(CodeNoDaemon, next, "connect to vigild: %v", err)
 }
 
 // greet checks who serves the socket, and exchanges hellos.
-func (c *Client) greet(ctx context.Context) error {
+func (c *Client) greet(ctx context.Context, patience time.Duration) error {
 	peer, err := unixsock.PeerOf(c.ch.conn)
 	if err != nil {
 		return Errorf(CodeRefused, "", "see who serves the control socket: %v", err)
@@ -81,7 +86,7 @@ func (c *Client) greet(ctx context.Context) error {
 			"the control socket is served by process %d of uid %d", peer.PID, peer.UID)
 	}
 	c.daemon = peer.PID
-	_ = c.ch.conn.SetDeadline(time.Now().Add(helloTimeout)) // before onCancel, which may set an earlier one
+	_ = c.ch.conn.SetDeadline(time.Now().Add(patience)) // before onCancel, which may set an earlier one
 	defer c.onCancel(ctx)()
 	err = c.ch.write(hello{helloName, helloVersion, c.mine}, maxRequest)
 	if err == nil {
@@ -242,7 +247,16 @@ func (c *Client) lost(ctx context.Context, err error) error {
 		return Errorf(CodeNoDaemon, "`vigilctl status` shows whether it runs; its log says why.", "vigild closed the connection before it answered")
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return Errorf(CodeFailed, fmt.Sprintf("Try again. If it was stopped, `kill -CONT %d` resumes it.", c.daemon), "vigild (process %d) doesn't answer", c.daemon)
+		return Errorf(CodeFailed, "Try again. If it was stopped, `kill -CONT "+c.number()+"` resumes it.", "vigild (process %s) doesn't answer", c.number())
 	}
-	return Errorf(CodeFailed, "`vigilctl down`, then `vigilctl up` restarts it.", "talk to vigild: %v", err)
+	return Errorf(CodeFailed, "If that isn't vigild, find out what it is. `kill "+c.number()+"` ends it, and `vigilctl up` starts a daemon then.",
+		"talk to vigild (process %s): %v", c.number(), err)
+}
+
+// number returns the daemon's process id, for a person to use.
+func (c *Client) number() string {
+	if c.daemon == 0 {
+		return "PID" // kill 0 would end this process's group
+	}
+	return strconv.Itoa(c.daemon)
 }

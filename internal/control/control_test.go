@@ -244,7 +244,7 @@ func TestAPanicIsThatRequestsFailureAlone(t *testing.T) {
 
 func TestOtherBuildMayOnlyLockStopAndAskWhoIsThere(t *testing.T) {
 	path := serve(t, &fake{})
-	c, err := dial(t.Context(), path, "another build")
+	c, err := dial(t.Context(), path, "another build", helloTimeout)
 	if err != nil {
 		t.Fatal(err)
 	}

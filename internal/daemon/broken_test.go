@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -72,5 +73,41 @@ func TestABrokenVaultFileKeepsNoRevocationAway(t *testing.T) {
 	}
 	if err := sign(b.agent(), b.listed()[0]); err == nil {
 		t.Fatal("its keys sign")
+	}
+}
+
+// breakState makes the device state of the vault unable to keep a keyring.
+func (dev *device) breakState() {
+	dev.t.Helper()
+	names, err := dev.d.state.Names()
+	if err != nil {
+		dev.t.Fatal(err)
+	}
+	blocked := filepath.Join(dev.root, "file")
+	dev.blockedBy(blocked)
+	file := filepath.Join(dev.paths.State, "vaults", names["default"].String(), "keyring.json")
+	if err := errors.Join(os.Remove(file), os.Symlink(filepath.Join(blocked, "below"), file)); err != nil {
+		dev.t.Fatal(err)
+	}
+}
+
+// TestAProblemOfTheDeviceStateStays: a refresh that finds nothing else doesn't hide it.
+func TestAProblemOfTheDeviceStateStays(t *testing.T) {
+	dev := deviceOf(t)
+	dev.configure("[vault.default]\nrefresh = \"1s\"\n")
+	dev.start()
+	dev.init("")
+	dev.breakState()
+	dev.generate("work")
+	before, since := dev.problem(), *dev.status().LastRefresh
+	until(t, "a refresh", func() bool { return dev.status().LastRefresh.After(since) })
+	sshtest.Eventually(t, "the refresh is over", func() error {
+		if goroutinesIn("vault.(*Vault).refreshUnattended") > 0 {
+			return errors.New("it runs")
+		}
+		return nil
+	})
+	if s := dev.status(); s.Problem != before.Error() {
+		t.Errorf("status shows the problem %q, and showed %v before", s.Problem, before)
 	}
 }

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -32,6 +33,9 @@ import (
 func TestMain(m *testing.M) {
 	switch {
 	case len(os.Args) > 1 && os.Args[1] == keeper.Role:
+		if os.Getenv(oldKernel) != "" {
+			forgetLandlock()
+		}
 		os.Exit(server.Main(os.Args[2:]))
 	case os.Args[0] == "vigil-opener":
 		os.Exit(openerjob.Run(context.Background()))
@@ -60,6 +64,8 @@ type device struct {
 	paths paths.Paths
 	d     *Daemon
 	log   *logText
+	// exe and opener start a keeper and an opener; "": this binary does.
+	exe, opener string
 	// askpass is the environment of the prompting program; nil: there is none.
 	askpass []string
 	stop    context.CancelFunc
@@ -149,7 +155,7 @@ func (dev *device) start() {
 		t.Fatal(err)
 	}
 	dev.d, err = New(Options{
-		Paths: dev.paths, Config: conf, Exe: exe, Opener: exe, Prompter: NewPrompter(dev.askpass),
+		Paths: dev.paths, Config: conf, Exe: cmp.Or(dev.exe, exe), Opener: cmp.Or(dev.opener, exe), Prompter: NewPrompter(dev.askpass),
 		Log: slog.New(slog.NewTextHandler(dev.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

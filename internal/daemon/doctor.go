@@ -10,6 +10,7 @@ import (
 	"vigil/internal/config"
 	"vigil/internal/control"
 	"vigil/internal/guard"
+	"vigil/internal/opener"
 )
 
 // wantLocked is the lock limit in bytes that a keeper needs for a thousand keys.
@@ -42,7 +43,7 @@ func (d *Daemon) examine() []checkup.Check {
 		list = append(list, checkup.Warning("hardening", "Install vigild with mode 0111 (make build does), then restart it.", "the daemon could be read by other programs of its user until it had started"))
 	}
 	if err := guard.CheckLockLimit(wantLocked); err != nil {
-		list = append(list, checkup.Failure("lock limit", "Raise it for the daemon: ulimit -l, LimitMEMLOCK= in the systemd unit, memlock in /etc/security/limits.conf.", "%v", err))
+		list = append(list, checkup.Failure("lock limit", opener.NextLocked, "%v", err))
 	} else {
 		list = append(list, checkup.Fine("lock limit", "keepers may lock %d KiB and more", wantLocked>>10))
 	}

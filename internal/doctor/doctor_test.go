@@ -230,6 +230,9 @@ func TestOtherAgents(t *testing.T) {
 			"~/.ssh/config names another agent: IdentityAgent /x",
 			"Remove them, or name " + p.Paths.AgentSocket() + " there: ssh asks that agent, whatever SSH_AUTH_SOCK says.",
 		},
+		"SSH_AUTH_SOCK": {
+			"not set in this shell: ssh asks no agent", `Run: eval "$(vigilctl env)", and put it into your shell's start-up file.`,
+		},
 	} {
 		if c := find(got, what); len(c) != 1 || c[0].Result != checkup.Warn || c[0].Detail != want.detail || c[0].Next != want.next {
 			t.Errorf("%s: %+v, want %+v", what, c, want)

@@ -329,6 +329,9 @@ func traced(err error) *Error {
 	return &Error{Kind: Traced, Message: err.Error(), Next: NextTraced}
 }
 
+// NextLocked says what to do about a limit on locked memory that is too low.
+const NextLocked = "Raise the limit on locked memory (ulimit -l, or LimitMEMLOCK= in the systemd unit), and restart vigild."
+
 // NextTraced says what to do about a tracer.
 const NextTraced = "End that program, and restart the daemon: vigilctl down, then vigilctl up. It could see what passes through."
 

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"strings"
 
 	"vigil/internal/clock"
 	"vigil/internal/config"
 	"vigil/internal/control"
 	"vigil/internal/durable"
+	"vigil/internal/fault"
 	"vigil/internal/id"
 	"vigil/internal/keyring"
 	"vigil/internal/opener"
@@ -216,7 +218,7 @@ func (v *Vault) vacant() (begun id.Vault, err error) {
 		return begun, nil
 	}
 	if err != nil {
-		return begun, control.Errorf(control.CodeFailed, "Nothing was changed.", "look at %s: %v", v.config().Path, err)
+		return begun, control.Errorf(control.CodeFailed, strings.TrimSpace(fault.NextAfter(err)+" Nothing was changed."), "look at %s: %v", v.config().Path, err)
 	}
 	if vaultID, err := vaultfile.ParseHeader(head); err == nil && empty {
 		ours, err := v.begun(vaultID)

@@ -80,7 +80,7 @@ func keeperError(vault string, err error) error {
 	case errors.Is(err, keeper.ErrReader):
 		c.Code, c.Next = control.CodeRefused, "Nothing was changed. An owner can remove this device's identity and admit it again as a member."
 	case errors.Is(err, keeper.ErrFull):
-		c.Next = "Raise the limit on locked memory (ulimit -l, or LimitMEMLOCK= in the systemd unit) and restart vigild."
+		c.Next = opener.NextLocked
 	}
 	return &failure{c, err}
 }

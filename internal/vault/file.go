@@ -6,10 +6,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"syscall"
 
 	"vigil/internal/control"
 	"vigil/internal/durable"
+	"vigil/internal/fault"
 	"vigil/internal/id"
 	"vigil/internal/vaultfile"
 )
@@ -74,7 +76,7 @@ func (v *Vault) readError(err error) *control.Error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return control.Errorf(control.CodeNotFound, "Make one: vigilctl up (or vigilctl init).", "vault %q has no file at %s", v.name, v.config().Path)
 	}
-	next := "Nothing was changed. Check the file's owner and permissions."
+	next := strings.TrimSpace("Nothing was changed. " + fault.NextAfter(err))
 	if errors.Is(err, durable.ErrNotAFile) || errors.Is(err, durable.ErrTooLarge) || errors.Is(err, syscall.ELOOP) {
 		next = "Nothing was changed. Put back a good copy of " + v.config().Path + ": earlier ones are in .history/ beside it."
 	}

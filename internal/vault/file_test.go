@@ -7,8 +7,24 @@ import (
 	"syscall"
 	"testing"
 
+	"vigil/internal/config"
+	"vigil/internal/control"
 	"vigil/internal/durable"
+	"vigil/internal/vaultfile"
 )
+
+// TestAVaultFileHasALimit: what would make it unreadable isn't written.
+func TestAVaultFileHasALimit(t *testing.T) {
+	v := New(&Device{}, config.Vault{Name: "default"})
+	if err := v.fits(vaultfile.MaxFile); err != nil {
+		t.Error(err)
+	}
+	e := control.AsError(v.fits(vaultfile.MaxFile + 1))
+	if e == nil || e.Message != `the file of vault "default" would have 268435457 bytes and may have 268435456` ||
+		e.Next != "Remove keys that aren't used, or lines that aren't yours: vigilctl vault stats." {
+		t.Errorf("got %+v", e)
+	}
+}
 
 func TestOnlyRegularFilesAreRead(t *testing.T) {
 	dir := t.TempDir()

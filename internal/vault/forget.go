@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -63,10 +64,12 @@ func (v *Vault) forget(ctx context.Context) (*control.ForgetReply, error) {
 func (v *Vault) aside() string {
 	base := filepath.Join(v.d.Paths.Data, "forgotten", v.name+"-"+time.Now().Format("20060102"))
 	dir := base
-	for n := 2; exists(dir); n++ {
+	for n := 2; ; n++ {
+		if _, err := os.Lstat(dir); err != nil { // whatever it is: making the folder tells
+			return dir
+		}
 		dir = fmt.Sprintf("%s-%d", base, n)
 	}
-	return dir
 }
 
 func (v *Vault) forgetError(err error) error {

@@ -103,7 +103,7 @@ func (v *Vault) restore(ctx context.Context, o *openVault, k *Key, req *control.
 	pending, err := v.write(ctx, o, change{ask: ask, seal: func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
 		s, err := o.keeper.SealLine(ctx, line, seen)
 		if errors.Is(err, keeper.ErrNoKey) {
-			return nil, control.Errorf(control.CodeNotFound, "Superseded revisions keep their key for 30 days.", "revision %s of key %q can't be restored: its key is gone from the keyring", req.Revision, k.meta.Name)
+			return nil, control.Errorf(control.CodeNotFound, "`vigilctl vault history "+k.meta.Name+"` shows which can be: superseded revisions keep their key for 30 days.", "revision %s of key %q can't be restored: its key is gone from the keyring", req.Revision, k.meta.Name)
 		}
 		if err != nil {
 			return nil, keeperError(v.name, err)

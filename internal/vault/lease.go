@@ -66,7 +66,7 @@ func (v *Vault) conclude(ctx context.Context, o *openVault, l look, err error) {
 	case err != nil:
 		v.d.Log.Warn("vault can't be refreshed", "vault", v.name, "err", err)
 		v.setProblem(control.AsError(err))
-	case !v.checkDue(o): // otherwise a problem with the master key may remain
+	case !v.checkDue(o) && o.noted == o.now().pins: // otherwise a problem with the master key or of load may remain
 		v.setProblem(nil)
 	}
 }

@@ -75,7 +75,7 @@ func (v *Vault) takeOver(ctx context.Context, o *openVault, next *snapshot) erro
 		// A full or failing disk under the device state must not make keys unusable.
 		// The next load tries again.
 		v.d.Log.Warn("what this device has seen of the keyring can't be kept", "vault", v.name, "err", err)
-		v.setProblem(control.Errorf(control.CodeFailed, "Make room in "+v.d.Paths.State+".", "vault %q: %v", v.name, err))
+		v.setProblem(control.Errorf(control.CodeFailed, "", "vault %q: %v", v.name, err))
 		return nil
 	}
 	return err

@@ -7,11 +7,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"vigil/internal/backend"
 	"vigil/internal/config"
 	"vigil/internal/control"
 	"vigil/internal/durable"
+	"vigil/internal/fault"
 	"vigil/internal/id"
 	"vigil/internal/keeper"
 	"vigil/internal/keyring"
@@ -68,7 +70,11 @@ func (v *Vault) Vacant(req *control.ReadyRequest) error {
 	}
 	for _, dir := range dirs {
 		if err := durable.Writable(dir); err != nil {
-			return control.Errorf(control.CodeFailed, "Make it writable: `ls -ld "+printable.Word(dir)+"` shows who may. Nothing was changed.", "make vault %s: %v", v.name, err)
+			next := fault.NextAfter(err)
+			if errors.Is(err, fs.ErrPermission) {
+				next = "Make it writable: `ls -ld " + printable.Word(dir) + "` shows who may."
+			}
+			return control.Errorf(control.CodeFailed, strings.TrimSpace(next+" Nothing was changed."), "make vault %s: %v", v.name, err)
 		}
 	}
 	return nil

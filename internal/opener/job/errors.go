@@ -7,7 +7,6 @@ import (
 	"vigil/internal/envelope"
 	"vigil/internal/fault"
 	"vigil/internal/guard"
-	"vigil/internal/ipc"
 	"vigil/internal/keyfile"
 	"vigil/internal/keyring"
 	"vigil/internal/opener"
@@ -28,7 +27,9 @@ func sorted(err error) *opener.Error {
 	case errors.As(err, &traced):
 		return &opener.Error{Kind: opener.Traced, Message: err.Error(), Next: opener.NextTraced}
 	case errors.As(err, &limit):
-		return &opener.Error{Kind: opener.MemoryLimit, Message: err.Error(), Next: "Raise the limit on locked memory, for example with `ulimit -l 8192`."}
+		return &opener.Error{Kind: opener.MemoryLimit, Message: err.Error(), Next: opener.NextLocked}
+	case keyring.StageOf(err) == keyring.StageVersion:
+		return &opener.Error{Kind: opener.Damaged, Message: err.Error(), Next: "Nothing was changed. A newer Vigil wrote it: upgrade."}
 	case keyring.StageOf(err) != "":
 		return &opener.Error{Kind: opener.Damaged, Message: err.Error(), Next: "Nothing was changed. Put back a good copy of the keyring."}
 	}
@@ -62,7 +63,6 @@ var kinds = []struct {
 	{envelope.ErrDamaged, opener.Damaged, "Nothing was changed. Put back a good copy of the keyring and the vault file."},
 	{envelope.ErrHalves, opener.Damaged, "Nothing was changed. Put back a good copy of the keyring."},
 	{backend.ErrRaces, opener.Unreachable, "Try again."},
-	{ipc.ErrMismatch, opener.OtherBuild, "Restart the daemon: vigilctl down, then vigilctl up."},
 }
 
 // faultKind returns the kind of a failed call to a master key or a backend.

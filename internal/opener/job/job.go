@@ -232,7 +232,7 @@ const handedTimeout = 10 * time.Second
 
 // errLate reports a handed-over file that takes longer.
 var errLate = &opener.Error{
-	Kind: opener.BadInput, Message: fmt.Sprintf("an input or output of the command was not done with within %v", handedTimeout),
+	Kind: opener.BadInput, Message: fmt.Sprintf("an input or output of the command took longer than %v", handedTimeout),
 	Next: "Nothing was changed. Write it to a file first, or find out why the program at its other end waits.",
 }
 

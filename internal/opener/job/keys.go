@@ -48,6 +48,9 @@ func (j *job) keyPassphrase(f opener.File) ([]byte, error) {
 // generate makes a key and gives it to the keeper.
 func (j *job) generate(_ context.Context, req *opener.Generate) (*opener.Key, error) {
 	key, err := keyfile.Generate(req.Type, req.Bits, req.Comment)
+	if err != nil && !errors.Is(err, keyfile.ErrUnsupported) {
+		return nil, err // of this machine, whatever the type and the size
+	}
 	if err != nil {
 		return nil, &opener.Error{Kind: opener.BadInput, Message: err.Error(), Next: "`vigilctl generate --help` lists types and sizes."}
 	}

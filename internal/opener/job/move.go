@@ -62,10 +62,7 @@ func moved(req *opener.MoveMaster) (opener.Place, master.URI, error) {
 	to := req.Place
 	to.Master = req.To
 	uri, err := master.ParseURI(req.To)
-	if err != nil {
-		return to, uri, &opener.Error{Kind: opener.BadInput, Message: err.Error(), Next: "Nothing was changed."}
-	}
-	return to, uri, nil
+	return to, uri, err
 }
 
 // newBlock makes the unlock block for another master key.

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package daemon
+
+const oldKernel = "TEST_OLD_KERNEL"
+
+func forgetLandlock() {}
