@@ -22,6 +22,7 @@ import (
 	"vigil/internal/daemon"
 	"vigil/internal/guard"
 	"vigil/internal/logfile"
+	"vigil/internal/opener"
 	"vigil/internal/paths"
 	"vigil/internal/serving"
 	"vigil/internal/unixsock"
@@ -118,13 +119,13 @@ func serve(ctx context.Context, environ []string, o options, hardening guard.Har
 	if err := announce(claim, agent, control); err != nil {
 		return err
 	}
-	self, opener, err := binaries()
+	self, openerPath, err := binaries()
 	if err != nil {
 		return err
 	}
 	logger := slog.New(slog.NewTextHandler(log, nil))
 	d, err := daemon.New(daemon.Options{
-		Paths: place, Config: conf, Exe: self, Opener: opener, LogFile: o.logFile, Hardening: hardening,
+		Paths: place, Config: conf, Exe: self, Opener: opener.Hold(openerPath), LogFile: o.logFile, Hardening: hardening,
 		Prompter: daemon.NewPrompter(environ), Log: logger,
 	})
 	if err != nil {

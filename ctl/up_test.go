@@ -264,9 +264,9 @@ func TestUpRestartsADaemonOfAnotherBuild(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.environ = append(b.environ, fakeVariable+"=serves")
-	b.fails(5, "which is not the build of this vigilctl", "list")
+	b.fails(5, "a restart is pending", "list")
 	b.fails(2, "no terminal", "up") // it would lock: nothing is stopped
-	b.fails(5, "which is not the build of this vigilctl", "list")
+	b.fails(5, "a restart is pending", "list")
 	r := b.ok("up", "--passphrase-file", pass)
 	if !strings.Contains(r.errors, "This locks the vaults") {
 		t.Errorf("it says %q", r.errors)

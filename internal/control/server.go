@@ -235,7 +235,7 @@ func (s *session) parse(f *frame) (Op, *operation, error) {
 	}
 	if !s.sameBuild && q.Op != OpVersion && q.Op != OpStop && q.Op != OpLock {
 		return q.Op, nil, Errorf(CodeOtherBuild, "`vigilctl up` restarts it; that locks it.",
-			"vigild is of build %s, which is not the build of this vigilctl", s.server.Build)
+			"vigild (process %d) is still of build %s, not of this vigilctl's: a restart is pending", os.Getpid(), s.server.Build)
 	}
 	o, err := s.server.decode(q)
 	if err != nil {

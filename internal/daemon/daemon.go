@@ -26,6 +26,7 @@ import (
 	"vigil/internal/guard"
 	"vigil/internal/keeper"
 	"vigil/internal/logfile"
+	"vigil/internal/opener"
 	"vigil/internal/paths"
 	"vigil/internal/securitykey"
 	"vigil/internal/sshagent"
@@ -51,8 +52,8 @@ type Options struct {
 	Log    *slog.Logger
 	// Exe is the program that starts a keeper: /proc/self/exe on Linux.
 	Exe string
-	// Opener is the absolute path of vigil-opener.
-	Opener string
+	// Opener is vigil-opener.
+	Opener *opener.Program
 	// Prompter confirms uses of keys that require it.
 	Prompter Prompter
 	// Lifetime is the lifetime of keys added without one; 0: unlimited.

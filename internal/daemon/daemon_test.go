@@ -23,6 +23,7 @@ import (
 	"vigil/internal/control"
 	"vigil/internal/keeper"
 	"vigil/internal/keeper/server"
+	"vigil/internal/opener"
 	openerjob "vigil/internal/opener/job"
 	"vigil/internal/paths"
 	"vigil/internal/unixsock"
@@ -155,7 +156,7 @@ func (dev *device) start() {
 		t.Fatal(err)
 	}
 	dev.d, err = New(Options{
-		Paths: dev.paths, Config: conf, Exe: cmp.Or(dev.exe, exe), Opener: cmp.Or(dev.opener, exe), Prompter: NewPrompter(dev.askpass),
+		Paths: dev.paths, Config: conf, Exe: cmp.Or(dev.exe, exe), Opener: opener.At(cmp.Or(dev.opener, exe)), Prompter: NewPrompter(dev.askpass),
 		Log: slog.New(slog.NewTextHandler(dev.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

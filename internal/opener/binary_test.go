@@ -84,7 +84,7 @@ func TestBinariesThatAreNotStarted(t *testing.T) {
 			if exe == "" {
 				t.Skip("only root can give a file away")
 			}
-			_, err := opener.Start(context.Background(), exe, id.Vault{})
+			_, err := opener.At(exe).Start(context.Background(), id.Vault{})
 			var e *opener.Error
 			if !errors.As(err, &e) || !strings.Contains(e.Message, tt.want) || !strings.Contains(e.Next, tt.next) {
 				t.Fatalf("got %v, want one with %q and then %q", err, tt.want, tt.next)

@@ -8,10 +8,7 @@ import (
 	"os"
 	"time"
 
-	"vigil/internal/guard"
-	"vigil/internal/id"
 	"vigil/internal/ipc"
-	"vigil/internal/ownership"
 )
 
 // endTimeout is how long an opener may take to exit after its connection is closed,
@@ -30,40 +27,6 @@ type Client struct {
 	child *ipc.Child
 	conn  *net.UnixConn
 	stop  func() bool // stops killing the process when the context ends
-}
-
-// Start starts the opener at exe with files as its descriptors (see File), and
-// exchanges hellos. The caller closes the files. The process is killed when ctx ends.
-func Start(ctx context.Context, exe string, vault id.Vault, files ...*os.File) (*Client, error) {
-	if err := ownership.Program(exe); err != nil {
-		return nil, &Error{Kind: Failed, Message: err.Error(), Next: ownership.Next(err)}
-	}
-	if err := guard.UntracedSelf(); err != nil {
-		return nil, traced(err)
-	}
-	conn, theirs, err := ipc.Pair()
-	if err != nil {
-		return nil, fmt.Errorf("start opener: %w", err)
-	}
-	child, err := ipc.Start(exe, []string{"vigil-opener"}, append(os.Environ(), "GOTRACEBACK=none"),
-		append([]*os.File{theirs}, files...)...)
-	_ = theirs.Close()
-	if err != nil {
-		_ = conn.Close()
-		return nil, fmt.Errorf("start opener %q: %w", exe, err)
-	}
-	c := &Client{patience: unattended, child: child, conn: conn, stop: context.AfterFunc(ctx, child.Kill)}
-	if err := ipc.Greet(conn, ipc.Front, ipc.Opener, vault); err != nil {
-		c.Close()
-		if errors.Is(err, ipc.ErrMismatch) {
-			return nil, &Error{
-				Kind: OtherBuild, Message: fmt.Sprintf("vigil-opener is not of vigild's build: %v", err),
-				Next: "Restart the daemon: vigilctl down, then vigilctl up.",
-			}
-		}
-		return nil, fmt.Errorf("start opener: %w", err)
-	}
-	return c, nil
 }
 
 // Asker answers an opener's question, or returns an error if it can't.

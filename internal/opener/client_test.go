@@ -22,7 +22,7 @@ func TestStartOfOneThatEnds(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	if c, err := Start(t.Context(), exe, id.Vault{}); err == nil {
+	if c, err := At(exe).Start(t.Context(), id.Vault{}); err == nil {
 		c.Close()
 		t.Error("a program that says nothing was taken for an opener")
 	}
@@ -67,7 +67,7 @@ func TestOneOfAnotherBuild(t *testing.T) {
 	if err := os.WriteFile(exe, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	_, err := Start(t.Context(), exe, id.Vault{})
+	_, err := At(exe).Start(t.Context(), id.Vault{})
 	var e *Error
 	if !errors.As(err, &e) || e.Kind != OtherBuild || !strings.HasPrefix(e.Message, "vigil-opener is not of vigild's build: ") ||
 		!strings.Contains(e.Message, `build "0123"`) || e.Next != "Restart the daemon: vigilctl down, then vigilctl up." {
@@ -82,7 +82,7 @@ func TestATracedFrontStartsNone(t *testing.T) {
 		t.Fatal(err)
 	}
 	tracer.Self(t)
-	_, err = Start(t.Context(), exe, id.Vault{})
+	_, err = At(exe).Start(t.Context(), id.Vault{})
 	var e *Error
 	if !errors.As(err, &e) || e.Kind != Traced || !strings.Contains(e.Message, "is traced by process") ||
 		e.Next != "End that program, and restart the daemon: vigilctl down, then vigilctl up. It could see what passes through." {

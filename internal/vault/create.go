@@ -60,7 +60,7 @@ func (v *Vault) create(ctx context.Context, req *control.InitRequest, ask opener
 		return nil, err
 	}
 	defer pair.close()
-	c, err := opener.Start(ctx, v.d.Opener, id.Vault{}, req.Passphrase, pair.openers)
+	c, err := v.d.Opener.Start(ctx, id.Vault{}, req.Passphrase, pair.openers)
 	if err != nil {
 		return nil, openerError(v.name, err)
 	}
@@ -239,7 +239,7 @@ func (v *Vault) vacant() (begun id.Vault, err error) {
 // resume completes the creation of a vault whose keyring is stored, and reports
 // whether there was one. The passphrase must be that of the interrupted creation.
 func (v *Vault) resume(ctx context.Context, req *control.InitRequest, begun id.Vault, ask opener.Asker) (whole bool, err error) {
-	c, err := opener.Start(ctx, v.d.Opener, begun)
+	c, err := v.d.Opener.Start(ctx, begun)
 	if err != nil {
 		return false, openerError(v.name, err)
 	}

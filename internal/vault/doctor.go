@@ -154,7 +154,7 @@ func (v *Vault) examineClock(st *state.Vault) checkup.Check {
 
 // diagnose has an opener try the backend and the master key.
 func (v *Vault) diagnose(ctx context.Context, vaultID id.Vault, identity id.Identity, ask opener.Asker) []checkup.Check {
-	session, err := opener.Start(ctx, v.d.Opener, vaultID)
+	session, err := v.d.Opener.Start(ctx, vaultID)
 	if err != nil {
 		e := control.AsError(openerError(v.name, err))
 		return []checkup.Check{checkup.Failure("opener", e.Next, "%s", e.Message)}

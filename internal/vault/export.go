@@ -40,7 +40,7 @@ func (v *Vault) export(ctx context.Context, o *openVault, k *Key, req *control.E
 	case !req.Plaintext:
 		return control.Errorf(control.CodeUsage, "Give a passphrase for the file, or insist with --no-passphrase.", "an exported key needs a passphrase")
 	}
-	c, err := opener.Start(ctx, v.d.Opener, o.id, files...)
+	c, err := v.d.Opener.Start(ctx, o.id, files...)
 	if err != nil {
 		return openerError(v.name, err)
 	}

@@ -49,7 +49,7 @@ func (v *Vault) putKeyringBack(ctx context.Context, req *control.KeyringRestoreR
 	if err != nil {
 		return err
 	}
-	c, err := opener.Start(ctx, v.d.Opener, f.Vault())
+	c, err := v.d.Opener.Start(ctx, f.Vault())
 	if err != nil {
 		return openerError(v.name, err)
 	}

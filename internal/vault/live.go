@@ -223,7 +223,7 @@ type look struct {
 // the master key decrypt the identity's share. A proof in l holds even with an error.
 func (v *Vault) fetch(ctx context.Context, o *openVault, check bool, ask opener.Asker) (l look, err error) {
 	asked := clock.Now()
-	session, err := opener.Start(ctx, v.d.Opener, o.id)
+	session, err := v.d.Opener.Start(ctx, o.id)
 	if err != nil {
 		return l, openerError(v.name, err)
 	}

@@ -38,7 +38,7 @@ func between[R any](ctx context.Context, v *Vault, vaultID id.Vault, attach func
 		return nil, err
 	}
 	defer p.close()
-	c, err := opener.Start(ctx, v.d.Opener, vaultID, append(slices.Clip(files), p.openers)...)
+	c, err := v.d.Opener.Start(ctx, vaultID, append(slices.Clip(files), p.openers)...)
 	if err != nil {
 		return nil, openerError(v.name, err)
 	}

@@ -133,7 +133,7 @@ func runPassphraseJob[R any](ctx context.Context, v *Vault, j passphraseJob, wha
 	if err := v.slowDown(ctx); err != nil {
 		return nil, err
 	}
-	c, err := opener.Start(ctx, v.d.Opener, j.vault, files...)
+	c, err := v.d.Opener.Start(ctx, j.vault, files...)
 	if err != nil {
 		return nil, openerError(v.name, err)
 	}

@@ -25,7 +25,7 @@ import (
 // Ready starts a keeper and an opener, as an unlock does, and ends them: what prevents
 // them is known before anyone types a passphrase.
 func (d *Device) Ready(ctx context.Context) error {
-	c, err := opener.Start(ctx, d.Opener, id.Vault{})
+	c, err := d.Opener.Start(ctx, id.Vault{})
 	if err != nil {
 		return openerError("", err)
 	}

@@ -105,7 +105,7 @@ func (r *rotation) left(vault string) string {
 // call finishes the rotation. Two devices that rotate at the same time do one
 // rotation. The caller has the turn.
 func (v *Vault) rotate(ctx context.Context, o *openVault, ask opener.Asker) error {
-	session, err := opener.Start(ctx, v.d.Opener, o.id)
+	session, err := v.d.Opener.Start(ctx, o.id)
 	if err != nil {
 		return openerError(v.name, err)
 	}
@@ -235,7 +235,7 @@ func (v *Vault) rotateOrFinish(ctx context.Context, o *openVault, due bool) erro
 	if due {
 		return v.rotate(ctx, o, nil)
 	}
-	session, err := opener.Start(ctx, v.d.Opener, o.id)
+	session, err := v.d.Opener.Start(ctx, o.id)
 	if err != nil {
 		return openerError(v.name, err)
 	}

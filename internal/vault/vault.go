@@ -42,8 +42,8 @@ type Device struct {
 	Log   *slog.Logger
 	// Keeper says how to start a keeper, but for whose it is.
 	Keeper keeper.Options
-	// Opener is the absolute path of vigil-opener.
-	Opener string
+	// Opener is vigil-opener.
+	Opener *opener.Program
 	// Agent lists the vaults' keys.
 	Agent Lister
 	// Refused records refusals for `vigilctl why`.

@@ -284,7 +284,7 @@ func (v *Vault) startEarly(ctx context.Context, o *openVault) *earlyOpener {
 	e := &earlyOpener{started: make(chan struct{})}
 	go func() {
 		defer close(e.started)
-		e.opener, e.err = opener.Start(ctx, v.d.Opener, o.id)
+		e.opener, e.err = v.d.Opener.Start(ctx, o.id)
 	}()
 	return e
 }

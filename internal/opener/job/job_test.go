@@ -90,7 +90,7 @@ func exe(t *testing.T) string {
 // ask has an opener do one job.
 func ask[R any](h *home, job opener.Job[R], files ...*os.File) (*R, error) {
 	h.t.Helper()
-	c, err := opener.Start(h.t.Context(), exe(h.t), h.place.Vault, files...)
+	c, err := opener.At(exe(h.t)).Start(h.t.Context(), h.place.Vault, files...)
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -29,6 +29,7 @@ const buildsVariable = "VIGIL_TEST_BUILDS"
 type set struct {
 	binaries  []string
 	traceable bool // they can be traced
+	next      bool // there is a second build of them, in NextDir
 }
 
 // install puts binaries into dir as the Makefile does: unreadable (0111) and all with
@@ -40,6 +41,9 @@ func install(dir string, s set) error {
 	}
 	if s.traceable {
 		shared = filepath.Join(shared, "traceable")
+	}
+	if s.next {
+		shared = filepath.Join(shared, "next")
 	}
 	if err := os.MkdirAll(shared, 0o700); err != nil {
 		return err
@@ -58,7 +62,7 @@ func install(dir string, s set) error {
 			missing = append(missing, name)
 		}
 	}
-	if err := buildAll(shared, set{missing, s.traceable}); err != nil {
+	if err := buildAll(shared, set{missing, s.traceable, s.next}); err != nil {
 		return err
 	}
 	for _, name := range s.binaries {
@@ -101,6 +105,9 @@ func buildAll(dir string, s set) error {
 		return fmt.Errorf("compute the build id: %w", err)
 	}
 	linked := "-X vigil/internal/buildid.id=" + strings.TrimSpace(string(id))
+	if s.next {
+		linked += "-next"
+	}
 	if s.traceable {
 		linked += " -X vigil/internal/guard.traceable=yes"
 	}

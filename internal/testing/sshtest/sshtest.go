@@ -34,6 +34,12 @@ func MainTraceable(m *testing.M, binaries ...string) {
 	inWorld(m, set{binaries: binaries, traceable: true})
 }
 
+// MainUpgrade is Main for tests that replace the binaries by those of another build, which
+// are in NextDir. The user that runs the tests owns both.
+func MainUpgrade(m *testing.M, binaries ...string) {
+	inWorld(m, set{binaries: binaries, next: true})
+}
+
 func inWorld(m *testing.M, s set) {
 	if os.Getenv(worldVariable) != "" {
 		os.Exit(m.Run())
@@ -52,6 +58,9 @@ func World() string { return os.Getenv(worldVariable) }
 
 // BinaryDir returns the directory with only the binaries that Main built, for a PATH.
 func BinaryDir() string { return filepath.Join(World(), "bin") }
+
+// NextDir returns the directory with another build's binaries, for [MainUpgrade].
+func NextDir() string { return filepath.Join(World(), "next") }
 
 // Binary returns the path of a binary that Main built. It skips the test if the tree
 // has no such command.
@@ -93,12 +102,28 @@ func fillWorld(world string, s set) (a account, err error) {
 	if a, err = lookUpAccount(); err != nil {
 		return a, err
 	}
-	bin := filepath.Join(world, "bin")
-	if err := os.Mkdir(bin, 0o755); err != nil {
-		return a, err
+	builds := map[string]set{"bin": {s.binaries, s.traceable, false}}
+	if s.next {
+		builds["next"] = s
 	}
-	if err := install(bin, s); err != nil {
-		return a, err
+	for name, build := range builds {
+		dir := filepath.Join(world, name)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return a, err
+		}
+		if err := install(dir, build); err != nil {
+			return a, err
+		}
+		if !s.next {
+			continue
+		}
+		all, err := filepath.Glob(filepath.Join(dir, "*"))
+		for _, path := range append(all, dir) {
+			err = errors.Join(err, a.own(path))
+		}
+		if err != nil {
+			return a, err
+		}
 	}
 	for _, name := range []string{"home", "tmp", "w"} {
 		dir := filepath.Join(world, name)

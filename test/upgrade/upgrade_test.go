@@ -1,0 +1,72 @@
+package upgrade
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"vigil/internal/testing/sshtest"
+)
+
+func TestMain(m *testing.M) {
+	sshtest.MainUpgrade(m, "vigild", "vigil-opener", "vigilctl", "vigil-meter")
+}
+
+// TestAnUpgradeLocksNobodyOut: a daemon goes on with the build that it was started with, its
+// opener included. The new vigilctl locks it, tells of it and replaces it.
+func TestAnUpgradeLocksNobodyOut(t *testing.T) {
+	h := sshtest.NewHome(t, "correct horse battery staple")
+	h.Start()
+	h.OK(append(h.By("init", "--unlock"), sshtest.CheapKDF...)...)
+	h.AddKey("laptop")
+	before := h.Status().Build
+
+	old := filepath.Join(h.Dir, "old-vigilctl")
+	if err := os.Link(sshtest.Binary(t, "vigilctl"), old); err != nil {
+		t.Fatal(err)
+	}
+	replaceAll(t)
+
+	h.Signs("laptop")
+	// What the old daemon does for itself, at each refresh say, it does as before.
+	for _, args := range [][]string{{"generate", "second"}, {"refresh"}, {"lock"}, h.By("unlock")} {
+		cmd := exec.Command(old, args...)
+		cmd.Env = append(os.Environ(), h.Env...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("vigilctl of the old build: %s: %v\n%s", args[0], err, out)
+		}
+	}
+	h.Signs("laptop", "second")
+
+	const otherBuild = 5
+	h.Fails(otherBuild, []string{"a restart is pending", "`vigilctl up` restarts it; that locks it."}, "status")
+	if out := h.OK("version").Out; !strings.Contains(out, before) {
+		t.Fatalf("version doesn't name the daemon's build %s:\n%s", before, out)
+	}
+	h.OK("lock")
+	if err := h.Sign("laptop"); err == nil {
+		t.Fatal("a locked daemon of the old build signed")
+	}
+	h.OK(h.By("up")...)
+	if now := h.Status().Build; now == before {
+		t.Fatalf("the daemon is still of build %s", now)
+	}
+	h.Signs("laptop", "second")
+	h.OK("down")
+}
+
+// replaceAll puts the next build in place of this one, a file at a time.
+func replaceAll(t *testing.T) {
+	t.Helper()
+	next, err := os.ReadDir(sshtest.NextDir())
+	if err != nil || len(next) == 0 {
+		t.Fatalf("%d programs in the next build, %v", len(next), err)
+	}
+	for _, f := range next {
+		if err := os.Rename(filepath.Join(sshtest.NextDir(), f.Name()), filepath.Join(sshtest.BinaryDir(), f.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
