@@ -136,6 +136,10 @@ check: ## gofumpt, vet, staticcheck and deadcode for Linux and macOS, go mod tid
 format: ## format every Go file with gofumpt
 	@go tool -modfile=tools/go.mod gofumpt -l -w .
 
+.PHONY: man
+man: ## rewrite the manual pages whose text is elsewhere: vigilctl(1), vigil-config(5)
+	go test ./ctl ./internal/config -run TestManual -update-man
+
 .PHONY: reader
 reader: deps-for-tests ## the second reader of the vault format, on the vectors and on real vaults
 	go test -count=1 -v ./test/reader

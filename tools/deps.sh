@@ -32,6 +32,9 @@ gdb        gdb             -
 strace     strace          -
 setpriv    util-linux      -
 systemctl  systemd         -
+man        man-db          -
+lexgrog    man-db          -
+mandoc     mandoc          -
 /usr/lib/openssh/regress/misc/sk-dummy/sk-dummy.so openssh-tests -
 zsh        zsh             -
 fish       fish            fish
@@ -40,7 +43,7 @@ node       nodejs          node
 npm        npm             node
 spin       spin            spin
 '
-[ "$(uname)" = Darwin ] && table=$(printf '%s\n' "$table" | grep -v -e '^gdb' -e '^strace' -e '^setpriv' -e '^systemctl' -e '^/usr/lib')
+[ "$(uname)" = Darwin ] && table=$(printf '%s\n' "$table" | grep -v -e '^gdb' -e '^lexgrog' -e '^strace' -e '^setpriv' -e '^systemctl' -e '^/usr/lib')
 
 PATH=$PATH:/usr/sbin:/sbin:/usr/local/sbin
 

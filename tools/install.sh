@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs or removes what belongs to the programs: links to them, the units of systemd's user
-# manager and the shells' completions. Nothing is enabled or started; running daemons go on.
+# manager, manual pages and the shells' completions. Nothing is enabled or started; running daemons go on.
 #
 #   tools/install.sh install DESTDIR PREFIX     the programs are in PREFIX/libexec/vigil already
 #   tools/install.sh uninstall DESTDIR PREFIX
@@ -13,6 +13,7 @@ units=$prefix/lib/systemd/user
 bash=$prefix/share/bash-completion/completions/vigilctl
 zsh=$prefix/share/zsh/site-functions/_vigilctl
 fish=$prefix/share/fish/vendor_completions.d/vigilctl.fish
+man=$prefix/share/man
 source=$(dirname "$0")/..
 umask 022
 
@@ -22,6 +23,11 @@ place() { # path
 	cat >"$destdir$1.new"
 	mv -f "$destdir$1.new" "$destdir$1"
 	echo "install $destdir$1"
+}
+
+# page prints where a manual page goes: man/vigild.8 to man8/vigild.8.
+page() { # source
+	echo "$man/man${1##*.}/$(basename "$1")"
 }
 
 completion() { # shell path
@@ -40,6 +46,9 @@ install)
 			sed "s|@LIBEXECDIR@|$libexec|" "$unit" | place "$units/$(basename "$unit")"
 		done
 	fi
+	for source_page in "$source"/packaging/man/*; do
+		place "$(page "$source_page")" <"$source_page"
+	done
 	completion bash "$bash"
 	completion zsh "$zsh"
 	completion fish "$fish"
@@ -48,12 +57,15 @@ uninstall)
 	for unit in "$source"/systemd/*; do
 		rm -f "$destdir$units/$(basename "$unit")"
 	done
+	for source_page in "$source"/packaging/man/*; do
+		rm -f "$destdir$(page "$source_page")"
+	done
 	rm -f "$destdir$bin/vigild" "$destdir$bin/vigilctl" "$destdir$bash" "$destdir$zsh" "$destdir$fish"
 	for program in vigild vigil-opener vigilctl vigil-meter; do
 		rm -f "$destdir$libexec/$program"
 	done
 	# Folders that others share stay unless they are empty.
-	for dir in "$libexec" "$units" "$(dirname "$bash")" "$(dirname "$zsh")" "$(dirname "$fish")"; do
+	for dir in "$libexec" "$units" "$(dirname "$bash")" "$(dirname "$zsh")" "$(dirname "$fish")" "$man"/man[0-9]; do
 		while [ "$dir" != "$prefix" ] && rmdir "$destdir$dir" 2>/dev/null; do
 			dir=$(dirname "$dir")
 		done
