@@ -4,12 +4,15 @@
 #
 #   tools/install.sh install DESTDIR PREFIX     the programs are in PREFIX/libexec/vigil already
 #   tools/install.sh uninstall DESTDIR PREFIX
+#
+# VIGILCTL is the vigilctl that writes the completions, if those programs don't run here.
 set -eu
 [ $# = 3 ] || { echo "usage: tools/install.sh install|uninstall DESTDIR PREFIX" >&2; exit 2; }
 destdir=$2 prefix=$3
 libexec=$prefix/libexec/vigil
 bin=$prefix/bin
 units=$prefix/lib/systemd/user
+preset=$prefix/lib/systemd/user-preset/90-vigil.preset
 bash=$prefix/share/bash-completion/completions/vigilctl
 zsh=$prefix/share/zsh/site-functions/_vigilctl
 fish=$prefix/share/fish/vendor_completions.d/vigilctl.fish
@@ -31,7 +34,7 @@ page() { # source
 }
 
 completion() { # shell path
-	"$destdir$libexec/vigilctl" completion "$1" | place "$2"
+	"${VIGILCTL:-$destdir$libexec/vigilctl}" completion "$1" | place "$2"
 }
 
 case $1 in
@@ -45,6 +48,7 @@ install)
 		for unit in "$source"/systemd/*; do
 			sed "s|@LIBEXECDIR@|$libexec|" "$unit" | place "$units/$(basename "$unit")"
 		done
+		place "$preset" <"$source/packaging/90-vigil.preset"
 	fi
 	for source_page in "$source"/packaging/man/*; do
 		place "$(page "$source_page")" <"$source_page"
@@ -60,12 +64,12 @@ uninstall)
 	for source_page in "$source"/packaging/man/*; do
 		rm -f "$destdir$(page "$source_page")"
 	done
-	rm -f "$destdir$bin/vigild" "$destdir$bin/vigilctl" "$destdir$bash" "$destdir$zsh" "$destdir$fish"
+	rm -f "$destdir$preset" "$destdir$bin/vigild" "$destdir$bin/vigilctl" "$destdir$bash" "$destdir$zsh" "$destdir$fish"
 	for program in vigild vigil-opener vigilctl vigil-meter; do
 		rm -f "$destdir$libexec/$program"
 	done
 	# Folders that others share stay unless they are empty.
-	for dir in "$libexec" "$units" "$(dirname "$bash")" "$(dirname "$zsh")" "$(dirname "$fish")" "$man"/man[0-9]; do
+	for dir in "$libexec" "$units" "$(dirname "$preset")" "$(dirname "$bash")" "$(dirname "$zsh")" "$(dirname "$fish")" "$man"/man[0-9]; do
 		while [ "$dir" != "$prefix" ] && rmdir "$destdir$dir" 2>/dev/null; do
 			dir=$(dirname "$dir")
 		done
