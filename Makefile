@@ -80,6 +80,13 @@ package: build ## build packages for ARCH (this machine's) into bin/package: deb
 	@VIGILCTL=bin/vigilctl sh tools/install.sh install bin/package/root /usr
 	@ARCH=$(ARCH) sh tools/package.sh "$(version)"
 
+# What it takes to make a release: docs/release.md.
+ARCHES ?= amd64 arm64
+KEY ?=
+.PHONY: release
+release: needgo ## packages for ARCHES, bills of materials and source in bin/release, checksums signed with KEY
+	@sh tools/release.sh "$(version)" "$(ARCHES)" "$(KEY)"
+
 .PHONY: deps
 deps: ## install what the tests need, through the system's package manager (as root)
 	@sh tools/deps.sh install

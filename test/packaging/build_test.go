@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -19,8 +20,12 @@ const wanted = "VIGIL_TEST_PACKAGES"
 // kinds are the names of the packages of a tree without git on amd64 and arm64, by kind.
 var kinds = map[string]string{"deb": "vigil_*.deb", "rpm": "vigil-*.rpm", "apk": "vigil_*.apk", "arch": "vigil-*.pkg.tar.zst"}
 
-// built maps a kind to the path of its package.
-var built = map[string]string{}
+var (
+	// release is the folder of a release of this tree for this machine.
+	release string
+	// built maps a kind to the path of its package there.
+	built = map[string]string{}
+)
 
 func TestMain(m *testing.M) {
 	if os.Getenv(wanted) == "" {
@@ -32,7 +37,14 @@ func TestMain(m *testing.M) {
 		err = os.Chmod(dir, 0o755)
 	}
 	if err == nil {
-		built, err = build(filepath.Join(dir, "tree"), "022")
+		release, err = build(filepath.Join(dir, "tree"), "022")
+	}
+	for kind, pattern := range kinds {
+		if found, _ := filepath.Glob(filepath.Join(release, pattern)); err == nil && len(found) == 1 {
+			built[kind] = found[0]
+		} else if err == nil {
+			err = fmt.Errorf("packages %s: %v", pattern, found)
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -43,50 +55,47 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// build makes the packages in a copy of the tree, under an umask.
-func build(place, umask string) (map[string]string, error) {
+// build makes a release in a copy of the tree, under an umask, and signs it with a new key
+// beside the copy. It returns the release's folder.
+func build(place, umask string) (string, error) {
 	root, err := sshtest.ModuleRoot()
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	to := printable.Word(place)
 	script := "umask " + umask + "; mkdir " + to + " && cd " + printable.Word(root) +
 		" && git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' f; do [ ! -f \"$f\" ] || cp --parents --no-preserve=mode,timestamps -t " + to + ` "$f"; done` +
-		" && cd " + to + " && make package"
+		" && cd " + to + ` && ssh-keygen -q -t ed25519 -N '' -C key -f "$PWD.key" && make release ARCHES=` + runtime.GOARCH + ` KEY="$PWD.key"`
 	cmd := exec.Command("bash", "-c", script)
 	cmd.Env = append(os.Environ(), "MAKEFLAGS=", "SOURCE_DATE_EPOCH=1700000000")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("make package: %w\n%s", err, out)
+		return "", fmt.Errorf("make release: %w\n%s", err, out)
 	}
-	packages := map[string]string{}
-	for kind, pattern := range kinds {
-		found, err := filepath.Glob(filepath.Join(place, "bin/package", pattern))
-		if err != nil || len(found) != 1 {
-			return nil, fmt.Errorf("packages %s: %v, %w", pattern, found, err)
-		}
-		packages[kind] = found[0]
-	}
-	return packages, nil
+	return filepath.Join(place, "bin/release"), nil
 }
 
 // TestReproducible: the same tree in another folder, copied at another time under another
-// umask, makes the same packages, byte for byte.
+// umask, makes the same packages and bill of materials, byte for byte.
 func TestReproducible(t *testing.T) {
 	again, err := build(filepath.Join(t.TempDir(), "another tree"), "077")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for kind := range kinds {
-		one, err := os.ReadFile(built[kind])
+	files, err := os.ReadDir(release)
+	if err != nil || len(files) != len(kinds)+len([]string{"bill of materials", "checksums", "their signature"}) {
+		t.Fatalf("the release has %v, %v", files, err)
+	}
+	for _, file := range files {
+		one, err := os.ReadFile(filepath.Join(release, file.Name()))
 		if err != nil {
 			t.Fatal(err)
 		}
-		two, err := os.ReadFile(again[kind])
+		two, err := os.ReadFile(filepath.Join(again, file.Name()))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !bytes.Equal(one, two) {
-			t.Errorf("%s and %s differ", built[kind], again[kind])
+		if signature := file.Name() == "SHA256SUMS.sig"; bytes.Equal(one, two) == signature { // of two keys
+			t.Errorf("two builds of %s differ: %v", file.Name(), !signature)
 		}
 	}
 }
