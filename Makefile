@@ -24,7 +24,7 @@ version = $(shell git describe --tags --always --dirty 2>/dev/null || echo unkno
 
 .PHONY: help
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: build ## build, set up a vault on the first run, start the daemon and unlock
@@ -37,21 +37,22 @@ needgo:
 # Installed unreadable (0111), which makes them undumpable from exec on. A file
 # of that mode can't be written over, so each is built beside its place and renamed.
 # Whatever the umask, nobody else can write to them or their folder: vigild wouldn't
-# start an opener that others could have replaced. $(1) is the folder.
+# start an opener that others could have replaced. $(1) is the folder, $(2) the mode, $(3) the
+# architecture if it is another than this machine's.
 define build_in
 umask 022; mkdir -p "$(1)" && chmod go-w "$(1)" && \
 id="$(build_id)"; version="$(version)"; \
 $(foreach b,$(binaries),\
 echo "build $(1)/$(b) ($$id)" && rm -f "$(1)/.$(b).new" && \
-CGO_ENABLED=0 go build -trimpath \
+CGO_ENABLED=0 GOARCH=$(3) go build -trimpath -buildvcs=false \
 	-ldflags "-X vigil/internal/buildid.id=$$id -X vigil/internal/buildid.version=$$version" \
 	-o "$(1)/.$(b).new" $(package_$(b)) && \
-chmod 0111 "$(1)/.$(b).new" && mv -f "$(1)/.$(b).new" "$(1)/$(b)" && ) true
+chmod $(2) "$(1)/.$(b).new" && mv -f "$(1)/.$(b).new" "$(1)/$(b)" && ) true
 endef
 
 .PHONY: build
 build: needgo ## build bin/vigild, bin/vigil-opener, bin/vigilctl and bin/vigil-meter
-	@$(call build_in,bin)
+	@$(call build_in,bin,0111)
 
 # Where `make install` puts things. The programs are in a folder of their own, as they
 # find each other there, with links in bin.
@@ -62,12 +63,29 @@ libexec := $(PREFIX)/libexec/vigil
 # The programs are built, not copied: their user can't read them.
 .PHONY: install
 install: needgo ## install below PREFIX (/usr/local), in DESTDIR if that is set; enable it with systemctl --user
-	@$(call build_in,$(DESTDIR)$(libexec))
+	@$(call build_in,$(DESTDIR)$(libexec),0111)
 	@sh tools/install.sh install "$(DESTDIR)" "$(PREFIX)"
 
 .PHONY: uninstall
 uninstall: ## remove what make install installed; vaults and settings stay
 	@sh tools/install.sh uninstall "$(DESTDIR)" "$(PREFIX)"
+
+# Their files get their modes in packaging/nfpm.yaml. The tree's own vigilctl writes the
+# completions: the packages' may be for another machine.
+ARCH ?= $(shell go env GOARCH)
+.PHONY: package
+package: build ## build packages for ARCH (this machine's) into bin/package: deb, rpm, apk and Arch
+	@rm -rf bin/package
+	@$(call build_in,bin/package/root/usr/libexec/vigil,0755,$(ARCH))
+	@VIGILCTL=bin/vigilctl sh tools/install.sh install bin/package/root /usr
+	@ARCH=$(ARCH) sh tools/package.sh "$(version)"
+
+# What it takes to make a release: docs/release.md.
+ARCHES ?= amd64 arm64
+KEY ?=
+.PHONY: release
+release: needgo ## packages for ARCHES, bills of materials and source in bin/release, checksums signed with KEY
+	@sh tools/release.sh "$(version)" "$(ARCHES)" "$(KEY)"
 
 .PHONY: deps
 deps: ## install what the tests need, through the system's package manager (as root)
@@ -124,6 +142,11 @@ test-clients: deps-for-tests ## 22 SSH clients that nobody here wrote, beside Op
 		TEST_CLIENTS_NEWEST_SSH="$$(ls $$lib/ld-linux-*.so.* | head -1) --library-path $$lib $(CURDIR)/bin/tools/openssh/usr/bin/ssh" \
 		go test -tags weakkdf -count=1 -timeout 20m -v ./test/clients
 
+.PHONY: test-packages
+test-packages: deps-for-tests ## build packages twice, open each with its own tools, install one in a throw-away root (as root, on Debian)
+	@sh tools/deps.sh packages
+	VIGIL_TEST_PACKAGES=1 go test -tags weakkdf -count=1 -timeout 20m -v ./test/packaging
+
 .PHONY: residue
 residue: deps-for-tests ## search every process's memory for secrets (as root, on Linux)
 	VIGIL_RESIDUE=1 go test -count=1 -timeout 20m -v ./test/residue
@@ -135,6 +158,10 @@ check: ## gofumpt, vet, staticcheck and deadcode for Linux and macOS, go mod tid
 .PHONY: format
 format: ## format every Go file with gofumpt
 	@go tool -modfile=tools/go.mod gofumpt -l -w .
+
+.PHONY: man
+man: ## rewrite the manual pages whose text is elsewhere: vigilctl(1), vigil-config(5)
+	go test ./ctl ./internal/config -run TestManual -update-man
 
 .PHONY: reader
 reader: deps-for-tests ## the second reader of the vault format, on the vectors and on real vaults

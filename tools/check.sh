@@ -29,6 +29,8 @@ for os in linux darwin; do
 $dead"
 done
 
+(cd tools && go vet ./...) || fail "vet of tools"
+
 go mod tidy -diff || fail "go.mod is not tidy"
 (cd tools && go mod tidy -diff) || fail "tools/go.mod is not tidy"
 

@@ -5,6 +5,7 @@
 #   tools/deps.sh check     lists what is missing and how to get it; status 1 if anything is
 #   tools/deps.sh aws DIR   what make test-aws needs: sops and versitygw, built into DIR,
 #                           and the AWS command line
+#   tools/deps.sh packages   what opens packages: rpm, and bsdtar of libarchive
 #   tools/deps.sh clients DIR   what make test-clients needs: SSH clients of the system's
 #                           packages, one of npm's, and the newest OpenSSH, unpacked into DIR
 #
@@ -32,6 +33,9 @@ gdb        gdb             -
 strace     strace          -
 setpriv    util-linux      -
 systemctl  systemd         -
+man        man-db          -
+lexgrog    man-db          -
+mandoc     mandoc          -
 /usr/lib/openssh/regress/misc/sk-dummy/sk-dummy.so openssh-tests -
 zsh        zsh             -
 fish       fish            fish
@@ -40,7 +44,7 @@ node       nodejs          node
 npm        npm             node
 spin       spin            spin
 '
-[ "$(uname)" = Darwin ] && table=$(printf '%s\n' "$table" | grep -v -e '^gdb' -e '^strace' -e '^setpriv' -e '^systemctl' -e '^/usr/lib')
+[ "$(uname)" = Darwin ] && table=$(printf '%s\n' "$table" | grep -v -e '^gdb' -e '^lexgrog' -e '^strace' -e '^setpriv' -e '^systemctl' -e '^/usr/lib')
 
 PATH=$PATH:/usr/sbin:/sbin:/usr/local/sbin
 
@@ -97,6 +101,20 @@ npm_install() { # directory
 	[ "$(id -u)" != 0 ] || chown -R "$(ls -ldn "$1" | awk '{ print $3 ":" $4 }')" "$1/node_modules"
 }
 
+# debian_packages installs what is missing, as root, or says how to.
+debian_packages() {
+	wanted=
+	for package; do
+		dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q '^install ok installed' || wanted="$wanted $package"
+	done
+	[ -n "$wanted" ] || return 0
+	[ "$(id -u)" = 0 ] || {
+		echo "these packages are missing; get them with:  sudo apt-get install$wanted" >&2
+		exit 1
+	}
+	install_apt "$wanted" >&2
+}
+
 case ${1-} in
 install)
 	packages=$(missing package)
@@ -149,25 +167,18 @@ aws)
 		install_apt awscli >&2
 	fi
 	;;
+packages)
+	debian_packages rpm libarchive-tools zstd
+	;;
 clients)
-	packages=
-	for package in putty-tools dropbear-bin rsync curl guile-ssh libnet-ssh2-perl php-cli php-ssh2 ruby-net-ssh ruby-ed25519 \
+	debian_packages putty-tools dropbear-bin rsync curl guile-ssh libnet-ssh2-perl php-cli php-ssh2 ruby-net-ssh ruby-ed25519 \
 		python3-paramiko python3-asyncssh python3-twisted python3-pygit2 libssh2-1-dev libssh-dev \
-		openjdk-17-jdk-headless libjsch-java libjsch-agent-proxy-java libjna-java; do
-		dpkg-query -W -f '${Status}' $package 2>/dev/null | grep -q '^install ok installed' || packages="$packages $package"
-	done
-	if [ -n "$packages" ]; then
-		[ "$(id -u)" = 0 ] || {
-			echo "these clients are missing; get them with:  sudo apt-get install$packages" >&2
-			exit 1
-		}
-		install_apt "$packages" >&2
-	fi
+		openjdk-17-jdk-headless libjsch-java libjsch-agent-proxy-java libjna-java
 	npm_install "$(dirname "$0")/clients"
 	[ -x "$2/usr/bin/ssh" ] || sh "$(dirname "$0")/newest-openssh.sh" "$2" >&2
 	;;
 *)
-	echo "usage: tools/deps.sh install | check | aws DIR | clients DIR" >&2
+	echo "usage: tools/deps.sh install | check | aws DIR | packages | clients DIR" >&2
 	exit 2
 	;;
 esac

@@ -115,6 +115,7 @@ func TestInstallAndUninstall(t *testing.T) {
 		"usr/libexec/vigil/vigild": 0o111, "usr/libexec/vigil/vigil-opener": 0o111, "usr/libexec/vigil/vigilctl": 0o111,
 		"usr/libexec/vigil/vigil-meter":       0o111,
 		"usr/lib/systemd/user/vigild.service": 0o644, "usr/lib/systemd/user/vigild.socket": 0o644, "usr/lib/systemd/user/vigild-control.socket": 0o644,
+		"usr/lib/systemd/user-preset/90-vigil.preset": 0o644, "usr/share/man/man1/vigilctl.1": 0o644, "usr/share/man/man5/vigil-config.5": 0o644, "usr/share/man/man7/vigil.7": 0o644, "usr/share/man/man8/vigild.8": 0o644,
 		"usr/share/bash-completion/completions/vigilctl": 0o644, "usr/share/zsh/site-functions/_vigilctl": 0o644,
 		"usr/share/fish/vendor_completions.d/vigilctl.fish": 0o644,
 	} {

@@ -194,7 +194,7 @@ func compare(t *testing.T, document string, got, want []string) {
 	}
 }
 
-// tools are the commands of tools/go.mod.
+// tools are the commands of tools/go.mod, and the modules that the tree's own tools import.
 func tools(t *testing.T) []string {
 	t.Helper()
 	_, block, ok := strings.Cut(read(t, filepath.Join(root, "tools/go.mod")), "\ntool (\n")
@@ -202,7 +202,11 @@ func tools(t *testing.T) []string {
 	if !ok || !closed {
 		t.Fatal("tools/go.mod has no block of tools")
 	}
-	return strings.Fields(block)
+	all := strings.Fields(block)
+	for _, m := range regexp.MustCompile(`(?m)^(?:require |\t)(\S+) v\S+$`).FindAllStringSubmatch(read(t, filepath.Join(root, "tools/go.mod")), -1) {
+		all = append(all, m[1])
+	}
+	return all
 }
 
 func goList(t *testing.T, args ...string) []listed {

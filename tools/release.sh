@@ -1,0 +1,44 @@
+#!/bin/sh
+# Makes what a release consists of in bin/release: packages and a bill of materials for each
+# architecture, the source, and their checksums, signed.
+#
+#   tools/release.sh VERSION "ARCH..." [KEY]
+#
+# KEY is an OpenSSH private key, or a public one whose private half an agent has. Without it
+# nothing is signed: anyone can make the same files and compare them.
+set -eu
+umask 022
+cd "$(dirname "$0")/.."
+version=$1 architectures=$2 key=${3:-}
+namespace=release@vigil # what the signature is for; docs/release.md
+
+if git rev-parse HEAD >/dev/null 2>&1; then
+	[ -z "$(git status --porcelain)" ] || { echo "release: commit or remove these first:" >&2; git status --short >&2; exit 1; }
+	: "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct)}"
+fi
+: "${SOURCE_DATE_EPOCH:=$(date +%s)}"
+export SOURCE_DATE_EPOCH
+
+rm -rf bin/release
+mkdir -p bin/release
+for arch in $architectures; do
+	"${MAKE:-make}" package ARCH="$arch"
+	cp bin/package/vigil[-_]* bin/release/
+	(cd tools && go run ./sbom "$version" ../bin/package/root/usr/libexec/vigil/*) >"bin/release/vigil-linux-$arch.cdx.json"
+done
+if git rev-parse HEAD >/dev/null 2>&1; then
+	git archive --format=tar.gz --prefix="vigil-$version/" -o "bin/release/vigil-$version.tar.gz" HEAD
+fi
+
+case $key in
+"" | /*) ;;
+*) key=$PWD/$key ;;
+esac
+cd bin/release
+sha256sum vigil* >SHA256SUMS
+if [ -n "$key" ]; then
+	ssh-keygen -Y sign -n "$namespace" -f "$key" SHA256SUMS
+else
+	echo "release: not signed, as no KEY= was given" >&2
+fi
+ls
