@@ -62,7 +62,7 @@ libexec := $(PREFIX)/libexec/vigil
 
 # The programs are built, not copied: their user can't read them.
 .PHONY: install
-install: needgo ## install below PREFIX (/usr/local), in DESTDIR if that is set; enable it with systemctl --user
+install: needgo ## install below PREFIX (/usr/local), in DESTDIR if that is set; enable it with vigilctl service enable
 	@$(call build_in,$(DESTDIR)$(libexec),0111)
 	@sh tools/install.sh install "$(DESTDIR)" "$(PREFIX)"
 

@@ -36,6 +36,9 @@ func printStatus(w io.Writer, st *control.StatusReply) {
 	if st.ConfigErr != "" {
 		printf(w, "  the config on disk isn't in use: %s\n", st.ConfigErr)
 	}
+	if len(st.Vaults) == 0 {
+		printf(w, "no vault yet: `vigilctl up` makes one. Until then it is an agent for what ssh-add brings\n")
+	}
 	for _, v := range st.Vaults {
 		printVault(w, v)
 	}

@@ -144,6 +144,9 @@ func (p Paths) Device() string { return filepath.Join(p.Data, "device") }
 // AuditLog is the hash-chained log of use.
 func (p Paths) AuditLog() string { return filepath.Join(p.State, "audit.jsonl") }
 
+// ServiceRecord says what `vigilctl service enable` changed.
+func (p Paths) ServiceRecord() string { return filepath.Join(p.State, "service.json") }
+
 // Log is where a daemon started in the background writes its messages.
 func (p Paths) Log() string { return filepath.Join(p.State, "vigild.log") }
 

@@ -141,3 +141,12 @@ func TestInstallAndUninstall(t *testing.T) {
 		t.Errorf("uninstalled, there is still:\n%s", left)
 	}
 }
+
+// TestService: vigilctl turns the service on, off and on again, in the place of another agent.
+func TestService(t *testing.T) { beside(t, installed(t), "service.sh") }
+
+func TestServiceWithoutItsUnits(t *testing.T) {
+	prefix := installed(t)
+	run(t, "rm", "-r", prefix+"/lib/systemd/user")
+	beside(t, prefix, "no-units.sh")
+}

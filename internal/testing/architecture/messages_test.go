@@ -228,7 +228,7 @@ func text(e ast.Expr) string {
 func testTexts(t *testing.T) map[string]string {
 	texts := map[string]string{}
 	walk(t, func(path string) {
-		if !strings.HasSuffix(path, "_test.go") && !strings.HasSuffix(path, ".txtar") || strings.HasSuffix(path, "messages_test.go") {
+		if !strings.HasSuffix(path, "_test.go") && !strings.HasSuffix(path, ".txtar") && filepath.Ext(path) != ".sh" || strings.HasSuffix(path, "messages_test.go") {
 			return
 		}
 		name, err := filepath.Rel(root, path)

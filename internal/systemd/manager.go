@@ -1,0 +1,139 @@
+// Package systemd has the systemd manager of the user's services start Vigil, and undoes
+// exactly that. It speaks to the manager through systemctl.
+//
+//	manager.go   what the manager says of units and of its environment
+//	service.go   what turning Vigil on changes, the record of it, and its undoing
+package systemd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strconv"
+	"strings"
+
+	"vigil/internal/printable"
+)
+
+// The units of Vigil.
+const (
+	AgentSocket   = "vigild.socket"
+	ControlSocket = "vigild-control.socket"
+	Service       = "vigild.service"
+)
+
+// Variable names the agent's socket (ssh(1)).
+const Variable = "SSH_AUTH_SOCK"
+
+// others are units of other SSH agents, each of which sets SSH_AUTH_SOCK for logins or has
+// another program do so: of GnuPG, GCR and OpenSSH.
+var others = []string{"gpg-agent-ssh.socket", "gcr-ssh-agent.socket", "ssh-agent.socket", "ssh-agent.service"}
+
+// ErrNone reports that no systemd manager runs for the user, or that this system has none.
+var ErrNone = errors.New("no systemd manager of the user's services runs here")
+
+// Manager is the user's manager.
+type Manager struct {
+	systemctl string // absolute path
+	environ   []string
+}
+
+// Find returns the manager of the user with an environment. The error is ErrNone if
+// systemctl isn't on the PATH; whether a manager runs is known by the first call.
+func Find(environ []string) (*Manager, error) {
+	path, err := exec.LookPath("systemctl")
+	if err != nil {
+		return nil, ErrNone
+	}
+	return &Manager{path, append(environ[:len(environ):len(environ)], "LC_ALL=C")}, nil
+}
+
+// Unit is what the manager knows of a unit.
+type Unit struct {
+	Name   string `json:"name"`
+	There  bool   `json:"there"`  // it is installed
+	Active bool   `json:"active"` // it runs, or listens
+	// File is the state of the unit file: "enabled", "disabled", "static", "masked", …
+	File string `json:"file"`
+	PID  int    `json:"pid,omitempty"` // of a service that runs
+}
+
+// on reports whether a login starts the unit, or it was started already.
+func (u *Unit) on() bool { return u.There && (u.Active || u.File == "enabled") }
+
+// Units returns what the manager knows of units, in their order.
+func (m *Manager) Units(ctx context.Context, names ...string) ([]Unit, error) {
+	out, err := m.run(ctx, append([]string{"show", "--property=LoadState,ActiveState,UnitFileState,MainPID"}, names...)...)
+	if err != nil {
+		return nil, err
+	}
+	blocks := strings.Split(strings.TrimSpace(out), "\n\n")
+	if len(blocks) != len(names) {
+		return nil, fmt.Errorf("ask for %d units: the manager tells of %d", len(names), len(blocks))
+	}
+	units := make([]Unit, len(names))
+	for i, block := range blocks {
+		properties := variables(block)
+		pid, _ := strconv.Atoi(properties["MainPID"]) // sockets have none
+		units[i] = Unit{
+			Name: names[i], There: properties["LoadState"] == "loaded" || properties["LoadState"] == "masked",
+			Active: properties["ActiveState"] == "active" || properties["ActiveState"] == "activating",
+			File:   properties["UnitFileState"], PID: pid,
+		}
+	}
+	return units, nil
+}
+
+// Getenv returns a variable of the environment that the manager gives to services and to
+// graphical sessions, or "".
+func (m *Manager) Getenv(ctx context.Context, name string) (string, error) {
+	out, err := m.run(ctx, "show-environment")
+	return variables(out)[name], err
+}
+
+// Setenv sets a variable of that environment; value "" unsets it.
+func (m *Manager) Setenv(ctx context.Context, name, value string) error {
+	if value == "" {
+		_, err := m.run(ctx, "unset-environment", name)
+		return err
+	}
+	_, err := m.run(ctx, "set-environment", name+"="+value)
+	return err
+}
+
+// variables reads lines NAME=VALUE.
+func variables(text string) map[string]string {
+	all := map[string]string{}
+	for line := range strings.Lines(text) {
+		if name, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "="); ok {
+			all[name] = value
+		}
+	}
+	return all
+}
+
+// Run runs a command of systemctl.
+func (m *Manager) Run(ctx context.Context, args ...string) error {
+	_, err := m.run(ctx, args...)
+	return err
+}
+
+func (m *Manager) run(ctx context.Context, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, m.systemctl, append([]string{"--user", "--no-pager", "--quiet"}, args...)...)
+	cmd.Env = m.environ
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	switch {
+	case err == nil:
+		return string(out), nil
+	case ctx.Err() != nil:
+		return "", context.Cause(ctx)
+	case strings.Contains(said.String(), "Failed to connect to"): // bus-util.c, bus_log_connect_error
+		return "", ErrNone
+	}
+	first, _, _ := strings.Cut(strings.TrimSpace(said.String()), "\n")
+	return "", fmt.Errorf("systemctl --user %s: %s: %w", strings.Join(args, " "), printable.Line(first), err)
+}
