@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/crypto/ssh"
 
 	"vigil/internal/checkup"
 	"vigil/internal/control"
@@ -21,8 +22,8 @@ func (a *app) doctorCommand() *cobra.Command {
 		Use:   "doctor [--vault NAME]",
 		Short: "Check the installation and suggest fixes",
 		Long: `Check the configuration, the modes of files and programs, sockets, other agents that
-set SSH_AUTH_SOCK, the kernel, and through the daemon: the memory lock limit, each
-vault's file, lease, what it keeps for an unlock without network, clock, whether its backend answers and supports
+set SSH_AUTH_SOCK, the kernel, the service, and through the daemon: what the agent lists
+and whether a key signs, the memory lock limit, each vault's file, lease, what it keeps for an unlock without network, clock, whether its backend answers and supports
 compare-and-swap, which old keyrings it keeps, and the master key.
 
 Each line shows what was checked, the result, and what to do about it. The exit
@@ -63,10 +64,12 @@ func (a *app) examine(ctx context.Context, vault string) (*control.DoctorReply, 
 		return nil, err
 	}
 	reply.Checks = doctor.Local(doctor.Place{Paths: a.paths, Getenv: a.env, Programs: filepath.Dir(program)})
+	reply.Checks = append(reply.Checks, a.examineService(ctx)...)
 	daemons, err := call(ctx, a, &control.DoctorRequest{Vault: vault})
 	var e *control.Error
 	switch {
 	case err == nil:
+		reply.Checks = append(reply.Checks, a.examineAgent(ctx))
 		reply.Checks = append(reply.Checks, daemons.Checks...)
 	case errors.As(err, &e) && (e.Code == control.CodeNoDaemon || e.Code == control.CodeOtherBuild):
 		reply.Checks = append(reply.Checks, checkup.Failure("daemon", e.Next,
@@ -75,6 +78,35 @@ func (a *app) examine(ctx context.Context, vault string) (*control.DoctorReply, 
 		return nil, err
 	}
 	return reply, nil
+}
+
+// examineService checks the service, where there is a manager that could run it.
+func (a *app) examineService(ctx context.Context) []checkup.Check {
+	l, err := a.login()
+	if err != nil {
+		return nil
+	}
+	s, err := l.Look(ctx)
+	if err != nil {
+		return nil
+	}
+	return doctor.Service(s, l.Socket)
+}
+
+// examineAgent talks to the agent as ssh does. The daemon says which keys ask nobody.
+func (a *app) examineAgent(ctx context.Context) checkup.Check {
+	var freely [][]byte
+	if list, err := call(ctx, a, &control.ListRequest{}); err == nil {
+		for _, k := range list.Keys {
+			if k.State != control.KeyUsable || k.Confirm || len(k.Destinations) > 0 || strings.HasPrefix(k.Type, "sk-") {
+				continue
+			}
+			if public, _, _, _, err := ssh.ParseAuthorizedKey([]byte(k.PublicKey)); err == nil {
+				freely = append(freely, public.Marshal())
+			}
+		}
+	}
+	return doctor.Agent(ctx, a.paths.AgentSocket(), freely)
 }
 
 // printChecks writes a line for each check, followed by what to do if it isn't ok.

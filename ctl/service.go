@@ -117,7 +117,7 @@ has, a forwarded one too; ` + "`vigilctl env`" + ` is for start-up files of shel
 
 // enable says what it changes, asks, and does it.
 func (a *app) enable(ctx context.Context, l *systemd.Login, s *systemd.State, yes bool) error {
-	displaced := others(s)
+	displaced := s.Displaced()
 	if len(displaced) > 0 {
 		a.say("This turns off %s, until `vigilctl service disable`.", strings.Join(displaced, ", "))
 	}
@@ -139,17 +139,6 @@ func (a *app) enable(ctx context.Context, l *systemd.Login, s *systemd.State, ye
 		}
 	}
 	return l.Enable(ctx, s)
-}
-
-// others names the agents that enable turns off.
-func others(s *systemd.State) (names []string) {
-	for _, u := range s.Others {
-		names = append(names, u.Name)
-	}
-	if s.Keyring {
-		names = append(names, "GNOME Keyring's SSH agent")
-	}
-	return names
 }
 
 // outside returns the process of a daemon that the manager didn't start, or 0: systemd
@@ -297,7 +286,7 @@ func (a *app) printService(w io.Writer, l *systemd.Login, s *systemd.State) {
 	default:
 		printf(w, "on, and vigild starts when someone uses it\n")
 	}
-	for _, name := range others(s) {
+	for _, name := range s.Displaced() {
 		printf(w, "another agent that logins start: %s\n", name)
 	}
 	places := []struct{ where, socket, next string }{

@@ -10,11 +10,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"vigil/internal/guard"
 	"vigil/internal/opener"
 	"vigil/internal/opener/job"
 )
 
 func main() {
+	guard.NameProcess("vigil-opener") // it may have been started by the number of a descriptor
 	if len(os.Args) > 1 || !connected() {
 		fmt.Fprintln(os.Stderr, "vigil-opener is started by vigild; see vigilctl --help")
 		os.Exit(2)

@@ -9,7 +9,7 @@ import (
 )
 
 // NameProcess makes ps and pgrep show name, of which Linux keeps 15 bytes, for a
-// process that was started as /proc/self/exe. They show the name of the first
+// process that was started as /proc/self/exe or /proc/self/fd/N. They show the name of the first
 // thread, so main calls it before anything else; later, it may have no effect.
 func NameProcess(name string) {
 	runtime.LockOSThread()

@@ -57,6 +57,17 @@ func (s *State) Enabled() bool { return s.Ours[0].File == "enabled" && s.Ours[1]
 // Installed reports whether the manager knows Vigil's units.
 func (s *State) Installed() bool { return s.Ours[0].There && s.Ours[1].There && s.Ours[2].There }
 
+// Displaced names the other agents that are on, which Enable turns off.
+func (s *State) Displaced() (names []string) {
+	for _, u := range s.Others {
+		names = append(names, u.Name)
+	}
+	if s.Keyring {
+		names = append(names, "GNOME Keyring's SSH agent")
+	}
+	return names
+}
+
 // Look returns the state. The error is ErrNone if no manager runs.
 func (l *Login) Look(ctx context.Context) (*State, error) {
 	units, err := l.Manager.Units(ctx, append([]string{AgentSocket, ControlSocket, Service}, others...)...)

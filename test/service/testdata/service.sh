@@ -59,6 +59,8 @@ says 'no vault yet: `vigilctl up` makes one' vigilctl status
 vigilctl up --passphrase-file pass
 vigilctl generate work
 [ "$(systemctl --user show -P MainPID vigild.service)" = "$first" ]
+says 'lists 2 keys, and SHA256:' vigilctl doctor
+says 'on; SSH_AUTH_SOCK of services and graphical sessions leads to Vigil' vigilctl doctor
 says 'work' systemd-run --user --quiet --wait --pipe ssh-add -l
 
 step 'restart says what it ends, and asks'
@@ -78,6 +80,7 @@ step 'what was changed again since stays'
 vigilctl service enable --yes
 echo '# mine' >>.config/environment.d/60-vigil.conf
 systemctl --user set-environment SSH_AUTH_SOCK=/run/mine
+says "doesn't lead to Vigil" vigilctl doctor
 vigilctl service disable
 grep -q mine .config/environment.d/60-vigil.conf
 systemctl --user show-environment | grep -qx SSH_AUTH_SOCK=/run/mine

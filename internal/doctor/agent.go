@@ -1,0 +1,70 @@
+package doctor
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net"
+	"slices"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
+
+	"vigil/internal/checkup"
+)
+
+// agentTimeout bounds the conversation with the agent: nobody is asked anything.
+const agentTimeout = 10 * time.Second
+
+// Agent checks the agent at socket as any client would: it lists the keys, and has the
+// first of freely that is listed sign random bytes, which is no login. freely are the
+// public keys, in the wire encoding, that may sign without anybody being asked.
+func Agent(ctx context.Context, socket string, freely [][]byte) checkup.Check {
+	const what = "agent"
+	const why = "`vigilctl why` says why."
+	ctx, cancel := context.WithTimeout(ctx, agentTimeout)
+	defer cancel()
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", socket)
+	if err != nil {
+		return checkup.Failure(what, "Start the daemon: vigilctl up.", "%v", err)
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	client := agent.NewClient(conn)
+	keys, err := client.List()
+	if err != nil {
+		return checkup.Failure(what, why, "doesn't list its keys: %v", err)
+	}
+	lists := "lists " + checkup.Count(len(keys), "key")
+	i := slices.IndexFunc(keys, func(k *agent.Key) bool {
+		return slices.ContainsFunc(freely, func(blob []byte) bool { return string(blob) == string(k.Blob) })
+	})
+	if i < 0 {
+		return checkup.Fine(what, "%s; none of them signs now without a question", lists)
+	}
+	if err := signs(client, keys[i]); err != nil {
+		return checkup.Failure(what, why, "%s, but %s doesn't sign: %v", lists, ssh.FingerprintSHA256(keys[i]), err)
+	}
+	return checkup.Fine(what, "%s, and %s signs", lists, ssh.FingerprintSHA256(keys[i]))
+}
+
+// signs has a key sign, and verifies the signature.
+func signs(client agent.ExtendedAgent, key *agent.Key) error {
+	public, err := ssh.ParsePublicKey(key.Blob)
+	if err != nil {
+		return fmt.Errorf("read public key: %w", err)
+	}
+	data := make([]byte, 32)
+	_, _ = rand.Read(data) // never fails
+	flags := agent.SignatureFlags(0)
+	if public.Type() == ssh.KeyAlgoRSA {
+		flags = agent.SignatureFlagRsaSha256 // without it, SHA-1
+	}
+	sig, err := client.SignWithFlags(key, data, flags)
+	if err != nil {
+		return err
+	}
+	return public.Verify(data, sig)
+}

@@ -1,0 +1,29 @@
+package doctor
+
+import (
+	"strings"
+
+	"vigil/internal/checkup"
+	"vigil/internal/systemd"
+)
+
+// Service checks Vigil as a service of systemd's user manager, whose SSH_AUTH_SOCK should
+// lead to socket. It returns nothing where the service is off.
+func Service(s *systemd.State, socket string) []checkup.Check {
+	const what = "service"
+	var list []checkup.Check
+	switch {
+	case !s.Enabled():
+		return nil
+	case !s.Ours[0].Active || !s.Ours[1].Active:
+		list = append(list, checkup.Failure(what, "systemctl --user restart "+systemd.AgentSocket+" "+systemd.ControlSocket, "it is on, but its sockets aren't there"))
+	case s.Environment != socket:
+		list = append(list, checkup.Warning(what, "`vigilctl service enable` sets it again.", "%s of services and graphical sessions doesn't lead to Vigil: %q", authSock, s.Environment))
+	default:
+		list = append(list, checkup.Fine(what, "on; %s of services and graphical sessions leads to Vigil", authSock))
+	}
+	if names := s.Displaced(); len(names) > 0 {
+		list = append(list, checkup.Warning(what, "`vigilctl service enable` turns them off.", "logins also start other agents: %s", strings.Join(names, ", ")))
+	}
+	return list
+}
