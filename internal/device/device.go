@@ -20,6 +20,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/godbus/dbus/v5"
 	"github.com/zalando/go-keyring"
 
 	"vigil/internal/durable"
@@ -210,5 +211,17 @@ func await(ctx context.Context, call func() (string, error)) (string, error) {
 // systemStore is the Secret Service or the Keychain.
 type systemStore struct{}
 
-func (systemStore) get() (string, error)  { return keyring.Get(service, account) }
+func (systemStore) get() (string, error) {
+	text, err := keyring.Get(service, account)
+	var refused dbus.Error
+	if errors.As(err, &refused) && refused.Name == serviceUnknown {
+		return "", keyring.ErrNotFound
+	}
+	return text, err
+}
+
+// serviceUnknown is the bus's error where no Secret Service is installed, as on a server
+// whose users have a bus all the same: there the key is in a file.
+const serviceUnknown = "org.freedesktop.DBus.Error.ServiceUnknown"
+
 func (systemStore) set(text string) error { return keyring.Set(service, account, text) }

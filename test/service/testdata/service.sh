@@ -60,6 +60,7 @@ vigilctl up --passphrase-file pass
 vigilctl generate work
 [ "$(systemctl --user show -P MainPID vigild.service)" = "$first" ]
 says 'lists 2 keys, and SHA256:' vigilctl doctor
+says 'device key      none is needed yet' vigilctl doctor # the bus has no Secret Service
 says 'on; SSH_AUTH_SOCK of services and graphical sessions leads to Vigil' vigilctl doctor
 says 'work' systemd-run --user --quiet --wait --pipe ssh-add -l
 
