@@ -2,16 +2,15 @@ package main
 
 import (
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"vigil/internal/control"
 	"vigil/internal/printable"
+	"vigil/internal/systemd"
 	"vigil/internal/unixsock"
 )
 
@@ -63,28 +62,10 @@ func (a *app) exports(shell string, force bool) (line string, variables map[stri
 	if err != nil {
 		return "", nil, err
 	}
-	if !force && a.forwarded() {
+	if !force && systemd.Forwarded(a.env, a.paths.AgentSocket()) {
 		return "", map[string]string{}, nil
 	}
 	return line + "\n", map[string]string{socketVariable: a.paths.AgentSocket()}, nil
-}
-
-// forwardedPatience is how long a forwarded agent's socket may take to accept.
-const forwardedPatience = time.Second
-
-// forwarded reports whether SSH_AUTH_SOCK is an agent that ssh has forwarded and that
-// answers: its owner chose it for this login.
-func (a *app) forwarded() bool {
-	socket := a.env(socketVariable)
-	if a.env("SSH_CONNECTION") == "" || socket == "" || socket == a.paths.AgentSocket() {
-		return false
-	}
-	conn, err := net.DialTimeout("unix", socket, forwardedPatience)
-	if err != nil {
-		return false
-	}
-	_ = conn.Close()
-	return true
 }
 
 func (a *app) stdoutIsTerminal() bool {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"io"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"vigil/internal/control"
+	"vigil/internal/doctor"
+	"vigil/internal/paths"
+	"vigil/internal/serving"
 	"vigil/internal/systemd"
 )
 
@@ -33,7 +35,7 @@ func (a *app) login() (*systemd.Login, error) {
 		return nil, serviceError(err)
 	}
 	return &systemd.Login{
-		Manager: m, Socket: a.paths.AgentSocket(), Config: filepath.Dir(a.paths.Config), Record: a.paths.ServiceRecord(),
+		Manager: m, Socket: a.paths.AgentSocket(), Record: a.paths.ServiceRecord(),
 	}, nil
 }
 
@@ -50,6 +52,9 @@ func (a *app) look(ctx context.Context) (*systemd.Login, *systemd.State, error) 
 	if !s.Installed() {
 		return nil, nil, control.Errorf(control.CodeFailed, "Install Vigil's package, or from its source: sudo make install",
 			"systemd's user manager doesn't know Vigil's units")
+	}
+	if systemd.Forwarded(a.env, l.Socket) && a.env(socketVariable) == s.Environment { // a desktop imported it
+		s.Forwarded = true
 	}
 	return l, s, nil
 }
@@ -89,8 +94,8 @@ func (a *app) serviceEnable() *cobra.Command {
 		Short: "Turn the service on, and other agents that systemd starts off",
 		Long: `Turn the service on, now and at each login, and point SSH_AUTH_SOCK to it for services
 and graphical sessions. Other SSH agents that log-ins start are named, and turned off if
-you agree: ` + "`vigilctl service disable`" + ` brings them back. A shell keeps the agent that it
-has, a forwarded one too; ` + "`vigilctl env`" + ` is for start-up files of shells.`,
+you agree, as is the agent that the variable leads to now: ` + "`vigilctl service disable`" + `
+brings them back. A shell keeps the agent that it has, and a forwarded agent its place; ` + "`vigilctl env`" + ` is for start-up files of shells.`,
 		Example: `  vigilctl service enable`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -117,9 +122,23 @@ has, a forwarded one too; ` + "`vigilctl env`" + ` is for start-up files of shel
 
 // enable says what it changes, asks, and does it.
 func (a *app) enable(ctx context.Context, l *systemd.Login, s *systemd.State, yes bool) error {
+	if s.Changed != "" {
+		return control.Errorf(control.CodeExists, "Move it away, or remove it. Nothing was changed.", "%s isn't Vigil's, or was changed", s.Changed)
+	}
+	if theirs, err := paths.FromLookup(l.Getenv); err != nil || theirs.State != a.paths.State || theirs.Config != a.paths.Config || theirs.Data != a.paths.Data {
+		return control.Errorf(control.CodeRefused, "Set the XDG variables for services too, in ~/.config/environment.d, or unset them in this shell. Nothing was changed.",
+			"a service would use other folders than this shell, which has its state in %s", a.paths.State)
+	}
 	displaced := s.Displaced()
 	if len(displaced) > 0 {
 		a.say("This turns off %s, until `vigilctl service disable`.", strings.Join(displaced, ", "))
+	}
+	taken := s.Environment != "" && s.Environment != l.Socket && !s.Forwarded
+	if taken {
+		a.say("%s in services and graphical sessions leads to %s, served by %s. It will lead to Vigil.", socketVariable, s.Environment, doctor.ServedBy(s.Environment))
+	}
+	if s.Forwarded {
+		a.say("%s in services leads to a forwarded agent, which keeps its place there until you log out.", socketVariable)
 	}
 	outside, err := a.outside(ctx, s)
 	if err != nil {
@@ -128,7 +147,7 @@ func (a *app) enable(ctx context.Context, l *systemd.Login, s *systemd.State, ye
 	if outside != 0 {
 		a.say("It stops the vigild that runs by itself (process %d), which locks everything.", outside)
 	}
-	if len(displaced) > 0 || outside != 0 {
+	if len(displaced) > 0 || taken || outside != 0 {
 		if err := a.ask(ctx, yes, "Turn the service on?"); err != nil {
 			return err
 		}
@@ -142,8 +161,11 @@ func (a *app) enable(ctx context.Context, l *systemd.Login, s *systemd.State, ye
 }
 
 // outside returns the process of a daemon that the manager didn't start, or 0: systemd
-// would take its sockets away from it.
+// would take its sockets away from it, or start a second one.
 func (a *app) outside(ctx context.Context, s *systemd.State) (pid int, err error) {
+	if place, ok := serving.Find(a.paths.State); ok && place.PID != s.Ours[2].PID {
+		return place.PID, nil
+	}
 	if s.Ours[0].Active || s.Ours[1].Active {
 		return 0, nil
 	}
@@ -176,7 +198,11 @@ changed again since stays. Vaults and settings stay.`,
 			if err != nil {
 				return err
 			}
-			back, err := l.Disable(cmd.Context())
+			s, err := l.Look(cmd.Context())
+			if err != nil {
+				return serviceError(err)
+			}
+			back, err := l.Disable(cmd.Context(), s)
 			if err != nil {
 				return serviceError(err)
 			}
@@ -261,7 +287,7 @@ func (a *app) serviceStatus() *cobra.Command {
 		Use:   "status",
 		Short: "Show the service, and who owns SSH_AUTH_SOCK",
 		Long: `Show whether the service is on, which other agents log-ins start, and where SSH_AUTH_SOCK
-leads in this shell and in what systemd's user manager starts.`,
+leads in this shell, in what systemd's user manager starts, and at the next login.`,
 		Example: `  vigilctl service status --json`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -290,6 +316,7 @@ func (a *app) printService(w io.Writer, l *systemd.Login, s *systemd.State) {
 		printf(w, "another agent that logins start: %s\n", name)
 	}
 	places := []struct{ where, socket, next string }{
+		{"a new login", s.NewLogin, s.NextLogin},
 		{"services and graphical sessions", s.Environment, "systemctl --user set-environment " + socketVariable + "=" + l.Socket},
 		{"this shell", a.env(socketVariable), `eval "$(vigilctl env)"`},
 	}

@@ -136,28 +136,19 @@ func (u *up) daemon(ctx context.Context) (*control.VaultStatus, error) {
 		return nil, err
 	}
 	if c != nil {
+		if err := u.comesBack(ctx); err != nil {
+			return nil, err
+		}
 		u.say("Restarting vigild, which is of another build. This locks the vaults.")
 		if _, err := u.stop(ctx); err != nil && codeOf(err) != control.CodeNoDaemon {
 			return nil, err
 		}
 	}
-	// A service manager that has the sockets starts the next one at its first use.
-	if c == nil || !u.serves(ctx) {
-		if err := u.startDaemon(ctx); err != nil {
-			return nil, err
-		}
+	if err := u.startDaemon(ctx); err != nil {
+		return nil, err
 	}
 	u.result.Started = true
 	return u.vaultStatus(ctx, u.vault)
-}
-
-// serves reports whether a daemon answers.
-func (a *app) serves(ctx context.Context) bool {
-	c, err := a.dial(ctx)
-	if err == nil {
-		c.Close()
-	}
-	return err == nil
 }
 
 // canAsk returns an error if there is no way to get a passphrase.

@@ -119,10 +119,12 @@ func TestService(t *testing.T) {
 		detail, next string
 	}{
 		"off":          {systemd.State{Ours: []systemd.Unit{unit("disabled", false), unit("disabled", false), unit("static", false)}}, "", "", ""},
-		"on":           {systemd.State{Ours: on, Environment: ours}, checkup.OK, "on; SSH_AUTH_SOCK of services and graphical sessions leads to Vigil", ""},
-		"no sockets":   {systemd.State{Ours: []systemd.Unit{unit("enabled", false), unit("enabled", true), unit("static", false)}}, checkup.Fail, "it is on, but its sockets aren't there", "systemctl --user restart vigild.socket vigild-control.socket"},
-		"elsewhere":    {systemd.State{Ours: on, Environment: "/run/other"}, checkup.Warn, `doesn't lead to Vigil: "/run/other"`, "`vigilctl service enable` sets it again."},
-		"beside GCR's": {systemd.State{Ours: on, Environment: ours, Others: []systemd.Unit{other}, Keyring: true}, checkup.Warn, "logins also start other agents: gcr-ssh-agent.socket, GNOME Keyring's SSH agent", "`vigilctl service enable` turns them off."},
+		"on":           {systemd.State{Ours: on, Environment: ours, NewLogin: ours}, checkup.OK, "on; SSH_AUTH_SOCK of services and graphical sessions leads to Vigil", ""},
+		"no sockets":   {systemd.State{Ours: []systemd.Unit{unit("enabled", false), unit("enabled", true), unit("static", false)}, NewLogin: ours}, checkup.Fail, "it is on, but its sockets aren't there", "systemctl --user restart vigild.socket vigild-control.socket"},
+		"elsewhere":    {systemd.State{Ours: on, Environment: "/run/other", NewLogin: ours}, checkup.Warn, `doesn't lead to Vigil: "/run/other"`, "`vigilctl service enable` sets it again."},
+		"forwarded":    {systemd.State{Ours: on, Environment: "/run/other", Forwarded: true, NewLogin: ours}, checkup.OK, "of services is a forwarded agent", ""},
+		"new login":    {systemd.State{Ours: on, Environment: ours, NewLogin: "/run/other", NextLogin: "do this"}, checkup.Warn, `of new logins doesn't lead to Vigil: "/run/other"`, "do this."},
+		"beside GCR's": {systemd.State{Ours: on, Environment: ours, NewLogin: ours, Others: []systemd.Unit{other}, Keyring: true}, checkup.Warn, "logins also start other agents: gcr-ssh-agent.socket, GNOME Keyring's SSH agent", "`vigilctl service enable` turns them off."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			list := Service(&tt.state, ours)

@@ -17,10 +17,15 @@ func Service(s *systemd.State, socket string) []checkup.Check {
 		return nil
 	case !s.Ours[0].Active || !s.Ours[1].Active:
 		list = append(list, checkup.Failure(what, "systemctl --user restart "+systemd.AgentSocket+" "+systemd.ControlSocket, "it is on, but its sockets aren't there"))
+	case s.Forwarded:
+		list = append(list, checkup.Fine(what, "on; %s of services is a forwarded agent", authSock))
 	case s.Environment != socket:
 		list = append(list, checkup.Warning(what, "`vigilctl service enable` sets it again.", "%s of services and graphical sessions doesn't lead to Vigil: %q", authSock, s.Environment))
 	default:
 		list = append(list, checkup.Fine(what, "on; %s of services and graphical sessions leads to Vigil", authSock))
+	}
+	if s.NewLogin != socket {
+		list = append(list, checkup.Warning(what, s.NextLogin+".", "%s of new logins doesn't lead to Vigil: %q", authSock, s.NewLogin))
 	}
 	if names := s.Displaced(); len(names) > 0 {
 		list = append(list, checkup.Warning(what, "`vigilctl service enable` turns them off.", "logins also start other agents: %s", strings.Join(names, ", ")))

@@ -69,6 +69,15 @@ func servedBy(path string) (string, error) {
 	return process.String(), nil
 }
 
+// ServedBy returns the program that serves a socket, or "nobody".
+func ServedBy(path string) string {
+	by, err := servedBy(path)
+	if err != nil {
+		return "nobody"
+	}
+	return by
+}
+
 const authSock = "SSH_AUTH_SOCK"
 
 // others checks for other SSH agents: in this shell's environment, as IdentityAgent

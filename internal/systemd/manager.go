@@ -2,6 +2,7 @@
 // exactly that. It speaks to the manager through systemctl.
 //
 //	manager.go   what the manager says of units and of its environment
+//	login.go     what the system's generators give a new login
 //	service.go   what turning Vigil on changes, the record of it, and its undoing
 package systemd
 
@@ -11,9 +12,11 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 
+	"vigil/internal/paths"
 	"vigil/internal/printable"
 )
 
@@ -58,6 +61,9 @@ type Unit struct {
 	// File is the state of the unit file: "enabled", "disabled", "static", "masked", …
 	File string `json:"file"`
 	PID  int    `json:"pid,omitempty"` // of a service that runs
+	// Listen is the path of a socket, and Program what a service starts.
+	Listen  string `json:"listen,omitempty"`
+	Program string `json:"program,omitempty"`
 }
 
 // on reports whether a login starts the unit, or it was started already.
@@ -65,7 +71,7 @@ func (u *Unit) on() bool { return u.There && (u.Active || u.File == "enabled") }
 
 // Units returns what the manager knows of units, in their order.
 func (m *Manager) Units(ctx context.Context, names ...string) ([]Unit, error) {
-	out, err := m.run(ctx, append([]string{"show", "--property=LoadState,ActiveState,UnitFileState,MainPID"}, names...)...)
+	out, err := m.run(ctx, append([]string{"show", "--property=LoadState,ActiveState,UnitFileState,MainPID,Listen,ExecStart"}, names...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -81,16 +87,23 @@ func (m *Manager) Units(ctx context.Context, names ...string) ([]Unit, error) {
 			Name: names[i], There: properties["LoadState"] == "loaded" || properties["LoadState"] == "masked",
 			Active: properties["ActiveState"] == "active" || properties["ActiveState"] == "activating",
 			File:   properties["UnitFileState"], PID: pid,
+			Listen: strings.TrimSuffix(properties["Listen"], " (Stream)"), Program: program(properties["ExecStart"]),
 		}
 	}
 	return units, nil
 }
 
-// Getenv returns a variable of the environment that the manager gives to services and to
-// graphical sessions, or "".
-func (m *Manager) Getenv(ctx context.Context, name string) (string, error) {
+// program returns the path in "{ path=… ; argv[]=… ; … }".
+func program(start string) string {
+	_, rest, _ := strings.Cut(start, "path=")
+	path, _, _ := strings.Cut(rest, " ;")
+	return path
+}
+
+// Environment returns what the manager gives to services and to graphical sessions.
+func (m *Manager) Environment(ctx context.Context) (map[string]string, error) {
 	out, err := m.run(ctx, "show-environment")
-	return variables(out)[name], err
+	return variables(out), err
 }
 
 // Setenv sets a variable of that environment; value "" unsets it.
@@ -103,15 +116,56 @@ func (m *Manager) Setenv(ctx context.Context, name, value string) error {
 	return err
 }
 
-// variables reads lines NAME=VALUE.
+// variables reads lines NAME=VALUE, whose values may be quoted.
 func variables(text string) map[string]string {
 	all := map[string]string{}
 	for line := range strings.Lines(text) {
 		if name, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "="); ok {
-			all[name] = value
+			all[name] = unquote(value)
 		}
 	}
 	return all
+}
+
+// unquote undoes the quotes around a value that a shell would change, "…" or $'…', which
+// have a backslash before special characters.
+func unquote(s string) string {
+	inner := strings.TrimPrefix(s, "$")
+	if len(inner) < 2 || inner[0] != '"' && inner[0] != '\'' || inner[len(inner)-1] != inner[0] {
+		return s
+	}
+	var b strings.Builder
+	for inner = inner[1 : len(inner)-1]; inner != ""; inner = inner[1:] {
+		if inner[0] == '\\' && len(inner) > 1 {
+			inner = inner[1:]
+		}
+		b.WriteByte(inner[0])
+	}
+	return b.String()
+}
+
+// Start is what the manager starts when someone uses Vigil.
+type Start struct {
+	State   string // the daemon's state folder
+	Runtime string // the folder of its sockets
+	Program string // path of vigild
+}
+
+// Start returns what the manager starts, or nil if Vigil's sockets are off.
+func (m *Manager) Start(ctx context.Context) (*Start, error) {
+	units, err := m.Units(ctx, ControlSocket, Service)
+	if err != nil || !units[0].on() || units[0].Listen == "" {
+		return nil, err
+	}
+	env, err := m.Environment(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p, err := paths.FromLookup(func(name string) string { return env[name] })
+	if err != nil {
+		return nil, err
+	}
+	return &Start{State: p.State, Runtime: filepath.Dir(units[0].Listen), Program: units[1].Program}, nil
 }
 
 // Run runs a command of systemctl.

@@ -7,18 +7,22 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"vigil/internal/durable"
 )
 
 // Login is where Vigil is turned on: the manager, and the files of the user that matter.
+// Look fills in what the manager says.
 type Login struct {
 	Manager *Manager
-	Socket  string // the agent's, absolute
-	Config  string // the user's folder of configuration, as XDG_CONFIG_HOME says
 	Record  string // the file that says what Enable changed
+	Socket  string // the agent's, absolute
+
+	env map[string]string // the manager's
 }
 
 // maxRecord is the largest record that is read, in bytes.
@@ -30,6 +34,7 @@ type record struct {
 	Masked      []masked `json:"masked"`
 	Hidden      bool     `json:"hidden"`      // gnome-keyring's agent, in autostart
 	Environment string   `json:"environment"` // the manager's SSH_AUTH_SOCK before; "": none
+	Text        string   `json:"text"`        // of the file of environment.d, by which it is known again
 }
 
 type masked struct {
@@ -45,8 +50,14 @@ type State struct {
 	Keyring bool `json:"gnome_keyring"`
 	// Environment is the manager's SSH_AUTH_SOCK, or "".
 	Environment string `json:"environment"`
-	// File is set if environment.d has Vigil's file: new managers have the variable.
-	File bool `json:"environment_file"`
+	// Forwarded is set if that is an agent that ssh has forwarded and that answers.
+	Forwarded bool `json:"forwarded"`
+	// NewLogin is the SSH_AUTH_SOCK of a manager that starts at the next login, or "";
+	// NextLogin is what to do if it isn't Vigil's.
+	NewLogin  string `json:"new_login"`
+	NextLogin string `json:"new_login_next,omitempty"`
+	// Changed is the path of the file of environment.d if it isn't as Enable writes it.
+	Changed string `json:"changed_file,omitempty"`
 	// Recorded is set if Enable has changed things that Disable can undo.
 	Recorded bool `json:"recorded"`
 }
@@ -74,32 +85,67 @@ func (l *Login) Look(ctx context.Context) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &State{Ours: units[:3], Others: []Unit{}, Keyring: l.keyring()}
+	if l.env, err = l.Manager.Environment(ctx); err != nil {
+		return nil, err
+	}
+	if units[0].Listen != "" {
+		l.Socket = units[0].Listen
+	}
+	s := &State{Ours: units[:3], Others: []Unit{}, Keyring: l.keyring(), Environment: l.env[Variable]}
 	for _, u := range units[3:] {
 		// Enabled units run. One that nobody enables runs if a session started it.
 		if u.on() && u.File != "masked" {
 			s.Others = append(s.Others, u)
 		}
 	}
-	if s.Environment, err = l.Manager.Getenv(ctx, Variable); err != nil {
-		return nil, err
+	s.Forwarded = Forwarded(l.Getenv, l.Socket)
+	by := ""
+	if s.NewLogin, by = newLogin(ctx, l.env, generatorFolders); s.NewLogin != l.Socket {
+		s.NextLogin = nextLogin(by)
 	}
-	s.File, _ = holds(l.file(), l.text())
-	_, recorded, err := l.recorded()
+	r, recorded, err := l.recorded()
 	s.Recorded = recorded
+	ours, missing := holds(l.file(), l.text())
+	written, _ := holds(l.file(), r.Text)
+	if !ours && !written && !errors.Is(missing, fs.ErrNotExist) {
+		s.Changed = l.file()
+	}
 	return s, err
 }
 
+// Getenv returns a variable of the manager's environment, as Look found it.
+func (l *Login) Getenv(name string) string { return l.env[name] }
+
+// forwardedPatience is how long a forwarded agent's socket may take to accept.
+const forwardedPatience = time.Second
+
+// Forwarded reports whether SSH_AUTH_SOCK of an environment is an agent that ssh has
+// forwarded and that answers: its owner chose it for this login. ours is Vigil's socket.
+func Forwarded(getenv func(string) string, ours string) bool {
+	socket := getenv(Variable)
+	if getenv("SSH_CONNECTION") == "" || socket == "" || socket == ours {
+		return false
+	}
+	conn, err := net.DialTimeout("unix", socket, forwardedPatience)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
+}
+
 // Enable turns Vigil on, and the other agents of s off, which Look returned. If it fails or
-// is interrupted, Disable undoes what was done, and Enable can be run again.
+// is interrupted, Disable undoes what was done, and Enable can be run again. A forwarded
+// agent keeps its place in the manager's environment.
 func (l *Login) Enable(ctx context.Context, s *State) error {
-	r, recorded, err := l.recorded()
+	r, _, err := l.recorded()
 	if err != nil {
 		return err
 	}
-	if !recorded && s.Environment != l.Socket {
+	if s.Environment != l.Socket {
 		r.Environment = s.Environment
 	}
+	r.Text = l.text()
 	for _, u := range s.Others {
 		r.Masked = append(r.Masked, masked{u.Name, u.Active})
 	}
@@ -120,34 +166,34 @@ func (l *Login) Enable(ctx context.Context, s *State) error {
 	if err := create(l.file(), l.text()); err != nil {
 		return err
 	}
-	if err := l.Manager.Setenv(ctx, Variable, l.Socket); err != nil {
-		return err
+	if !s.Forwarded {
+		if err := l.Manager.Setenv(ctx, Variable, l.Socket); err != nil {
+			return err
+		}
 	}
 	return l.Manager.Run(ctx, "enable", "--now", AgentSocket, ControlSocket)
 }
 
 // Disable turns Vigil off, which ends a daemon that the manager started, and undoes what
-// Enable changed, but for what was changed again since. It returns the units of other
-// agents that are on again.
-func (l *Login) Disable(ctx context.Context) (back []string, err error) {
+// Enable changed, but for what was changed again since. s is what Look returned; Vigil's
+// units may have been uninstalled. It returns the units of other agents that are on again.
+func (l *Login) Disable(ctx context.Context, s *State) (back []string, err error) {
 	r, _, err := l.recorded()
 	if err != nil {
 		return nil, err
 	}
-	if err := l.Manager.Run(ctx, "disable", "--now", AgentSocket, ControlSocket); err != nil {
-		return nil, err
-	}
-	if err := l.Manager.Run(ctx, "stop", Service); err != nil {
-		return nil, err
-	}
-	if now, err := l.Manager.Getenv(ctx, Variable); err != nil {
-		return nil, err
-	} else if now == l.Socket {
-		if err := l.Manager.Setenv(ctx, Variable, r.Environment); err != nil {
+	if s.Installed() {
+		if err := l.Manager.Run(ctx, "disable", "--now", AgentSocket, ControlSocket); err != nil {
+			return nil, err
+		}
+		if err := l.Manager.Run(ctx, "stop", Service); err != nil {
 			return nil, err
 		}
 	}
-	if err := remove(l.file(), l.text()); err != nil {
+	if err := remove(l.file(), r.Text); err != nil {
+		return nil, err
+	}
+	if err := l.unset(ctx, r.Environment); err != nil {
 		return nil, err
 	}
 	if r.Hidden {
@@ -164,7 +210,24 @@ func (l *Login) Disable(ctx context.Context) (back []string, err error) {
 	return back, nil
 }
 
-// unmask brings back the units that are still masked.
+// unset gives the manager's variable back to the agent that had it, if that is there and
+// Vigil has it now.
+func (l *Login) unset(ctx context.Context, before string) error {
+	if err := l.Manager.Run(ctx, "daemon-reload"); err != nil { // which reads environment.d again
+		return err
+	}
+	env, err := l.Manager.Environment(ctx)
+	if err != nil || env[Variable] != l.Socket {
+		return err
+	}
+	if info, err := os.Stat(before); err != nil || info.Mode().Type() != fs.ModeSocket {
+		before = ""
+	}
+	return l.Manager.Setenv(ctx, Variable, before)
+}
+
+// unmask brings back the units that are still masked. One that doesn't start, such as
+// gpg-agent-ssh.socket while gpg-agent runs, starts at the next login.
 func (l *Login) unmask(ctx context.Context, list []masked) (back []string, err error) {
 	for _, was := range list {
 		now, err := l.Manager.Units(ctx, was.Unit)
@@ -178,7 +241,7 @@ func (l *Login) unmask(ctx context.Context, list []masked) (back []string, err e
 			return back, err
 		}
 		if was.Active {
-			if err := l.Manager.Run(ctx, "start", was.Unit); err != nil {
+			if err := l.Manager.Run(ctx, "start", was.Unit); err != nil && ctx.Err() != nil {
 				return back, err
 			}
 		}
@@ -214,7 +277,16 @@ func (l *Login) write(r record) error {
 }
 
 // file is read by each new manager of the user (environment.d(5)).
-func (l *Login) file() string { return filepath.Join(l.Config, "environment.d", "60-vigil.conf") }
+func (l *Login) file() string { return filepath.Join(l.config(), "environment.d", "60-vigil.conf") }
+
+// config returns the folder that new managers and desktops look into, which a shell's
+// XDG_CONFIG_HOME needn't be.
+func (l *Login) config() string {
+	if dir := l.env["XDG_CONFIG_HOME"]; filepath.IsAbs(dir) {
+		return dir
+	}
+	return filepath.Join(l.env["HOME"], ".config")
+}
 
 func (l *Login) text() string {
 	return "# Written by `vigilctl service enable`; `vigilctl service disable` removes it.\n" + Variable + "=" + l.Socket + "\n"
@@ -228,7 +300,7 @@ const (
 	hidden         = "[Desktop Entry]\nType=Application\nName=SSH Key Agent\nHidden=true\n"
 )
 
-func (l *Login) autostart() string { return filepath.Join(l.Config, "autostart", keyringDesktop) }
+func (l *Login) autostart() string { return filepath.Join(l.config(), "autostart", keyringDesktop) }
 
 // keyring reports whether GNOME Keyring starts its agent, and no file of the user's has
 // changed that.

@@ -94,6 +94,21 @@ func TestLogInThroughASocketActivatedAgent(t *testing.T) {
 	beside(t, installed(t), "login.sh")
 }
 
+// TestOwners: SSH_AUTH_SOCK is taken from nobody unsaid.
+func TestOwners(t *testing.T) {
+	beside(t, installed(t), "owners.sh")
+}
+
+func TestAnotherBuildBesideTheService(t *testing.T) {
+	prefix := installed(t)
+	root, err := sshtest.ModuleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, "make", "-C", root, "install", "PREFIX="+filepath.Join(filepath.Dir(prefix), "other"), "build_id=another")
+	beside(t, prefix, "other-build.sh")
+}
+
 // TestUnits: systemd understands every line of the units.
 func TestUnits(t *testing.T) {
 	beside(t, installed(t), "verify.sh")

@@ -7,4 +7,12 @@ for command in status enable restart; do
 	*) echo "$command: $out"; exit 1 ;;
 	esac
 done
+
+# What enable changed before they were removed can still be undone.
+mkdir -p ~/.local/state/vigil
+systemctl --user mask gpg-agent-ssh.socket
+echo '{"masked":[{"unit":"gpg-agent-ssh.socket","active":true}]}' >~/.local/state/vigil/service.json
+vigilctl service disable
+[ "$(systemctl --user is-enabled gpg-agent-ssh.socket)" = enabled ]
+[ ! -e ~/.local/state/vigil/service.json ]
 echo done
