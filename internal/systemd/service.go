@@ -234,11 +234,12 @@ func (l *Login) unmask(ctx context.Context, list []masked) (back []string, err e
 		if err != nil {
 			return back, err
 		}
-		if now[0].File != "masked" {
-			continue
-		}
+		// It does nothing if the user has unmasked the unit.
 		if err := l.Manager.Run(ctx, "unmask", was.Unit); err != nil {
 			return back, err
+		}
+		if now[0].File != "masked" {
+			continue
 		}
 		if was.Active {
 			if err := l.Manager.Run(ctx, "start", was.Unit); err != nil && ctx.Err() != nil {

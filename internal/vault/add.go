@@ -115,7 +115,7 @@ func (v *Vault) newKey(ctx context.Context, o *openVault, ask opener.Asker, meta
 	if err := v.complete(o, &meta, draft, parsed); err != nil {
 		return key, saved, err
 	}
-	encoded, err := meta.Encode()
+	encoded, err := encode(&meta)
 	if err != nil {
 		return key, saved, err
 	}
@@ -209,6 +209,15 @@ func (v *Vault) nameIsFree(o *openVault, name string, of id.Item) error {
 		}
 	}
 	return nil
+}
+
+// encode encodes what a vault keeps beside a private key.
+func encode(m *vaultfile.Meta) ([]byte, error) {
+	b, err := m.Encode()
+	if err != nil {
+		return nil, control.Errorf(control.CodeUsage, "Nothing was changed. Shorten it.", "what belongs to the key is too long: %v", err)
+	}
+	return b, nil
 }
 
 // saved describes an item that was just saved.

@@ -171,7 +171,7 @@ func (v *Vault) edited(o *openVault, k *Key, req *control.EditRequest) ([]byte, 
 		}
 		m.Certificate = cert
 	}
-	return m.Encode()
+	return encode(&m)
 }
 
 // maxCertificate is the largest size of a certificate file, in bytes.

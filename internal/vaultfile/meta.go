@@ -121,7 +121,7 @@ func (m *Meta) Encode() ([]byte, error) {
 	texts := slices.Concat([]string{m.Name, m.Comment}, m.Hosts, m.Tags)
 	for _, s := range texts {
 		if len(s) > maxText || !utf8.ValidString(s) {
-			return nil, fmt.Errorf("encode meta: text of %d bytes: want at most %d bytes of UTF-8", len(s), maxText)
+			return nil, fmt.Errorf("a name, comment, host or tag of %d bytes: want at most %d bytes of UTF-8", len(s), maxText)
 		}
 	}
 	b := append([]byte(nil), `{"name":`...)
@@ -151,7 +151,7 @@ func (m *Meta) Encode() ([]byte, error) {
 	b = append(appendTexts(b, m.Tags), '}')
 	// ParseMeta checks the limits.
 	if _, err := ParseMeta(b); err != nil {
-		return nil, fmt.Errorf("encode meta: %w", err)
+		return nil, err
 	}
 	return b, nil
 }

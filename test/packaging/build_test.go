@@ -58,20 +58,39 @@ func TestMain(m *testing.M) {
 // build makes a release in a copy of the tree, under an umask, and signs it with a new key
 // beside the copy. It returns the release's folder.
 func build(place, umask string) (string, error) {
+	err := inCopy(place, umask, `ssh-keygen -q -t ed25519 -N '' -C key -f "$PWD.key" && make release ARCHES=`+runtime.GOARCH+` KEY="$PWD.key"`)
+	return filepath.Join(place, "bin/release"), err
+}
+
+// buildNext makes the package of a tree that was changed, and so of another build. It
+// returns its path.
+func buildNext(place string) (string, error) {
+	if err := inCopy(place, "022", "printf '\n// Changed.\n' >>agentd/main.go && make package"); err != nil {
+		return "", err
+	}
+	found, err := filepath.Glob(filepath.Join(place, "bin/package", kinds["deb"]))
+	if err != nil || len(found) != 1 {
+		return "", fmt.Errorf("packages: %v, %w", found, err)
+	}
+	return found[0], nil
+}
+
+// inCopy runs a command in a new copy of the tree, under an umask.
+func inCopy(place, umask, command string) error {
 	root, err := sshtest.ModuleRoot()
 	if err != nil {
-		return "", err
+		return err
 	}
 	to := printable.Word(place)
 	script := "umask " + umask + "; mkdir " + to + " && cd " + printable.Word(root) +
 		" && git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' f; do [ ! -f \"$f\" ] || cp --parents --no-preserve=mode,timestamps -t " + to + ` "$f"; done` +
-		" && cd " + to + ` && ssh-keygen -q -t ed25519 -N '' -C key -f "$PWD.key" && make release ARCHES=` + runtime.GOARCH + ` KEY="$PWD.key"`
+		" && cd " + to + " && " + command
 	cmd := exec.Command("bash", "-c", script)
 	cmd.Env = append(os.Environ(), "MAKEFLAGS=", "SOURCE_DATE_EPOCH=1700000000")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("make release: %w\n%s", err, out)
+		return fmt.Errorf("%s: %w\n%s", command, err, out)
 	}
-	return filepath.Join(place, "bin/release"), nil
+	return nil
 }
 
 // TestReproducible: the same tree in another folder, copied at another time under another

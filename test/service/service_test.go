@@ -165,3 +165,5 @@ func TestServiceWithoutItsUnits(t *testing.T) {
 	run(t, "rm", "-r", prefix+"/lib/systemd/user")
 	beside(t, prefix, "no-units.sh")
 }
+
+func TestAThousandKeysUnderTheUnitsLimits(t *testing.T) { beside(t, installed(t), "limits.sh") }

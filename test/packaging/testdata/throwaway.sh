@@ -1,10 +1,12 @@
 #!/bin/bash
-# Installs a .deb in a copy of this system that forgets everything, has its user enable it and
-# log in, removes and purges it, and looks for what is left.
+# Installs a .deb in a copy of this system that forgets everything, has its user run a script
+# beside a user manager, removes and purges it, and looks for what is left. With NEXT, that
+# .deb is installed when the script writes to the pipe `upgrade` in its home, and then the
+# script reads from `upgraded`.
 #
-#   unshare --mount --pid --fork --mount-proc throwaway.sh DEB MANAGER LOGIN
+#   unshare --mount --pid --fork --mount-proc throwaway.sh DEB MANAGER SCRIPT [NEXT]
 set -eu
-deb=$1 manager=$2 login=$3
+deb=$1 manager=$2 script=$3 next=${4-}
 user=vigiltest
 mount --make-rprivate /
 place=$(mktemp -d)
@@ -20,12 +22,17 @@ mkdir -p "$root$home"
 chown "$user:" "$root$home"
 
 chroot "$root" dpkg -i "$deb"
+if [ -n "$next" ]; then
+	mkfifo -m 666 "$root$home/upgrade" "$root$home/upgraded"
+	(read -r _ <"$root$home/upgrade" && chroot "$root" dpkg -i "$next" >"$root$home/upgraded" 2>&1) &
+fi
 status=0
-chroot "$root" bash "$manager" "$user" "$home" /usr/lib/systemd/user "$login" || status=$?
+chroot "$root" bash "$manager" "$user" "$home" /nowhere "$script" || status=$?
 if [ $status != 0 ]; then
-	cat "$root$home/manager.log" "$root$home/sshd.log"
+	cat "$root$home/manager.log" "$root$home/sshd.log" "$root$home/said" || true
 	exit $status
 fi
+rm -f "$root$home/upgrade" "$root$home/upgraded"
 chroot "$root" dpkg -r vigil
 chroot "$root" dpkg -P vigil
 
