@@ -23,6 +23,7 @@ type bench struct {
 	paths   paths.Paths
 	environ []string
 	tty     string
+	goos    string
 	stdin   *os.File
 	stdout  *os.File // when the test wants a file
 	vigild  string
@@ -104,7 +105,7 @@ func (b *bench) app(out, errs io.Writer) *app {
 		out = b.stdout
 	}
 	return &app{
-		stdin: b.stdin, stdout: out, stderr: errs, environ: b.environ, tty: b.tty,
+		stdin: b.stdin, stdout: out, stderr: errs, environ: b.environ, tty: b.tty, goos: b.goos,
 		vigild: func() (string, error) { return b.vigild, nil },
 	}
 }

@@ -64,8 +64,8 @@ const nextState = "Move what is in its way, make the folder above it writable, o
 // startDaemon starts vigild in the background and returns once it serves. Where a service
 // manager does, it is the manager that starts it.
 func (a *app) startDaemon(ctx context.Context) error {
-	if m, start := a.startsIt(ctx); m != nil {
-		return a.startService(ctx, m, start)
+	if m := a.startsIt(ctx); m != nil {
+		return a.startService(ctx, m)
 	}
 	if err := guard.UntracedSelf(); err != nil { // a tracer of vigilctl could trace vigild
 		return control.Errorf(control.CodeRefused, "Run it without that program. Nothing was started.", "%v", err)

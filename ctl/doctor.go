@@ -82,6 +82,13 @@ func (a *app) examine(ctx context.Context, vault string) (*control.DoctorReply, 
 
 // examineService checks the service, where there is a manager that could run it.
 func (a *app) examineService(ctx context.Context) []checkup.Check {
+	if a.goos == macOS {
+		l, s, err := a.agentLogin(ctx)
+		if err != nil {
+			return nil
+		}
+		return doctor.LaunchAgent(s, l.Socket)
+	}
 	l, err := a.login()
 	if err != nil {
 		return nil

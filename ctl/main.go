@@ -18,6 +18,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -38,7 +39,7 @@ func start() int {
 	defer stop()
 	a := &app{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
-		environ: os.Environ(), tty: "/dev/tty", vigild: besideExecutable, patience: progressAfter,
+		environ: os.Environ(), tty: "/dev/tty", goos: runtime.GOOS, vigild: besideExecutable, patience: progressAfter,
 	}
 	if _, err := guard.Harden(); err != nil {
 		a.tell("vigilctl: %s %v\n", painted{"warning:", warning}, err)
@@ -53,6 +54,7 @@ type app struct {
 	stdout, stderr io.Writer
 	environ        []string
 	tty            string                 // the terminal's path
+	goos           string                 // runtime.GOOS, which says what manages services
 	vigild         func() (string, error) // finds the daemon's program
 	paths          paths.Paths
 	json           bool

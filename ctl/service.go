@@ -18,10 +18,10 @@ import (
 func (a *app) serviceCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "service",
-		Short: "Have systemd start Vigil when someone uses it",
-		Long: `Turn Vigil on and off as a service of systemd's manager for this user. On, nothing of
-Vigil runs until a program uses its sockets, and SSH_AUTH_SOCK leads to it in services
-and graphical sessions. Without such a manager, ` + "`vigilctl up`" + ` starts the daemon and
+		Short: "Have systemd or launchd start Vigil",
+		Long: `Turn Vigil on and off as a service of systemd's manager for this user, or of macOS's
+launchd. On, SSH_AUTH_SOCK leads to it in services and graphical sessions. systemd
+starts it when a program uses its sockets, launchd at the login. Without such a manager, ` + "`vigilctl up`" + ` starts the daemon and
 ` + "`vigilctl env`" + ` sets the variable in a shell.`,
 		Example: `  vigilctl service enable`,
 	}
@@ -59,6 +59,19 @@ func (a *app) look(ctx context.Context) (*systemd.Login, *systemd.State, error) 
 	return l, s, nil
 }
 
+// nextUndo is what to do about an enable that did a part.
+const nextUndo = "What was done so far is undone by `vigilctl service disable`."
+
+// changedFile reports a file that enable would write over.
+func changedFile(path string) error {
+	return control.Errorf(control.CodeExists, "Move it away, or remove it. Nothing was changed.", "%s isn't Vigil's, or was changed", path)
+}
+
+// notAService reports a daemon that isn't the service manager's to restart.
+func notAService() error {
+	return control.Errorf(control.CodeFailed, "Turn it on: vigilctl service enable. A daemon without it restarts by `vigilctl down` and `vigilctl up`.", "vigild doesn't run as a service")
+}
+
 // serviceError returns what to tell of a failed call of the manager.
 func serviceError(err error) error {
 	if errors.Is(err, systemd.ErrNone) {
@@ -67,7 +80,7 @@ func serviceError(err error) error {
 	if e := new(control.Error); errors.As(err, &e) {
 		return err
 	}
-	return control.Errorf(control.CodeFailed, "What was done so far is undone by `vigilctl service disable`.", "%v", err)
+	return control.Errorf(control.CodeFailed, nextUndo, "%v", err)
 }
 
 // ask asks a question, unless the command has --yes.
@@ -99,6 +112,9 @@ brings them back. A shell keeps the agent that it has, and a forwarded agent its
 		Example: `  vigilctl service enable`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if a.goos == macOS {
+				return a.enableAgent(cmd.Context(), yes)
+			}
 			l, s, err := a.look(cmd.Context())
 			if err != nil {
 				return err
@@ -123,7 +139,7 @@ brings them back. A shell keeps the agent that it has, and a forwarded agent its
 // enable says what it changes, asks, and does it.
 func (a *app) enable(ctx context.Context, l *systemd.Login, s *systemd.State, yes bool) error {
 	if s.Changed != "" {
-		return control.Errorf(control.CodeExists, "Move it away, or remove it. Nothing was changed.", "%s isn't Vigil's, or was changed", s.Changed)
+		return changedFile(s.Changed)
 	}
 	if theirs, err := paths.FromLookup(l.Getenv); err != nil || theirs.State != a.paths.State || theirs.Config != a.paths.Config || theirs.Data != a.paths.Data {
 		return control.Errorf(control.CodeRefused, "Set the XDG variables for services too, in ~/.config/environment.d, or unset them in this shell. Nothing was changed.",
@@ -194,6 +210,9 @@ changed again since stays. Vaults and settings stay.`,
 		Example: `  vigilctl service disable`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if a.goos == macOS {
+				return a.disableAgent(cmd.Context())
+			}
 			l, err := a.login()
 			if err != nil {
 				return err
@@ -229,14 +248,17 @@ every vault and drops the keys that ssh-add added: the command names them and as
 		Example: `  vigilctl service restart`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if a.goos == macOS {
+				return a.restartAgent(cmd.Context(), yes)
+			}
 			l, s, err := a.look(cmd.Context())
 			if err != nil {
 				return err
 			}
 			if !s.Ours[0].Active || !s.Ours[1].Active {
-				return control.Errorf(control.CodeFailed, "Turn it on: vigilctl service enable. A daemon without it restarts by `vigilctl down` and `vigilctl up`.", "vigild doesn't run as a service")
+				return notAService()
 			}
-			if err := a.warnRestart(cmd.Context(), s, yes); err != nil {
+			if err := a.warnRestart(cmd.Context(), s.Ours[2].Active, yes); err != nil {
 				return err
 			}
 			if err := l.Manager.Run(cmd.Context(), "restart", systemd.Service); err != nil {
@@ -251,9 +273,9 @@ every vault and drops the keys that ssh-add added: the command names them and as
 
 // warnRestart says what a restart ends, and asks. A daemon of another build, or one that
 // doesn't answer, doesn't tell.
-func (a *app) warnRestart(ctx context.Context, s *systemd.State, yes bool) error {
-	if !s.Ours[2].Active {
-		return nil // nothing runs
+func (a *app) warnRestart(ctx context.Context, runs, yes bool) error {
+	if !runs {
+		return nil
 	}
 	st, err := call(ctx, a, &control.StatusRequest{})
 	switch {
@@ -291,6 +313,9 @@ leads in this shell, in what systemd's user manager starts, and at the next logi
 		Example: `  vigilctl service status --json`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if a.goos == macOS {
+				return a.showAgent(cmd.Context())
+			}
 			l, s, err := a.look(cmd.Context())
 			if err != nil {
 				return err
@@ -315,19 +340,26 @@ func (a *app) printService(w io.Writer, l *systemd.Login, s *systemd.State) {
 	for _, name := range s.Displaced() {
 		printf(w, "another agent that logins start: %s\n", name)
 	}
-	places := []struct{ where, socket, next string }{
+	printOwners(w, l.Socket, []owner{
 		{"a new login", s.NewLogin, s.NextLogin},
 		{"services and graphical sessions", s.Environment, "systemctl --user set-environment " + socketVariable + "=" + l.Socket},
 		{"this shell", a.env(socketVariable), `eval "$(vigilctl env)"`},
-	}
-	for _, p := range places {
+	})
+}
+
+// owner is where SSH_AUTH_SOCK leads in one of the places that programs have it from.
+type owner struct{ where, socket, next string }
+
+// printOwners shows who owns SSH_AUTH_SOCK, and what to do where that isn't Vigil's socket.
+func printOwners(w io.Writer, socket string, owners []owner) {
+	for _, o := range owners {
 		switch {
-		case p.socket == l.Socket:
-			printf(w, "%s in %s leads to Vigil\n", socketVariable, p.where)
-		case p.socket == "":
-			printf(w, "%s isn't set in %s: %s\n", socketVariable, p.where, p.next)
+		case o.socket == socket:
+			printf(w, "%s in %s leads to Vigil\n", socketVariable, o.where)
+		case o.socket == "":
+			printf(w, "%s isn't set in %s: %s\n", socketVariable, o.where, o.next)
 		default:
-			printf(w, "%s in %s leads to %s, not to Vigil: %s\n", socketVariable, p.where, p.socket, p.next)
+			printf(w, "%s in %s leads to %s, not to Vigil: %s\n", socketVariable, o.where, o.socket, o.next)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 
 	"vigil/internal/checkup"
+	"vigil/internal/launchd"
 	"vigil/internal/systemd"
 )
 
@@ -136,6 +137,31 @@ func TestService(t *testing.T) {
 			}
 			if got := list[len(list)-1]; got.Result != tt.want || !strings.Contains(got.Detail, tt.detail) || got.Next != tt.next {
 				t.Errorf("got %+v", got)
+			}
+		})
+	}
+}
+
+// TestLaunchAgent: what the states of a LaunchAgent mean.
+func TestLaunchAgent(t *testing.T) {
+	const ours = "/Users/ada/.local/state/vigil/run/agent.sock"
+	for name, tt := range map[string]struct {
+		state        launchd.State
+		want         checkup.Result // "": no check
+		detail, next string
+	}{
+		"off":       {launchd.State{}, "", "", ""},
+		"on":        {launchd.State{Loaded: true, Current: true, Environment: ours}, checkup.OK, "on; SSH_AUTH_SOCK of programs that launchd starts leads to Vigil", ""},
+		"upgraded":  {launchd.State{Loaded: true, Environment: ours}, checkup.Warn, "its file isn't this build's", "`vigilctl service enable` writes it anew."},
+		"elsewhere": {launchd.State{Loaded: true, Current: true, Environment: "/apple"}, checkup.Warn, `doesn't lead to Vigil: "/apple"`, "`vigilctl service restart` sets it again."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			list := LaunchAgent(&tt.state, ours)
+			if len(list) == 0 && tt.want == "" {
+				return
+			}
+			if len(list) != 1 || list[0].Result != tt.want || !strings.Contains(list[0].Detail, tt.detail) || list[0].Next != tt.next {
+				t.Errorf("got %+v", list)
 			}
 		})
 	}

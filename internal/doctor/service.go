@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"vigil/internal/checkup"
+	"vigil/internal/launchd"
 	"vigil/internal/systemd"
 )
 
@@ -31,4 +32,19 @@ func Service(s *systemd.State, socket string) []checkup.Check {
 		list = append(list, checkup.Warning(what, "`vigilctl service enable` turns them off.", "logins also start other agents: %s", strings.Join(names, ", ")))
 	}
 	return list
+}
+
+// LaunchAgent checks Vigil as an agent of macOS's launchd, whose SSH_AUTH_SOCK should lead
+// to socket. It returns nothing where the agent is off.
+func LaunchAgent(s *launchd.State, socket string) []checkup.Check {
+	const what = "service"
+	switch {
+	case !s.Loaded:
+		return nil
+	case !s.Current:
+		return []checkup.Check{checkup.Warning(what, "`vigilctl service enable` writes it anew.", "it is on, but its file isn't this build's")}
+	case s.Environment != socket:
+		return []checkup.Check{checkup.Warning(what, "`vigilctl service restart` sets it again.", "%s of programs that launchd starts doesn't lead to Vigil: %q", authSock, s.Environment)}
+	}
+	return []checkup.Check{checkup.Fine(what, "on; %s of programs that launchd starts leads to Vigil", authSock)}
 }

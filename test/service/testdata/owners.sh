@@ -80,7 +80,7 @@ vigilctl service enable --yes
 mkdir -p .config/systemd/user/vigild.service.d
 printf '[Service]\nExecStart=\nExecStart=/bin/false\n' >.config/systemd/user/vigild.service.d/fails.conf
 systemctl --user daemon-reload
-says 'To do without the service: vigilctl service disable' vigilctl up --passphrase-file pass
+says '`systemctl --user status vigild.service` says why. To do without the service: vigilctl service disable' vigilctl up --passphrase-file pass
 not pgrep -x vigild
 rm -r .config/systemd/user/vigild.service.d
 systemctl --user daemon-reload
