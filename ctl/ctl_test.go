@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"strings"
@@ -56,6 +57,25 @@ func TestStatusSaysWhatIsWrong(t *testing.T) {
 	for _, want := range []string{"vault default: unlocked", "can be read by other programs of this user", "KMS calls: 0 GenerateDataKey"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("status lacks %q:\n%s", want, out)
+		}
+	}
+}
+
+func TestStatusTellsWhereTheShellLeads(t *testing.T) {
+	b := newBench(t).withDaemon()
+	shell := b.environ
+	var st control.StatusReply
+	if err := json.Unmarshal([]byte(b.ok("status", "--json").out), &st); err != nil {
+		t.Fatal(err)
+	}
+	for socket, want := range map[string]string{
+		"":             "SSH_AUTH_SOCK isn't set in this shell: eval",
+		"/nowhere":     "SSH_AUTH_SOCK in this shell leads to /nowhere, served by nobody, not to Vigil",
+		st.AgentSocket: "",
+	} {
+		b.environ = append(shell[:len(shell):len(shell)], "SSH_AUTH_SOCK="+socket)
+		if out := b.ok("status").out; !strings.Contains(out, want) || want == "" && strings.Contains(out, "SSH_AUTH_SOCK") {
+			t.Errorf("with %q:\n%s", socket, out)
 		}
 	}
 }

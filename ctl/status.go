@@ -9,6 +9,8 @@ import (
 
 	"vigil/internal/checkup"
 	"vigil/internal/control"
+	"vigil/internal/doctor"
+	"vigil/internal/systemd"
 )
 
 func (a *app) statusCommand() *cobra.Command {
@@ -16,14 +18,30 @@ func (a *app) statusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Show the daemon, its vaults and its processes",
 		Long: `Show the daemon, whether its vaults are unlocked, where its sockets are, how its
-processes are sandboxed, and how many calls were made to a KMS. A keyring's epoch
+processes are sandboxed, where SSH_AUTH_SOCK leads in this shell if not to it, and how many calls were made to a KMS. A keyring's epoch
 counts its changes; its KEK (key-encryption key) is numbered by "vigilctl rotate".`,
 		Example: `  vigilctl status
   vigilctl status --json | jq -r '.vaults[] | .name + " " + .state'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return send(cmd.Context(), a, &control.StatusRequest{}, printStatus)
+			return send(cmd.Context(), a, &control.StatusRequest{}, func(w io.Writer, st *control.StatusReply) {
+				printStatus(w, st)
+				a.printShell(w, st.AgentSocket)
+			})
 		},
+	}
+}
+
+// printShell says where this shell's SSH_AUTH_SOCK leads, if not to the daemon.
+func (a *app) printShell(w io.Writer, ours string) {
+	const elsewhere = "`vigilctl service status` shows where else it leads"
+	switch socket := a.env(socketVariable); {
+	case socket == "":
+		printf(w, "%s isn't set in this shell: eval \"$(vigilctl env)\"\n", socketVariable)
+	case systemd.Forwarded(a.env, ours):
+		printf(w, "%s in this shell is a forwarded agent, not Vigil; %s\n", socketVariable, elsewhere)
+	case !doctor.Same(socket, ours):
+		printf(w, "%s in this shell leads to %s, served by %s, not to Vigil; %s\n", socketVariable, socket, doctor.ServedBy(socket), elsewhere)
 	}
 }
 

@@ -111,7 +111,7 @@ func (p Place) environment() checkup.Check {
 	switch {
 	case set == "":
 		return checkup.Warning(authSock, next, "not set in this shell: ssh asks no agent")
-	case same(set, ours):
+	case Same(set, ours):
 		return checkup.Fine(authSock, "%s", set)
 	}
 	by, err := servedBy(set)
@@ -121,8 +121,8 @@ func (p Place) environment() checkup.Check {
 	return checkup.Warning(authSock, next, "leads to %s, served by %s, not to Vigil", set, by)
 }
 
-// same reports whether two paths lead to one file.
-func same(a, b string) bool {
+// Same reports whether two paths lead to one file.
+func Same(a, b string) bool {
 	if filepath.Clean(a) == filepath.Clean(b) {
 		return true
 	}
@@ -168,7 +168,7 @@ func identityAgents(path, ours string) (lines []string) {
 			word, value = key, rest
 		}
 		value = strings.Trim(strings.TrimLeft(value, " \t="), `"`)
-		if !strings.EqualFold(word, "IdentityAgent") || value == authSock || value == "$"+authSock || same(value, ours) {
+		if !strings.EqualFold(word, "IdentityAgent") || value == authSock || value == "$"+authSock || Same(value, ours) {
 			continue
 		}
 		lines = append(lines, line)
