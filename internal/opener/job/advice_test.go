@@ -186,7 +186,7 @@ func TestAdviceOfDoctor(t *testing.T) {
 			"Check yourself: old versions hold the keys of removed items. docs/aws.md has a lifecycle rule.", checkup.Warn,
 		},
 		{
-			"versions that are kept", func(_ *home, c *cloud) { c.s3.Versioning = "Enabled" },
+			"versions that are kept", func(_ *home, c *cloud) { c.s3.SetVersioning("Enabled") },
 			"retention", "replaced keyrings are kept for ever, and with them the keys of removed items",
 			"Add a lifecycle rule that ends noncurrent versions, after 30 days say (docs/aws.md).", checkup.Warn,
 		},

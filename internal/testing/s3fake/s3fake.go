@@ -58,6 +58,13 @@ func (s *Server) Object(key string) []byte {
 	return s.objects[key]
 }
 
+// SetVersioning sets Versioning while the server may serve.
+func (s *Server) SetVersioning(status string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Versioning = status
+}
+
 // SetObject replaces an object without a client's request; nil deletes it.
 func (s *Server) SetObject(key string, data []byte) {
 	s.mu.Lock()
