@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
-	"regexp"
 	"strings"
 )
 
@@ -33,8 +32,12 @@ type URI struct {
 	IMDS     bool   // credentials may come from the instance metadata service
 }
 
-// bucketName is what Amazon S3 allows for general purpose buckets.
-var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+// isBucket reports whether name is what Amazon S3 allows for general purpose buckets. (A
+// regular expression for it would be compiled at each start of vigilctl.)
+func isBucket(name string) bool {
+	return len(name) >= 3 && len(name) <= 63 && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789.-") == "" &&
+		!strings.ContainsAny(name[:1]+name[len(name)-1:], ".-")
+}
 
 // ParseURI reads a backend's URI and refuses unknown parameters. The store that
 // uses an endpoint checks whether it is acceptable.
@@ -66,7 +69,7 @@ func ParseURI(s string) (URI, error) {
 
 func parseS3(s string, u *url.URL) (URI, error) {
 	b := URI{Scheme: SchemeS3, Bucket: u.Host, Prefix: strings.Trim(u.Path, "/")}
-	if !bucketName.MatchString(b.Bucket) {
+	if !isBucket(b.Bucket) {
 		return URI{}, fmt.Errorf("backend URI %q: %q is not a bucket name", s, b.Bucket)
 	}
 	query, err := url.ParseQuery(u.RawQuery)
