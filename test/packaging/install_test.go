@@ -51,7 +51,7 @@ func throwAway(t *testing.T, script string, next ...string) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range []string{"../service/testdata/manager.sh", script, "testdata/throwaway.sh"} {
+	for _, file := range []string{"../service/testdata/manager.sh", "../service/testdata/steps.sh", script, "testdata/throwaway.sh"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

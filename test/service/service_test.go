@@ -73,16 +73,17 @@ func beside(t *testing.T, prefix, script string) {
 		t.Fatal(err)
 	}
 	// The tree may be in a folder that the user can't read.
-	text, err := os.ReadFile(filepath.Join("testdata", script))
-	if err != nil {
-		t.Fatal(err)
-	}
-	copied := filepath.Join(filepath.Dir(prefix), script)
-	if err := os.WriteFile(copied, append([]byte("PATH="+prefix+"/bin:$PATH\n"), text...), 0o644); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"steps.sh", script} {
+		text, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(filepath.Dir(prefix), name), append([]byte("PATH="+prefix+"/bin:$PATH\n"), text...), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	out, err := exec.Command("unshare", "--mount", "--pid", "--fork", "--mount-proc", "bash", filepath.Join("testdata", "manager.sh"),
-		account, home, prefix+"/lib/systemd/user", copied).CombinedOutput()
+		account, home, prefix+"/lib/systemd/user", filepath.Join(filepath.Dir(prefix), script)).CombinedOutput()
 	if err != nil || !strings.HasSuffix(string(out), "done\n") {
 		log, _ := os.ReadFile(filepath.Join(home, "manager.log"))
 		sshd, _ := os.ReadFile(filepath.Join(home, "sshd.log"))

@@ -1,9 +1,8 @@
 # A package is upgraded while its user's vault is unlocked.
 set -eu
+. "$(dirname "$0")/steps.sh"
 agent=$XDG_RUNTIME_DIR/vigil/agent.sock
 cd "$HOME"
-not() { if "$@"; then echo "unexpected: $*"; exit 1; fi; }
-step() { echo "--- $*"; }
 sign() { SSH_AUTH_SOCK=$agent ssh-keygen -q -Y sign -n test -f work.pub <work.pub >signature 2>said; }
 
 echo 'correct horse battery staple' >pass

@@ -1,12 +1,10 @@
 # Enabled, Vigil starts when someone uses it, and a vault's key logs in.
 set -eu
+. "$(dirname "$0")/steps.sh"
 sockets='vigild.socket vigild-control.socket'
 agent=$XDG_RUNTIME_DIR/vigil/agent.sock
 cd "$HOME"
 
-# A `!` before a command would hide its failure from set -e.
-not() { if "$@"; then echo "unexpected: $*"; exit 1; fi; }
-step() { echo "--- $*"; }
 running() { [ "$(systemctl --user show -P MainPID vigild.service)" != 0 ]; }
 # `ssh-add -l` and no ssh-add at all both fail: what it says counts.
 listed() { SSH_AUTH_SOCK=$agent ssh-add -l 2>&1 || true; }

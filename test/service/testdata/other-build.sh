@@ -1,11 +1,10 @@
 # A vigilctl of another build never starts a second daemon beside the service.
 set -eu
+. "$(dirname "$0")/steps.sh"
 other=${HOME%/home}/other/bin/vigilctl
 cd "$HOME"
 echo 'correct horse battery staple' >pass
 
-not() { if "$@"; then echo "unexpected: $*"; exit 1; fi; }
-step() { echo "--- $*"; }
 refused() {
 	not "$other" up --passphrase-file pass >said 2>&1
 	grep -q 'the service starts another build of vigild: .*/usr/libexec/vigil/vigild' said

@@ -1,19 +1,12 @@
 # Whoever owns SSH_AUTH_SOCK is named before it is taken away, a forwarded agent keeps it,
 # and what the user has changed stays.
 set -eu
+. "$(dirname "$0")/steps.sh"
 vigil=$XDG_RUNTIME_DIR/vigil/agent.sock
 file=.config/environment.d/60-vigil.conf
 cd "$HOME"
 echo 'correct horse battery staple' >pass
 
-not() { if "$@"; then echo "unexpected: $*"; exit 1; fi; }
-step() { echo "--- $*"; }
-says() { # text command...
-	text=$1
-	shift
-	out=$("$@" 2>&1) || true
-	case $out in *"$text"*) ;; *) echo "$*: want \"$text\", got: $out"; exit 1 ;; esac
-}
 managers() { systemctl --user show-environment | sed -n 's/^SSH_AUTH_SOCK=//p'; }
 running() { [ "$(systemctl --user show -P MainPID vigild.service)" != 0 ]; }
 

@@ -1,17 +1,10 @@
 # vigilctl service turns Vigil on in place of the agent that was on, and disable undoes
 # exactly that, whatever enable came to.
 set -eu
+. "$(dirname "$0")/steps.sh"
 agent=$XDG_RUNTIME_DIR/vigil/agent.sock
 cd "$HOME"
 
-not() { if "$@"; then echo "unexpected: $*"; exit 1; fi; }
-step() { echo "--- $*"; }
-says() { # text command...
-	text=$1
-	shift
-	out=$("$@" 2>&1) || true
-	case $out in *"$text"*) ;; *) echo "$*: want \"$text\", got: $out"; exit 1 ;; esac
-}
 # What enable may change.
 snapshot() {
 	for unit in vigild.socket vigild-control.socket vigild.service gpg-agent-ssh.socket; do
