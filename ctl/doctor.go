@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/crypto/ssh"
 
 	"vigil/internal/checkup"
 	"vigil/internal/control"
@@ -102,14 +101,11 @@ func (a *app) examineService(ctx context.Context) []checkup.Check {
 
 // examineAgent talks to the agent as ssh does. The daemon says which keys ask nobody.
 func (a *app) examineAgent(ctx context.Context) checkup.Check {
-	var freely [][]byte
-	if list, err := call(ctx, a, &control.ListRequest{}); err == nil {
+	var freely []string
+	if list, err := call(ctx, a, &control.ListRequest{Short: true}); err == nil {
 		for _, k := range list.Keys {
-			if k.State != control.KeyUsable || k.Confirm || len(k.Destinations) > 0 || strings.HasPrefix(k.Type, "sk-") {
-				continue
-			}
-			if public, _, _, _, err := ssh.ParseAuthorizedKey([]byte(k.PublicKey)); err == nil {
-				freely = append(freely, public.Marshal())
+			if k.State == control.KeyUsable && !k.Confirm && len(k.Destinations) == 0 && !strings.HasPrefix(k.Type, "sk-") {
+				freely = append(freely, k.Fingerprint)
 			}
 		}
 	}

@@ -12,10 +12,9 @@ import (
 	"vigil/internal/printable"
 	"vigil/internal/systemd"
 	"vigil/internal/unixsock"
-)
 
-// socketVariable is the variable that names the agent's socket (ssh(1)).
-const socketVariable = "SSH_AUTH_SOCK"
+	"vigil/internal/paths"
+)
 
 func (a *app) envCommand() *cobra.Command {
 	var shell string
@@ -65,7 +64,7 @@ func (a *app) exports(shell string, force bool) (line string, variables map[stri
 	if !force && systemd.Forwarded(a.env, a.paths.AgentSocket()) {
 		return "", map[string]string{}, nil
 	}
-	return line + "\n", map[string]string{socketVariable: a.paths.AgentSocket()}, nil
+	return line + "\n", map[string]string{paths.SocketVariable: a.paths.AgentSocket()}, nil
 }
 
 func (a *app) stdoutIsTerminal() bool {
@@ -89,13 +88,13 @@ func exportLine(shell, socket string) (string, error) {
 	switch shell {
 	case "sh", "bash", "zsh", "ksh", "dash":
 		// One command without a separate assignment, so that fish accepts it too.
-		return "export " + socketVariable + "=" + printable.Word(socket) + ";", nil
+		return "export " + paths.SocketVariable + "=" + printable.Word(socket) + ";", nil
 	case "fish":
 		escaped := strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(socket)
-		return "set -gx " + socketVariable + " '" + escaped + "';", nil
+		return "set -gx " + paths.SocketVariable + " '" + escaped + "';", nil
 	case "csh", "tcsh":
 		escaped := strings.NewReplacer(`'`, `'\''`, `!`, `\!`).Replace(socket)
-		return "setenv " + socketVariable + " '" + escaped + "';", nil
+		return "setenv " + paths.SocketVariable + " '" + escaped + "';", nil
 	}
 	return "", control.Errorf(control.CodeUsage, "It may be sh, fish or csh.", "--shell: %q is not known", shell)
 }

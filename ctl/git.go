@@ -9,10 +9,12 @@ import (
 	"strings"
 
 	"vigil/internal/control"
+
+	"vigil/internal/program"
 )
 
 // git is the user's git.
-type git struct{ *program }
+type git struct{ *program.Program }
 
 // findGit returns git from the PATH, if it is new enough for user.signingkey to hold a
 // key itself: git 2.35 reads "key::" (its gpg-interface.c, is_literal_ssh_key).
@@ -23,7 +25,7 @@ func (a *app) findGit(ctx context.Context) (*git, error) {
 		return nil, err
 	}
 	g := &git{p}
-	version, err := g.run(ctx, "--version")
+	version, err := g.Run(ctx, "--version")
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +42,7 @@ const unset = 1
 // values returns a variable's values, of which the last counts: in one file, or, without
 // options, in all that count here.
 func (g *git) values(ctx context.Context, name string, options ...string) ([]string, error) {
-	out, err := g.run(ctx, append(append([]string{"config"}, options...), "-z", "--get-all", name)...)
+	out, err := g.Run(ctx, append(append([]string{"config"}, options...), "-z", "--get-all", name)...)
 	var status *exec.ExitError
 	switch {
 	case errors.As(err, &status) && status.ExitCode() == unset:
@@ -63,20 +65,20 @@ func (g *git) value(ctx context.Context, name string, options ...string) (string
 
 // set gives a variable one value in place of all that it has in a file.
 func (g *git) set(ctx context.Context, scope, name, value string) error {
-	_, err := g.run(ctx, "config", scope, "--replace-all", name, value)
+	_, err := g.Run(ctx, "config", scope, "--replace-all", name, value)
 	return err
 }
 
 // worktree returns the root of the repository that the working folder is in, or "" for a
 // bare one.
 func (g *git) worktree(ctx context.Context) (string, error) {
-	inside, err := g.run(ctx, "rev-parse", "--is-inside-work-tree")
+	inside, err := g.Run(ctx, "rev-parse", "--is-inside-work-tree")
 	if err != nil && strings.Contains(err.Error(), "not a git repository") {
 		return "", control.Errorf(control.CodeFailed, "Go to one, or set it for all of yours: vigilctl git-signing --global", "the working folder isn't in a git repository")
 	}
 	if err != nil || strings.TrimSpace(inside) != "true" {
 		return "", err
 	}
-	root, err := g.run(ctx, "rev-parse", "--show-toplevel")
+	root, err := g.Run(ctx, "rev-parse", "--show-toplevel")
 	return filepath.Clean(strings.TrimSuffix(root, "\n")), err
 }

@@ -11,6 +11,8 @@ import (
 
 	"vigil/internal/control"
 	"vigil/internal/printable"
+
+	"vigil/internal/paths"
 )
 
 func (a *app) gitSigningCommand() *cobra.Command {
@@ -44,7 +46,7 @@ git then signs what you ask it to (git commit -S, git tag -s), or, with
 			if err := s.run(cmd.Context()); err != nil {
 				return err
 			}
-			if a.env(socketVariable) != a.paths.AgentSocket() {
+			if a.env(paths.SocketVariable) != a.paths.AgentSocket() {
 				a.say("This shell uses another agent, which git will ask: eval \"$(vigilctl env)\"")
 			}
 			return a.print(s.result, func(w io.Writer) { a.printGitSigning(w, &s.result) })

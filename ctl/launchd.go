@@ -66,7 +66,7 @@ func (a *app) enableAgent(ctx context.Context, yes bool) error {
 	}
 	taken := s.Environment != "" && s.Environment != l.Socket
 	if taken {
-		a.say("%s in programs that launchd starts leads to %s, served by %s. It will lead to Vigil.", socketVariable, s.Environment, doctor.ServedBy(s.Environment))
+		a.say("%s in programs that launchd starts leads to %s, served by %s. It will lead to Vigil.", paths.SocketVariable, s.Environment, doctor.ServedBy(s.Environment))
 	}
 	place, running := serving.Find(a.paths.State)
 	outside := running && place.PID != s.PID
@@ -141,8 +141,8 @@ func (a *app) showAgent(ctx context.Context) error {
 			printf(w, "its file isn't this build's: `vigilctl service enable` writes it anew\n")
 		}
 		printOwners(w, l.Socket, []owner{
-			{"programs that launchd starts", s.Environment, "launchctl setenv " + socketVariable + " " + l.Socket},
-			{"this shell", a.env(socketVariable), `eval "$(vigilctl env)"`},
+			{"programs that launchd starts", s.Environment, "launchctl setenv " + paths.SocketVariable + " " + l.Socket},
+			{"this shell", a.env(paths.SocketVariable), `eval "$(vigilctl env)"`},
 		})
 	})
 }

@@ -12,6 +12,8 @@ import (
 	"vigil/internal/control"
 	"vigil/internal/durable"
 	"vigil/internal/pubkey"
+
+	"vigil/internal/paths"
 )
 
 // offeredKey is a public key that ssh may offer to a host: one that the agent lists, one of a
@@ -54,13 +56,12 @@ func order(agent, files, certificates []offeredKey, identitiesOnly bool) (offers
 // agentKeys returns what an agent lists, in its order. ssh-add asks it as ssh would, and
 // leaves out the types that this release of OpenSSH doesn't know.
 func (a *app) agentKeys(ctx context.Context, socket string) ([]offeredKey, error) {
-	add, err := a.findProgram("ssh-add", "Install OpenSSH's client.")
+	add, err := a.findProgram("ssh-add", "Install OpenSSH's client.", paths.SocketVariable+"="+socket)
 	if err != nil {
 		return nil, err
 	}
-	add.environ = append(add.environ, socketVariable+"="+socket)
 	list := func(option string) ([]string, error) {
-		out, err := add.run(ctx, option)
+		out, err := add.Run(ctx, option)
 		var status *exec.ExitError
 		if errors.As(err, &status) && status.ExitCode() == 1 { // it has none
 			return nil, nil
@@ -118,7 +119,7 @@ func (a *app) identityFile(ctx context.Context, path string) (k offeredKey, ok b
 		k.Key.Comment = "no comment" // as ssh-keygen says
 	case head == openSSHBegin:
 		if keygen, err := a.findProgram("ssh-keygen", ""); err == nil {
-			out, _ := keygen.run(ctx, "-l", "-f", path)
+			out, _ := keygen.Run(ctx, "-l", "-f", path)
 			k, _ = parseFingerprint(out)
 			k.keyType, k.sum = sshType(k.Key), k.Key.Fingerprint
 		}
@@ -188,7 +189,7 @@ func (a *app) certificateFile(ctx context.Context, path string) (k offeredKey, o
 		return k, false
 	}
 	if keygen, err := a.findProgram("ssh-keygen", ""); err == nil {
-		out, _ := keygen.run(ctx, "-l", "-f", path)
+		out, _ := keygen.Run(ctx, "-l", "-f", path)
 		k, _ = parseFingerprint(out)
 	}
 	k.keyType, k.sum, k.File = pubkey.Type(blob), pubkey.SHA256(blob), filepath.Clean(path)

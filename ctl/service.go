@@ -53,7 +53,7 @@ func (a *app) look(ctx context.Context) (*systemd.Login, *systemd.State, error) 
 		return nil, nil, control.Errorf(control.CodeFailed, "Install Vigil's package, or from its source: sudo make install",
 			"systemd's user manager doesn't know Vigil's units")
 	}
-	if systemd.Forwarded(a.env, l.Socket) && a.env(socketVariable) == s.Environment { // a desktop imported it
+	if systemd.Forwarded(a.env, l.Socket) && a.env(paths.SocketVariable) == s.Environment { // a desktop imported it
 		s.Forwarded = true
 	}
 	return l, s, nil
@@ -106,7 +106,7 @@ func (a *app) serviceEnable() *cobra.Command {
 		Use:   "enable [--yes]",
 		Short: "Turn the service on, and other agents that systemd starts off",
 		Long: `Turn the service on, now and at each login, and point SSH_AUTH_SOCK to it for services
-and graphical sessions. Other SSH agents that log-ins start are named, and turned off if
+and graphical sessions. Other SSH agents that logins start are named, and turned off if
 you agree, as is the agent that the variable leads to now: ` + "`vigilctl service disable`" + `
 brings them back. A shell keeps the agent that it has, and a forwarded agent its place; ` + "`vigilctl env`" + ` is for start-up files of shells.`,
 		Example: `  vigilctl service enable`,
@@ -126,7 +126,7 @@ brings them back. A shell keeps the agent that it has, and a forwarded agent its
 			if err != nil {
 				return serviceError(err)
 			}
-			if a.env(socketVariable) != l.Socket {
+			if a.env(paths.SocketVariable) != l.Socket {
 				a.say("New logins use it. This shell: eval \"$(vigilctl env)\"")
 			}
 			return a.print(after, func(w io.Writer) { a.printService(w, l, after) })
@@ -147,14 +147,14 @@ func (a *app) enable(ctx context.Context, l *systemd.Login, s *systemd.State, ye
 	}
 	displaced := s.Displaced()
 	if len(displaced) > 0 {
-		a.say("This turns off %s, until `vigilctl service disable`.", strings.Join(displaced, ", "))
+		a.say("This turns off %s, until `vigilctl service disable`. What runs of them ends, and forgets keys that were added to it.", strings.Join(displaced, ", "))
 	}
 	taken := s.Environment != "" && s.Environment != l.Socket && !s.Forwarded
 	if taken {
-		a.say("%s in services and graphical sessions leads to %s, served by %s. It will lead to Vigil.", socketVariable, s.Environment, doctor.ServedBy(s.Environment))
+		a.say("%s in services and graphical sessions leads to %s, served by %s. It will lead to Vigil.", paths.SocketVariable, s.Environment, doctor.ServedBy(s.Environment))
 	}
 	if s.Forwarded {
-		a.say("%s in services leads to a forwarded agent, which keeps its place there until you log out.", socketVariable)
+		a.say("%s in services leads to a forwarded agent, which keeps its place there until you log out.", paths.SocketVariable)
 	}
 	outside, err := a.outside(ctx, s)
 	if err != nil {
@@ -308,7 +308,7 @@ func (a *app) serviceStatus() *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "Show the service, and who owns SSH_AUTH_SOCK",
-		Long: `Show whether the service is on, which other agents log-ins start, and where SSH_AUTH_SOCK
+		Long: `Show whether the service is on, which other agents logins start, and where SSH_AUTH_SOCK
 leads in this shell, in what systemd's user manager starts, and at the next login.`,
 		Example: `  vigilctl service status --json`,
 		Args:    cobra.NoArgs,
@@ -342,8 +342,8 @@ func (a *app) printService(w io.Writer, l *systemd.Login, s *systemd.State) {
 	}
 	printOwners(w, l.Socket, []owner{
 		{"a new login", s.NewLogin, s.NextLogin},
-		{"services and graphical sessions", s.Environment, "systemctl --user set-environment " + socketVariable + "=" + l.Socket},
-		{"this shell", a.env(socketVariable), `eval "$(vigilctl env)"`},
+		{"services and graphical sessions", s.Environment, "systemctl --user set-environment " + paths.SocketVariable + "=" + l.Socket},
+		{"this shell", a.env(paths.SocketVariable), `eval "$(vigilctl env)"`},
 	})
 }
 
@@ -355,11 +355,11 @@ func printOwners(w io.Writer, socket string, owners []owner) {
 	for _, o := range owners {
 		switch {
 		case o.socket == socket:
-			printf(w, "%s in %s leads to Vigil\n", socketVariable, o.where)
+			printf(w, "%s in %s leads to Vigil\n", paths.SocketVariable, o.where)
 		case o.socket == "":
-			printf(w, "%s isn't set in %s: %s\n", socketVariable, o.where, o.next)
+			printf(w, "%s isn't set in %s: %s\n", paths.SocketVariable, o.where, o.next)
 		default:
-			printf(w, "%s in %s leads to %s, not to Vigil: %s\n", socketVariable, o.where, o.socket, o.next)
+			printf(w, "%s in %s leads to %s, not to Vigil: %s\n", paths.SocketVariable, o.where, o.socket, o.next)
 		}
 	}
 }

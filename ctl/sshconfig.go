@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"vigil/internal/control"
+
+	"vigil/internal/paths"
 )
 
 // sshConfig is what ssh would use for a host: the lines of `ssh -G`, by keyword.
@@ -26,7 +28,7 @@ func (a *app) readSSHConfig(ctx context.Context, host, file string) (sshConfig, 
 	if file != "" {
 		args = append(args, "-F", file)
 	}
-	out, err := ssh.run(ctx, append(args, "--", host)...)
+	out, err := ssh.Run(ctx, append(args, "--", host)...)
 	if err != nil {
 		return nil, err
 	}
@@ -63,8 +65,8 @@ func (c sshConfig) agentSocket(env func(string) string) string {
 	switch agent := c.value("identityagent"); {
 	case agent == "none":
 		return ""
-	case agent == "", agent == socketVariable:
-		return env(socketVariable)
+	case agent == "", agent == paths.SocketVariable:
+		return env(paths.SocketVariable)
 	case strings.HasPrefix(agent, "$"):
 		return env(agent[1:])
 	default:

@@ -11,6 +11,8 @@ import (
 	"vigil/internal/control"
 	"vigil/internal/doctor"
 	"vigil/internal/systemd"
+
+	"vigil/internal/paths"
 )
 
 func (a *app) statusCommand() *cobra.Command {
@@ -35,13 +37,13 @@ counts its changes; its KEK (key-encryption key) is numbered by "vigilctl rotate
 // printShell says where this shell's SSH_AUTH_SOCK leads, if not to the daemon.
 func (a *app) printShell(w io.Writer, ours string) {
 	const elsewhere = "`vigilctl service status` shows where else it leads"
-	switch socket := a.env(socketVariable); {
+	switch socket := a.env(paths.SocketVariable); {
 	case socket == "":
-		printf(w, "%s isn't set in this shell: eval \"$(vigilctl env)\"\n", socketVariable)
+		printf(w, "%s isn't set in this shell: eval \"$(vigilctl env)\"\n", paths.SocketVariable)
 	case systemd.Forwarded(a.env, ours):
-		printf(w, "%s in this shell is a forwarded agent, not Vigil; %s\n", socketVariable, elsewhere)
+		printf(w, "%s in this shell is a forwarded agent, not Vigil; %s\n", paths.SocketVariable, elsewhere)
 	case !doctor.Same(socket, ours):
-		printf(w, "%s in this shell leads to %s, served by %s, not to Vigil; %s\n", socketVariable, socket, doctor.ServedBy(socket), elsewhere)
+		printf(w, "%s in this shell leads to %s, served by %s, not to Vigil; %s\n", paths.SocketVariable, socket, doctor.ServedBy(socket), elsewhere)
 	}
 }
 

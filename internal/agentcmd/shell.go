@@ -3,11 +3,13 @@ package agentcmd
 import (
 	"fmt"
 	"strings"
+
+	"vigil/internal/paths"
 )
 
 // Environment variables that clients find an agent by.
 const (
-	socketVariable = "SSH_AUTH_SOCK"
+	socketVariable = paths.SocketVariable
 	pidVariable    = "SSH_AGENT_PID"
 )
 

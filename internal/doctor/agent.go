@@ -19,8 +19,8 @@ const agentTimeout = 10 * time.Second
 
 // Agent checks the agent at socket as any client would: it lists the keys, and has the
 // first of freely that is listed sign random bytes, which is no login. freely are the
-// public keys, in the wire encoding, that may sign without anybody being asked.
-func Agent(ctx context.Context, socket string, freely [][]byte) checkup.Check {
+// fingerprints of keys that may sign without anybody being asked.
+func Agent(ctx context.Context, socket string, freely []string) checkup.Check {
 	const what = "agent"
 	const why = "`vigilctl why` says why."
 	ctx, cancel := context.WithTimeout(ctx, agentTimeout)
@@ -38,9 +38,7 @@ func Agent(ctx context.Context, socket string, freely [][]byte) checkup.Check {
 		return checkup.Failure(what, why, "doesn't list its keys: %v", err)
 	}
 	lists := "lists " + checkup.Count(len(keys), "key")
-	i := slices.IndexFunc(keys, func(k *agent.Key) bool {
-		return slices.ContainsFunc(freely, func(blob []byte) bool { return string(blob) == string(k.Blob) })
-	})
+	i := slices.IndexFunc(keys, func(k *agent.Key) bool { return slices.Contains(freely, ssh.FingerprintSHA256(k)) })
 	if i < 0 {
 		return checkup.Fine(what, "%s; none of them signs now without a question", lists)
 	}

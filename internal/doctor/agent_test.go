@@ -34,7 +34,7 @@ func (u unwilling) SignWithFlags(key ssh.PublicKey, data []byte, flags agent.Sig
 // TestAgentAsAClient: what an agent's answers mean.
 func TestAgentAsAClient(t *testing.T) {
 	ring := agent.NewKeyring().(agent.ExtendedAgent)
-	var blobs [][]byte
+	var freely []string
 	_, ed, err := ed25519.GenerateKey(nil)
 	weak, err2 := rsa.GenerateKey(nil, 2048)
 	if err := errors.Join(err, err2); err != nil {
@@ -50,22 +50,22 @@ func TestAgentAsAClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, k := range keys {
-		blobs = append(blobs, k.Blob)
+		freely = append(freely, ssh.FingerprintSHA256(k))
 	}
 	for name, tt := range map[string]struct {
 		agent   agent.Agent // nil: nobody
-		freely  [][]byte
+		freely  []string
 		want    checkup.Result
 		details string
 		next    string
 	}{
 		"nobody":                        {nil, nil, checkup.Fail, "no such file", "Start the daemon: vigilctl up."},
-		"an empty list":                 {agent.NewKeyring(), blobs, checkup.OK, "lists 0 keys; none of them signs now without a question", ""},
+		"an empty list":                 {agent.NewKeyring(), freely, checkup.OK, "lists 0 keys; none of them signs now without a question", ""},
 		"locked, as vaults are":         {ring, nil, checkup.OK, "lists 2 keys; none of them signs now without a question", ""},
-		"Ed25519":                       {ring, blobs[:1], checkup.OK, "lists 2 keys, and " + ssh.FingerprintSHA256(keys[0]) + " signs", ""},
-		"RSA":                           {ring, blobs[1:], checkup.OK, "lists 2 keys, and " + ssh.FingerprintSHA256(keys[1]) + " signs", ""},
-		"a key that doesn't sign":       {unwilling{ring, false}, blobs, checkup.Fail, "lists 2 keys, but " + ssh.FingerprintSHA256(keys[0]) + " doesn't sign: ", "`vigilctl why` says why."},
-		"a signature of something else": {unwilling{ring, true}, blobs, checkup.Fail, "doesn't sign: ssh: signature did not verify", "`vigilctl why` says why."},
+		"Ed25519":                       {ring, freely[:1], checkup.OK, "lists 2 keys, and " + ssh.FingerprintSHA256(keys[0]) + " signs", ""},
+		"RSA":                           {ring, freely[1:], checkup.OK, "lists 2 keys, and " + ssh.FingerprintSHA256(keys[1]) + " signs", ""},
+		"a key that doesn't sign":       {unwilling{ring, false}, freely, checkup.Fail, "lists 2 keys, but " + ssh.FingerprintSHA256(keys[0]) + " doesn't sign: ", "`vigilctl why` says why."},
+		"a signature of something else": {unwilling{ring, true}, freely, checkup.Fail, "doesn't sign: ssh: signature did not verify", "`vigilctl why` says why."},
 		"no list":                       {hangsUp{}, nil, checkup.Fail, "doesn't list its keys: ", "`vigilctl why` says why."},
 	} {
 		t.Run(name, func(t *testing.T) {

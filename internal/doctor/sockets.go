@@ -78,14 +78,12 @@ func ServedBy(path string) string {
 	return by
 }
 
-const authSock = "SSH_AUTH_SOCK"
-
 // others checks for other SSH agents: in this shell's environment, as IdentityAgent
 // in ssh's configuration, and those that start automatically.
 func (p Place) others() []checkup.Check {
 	list := []checkup.Check{p.environment()}
 	if lines := identityAgents(filepath.Join(p.Paths.Home, ".ssh", "config"), p.Paths.AgentSocket()); len(lines) > 0 && p.Paths.Home != "" {
-		list = append(list, checkup.Warning("ssh config", "Remove them, or name "+p.Paths.AgentSocket()+" there: ssh asks that agent, whatever "+authSock+" says.",
+		list = append(list, checkup.Warning("ssh config", "Remove them, or name "+p.Paths.AgentSocket()+" there: ssh asks that agent, whatever "+paths.SocketVariable+" says.",
 			"~/.ssh/config names another agent: %s", strings.Join(lines, "; ")))
 	}
 	var live []string
@@ -99,26 +97,26 @@ func (p Place) others() []checkup.Check {
 	}
 	if len(live) > 0 {
 		slices.Sort(live)
-		list = append(list, checkup.Warning("other agents", "If a login sets "+authSock+" to one of them, stop it from doing so, or set it in your shell's start-up file: vigilctl env.",
+		list = append(list, checkup.Warning("other agents", "If a login sets "+paths.SocketVariable+" to one of them, stop it from doing so, or set it in your shell's start-up file: vigilctl env.",
 			"other agents run: %s", strings.Join(live, ", ")))
 	}
 	return list
 }
 
 func (p Place) environment() checkup.Check {
-	ours, set := p.Paths.AgentSocket(), p.Getenv(authSock)
+	ours, set := p.Paths.AgentSocket(), p.Getenv(paths.SocketVariable)
 	next := `Run: eval "$(vigilctl env)", and put it into your shell's start-up file.`
 	switch {
 	case set == "":
-		return checkup.Warning(authSock, next, "not set in this shell: ssh asks no agent")
+		return checkup.Warning(paths.SocketVariable, next, "not set in this shell: ssh asks no agent")
 	case Same(set, ours):
-		return checkup.Fine(authSock, "%s", set)
+		return checkup.Fine(paths.SocketVariable, "%s", set)
 	}
 	by, err := servedBy(set)
 	if err != nil {
-		return checkup.Warning(authSock, next, "leads to %s, where nobody answers", set)
+		return checkup.Warning(paths.SocketVariable, next, "leads to %s, where nobody answers", set)
 	}
-	return checkup.Warning(authSock, next, "leads to %s, served by %s, not to Vigil", set, by)
+	return checkup.Warning(paths.SocketVariable, next, "leads to %s, served by %s, not to Vigil", set, by)
 }
 
 // Same reports whether two paths lead to one file.
@@ -168,7 +166,7 @@ func identityAgents(path, ours string) (lines []string) {
 			word, value = key, rest
 		}
 		value = strings.Trim(strings.TrimLeft(value, " \t="), `"`)
-		if !strings.EqualFold(word, "IdentityAgent") || value == authSock || value == "$"+authSock || Same(value, ours) {
+		if !strings.EqualFold(word, "IdentityAgent") || value == paths.SocketVariable || value == "$"+paths.SocketVariable || Same(value, ours) {
 			continue
 		}
 		lines = append(lines, line)

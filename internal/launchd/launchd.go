@@ -4,7 +4,6 @@
 package launchd
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,12 +16,11 @@ import (
 	"strings"
 
 	"vigil/internal/durable"
-	"vigil/internal/printable"
 	agent "vigil/launchd"
-)
 
-// Variable names the agent's socket (ssh(1)).
-const Variable = "SSH_AUTH_SOCK"
+	"vigil/internal/paths"
+	"vigil/internal/program"
+)
 
 // ErrNone reports that the user has no graphical login here, whose launchd runs agents.
 var ErrNone = errors.New("no launchd of a graphical login runs here")
@@ -35,9 +33,8 @@ type Login struct {
 	Socket  string // the agent's
 	Log     string // the file that vigild's standard error goes to
 
-	launchctl string
+	launchctl *program.Program
 	domain    string
-	environ   []string
 }
 
 // State is what there is.
@@ -63,12 +60,11 @@ const maxFile = 64 << 10
 
 // Find sets up l to speak to the launchd of the user's graphical login. The error is ErrNone
 // if launchctl isn't on the PATH; whether there is such a login is known by the first call.
-func (l *Login) Find(environ []string) error {
-	path, err := exec.LookPath("launchctl")
-	if err != nil {
+func (l *Login) Find(environ []string) (err error) {
+	if l.launchctl, err = program.Find("launchctl", environ); err != nil {
 		return ErrNone
 	}
-	l.launchctl, l.domain, l.environ = path, "gui/"+strconv.Itoa(os.Getuid()), environ
+	l.domain = "gui/" + strconv.Itoa(os.Getuid())
 	return nil
 }
 
@@ -78,36 +74,19 @@ func (l *Login) file() string { return filepath.Join(l.Agents, agent.Label+".pli
 
 func (l *Login) text() string { return agent.Agent(l.Program, l.Socket, l.Log) }
 
-// run runs launchctl. Its error says what launchctl says first.
-func (l *Login) run(ctx context.Context, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, l.launchctl, args...)
-	cmd.Env = l.environ
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	out, err := cmd.Output()
-	switch {
-	case err == nil:
-		return string(out), nil
-	case ctx.Err() != nil:
-		return "", context.Cause(ctx)
-	}
-	first, _, _ := strings.Cut(strings.TrimSpace(said.String()), "\n")
-	return "", fmt.Errorf("launchctl %s: %s: %w", strings.Join(args, " "), printable.Line(first), err)
-}
-
 // notLoaded is launchctl print's exit status for a service that isn't there.
 const notLoaded = 113
 
 // Look returns the state. The error is ErrNone if there is no graphical login.
 func (l *Login) Look(ctx context.Context) (*State, error) {
-	if _, err := l.run(ctx, "print", l.domain); err != nil {
+	if _, err := l.launchctl.Run(ctx, "print", l.domain); err != nil {
 		if ctx.Err() != nil {
 			return nil, err
 		}
 		return nil, ErrNone
 	}
 	s := &State{}
-	out, err := l.run(ctx, "print", l.service())
+	out, err := l.launchctl.Run(ctx, "print", l.service())
 	var status *exec.ExitError
 	switch {
 	case err == nil:
@@ -116,7 +95,7 @@ func (l *Login) Look(ctx context.Context) (*State, error) {
 		return nil, err
 	}
 	// For a variable that isn't set it prints nothing, whatever its status.
-	if out, err = l.run(ctx, "getenv", Variable); err != nil && !errors.As(err, &status) {
+	if out, err = l.launchctl.Run(ctx, "getenv", paths.SocketVariable); err != nil && !errors.As(err, &status) {
 		return nil, err
 	}
 	s.Environment = strings.TrimSuffix(out, "\n")
@@ -168,13 +147,13 @@ func (l *Login) Enable(ctx context.Context, s *State) error {
 		}
 	}
 	if s.Loaded && !s.Current { // launchd has read what the file said before
-		if _, err := l.run(ctx, "bootout", l.service()); err != nil {
+		if _, err := l.launchctl.Run(ctx, "bootout", l.service()); err != nil {
 			return err
 		}
 	}
 	if !s.Loaded || !s.Current {
 		for _, args := range [][]string{{"enable", l.service()}, {"bootstrap", l.domain, l.file()}} {
-			if _, err := l.run(ctx, args...); err != nil {
+			if _, err := l.launchctl.Run(ctx, args...); err != nil {
 				return err
 			}
 		}
@@ -184,13 +163,13 @@ func (l *Login) Enable(ctx context.Context, s *State) error {
 
 // Start starts the daemon unless it runs, and sets SSH_AUTH_SOCK.
 func (l *Login) Start(ctx context.Context) error {
-	_, err := l.run(ctx, "kickstart", l.service())
+	_, err := l.launchctl.Run(ctx, "kickstart", l.service())
 	return err
 }
 
 // Restart ends the daemon and starts it again.
 func (l *Login) Restart(ctx context.Context) error {
-	_, err := l.run(ctx, "kickstart", "-k", l.service())
+	_, err := l.launchctl.Run(ctx, "kickstart", "-k", l.service())
 	return err
 }
 
@@ -202,7 +181,7 @@ func (l *Login) Disable(ctx context.Context, s *State) error {
 		return err
 	}
 	if s.Loaded {
-		if _, err := l.run(ctx, "bootout", l.service()); err != nil {
+		if _, err := l.launchctl.Run(ctx, "bootout", l.service()); err != nil {
 			return err
 		}
 	}
@@ -214,11 +193,11 @@ func (l *Login) Disable(ctx context.Context, s *State) error {
 		return err
 	}
 	if s.Environment == l.Socket {
-		back := []string{"unsetenv", Variable}
+		back := []string{"unsetenv", paths.SocketVariable}
 		if info, err := os.Stat(r.Environment); err == nil && info.Mode().Type() == fs.ModeSocket {
-			back = []string{"setenv", Variable, r.Environment}
+			back = []string{"setenv", paths.SocketVariable, r.Environment}
 		}
-		if _, err := l.run(ctx, back...); err != nil {
+		if _, err := l.launchctl.Run(ctx, back...); err != nil {
 			return err
 		}
 	}

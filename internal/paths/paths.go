@@ -150,6 +150,9 @@ func (p Paths) ServiceRecord() string { return filepath.Join(p.State, "service.j
 // Log is where a daemon started in the background writes its messages.
 func (p Paths) Log() string { return filepath.Join(p.State, "vigild.log") }
 
+// SocketVariable is the environment variable by which clients find the agent (ssh(1)).
+const SocketVariable = "SSH_AUTH_SOCK"
+
 // AgentSocket is the SSH agent's socket: SSH_AUTH_SOCK.
 func (p Paths) AgentSocket() string { return filepath.Join(p.Runtime, "agent.sock") }
 

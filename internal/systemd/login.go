@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"vigil/internal/paths"
 )
 
 // generatorFolders have the programs that make the environment of a user's manager, the
@@ -34,7 +36,7 @@ func newLogin(ctx context.Context, env map[string]string, folders []string) (soc
 	ctx, cancel := context.WithTimeout(ctx, generatorsTimeout)
 	defer cancel()
 	env = maps.Clone(env)
-	delete(env, Variable)
+	delete(env, paths.SocketVariable)
 	for _, path := range generators(folders) {
 		cmd := exec.CommandContext(ctx, path)
 		cmd.Env = []string{} // nothing of vigilctl's own
@@ -46,12 +48,12 @@ func newLogin(ctx context.Context, env map[string]string, folders []string) (soc
 			continue // as the manager does
 		}
 		made := variables(string(out))
-		if _, ok := made[Variable]; ok {
+		if _, ok := made[paths.SocketVariable]; ok {
 			by = filepath.Base(path)
 		}
 		maps.Copy(env, made)
 	}
-	return env[Variable], by
+	return env[paths.SocketVariable], by
 }
 
 // generators returns the programs of folders in the order of their names. Of two with one
@@ -81,7 +83,7 @@ func generators(folders []string) (list []string) {
 func nextLogin(by string) string {
 	switch by {
 	case ofFiles:
-		return "grep " + Variable + " ~/.config/environment.d/* /etc/environment.d/* shows the file that sets it last"
+		return "grep " + paths.SocketVariable + " ~/.config/environment.d/* /etc/environment.d/* shows the file that sets it last"
 	case ofGnuPG:
 		return "take enable-ssh-support out of gpg-agent.conf, with which Debian gives gpg-agent its place"
 	case "":

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"vigil/internal/paths"
 )
 
 // TestNewLogin: generators run in the order of their names, each with what the ones before
@@ -44,7 +46,7 @@ func TestNewLogin(t *testing.T) {
 					}
 				}
 			}
-			socket, by := newLogin(t.Context(), map[string]string{"XDG_RUNTIME_DIR": "/run/user/1", Variable: "/now"}, folders)
+			socket, by := newLogin(t.Context(), map[string]string{"XDG_RUNTIME_DIR": "/run/user/1", paths.SocketVariable: "/now"}, folders)
 			if socket != tt.socket {
 				t.Errorf("got %q", socket)
 			}

@@ -7,17 +7,16 @@
 package systemd
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 
 	"vigil/internal/paths"
-	"vigil/internal/printable"
+
+	"vigil/internal/program"
 )
 
 // The units of Vigil.
@@ -27,9 +26,6 @@ const (
 	Service       = "vigild.service"
 )
 
-// Variable names the agent's socket (ssh(1)).
-const Variable = "SSH_AUTH_SOCK"
-
 // others are units of other SSH agents, each of which sets SSH_AUTH_SOCK for logins or has
 // another program do so: of GnuPG, GCR and OpenSSH.
 var others = []string{"gpg-agent-ssh.socket", "gcr-ssh-agent.socket", "ssh-agent.socket", "ssh-agent.service"}
@@ -38,19 +34,16 @@ var others = []string{"gpg-agent-ssh.socket", "gcr-ssh-agent.socket", "ssh-agent
 var ErrNone = errors.New("no systemd manager of the user's services runs here")
 
 // Manager is the user's manager.
-type Manager struct {
-	systemctl string // absolute path
-	environ   []string
-}
+type Manager struct{ systemctl *program.Program }
 
 // Find returns the manager of the user with an environment. The error is ErrNone if
 // systemctl isn't on the PATH; whether a manager runs is known by the first call.
 func Find(environ []string) (*Manager, error) {
-	path, err := exec.LookPath("systemctl")
+	systemctl, err := program.Find("systemctl", environ)
 	if err != nil {
 		return nil, ErrNone
 	}
-	return &Manager{path, append(environ[:len(environ):len(environ)], "LC_ALL=C")}, nil
+	return &Manager{systemctl}, nil
 }
 
 // Unit is what the manager knows of a unit.
@@ -87,14 +80,14 @@ func (m *Manager) Units(ctx context.Context, names ...string) ([]Unit, error) {
 			Name: names[i], There: properties["LoadState"] == "loaded" || properties["LoadState"] == "masked",
 			Active: properties["ActiveState"] == "active" || properties["ActiveState"] == "activating",
 			File:   properties["UnitFileState"], PID: pid,
-			Listen: strings.TrimSuffix(properties["Listen"], " (Stream)"), Program: program(properties["ExecStart"]),
+			Listen: strings.TrimSuffix(properties["Listen"], " (Stream)"), Program: programOf(properties["ExecStart"]),
 		}
 	}
 	return units, nil
 }
 
-// program returns the path in "{ path=… ; argv[]=… ; … }".
-func program(start string) string {
+// programOf returns the path in "{ path=… ; argv[]=… ; … }".
+func programOf(start string) string {
 	_, rest, _ := strings.Cut(start, "path=")
 	path, _, _ := strings.Cut(rest, " ;")
 	return path
@@ -175,19 +168,9 @@ func (m *Manager) Run(ctx context.Context, args ...string) error {
 }
 
 func (m *Manager) run(ctx context.Context, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, m.systemctl, append([]string{"--user", "--no-pager", "--quiet"}, args...)...)
-	cmd.Env = m.environ
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	out, err := cmd.Output()
-	switch {
-	case err == nil:
-		return string(out), nil
-	case ctx.Err() != nil:
-		return "", context.Cause(ctx)
-	case strings.Contains(said.String(), "Failed to connect to"): // bus-util.c, bus_log_connect_error
+	out, err := m.systemctl.Run(ctx, append([]string{"--user", "--no-pager", "--quiet"}, args...)...)
+	if err != nil && strings.Contains(err.Error(), "Failed to connect to") { // bus-util.c, bus_log_connect_error
 		return "", ErrNone
 	}
-	first, _, _ := strings.Cut(strings.TrimSpace(said.String()), "\n")
-	return "", fmt.Errorf("systemctl --user %s: %s: %w", strings.Join(args, " "), printable.Line(first), err)
+	return out, err
 }

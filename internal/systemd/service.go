@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"vigil/internal/durable"
+
+	"vigil/internal/paths"
 )
 
 // Login is where Vigil is turned on: the manager, and the files of the user that matter.
@@ -91,7 +93,7 @@ func (l *Login) Look(ctx context.Context) (*State, error) {
 	if units[0].Listen != "" {
 		l.Socket = units[0].Listen
 	}
-	s := &State{Ours: units[:3], Others: []Unit{}, Keyring: l.keyring(), Environment: l.env[Variable]}
+	s := &State{Ours: units[:3], Others: []Unit{}, Keyring: l.keyring(), Environment: l.env[paths.SocketVariable]}
 	for _, u := range units[3:] {
 		// Enabled units run. One that nobody enables runs if a session started it.
 		if u.on() && u.File != "masked" {
@@ -122,7 +124,7 @@ const forwardedPatience = time.Second
 // Forwarded reports whether SSH_AUTH_SOCK of an environment is an agent that ssh has
 // forwarded and that answers: its owner chose it for this login. ours is Vigil's socket.
 func Forwarded(getenv func(string) string, ours string) bool {
-	socket := getenv(Variable)
+	socket := getenv(paths.SocketVariable)
 	if getenv("SSH_CONNECTION") == "" || socket == "" || socket == ours {
 		return false
 	}
@@ -167,7 +169,7 @@ func (l *Login) Enable(ctx context.Context, s *State) error {
 		return err
 	}
 	if !s.Forwarded {
-		if err := l.Manager.Setenv(ctx, Variable, l.Socket); err != nil {
+		if err := l.Manager.Setenv(ctx, paths.SocketVariable, l.Socket); err != nil {
 			return err
 		}
 	}
@@ -217,13 +219,13 @@ func (l *Login) unset(ctx context.Context, before string) error {
 		return err
 	}
 	env, err := l.Manager.Environment(ctx)
-	if err != nil || env[Variable] != l.Socket {
+	if err != nil || env[paths.SocketVariable] != l.Socket {
 		return err
 	}
 	if info, err := os.Stat(before); err != nil || info.Mode().Type() != fs.ModeSocket {
 		before = ""
 	}
-	return l.Manager.Setenv(ctx, Variable, before)
+	return l.Manager.Setenv(ctx, paths.SocketVariable, before)
 }
 
 // unmask brings back the units that are still masked. One that doesn't start, such as
@@ -290,7 +292,7 @@ func (l *Login) config() string {
 }
 
 func (l *Login) text() string {
-	return "# Written by `vigilctl service enable`; `vigilctl service disable` removes it.\n" + Variable + "=" + l.Socket + "\n"
+	return "# Written by `vigilctl service enable`; `vigilctl service disable` removes it.\n" + paths.SocketVariable + "=" + l.Socket + "\n"
 }
 
 // GNOME Keyring's SSH agent is started by a file of the system, which one of the user's
