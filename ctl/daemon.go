@@ -164,14 +164,16 @@ func (a *app) startFailed(ctx context.Context, cause error, said string) error {
 	if said == "" {
 		return control.Errorf(control.CodeNoDaemon, next, "vigild didn't start: %v", cause)
 	}
-	return control.Errorf(control.CodeNoDaemon, next, "vigild didn't start: %v:\n%s", cause, said)
+	return control.Errorf(control.CodeNoDaemon, next, "vigild didn't start: %v: %s", cause, said)
 }
 
-// lastLines returns what was logged after an offset, at most logTail bytes of it.
+// lastLines returns what was logged after an offset, at most logTail bytes of it, on one
+// line.
 func lastLines(log *os.File, from int64) string {
 	if size, err := log.Seek(0, io.SeekEnd); err == nil && size-from > logTail {
 		from = size - logTail
 	}
 	b, _ := io.ReadAll(io.NewSectionReader(log, from, logTail))
-	return strings.TrimSpace(string(b))
+	said := strings.TrimPrefix(strings.TrimSpace(string(b)), "vigild: ")
+	return strings.ReplaceAll(said, "\n", "; ")
 }

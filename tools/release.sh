@@ -19,6 +19,12 @@ fi
 : "${SOURCE_DATE_EPOCH:=$(date +%s)}"
 export SOURCE_DATE_EPOCH
 
+case $key in
+"" | /*) ;;
+*) key=$PWD/$key ;;
+esac
+[ -z "$key" ] || ssh-keygen -l -f "$key" >/dev/null || { echo "release: KEY=$key is no SSH key; nothing was made" >&2; exit 1; }
+
 rm -rf bin/release
 mkdir -p bin/release
 for arch in $architectures; do
@@ -30,10 +36,6 @@ if git rev-parse HEAD >/dev/null 2>&1; then
 	git archive --format=tar.gz --prefix="vigil-$version/" -o "bin/release/vigil-$version.tar.gz" HEAD
 fi
 
-case $key in
-"" | /*) ;;
-*) key=$PWD/$key ;;
-esac
 cd bin/release
 sha256sum vigil* >SHA256SUMS
 if [ -n "$key" ]; then
