@@ -14,6 +14,31 @@ func TestMain(m *testing.M) {
 	sshtest.MainUpgrade(m, "vigild", "vigil-opener", "vigilctl", "vigil-meter")
 }
 
+// TestStartedAmidAnUpgrade: a daemon that has found another build's opener takes the right
+// one when it is there. It comes before the test that replaces all programs for good.
+func TestStartedAmidAnUpgrade(t *testing.T) {
+	opener, aside := filepath.Join(sshtest.BinaryDir(), "vigil-opener"), filepath.Join(sshtest.BinaryDir(), "aside")
+	err := os.Rename(opener, aside)
+	if err == nil {
+		err = os.Link(filepath.Join(sshtest.NextDir(), "vigil-opener"), opener)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := sshtest.NewHome(t, "correct horse battery staple")
+	h.Start()
+	set := append(h.By("init", "--unlock"), sshtest.CheapKDF...)
+	const otherBuild = 5
+	h.Fails(otherBuild, []string{"vigil-opener is not of vigild's build"}, set...)
+	if err := os.Rename(aside, opener); err != nil {
+		t.Fatal(err)
+	}
+	h.OK(set...)
+	h.AddKey("laptop")
+	h.Signs("laptop")
+	h.OK("down")
+}
+
 // TestAnUpgradeLocksNobodyOut: a daemon goes on with the build that it was started with, its
 // opener included. The new vigilctl locks it, tells of it and replaces it.
 func TestAnUpgradeLocksNobodyOut(t *testing.T) {
