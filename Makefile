@@ -120,9 +120,9 @@ race_suites := vigil/test vigil/test/conformance vigil/test/stress vigil/test/ag
 
 .PHONY: race
 race: deps-for-tests ## unit tests, and the suites that drive the agent, with the race detector in the tests and vigild
-	@status=0; export CGO_ENABLED=1; packages=$$(go list $(PACKAGES)) || exit 1; \
+	@status=0; export CGO_ENABLED=1 GORACE=atexit_sleep_ms=0; packages=$$(go list $(PACKAGES)) || exit 1; \
 	echo "$$packages" | grep -v '^vigil/test' | xargs -r go test -race -timeout 20m || status=1; \
-	echo "$$packages" | grep -Fx $(addprefix -e ,$(race_suites)) | xargs -r go test -race -tags weakkdf -count=1 -timeout 30m || status=1; \
+	echo "$$packages" | grep -Fx $(addprefix -e ,$(race_suites)) | xargs -r go test -race -tags weakkdf -count=1 -timeout 15m || status=1; \
 	exit $$status
 
 # Real clients and a real server, none written here: sops and the AWS command line

@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"vigil/internal/agentproto"
 	"vigil/internal/guard"
@@ -15,14 +16,19 @@ import (
 	"vigil/internal/vault"
 )
 
+// lingers is how long the keeper stays when it holds nothing: keys that come and go, and
+// messages that are no keys, start no process each.
+const lingers = time.Second
+
 // addedKeeper is the keeper of the keys that ssh-add adds. Its process exists only
-// while it has something to hold.
+// while it has something to hold, and for a moment after.
 type addedKeeper struct {
-	d     *Daemon
-	start keeper.Options
-	turn  turn.Turn // one start at a time
-	cell  cell[addedProcess]
-	watch sync.WaitGroup // one for each process, until it has ended
+	d       *Daemon
+	start   keeper.Options
+	lingers time.Duration // how long it stays when it holds nothing
+	turn    turn.Turn     // one start at a time
+	cell    cell[addedProcess]
+	watches sync.WaitGroup // one for each process, until it has ended
 
 	mu sync.Mutex // guards what the process in cell holds, and its removal for holding nothing
 }
@@ -33,7 +39,11 @@ type addedProcess struct {
 	calls  int             // that may give it something
 	keys   map[uint64]bool // by their handles
 	locked bool            // it has the passphrase of ssh-add -x
+	left   chan struct{}   // holds a token if it may hold nothing any more
 }
+
+// empty reports whether p holds nothing and is given nothing.
+func (p *addedProcess) empty() bool { return p.calls == 0 && len(p.keys) == 0 && !p.locked }
 
 // running returns the keeper, or nil.
 func (k *addedKeeper) running() *addedProcess { return k.cell.get() }
@@ -55,16 +65,35 @@ func (k *addedKeeper) started(ctx context.Context) (*addedProcess, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &addedProcess{Client: c, calls: 1, keys: make(map[uint64]bool)}
+	p := &addedProcess{Client: c, calls: 1, keys: make(map[uint64]bool), left: make(chan struct{}, 1)}
 	k.cell.set(p)
-	k.watch.Go(func() {
-		<-c.Done()
-		if k.cell.clear(p) { // the keeper ended by itself
-			k.d.log.Error("keeper of added keys ended by itself", "err", c.Exit())
-			k.d.agent.ForgetAdded()
-		}
-	})
+	k.watches.Go(func() { k.watch(p) })
 	return p, nil
+}
+
+// watch returns when p has ended. It ends p when it has held nothing for a while: its
+// memory would keep the machine from hibernating.
+func (k *addedKeeper) watch(p *addedProcess) {
+	var lingered <-chan time.Time
+	for {
+		select {
+		case <-p.left:
+			lingered = time.After(k.lingers)
+		case <-lingered:
+			k.mu.Lock()
+			ends := p.empty() && k.cell.clear(p)
+			k.mu.Unlock()
+			if ends {
+				p.Close()
+			}
+		case <-p.Done():
+			if k.cell.clear(p) { // the keeper ended by itself
+				k.d.log.Error("keeper of added keys ended by itself", "err", p.Exit())
+				k.d.agent.ForgetAdded()
+			}
+			return
+		}
+	}
 }
 
 // join returns the running keeper for a call that may give it something, or nil.
@@ -81,15 +110,17 @@ func (k *addedKeeper) join() *addedProcess {
 // called ends a call that may have given p something.
 func (k *addedKeeper) called(p *addedProcess) { k.note(p, func() { p.calls-- }) }
 
-// note changes what is known of p, and ends p if it holds nothing any more: its memory
-// would keep the machine from hibernating.
+// note changes what is known of p.
 func (k *addedKeeper) note(p *addedProcess, change func()) {
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	change()
-	ends := p.calls == 0 && len(p.keys) == 0 && !p.locked && k.cell.clear(p)
-	k.mu.Unlock()
-	if ends {
-		p.Close()
+	if !p.empty() {
+		return
+	}
+	select {
+	case p.left <- struct{}{}:
+	default: // it holds one
 	}
 }
 

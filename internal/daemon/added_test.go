@@ -8,6 +8,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
@@ -129,19 +130,15 @@ func TestLockedBySSHAddHidesVaultsToo(t *testing.T) {
 
 // TestTheKeeperOfAddedKeysEndsWithTheLastOne, and never while a key comes in.
 func TestTheKeeperOfAddedKeysEndsWithTheLastOne(t *testing.T) {
-	dev := newDevice(t)
+	dev := deviceOf(t)
+	dev.lingers = time.Nanosecond
+	dev.start()
 	var clients sync.WaitGroup
 	for range 4 {
 		a := dev.agent()
 		clients.Go(func() {
 			for range 10 {
-				private := newPrivate(t)
-				public, err := ssh.NewPublicKey(private.Public())
-				err = errors.Join(err, a.Add(agent.AddedKey{PrivateKey: private}))
-				if err == nil {
-					_, err = a.Sign(public, []byte("data"))
-				}
-				if err = errors.Join(err, a.Remove(public)); err != nil {
+				if err := comeAndGo(t, a); err != nil {
 					t.Error(err)
 					return
 				}
@@ -149,10 +146,62 @@ func TestTheKeeperOfAddedKeysEndsWithTheLastOne(t *testing.T) {
 		})
 	}
 	clients.Wait()
-	wantChildren(t, 0, 0)
+	waitForChildren(t, 0)
 	a := dev.agent()
 	if err := errors.Join(a.Lock([]byte("word")), a.Unlock([]byte("word"))); err != nil {
 		t.Fatal(err)
 	}
-	wantChildren(t, 0, 0) // with the passphrase, the last thing is gone
+	waitForChildren(t, 0) // with the passphrase, the last thing is gone
+}
+
+// TestKeysThatComeAndGoShareAKeeper: who adds and removes keys, or sends what is none,
+// can't have a process started each time.
+func TestKeysThatComeAndGoShareAKeeper(t *testing.T) {
+	dev := deviceOf(t)
+	dev.lingers = time.Hour
+	dev.start()
+	a := dev.agent()
+	if err := comeAndGo(t, a); err != nil {
+		t.Fatal(err)
+	}
+	first, _ := children(t)
+	for range 3 {
+		if err := comeAndGo(t, a); err != nil {
+			t.Fatal(err)
+		}
+		private := newPrivate(t)
+		(*private)[0]++ // no longer the seed of its public half
+		if a.Add(agent.AddedKey{PrivateKey: private}) == nil {
+			t.Fatal("a key that is none was added")
+		}
+	}
+	if again, _ := children(t); len(first) != 1 || !slices.Equal(first, again) {
+		t.Fatalf("keepers %v became %v, want one that stays", first, again)
+	}
+	if err := a.RemoveAll(); err != nil {
+		t.Fatal(err)
+	}
+	wantChildren(t, 0, 0) // at once
+}
+
+// comeAndGo adds a key to a, signs with it, and removes it.
+func comeAndGo(t *testing.T, a agent.Agent) error {
+	private := newPrivate(t)
+	public, err := ssh.NewPublicKey(private.Public())
+	err = errors.Join(err, a.Add(agent.AddedKey{PrivateKey: private}))
+	if err == nil {
+		_, err = a.Sign(public, []byte("data"))
+	}
+	return errors.Join(err, a.Remove(public))
+}
+
+// waitForChildren waits until that many keepers run, and no opener.
+func waitForChildren(t *testing.T, keepers int) {
+	t.Helper()
+	for began := time.Now(); time.Since(began) < patience; <-time.After(time.Millisecond) {
+		if k, o := children(t); len(k) == keepers && len(o) == 0 {
+			return
+		}
+	}
+	wantChildren(t, keepers, 0)
 }

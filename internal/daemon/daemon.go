@@ -65,6 +65,8 @@ type Options struct {
 	LogFile string
 	// Hardening is how the front protects itself, for status.
 	Hardening guard.Hardening
+
+	lingers time.Duration // of the keeper of added keys, in tests; 0: the constant of that name
 }
 
 // Daemon is the front.
@@ -117,7 +119,7 @@ func New(o Options) (*Daemon, error) {
 		crowd: unixsock.NewCrowd(mostConnections()),
 	}
 	keepers := keeper.Options{Exe: o.Exe, Memory: memory}
-	d.added = &addedKeeper{d: d, start: keepers}
+	d.added = &addedKeeper{d: d, start: keepers, lingers: cmp.Or(o.lingers, lingers)}
 	d.tokens = &securityKeys{
 		helper: securitykey.New(helper), prompter: o.Prompter, provider: provider,
 		allowed: cmp.Or(o.Providers, securitykey.DefaultProviders),
@@ -154,7 +156,7 @@ func (d *Daemon) Close() {
 	d.endKeepers()
 	d.agent.Close()
 	d.added.close() // a keeper that was started meanwhile
-	d.added.watch.Wait()
+	d.added.watches.Wait()
 	for _, v := range d.all() {
 		v.Wait()
 	}

@@ -69,6 +69,7 @@ type device struct {
 	exe, opener string
 	// askpass is the environment of the prompting program; nil: there is none.
 	askpass []string
+	lingers time.Duration // see Options
 	stop    context.CancelFunc
 	ended   chan struct{} // closed when Run has returned
 }
@@ -156,7 +157,7 @@ func (dev *device) start() {
 		t.Fatal(err)
 	}
 	dev.d, err = New(Options{
-		Paths: dev.paths, Config: conf, Exe: cmp.Or(dev.exe, exe), Opener: opener.At(cmp.Or(dev.opener, exe)), Prompter: NewPrompter(dev.askpass),
+		Paths: dev.paths, Config: conf, Exe: cmp.Or(dev.exe, exe), Opener: opener.At(cmp.Or(dev.opener, exe)), Prompter: NewPrompter(dev.askpass), lingers: dev.lingers,
 		Log: slog.New(slog.NewTextHandler(dev.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

@@ -96,7 +96,7 @@ func launch(o Options) (*Client, error) {
 	n := strconv.Itoa(workers)
 	var err error
 	c.child, err = ipc.Start(o.Exe, []string{"vigild", Role, n, string(cmp.Or(o.Memory, guard.SecretMemory))},
-		[]string{"GOTRACEBACK=none", "TZ=UTC", "GODEBUG=decoratemappings=0", "GOMAXPROCS=" + n}, theirs...)
+		[]string{"GOTRACEBACK=none", "TZ=UTC", "GODEBUG=decoratemappings=0", "GORACE=atexit_sleep_ms=0", "GOMAXPROCS=" + n}, theirs...)
 	if err != nil {
 		c.closeConns()
 		return nil, err

@@ -88,7 +88,16 @@ func copyBinary(to, from string) error {
 	if err := os.WriteFile(to, data, 0o500); err != nil {
 		return err
 	}
-	return os.Chmod(to, 0o111)
+	return os.Chmod(to, mode())
+}
+
+// mode is the mode of an installed binary. The race detector's runtime reads its settings
+// from /proc/self/environ, which an unreadable binary may not.
+func mode() os.FileMode {
+	if RaceEnabled {
+		return 0o555
+	}
+	return 0o111
 }
 
 // buildAll builds the binaries of a set into dir.
@@ -141,7 +150,7 @@ func build(root, target, pkg, linked string) error {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	return os.Chmod(target, 0o111)
+	return os.Chmod(target, mode())
 }
 
 // ModuleRoot returns the directory of go.mod above the working directory.
