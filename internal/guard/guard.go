@@ -6,13 +6,11 @@
 // Linux it is memfd_secret(2) memory, whose pages are in no page tables but the
 // process's own: not even root can read them through /proc/PID/mem, and they are
 // never swapped or dumped. On a kernel without memfd_secret, and on macOS, it is
-// anonymous memory that is locked and excluded from core files; root, and a
-// debugger that may attach, can read that.
+// anonymous memory that is locked and excluded from core files, between pages that
+// fault; root, and a debugger that may attach, can read that.
 //
-// The mapping is plain mmap and mlock instead of a memguard.LockedBuffer, which
-// takes at least three pages per key. At the lock limit, memguard purges every
-// secret of the process and panics, so that anyone who can add keys could destroy
-// the others.
+// Locked memory is a memguard.LockedBuffer for each segment of a slab, not for each key,
+// which would take at least three pages.
 //
 // Pages are not made inaccessible between uses: secret memory can't be read from
 // outside anyway, and page protection doesn't stop a reader who may read another

@@ -1,23 +1,17 @@
 package guard
 
-import (
-	"errors"
+import "golang.org/x/sys/unix"
 
-	"golang.org/x/sys/unix"
-)
-
-// mapGuarded maps n bytes, a multiple of the page size, of anonymous memory and
-// locks it. macOS has no way to keep root or a debugger out of it.
-func mapGuarded(_ Kind, n int) ([]byte, Kind, error) {
-	mem, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
-	if err != nil {
-		return nil, "", lockError(n, err)
-	}
-	if err := unix.Mlock(mem); err != nil {
-		return nil, "", errors.Join(lockError(n, err), unix.Munmap(mem))
-	}
-	return mem, LockedMemory, nil
+// mapGuarded maps n bytes, a multiple of the page size, and locks them; a granule less is
+// the caller's. macOS has no way to keep root or a debugger out of them.
+func mapGuarded(_ Kind, n int) (mem []byte, kind Kind, unmap func() error, err error) {
+	mem, unmap, err = mapLocked(n)
+	return mem, LockedMemory, unmap, err
 }
+
+// keepFromChildren does nothing: Go starts programs without a moment in which a child
+// has this process's memory and runs anything.
+func keepFromChildren([]byte) {}
 
 // lockLimit returns the soft limit in bytes.
 func lockLimit() (uint64, error) {
@@ -25,8 +19,6 @@ func lockLimit() (uint64, error) {
 	err := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &lim)
 	return lim.Cur, err
 }
-
-func unmap(mem []byte) error { return unix.Munmap(mem) }
 
 // mayLockAll reports whether this process is exempt from the lock limit.
 func mayLockAll() bool { return false }

@@ -2,27 +2,27 @@ package guard
 
 import (
 	"errors"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// mapGuarded maps n bytes, a multiple of the page size, of the best kind up to best.
-func mapGuarded(best Kind, n int) ([]byte, Kind, error) {
+// mapGuarded maps n bytes, a multiple of the page size, of the best kind up to best. Of
+// locked memory a granule less is the caller's.
+func mapGuarded(best Kind, n int) (mem []byte, kind Kind, unmap func() error, err error) {
 	if best == SecretMemory {
 		mem, err := mapSecret(n)
 		if err == nil {
-			return mem, SecretMemory, nil
+			return mem, SecretMemory, func() error { return unix.Munmap(mem) }, nil
 		}
 		// Any error but the lock limit means that the kernel lacks memfd_secret or has
 		// it disabled, or that a container forbids it; locked memory works all the same.
 		var limit *LockLimitError
 		if errors.As(err, &limit) {
-			return nil, "", err
+			return nil, "", nil, err
 		}
 	}
-	mem, err := mapLocked(n)
-	return mem, LockedMemory, err
+	mem, unmap, err = mapLocked(n)
+	return mem, LockedMemory, unmap, err
 }
 
 // mapSecret maps n bytes of memfd_secret(2). The mapping outlives the descriptor.
@@ -44,27 +44,8 @@ func mapSecret(n int) ([]byte, error) {
 	return mem, nil
 }
 
-// mapLocked maps n bytes of anonymous memory that is never swapped, dumped or
-// inherited.
-func mapLocked(n int) ([]byte, error) {
-	mem, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
-	if err != nil {
-		return nil, lockError(n, err)
-	}
-	// mlock2 with MLOCK_ONFAULT locks pages as they are touched; mlock would make
-	// all of them resident at once.
-	_, _, errno := unix.Syscall(unix.SYS_MLOCK2, uintptr(unsafe.Pointer(&mem[0])), uintptr(n), unix.MLOCK_ONFAULT)
-	if errno == 0 {
-		err = unix.Madvise(mem, unix.MADV_DONTDUMP)
-	} else {
-		err = lockError(n, errno)
-	}
-	if err != nil {
-		return nil, errors.Join(err, unix.Munmap(mem))
-	}
-	_ = unix.Madvise(mem, unix.MADV_DONTFORK)
-	return mem, nil
-}
+// keepFromChildren keeps mem out of processes that this one forks.
+func keepFromChildren(mem []byte) { _ = unix.Madvise(mem, unix.MADV_DONTFORK) }
 
 // lockLimit returns the soft limit in bytes. It uses prlimit, not getrlimit, so
 // that a sandbox can distinguish reading from setting.
@@ -73,8 +54,6 @@ func lockLimit() (uint64, error) {
 	err := unix.Prlimit(0, unix.RLIMIT_MEMLOCK, nil, &lim)
 	return lim.Cur, err
 }
-
-func unmap(mem []byte) error { return unix.Munmap(mem) }
 
 // mayLockAll reports whether this process is exempt from the lock limit.
 func mayLockAll() bool {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,9 +23,11 @@ const childMode = "VIGIL_GUARD_CHILD"
 const nobody = 65534
 
 var children = map[string]func() error{
-	"lock limit":  childLockLimit,
-	"harden":      childHarden,
-	"open memory": childOpenMemory,
+	"lock limit":   childLockLimit,
+	"write after":  childWriteAfter,
+	"write before": childWriteBefore,
+	"harden":       childHarden,
+	"open memory":  childOpenMemory,
 }
 
 func TestMain(m *testing.M) {
@@ -54,6 +57,15 @@ func TestLockLimit(t *testing.T) {
 }
 
 func childLockLimit() error {
+	for _, k := range []Kind{SecretMemory, LockedMemory} {
+		if err := k.meetLockLimit(); err != nil {
+			return fmt.Errorf("%s: %w", k, err)
+		}
+	}
+	return nil
+}
+
+func (k Kind) meetLockLimit() error {
 	limit := func(n uint64) error {
 		return unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: n, Max: 8 << 20})
 	}
@@ -62,7 +74,7 @@ func childLockLimit() error {
 		return err
 	}
 	var refused *LockLimitError
-	if _, err := NewSlab(1 << 20); !errors.As(err, &refused) || refused.Have != 32<<10 || refused.Need != smallestSegment {
+	if _, err := k.NewSlab(1 << 20); !errors.As(err, &refused) || refused.Have != 32<<10 || refused.Need != smallestSegment {
 		return fmt.Errorf("a limit of 32 KiB: %v", err)
 	}
 	if !strings.Contains(refused.Error(), "RLIMIT_MEMLOCK") || !strings.Contains(refused.Error(), "64 KiB") {
@@ -78,7 +90,7 @@ func childLockLimit() error {
 	if err := limit(256 << 10); err != nil {
 		return err
 	}
-	small, err := NewSlab(1 << 20)
+	small, err := k.NewSlab(1 << 20)
 	if err != nil {
 		return fmt.Errorf("a limit of 256 KiB: %w", err)
 	}
@@ -88,15 +100,15 @@ func childLockLimit() error {
 	if err := small.Close(); err != nil {
 		return err
 	}
-	return fillEightMegabytes(limit)
+	return k.fillEightMegabytes(limit)
 }
 
 // fillEightMegabytes fills the usual lock limit with keys until it is full.
-func fillEightMegabytes(limit func(uint64) error) error {
+func (k Kind) fillEightMegabytes(limit func(uint64) error) error {
 	if err := limit(8 << 20); err != nil {
 		return err
 	}
-	s, err := NewSlab(256 << 10)
+	s, err := k.NewSlab(256 << 10)
 	if err != nil {
 		return err
 	}
@@ -123,11 +135,11 @@ func fillEightMegabytes(limit func(uint64) error) error {
 }
 
 func TestLockedMemoryIsLockedAndUndumped(t *testing.T) {
-	mem, err := mapLocked(1 << 16)
+	mem, unmap, err := mapLocked(1 << 16)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = unmap(mem) }()
+	defer func() { _ = unmap() }()
 	mem[0], mem[len(mem)-1] = 1, 2
 	flags := vmFlags(t, mem)
 	for _, want := range []string{"lo", "dd", "dc"} { // locked, don't dump, don't copy on fork
@@ -135,6 +147,36 @@ func TestLockedMemoryIsLockedAndUndumped(t *testing.T) {
 			t.Errorf("VmFlags:%s lacks %s", flags, want)
 		}
 	}
+}
+
+// TestWritesOutsideLockedMemoryEndTheProcess, at once or when it is given back.
+func TestWritesOutsideLockedMemoryEndTheProcess(t *testing.T) {
+	for mode, said := range map[string]string{
+		"write after": "unexpected fault address", "write before": "canary verification failed",
+	} {
+		out, err := childCommand(mode).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), said) {
+			t.Errorf("%s: %v, %s", mode, err, out)
+		}
+	}
+}
+
+func childWriteAfter() error {
+	mem, _, err := mapLocked(1 << 16)
+	if err == nil {
+		*(*byte)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(mem)), len(mem))) = 1
+	}
+	return err
+}
+
+func childWriteBefore() error {
+	mem, unmap, err := mapLocked(1 << 16)
+	if err != nil {
+		return err
+	}
+	before := (*byte)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(mem)), -1))
+	*before++
+	return unmap()
 }
 
 // vmFlags returns the flags of the mapping that mem is part of.

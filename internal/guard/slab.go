@@ -37,7 +37,8 @@ type Kind string
 const (
 	// SecretMemory is memfd_secret(2): unreadable from outside, even by root.
 	SecretMemory Kind = "memfd_secret"
-	// LockedMemory is anonymous memory, locked and kept out of core files.
+	// LockedMemory is anonymous memory, locked and kept out of core files, between pages
+	// that fault.
 	LockedMemory Kind = "mlock"
 )
 
@@ -54,16 +55,17 @@ type Slab struct {
 
 // segment is one mapping, divided into granules.
 type segment struct {
-	kind Kind
-	mem  []byte
-	used []uint64 // a bit for each granule
-	free int      // free granules
-	hint int      // where to look first
+	kind  Kind
+	mem   []byte
+	unmap func() error
+	used  []uint64 // a bit for each granule
+	free  int      // free granules
+	hint  int      // where to look first
 }
 
 // NewSlab returns a slab that maps about size bytes of guarded memory at a time, or less
 // (at least 64 KiB) if the lock limit allows no more: the limit counts mapped memory,
-// touched or not. Pages become resident only when they are used. If even 64 KiB is
+// touched or not. Pages of secret memory become resident only when they are used. If even 64 KiB is
 // refused now, the error is a [*LockLimitError], which says what to raise. The caller
 // closes the slab.
 func NewSlab(size int) (*Slab, error) { return SecretMemory.NewSlab(size) }
@@ -78,7 +80,7 @@ func (k Kind) NewSlab(size int) (*Slab, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Slab{step: size, kind: trial.kind}, unmap(trial.mem)
+	return &Slab{step: size, kind: trial.kind}, trial.unmap()
 }
 
 // Alloc allocates n zero bytes, aligned to 64, from the slab, which grows when it
@@ -102,7 +104,7 @@ func (s *Slab) Alloc(n int) (*Buffer, error) {
 			return s.buffer(seg, first, count, n), nil
 		}
 	}
-	need := count * granule
+	need := (count + 1) * granule // locked memory keeps one for itself
 	seg, err := mapSegment(s.kind, max(s.step, need), need)
 	if err != nil {
 		return nil, fmt.Errorf("allocate %d guarded bytes: %w: %w", n, ErrFull, err)
@@ -132,7 +134,7 @@ func (s *Slab) release(r *region) {
 		return
 	}
 	for _, g := range s.segs {
-		_ = unmap(g.mem) // it is a mapping, and wiped
+		_ = g.unmap() // it is a mapping, and wiped
 	}
 	s.segs = nil
 }
@@ -171,7 +173,7 @@ func (s *Slab) Close() error {
 	var errs []error
 	for _, seg := range s.segs {
 		seg.wipeUsed()
-		errs = append(errs, unmap(seg.mem))
+		errs = append(errs, seg.unmap())
 	}
 	s.segs = nil
 	return errors.Join(errs...)
@@ -183,10 +185,10 @@ func mapSegment(best Kind, want, least int) (*segment, error) {
 	page := os.Getpagesize()
 	want, least = roundUp(want, page), roundUp(least, page)
 	for {
-		mem, kind, err := mapGuarded(best, want)
+		mem, kind, unmap, err := mapGuarded(best, want)
 		if err == nil {
 			n := len(mem) / granule
-			return &segment{kind: kind, mem: mem, used: make([]uint64, (n+63)/64), free: n}, nil
+			return &segment{kind: kind, mem: mem, unmap: unmap, used: make([]uint64, (n+63)/64), free: n}, nil
 		}
 		if want == least {
 			return nil, err

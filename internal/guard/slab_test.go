@@ -12,9 +12,18 @@ import (
 	"testing"
 )
 
-func newSlab(t testing.TB, size int) *Slab {
+// eachKind runs a test with each kind of memory.
+func eachKind(t *testing.T, test func(*testing.T, Kind)) {
+	for _, k := range []Kind{SecretMemory, LockedMemory} {
+		t.Run(string(k), func(t *testing.T) { test(t, k) })
+	}
+}
+
+func newSlab(t testing.TB, size int) *Slab { return SecretMemory.newSlab(t, size) }
+
+func (k Kind) newSlab(t testing.TB, size int) *Slab {
 	t.Helper()
-	s, err := NewSlab(size)
+	s, err := k.NewSlab(size)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,8 +35,10 @@ func newSlab(t testing.TB, size int) *Slab {
 	return s
 }
 
-func TestBuffersAreZeroAlignedAndApart(t *testing.T) {
-	s := newSlab(t, 64<<10)
+func TestBuffersAreZeroAlignedAndApart(t *testing.T) { eachKind(t, buffersAreZeroAlignedAndApart) }
+
+func buffersAreZeroAlignedAndApart(t *testing.T, k Kind) {
+	s := k.newSlab(t, 64<<10)
 	first, err := s.Alloc(1)
 	if err != nil {
 		t.Fatal(err)
@@ -83,8 +94,10 @@ func TestBuffersAreZeroAlignedAndApart(t *testing.T) {
 	}
 }
 
-func TestFreeWipesAndIsFinal(t *testing.T) {
-	s := newSlab(t, 4096)
+func TestFreeWipesAndIsFinal(t *testing.T) { eachKind(t, freeWipesAndIsFinal) }
+
+func freeWipesAndIsFinal(t *testing.T, k Kind) {
+	s := k.newSlab(t, 4096)
 	b, err := s.Alloc(100)
 	if err != nil {
 		t.Fatal(err)
@@ -105,8 +118,10 @@ func TestFreeWipesAndIsFinal(t *testing.T) {
 	}
 }
 
-func TestSlabGrowsAndKeepsWhatItHas(t *testing.T) {
-	s := newSlab(t, 4096)
+func TestSlabGrowsAndKeepsWhatItHas(t *testing.T) { eachKind(t, slabGrowsAndKeepsWhatItHas) }
+
+func slabGrowsAndKeepsWhatItHas(t *testing.T, k Kind) {
+	s := k.newSlab(t, 4096)
 	var all []*Buffer
 	for i := range 1000 {
 		b, err := s.Alloc(100)
@@ -127,8 +142,10 @@ func TestSlabGrowsAndKeepsWhatItHas(t *testing.T) {
 	}
 }
 
-func TestClosedSlab(t *testing.T) {
-	s, err := NewSlab(4096)
+func TestClosedSlab(t *testing.T) { eachKind(t, closedSlab) }
+
+func closedSlab(t *testing.T, k Kind) {
+	s, err := k.NewSlab(4096)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,8 +184,10 @@ func TestSizesThatAreNone(t *testing.T) {
 	}
 }
 
-func TestConcurrentUse(t *testing.T) {
-	s := newSlab(t, 4096)
+func TestConcurrentUse(t *testing.T) { eachKind(t, concurrentUse) }
+
+func concurrentUse(t *testing.T, k Kind) {
+	s := k.newSlab(t, 4096)
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {

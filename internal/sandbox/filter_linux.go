@@ -21,9 +21,9 @@ var allowed = []string{
 	"exit", "exit_group",
 	// Threads of the C library, in builds that have one (-race).
 	"rseq", "set_robust_list",
-	// Growing guarded memory (guard.Slab). All three affect only this process: they
-	// create, size and lock its memory, within its lock limit.
-	"memfd_secret", "ftruncate", "mlock2",
+	// Growing guarded memory (guard.Slab), and giving it back. They affect only this
+	// process: they create, size and lock its memory, within its lock limit.
+	"memfd_secret", "ftruncate", "mlock", "munlock",
 }
 
 // conditional returns the system calls that are allowed only with some arguments. All

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"vigil/internal/guard"
+
 	"golang.org/x/sys/unix"
 
 	"vigil/internal/testing/sshtest"
@@ -27,7 +29,7 @@ func TestACrashTellsNothing(t *testing.T) {
 	for _, role := range []string{"front", "keeper", "opener"} {
 		for _, signal := range crashes {
 			t.Run(fmt.Sprintf("%s, %v", role, signal), func(t *testing.T) {
-				s := &scene{world: newWorld(t, ""), search: newSearch(), vault: map[string]*secretKey{}}
+				s := &scene{world: newWorld(t, ""), guarded: guard.SecretMemory, search: newSearch(), vault: map[string]*secretKey{}}
 				s.vigilctl("init", "--unlock", "--passphrase-file", s.passFile, "--kdf-memory=64", "--kdf-parallelism=1")
 				for _, k := range kinds[:2] {
 					s.generate(k.kind, k.bits)

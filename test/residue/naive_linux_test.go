@@ -18,6 +18,8 @@ import (
 	"strings"
 	"testing"
 
+	"vigil/internal/guard"
+
 	"filippo.io/mldsa"
 
 	"vigil/internal/keyfile"
@@ -157,7 +159,7 @@ func child(t *testing.T, mode string, records [][]byte) (im *image, wrote [][]by
 		}
 		wrote = append(wrote, b)
 	}
-	im, err = capture(cmd.Process.Pid)
+	im, err = capture(cmd.Process.Pid, guard.SecretMemory)
 	check(t, err)
 	return im, wrote
 }

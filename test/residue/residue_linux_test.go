@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"vigil/internal/guard"
+
 	"vigil/internal/keyfile"
 	"vigil/internal/wire"
 )
@@ -40,9 +42,10 @@ const (
 // scene is a world with what the test knows of its secrets.
 type scene struct {
 	*world
-	search *search
-	added  []*secretKey
-	vault  map[string]*secretKey // by public key
+	guarded guard.Kind
+	search  *search
+	added   []*secretKey
+	vault   map[string]*secretKey // by public key
 	// made are signatures whose nonces weren't recomputed yet.
 	made []*signature
 }
@@ -73,7 +76,7 @@ func (s *scene) clean(t *testing.T) {
 	var images []*image
 	processes := s.processes()
 	for _, p := range processes {
-		im, err := capture(p.pid)
+		im, err := capture(p.pid, s.guarded)
 		check(t, err)
 		images = append(images, im)
 	}
@@ -87,7 +90,7 @@ func (s *scene) clean(t *testing.T) {
 				len(found), len(s.search.forms), im.size()>>10, p.role, p.pid, some(found))
 		}
 		if p.role == "keeper" && im.guarded == 0 {
-			t.Errorf("keeper %d has no secret memory", p.pid)
+			t.Errorf("keeper %d has no guarded memory", p.pid)
 		}
 		if im.size() < 1<<20 {
 			t.Errorf("only %d bytes of %s %d could be read", im.size(), p.role, p.pid)
@@ -103,7 +106,16 @@ func (s *scene) clean(t *testing.T) {
 }
 
 func TestNothingIsLeft(t *testing.T) {
-	s := &scene{world: newWorld(t, ""), search: newSearch(), vault: map[string]*secretKey{}}
+	for _, guarded := range []guard.Kind{guard.SecretMemory, guard.LockedMemory} {
+		t.Run(string(guarded), func(t *testing.T) { nothingIsLeft(t, guarded) })
+	}
+}
+
+func nothingIsLeft(t *testing.T, guarded guard.Kind) {
+	s := &scene{
+		world: newWorld(t, fmt.Sprintf("secret_memory = %q\n", guarded)), guarded: guarded,
+		search: newSearch(), vault: map[string]*secretKey{},
+	}
 	step := func(name string, f func(t *testing.T)) {
 		t.Helper()
 		if !t.Run(name, func(t *testing.T) { s.t = t; defer func() { s.t = t }(); f(t); s.clean(t) }) {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"vigil/internal/guard"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -138,7 +140,7 @@ type mapping struct {
 type image struct {
 	pid      int
 	mappings []mapping
-	guarded  int // bytes of secret memory, which can't be read
+	guarded  int // bytes of guarded memory, which isn't searched
 }
 
 // step is how much is read at a time, so that one page that can't be read
@@ -146,8 +148,12 @@ type image struct {
 const step = 1 << 20
 
 // capture reads everything that can be read of a process, at once: searching
-// takes longer.
-func capture(pid int) (*image, error) {
+// takes longer. Of a process whose guarded memory is merely locked, it leaves that out.
+func capture(pid int, guarded guard.Kind) (*image, error) {
+	locked, err := lockedMappings(pid)
+	if err != nil {
+		return nil, err
+	}
 	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
 	if err != nil {
 		return nil, err
@@ -171,6 +177,10 @@ func capture(pid int) (*image, error) {
 		if m.perms[0] != 'r' || m.name == "[vsyscall]" || strings.HasPrefix(m.name, "[vvar") {
 			continue
 		}
+		if guarded == guard.LockedMemory && locked[m.from] {
+			im.guarded += int(to - m.from)
+			continue
+		}
 		err := m.read(mem, to)
 		if strings.Contains(m.name, "secretmem") {
 			if !errors.Is(err, unix.EIO) || len(m.memory) > 0 {
@@ -185,6 +195,24 @@ func capture(pid int) (*image, error) {
 		im.mappings = append(im.mappings, m)
 	}
 	return im, nil
+}
+
+// lockedMappings says where a process has locked mappings that are left out of core files.
+func lockedMappings(pid int) (map[uint64]bool, error) {
+	smaps, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps", pid))
+	if err != nil {
+		return nil, err
+	}
+	locked := make(map[uint64]bool)
+	var from, at uint64
+	for line := range strings.Lines(string(smaps)) {
+		if _, err := fmt.Sscanf(line, "%x-", &at); err == nil {
+			from = at
+		} else if flags, ok := strings.CutPrefix(line, "VmFlags:"); ok {
+			locked[from] = strings.Contains(flags, " lo ") && strings.Contains(flags, " dd ")
+		}
+	}
+	return locked, nil
 }
 
 // read reads a mapping that ends at to, as far as it can be.

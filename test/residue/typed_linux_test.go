@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"vigil/internal/guard"
+
 	"golang.org/x/sys/unix"
 
 	"vigil/internal/testing/sshtest"
@@ -59,7 +61,7 @@ func searchAll(t *testing.T, w *world, s *search) map[string]map[string]string {
 	t.Helper()
 	found := map[string]map[string]string{}
 	for _, p := range w.processes() {
-		im, err := capture(p.pid)
+		im, err := capture(p.pid, guard.SecretMemory)
 		check(t, err)
 		found[p.role] = im.find(s)
 	}

@@ -322,7 +322,7 @@ func TestAKeeperHasOnlyItsConnections(t *testing.T) {
 		}
 		for v := range strings.SplitSeq(strings.TrimRight(string(env), "\x00"), "\x00") {
 			name, _, _ := strings.Cut(v, "=")
-			if !slices.Contains([]string{"GOTRACEBACK", "TZ", "GODEBUG", "GOMAXPROCS"}, name) && !raceBuild {
+			if !slices.Contains([]string{"GOTRACEBACK", "TZ", "GODEBUG", "GORACE", "GOMAXPROCS"}, name) && !raceBuild {
 				t.Errorf("environment has %s", name)
 			}
 		}

@@ -118,6 +118,7 @@ var onlyHome = []struct {
 }{
 	{"unsafe", []string{"vigil/internal/guard"}, "guarded memory is the only home of unsafe"},
 	{"golang.org/x/crypto/argon2", []string{"vigil/internal/passphrase", "vigil/internal/keyfile"}, "one way from a passphrase to a key, and PuTTY's for its own files"},
+	{"github.com/awnumar/memguard", []string{"vigil/internal/guard"}, "one kind of guarded memory for all; memguard panics at the lock limit unless that was tried first"},
 	{"runtime/secret", []string{"vigil/internal/guard"}, "builds without the experiment have a fallback there"},
 	{"github.com/trustelem/zxcvbn", []string{"vigil/internal/strength"}, "it caches what it was given"},
 	{"vigil/internal/strength", []string{"vigil/ctl/meter"}, "it runs in a process that ends"},
