@@ -83,9 +83,10 @@ package: build ## build packages for ARCH (this machine's) into bin/package: deb
 # What it takes to make a release: docs/release.md.
 ARCHES ?= amd64 arm64
 KEY ?=
+URL ?=
 .PHONY: release
 release: needgo ## packages for ARCHES, bills of materials and source in bin/release, checksums signed with KEY
-	@sh tools/release.sh "$(version)" "$(ARCHES)" "$(KEY)"
+	@sh tools/release.sh "$(version)" "$(ARCHES)" "$(KEY)" "$(URL)"
 
 .PHONY: deps
 deps: ## install what the tests need, through the system's package manager (as root)

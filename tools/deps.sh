@@ -168,7 +168,7 @@ aws)
 	fi
 	;;
 packages)
-	debian_packages rpm libarchive-tools zstd
+	debian_packages rpm libarchive-tools zstd nix-bin ruby
 	;;
 clients)
 	debian_packages putty-tools dropbear-bin rsync curl guile-ssh libnet-ssh2-perl php-cli php-ssh2 ruby-net-ssh ruby-ed25519 \

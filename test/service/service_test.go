@@ -168,3 +168,5 @@ func TestServiceWithoutItsUnits(t *testing.T) {
 }
 
 func TestAThousandKeysUnderTheUnitsLimits(t *testing.T) { beside(t, installed(t), "limits.sh") }
+
+func TestTheUnitTakesWhatAUsersManagerCanDo(t *testing.T) { beside(t, installed(t), "exposure.sh") }
