@@ -218,7 +218,7 @@ func goListFor(t *testing.T, goos string, args ...string) []listed {
 	t.Helper()
 	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Module,Imports,TestImports,XTestImports"}, args...)...)
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "GOEXPERIMENT=runtimesecret", "GOOS="+goos, "CGO_ENABLED=0")
+	cmd.Env = append(os.Environ(), "GOEXPERIMENT=runtimesecret,jsonv2", "GOOS="+goos, "CGO_ENABLED=0")
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -213,7 +213,7 @@ func TestBinariesLinkNothingForTests(t *testing.T) {
 func load(t *testing.T) map[string]pkg {
 	t.Helper()
 	cmd := exec.Command("go", "list", "-deps", "-json=ImportPath,Name,Imports,Deps,Standard", "vigil/...")
-	cmd.Env = append(os.Environ(), "GOEXPERIMENT=runtimesecret", "GOOS=linux", "CGO_ENABLED=0")
+	cmd.Env = append(os.Environ(), "GOEXPERIMENT=runtimesecret,jsonv2", "GOOS=linux", "CGO_ENABLED=0")
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -146,7 +146,7 @@ func build(root, target, pkg, linked string) error {
 	}
 	cmd := exec.Command("go", append(args, "./"+pkg)...)
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), cgo, "GOEXPERIMENT=runtimesecret")
+	cmd.Env = append(os.Environ(), cgo, "GOEXPERIMENT=runtimesecret,jsonv2")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, out)
 	}
