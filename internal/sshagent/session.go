@@ -296,6 +296,9 @@ func (s *session) list(body, out []byte) []byte {
 // errLocked is the reason for a refusal while ssh-add -x has locked the agent.
 var errLocked = errors.New("the agent is locked with ssh-add -x; ssh-add -X unlocks it")
 
+// Advised returns a reason for a refusal, with what a person can do about it, a sentence.
+func Advised(reason, next string) error { return &advised{reason, next} }
+
 // advised is a reason for a refusal, with what a person can do about it.
 type advised struct{ reason, next string }
 

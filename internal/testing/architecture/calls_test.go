@@ -28,6 +28,7 @@ var mayOpen = map[string]string{
 	"ctl/passphrasesource.go":         "a passphrase may come from a pipe that its user names; it is passed on unread",
 	"ctl/sshdir.go":                   "a folder is listed",
 	"ctl/terminal.go":                 "the terminal is no file",
+	"internal/ask/caller_linux.go":    "the kernel's files about a process",
 	"internal/daemon/status.go":       "the kernel's files about a process",
 	"internal/doctor/kernel_linux.go": "the kernel's files about itself",
 	"internal/guard/tracer_linux.go":  "the kernel's files about a process",

@@ -1,0 +1,79 @@
+package asking
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestAPromptUnlocksForALogin(t *testing.T) {
+	p := newPerson(t, "locked = \"ask\"\n", byAskpass)
+	p.answers(passphrase)
+	p.Client().List()
+	if len(p.asked()) != 0 {
+		t.Errorf("listing asks: %q", p.asked())
+	}
+	p.logsIn()
+	p.logsIn() // unlocked now
+	asked := p.asked()
+	if len(asked) != 1 {
+		t.Fatalf("asked %d times: %q", len(asked), asked)
+	}
+	for _, want := range []string{"Passphrase of vault default, to use its key laptop.\nKey fingerprint SHA256:", "\nFor: login as ", "\nNot verified: asked by "} {
+		if !strings.Contains(asked[0], want) {
+			t.Errorf("the prompt doesn't say %q:\n%s", want, asked[0])
+		}
+	}
+	if v := p.Vault(); v.State != "unlocked" {
+		t.Errorf("the vault is %s", v.State)
+	}
+	p.noAskers()
+}
+
+func TestThreeTriesInOnePrompt(t *testing.T) {
+	p := newPerson(t, "locked = \"ask\"\n", byAskpass)
+	p.answers("one", "two", passphrase)
+	p.logsIn()
+	asked := p.asked()
+	if len(asked) != 3 || strings.Contains(asked[0], "Wrong") || !strings.HasPrefix(asked[1], "Vigil\n\nWrong passphrase. Try 2 of 3.\n") || !strings.HasPrefix(asked[2], "Vigil\n\nWrong passphrase. Try 3 of 3.\n") {
+		t.Errorf("asked %q", asked)
+	}
+	p.OK("lock")
+	p.answers("one", "two", "three", passphrase)
+	if why, _ := p.isRefused(); !strings.Contains(why, "passphrase") {
+		t.Errorf("refused: %s", why)
+	}
+	if n := len(p.asked()); n != 6 {
+		t.Errorf("asked %d times", n)
+	}
+	p.logsIn() // a mistyped passphrase makes nothing quiet
+	p.noAskers()
+}
+
+func TestACancelledPromptIsNotShownAgain(t *testing.T) {
+	p := newPerson(t, "locked = \"ask\"\n", byAskpass)
+	if why, next := p.isRefused(); !strings.HasSuffix(why, "the prompt for the passphrase was cancelled") || next != "Unlock it: vigilctl unlock --vault default" {
+		t.Errorf("refused: %s, %s", why, next)
+	}
+	p.answers(passphrase)
+	if why, _ := p.isRefused(); !strings.Contains(why, "nobody is asked for another ") {
+		t.Errorf("refused: %s", why)
+	}
+	if n := len(p.asked()); n != 1 {
+		t.Errorf("asked %d times", n)
+	}
+	p.Unlock() // by hand
+	p.OK("lock")
+	p.logsIn()
+	if n := len(p.asked()); n != 2 {
+		t.Errorf("asked %d times", n)
+	}
+}
+
+func TestAPromptIsNotShownForEver(t *testing.T) {
+	p := newPerson(t, "locked = \"ask\"\nask_timeout = \"1s\"\n", byAskpass)
+	p.Write("wait", "")
+	if why, _ := p.isRefused(); !strings.HasSuffix(why, "nobody answered the prompt for the passphrase within 1s") {
+		t.Errorf("refused: %s", why)
+	}
+	p.noAskers()
+}
