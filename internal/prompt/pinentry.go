@@ -105,6 +105,7 @@ func (p *Prompter) withPinentry(ctx context.Context, title, text string, line []
 		_ = toPinentry.SetWriteDeadline(time.Now().Add(killWait))
 	})
 	defer stop()
+	restore := keepTerminal(lookup(p.env)("GPG_TTY"))
 	a := &assuan{r: fromPinentry, w: toPinentry, line: line}
 	err = a.converse(lookup(p.env), title, text, ask)
 	guard.Wipe(line)
@@ -112,6 +113,7 @@ func (p *Prompter) withPinentry(ctx context.Context, title, text string, line []
 	fromPinentry.Close()
 	waitErr := cmd.Wait()
 	if ctx.Err() != nil {
+		restore() // it was killed
 		return context.Cause(ctx)
 	}
 	var ae *assuanError

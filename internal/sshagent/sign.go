@@ -103,6 +103,9 @@ func (s *session) permit(ctx context.Context, id *identity, r agentproto.SignReq
 		Purpose: purpose(r.Data, login), Peer: s.peerNamed(),
 	}
 	if id.signer == nil {
+		if len(r.Data) > maxAskedData {
+			return id, fmt.Errorf("vault %s is locked: run vigilctl unlock (nobody is asked for a request of %d bytes)", id.vault, len(r.Data))
+		}
 		open, err := s.unlockVault(ctx, id, q)
 		if err != nil {
 			return id, err

@@ -53,6 +53,10 @@ const (
 	// are refused: nobody answers that many.
 	maxWaiting    = 8
 	maxAllWaiting = 64
+	// maxAskedData is the most data that a person is asked to unlock a vault for, in
+	// bytes: logins and signatures of files have less. Any number of requests may wait
+	// for the one prompt, and these don't take the memory for large messages.
+	maxAskedData = 16 << 10
 	// minSigning is how many signatures a keeper is asked for at once if there are
 	// fewer processors: enough to keep its workers busy. Processes with more
 	// requests take turns.

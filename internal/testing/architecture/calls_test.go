@@ -34,6 +34,7 @@ var mayOpen = map[string]string{
 	"internal/guard/tracer_linux.go":  "the kernel's files about a process",
 	"internal/logfile/logfile.go":     "a new file is made",
 	"internal/ipc/hold_linux.go":      "a program is held by O_PATH, which opens nothing and waits for nobody",
+	"internal/prompt/terminal.go":     "the terminal is no file",
 	"internal/testing/mdoc/mdoc.go":   "manual pages are checked in",
 	"internal/unixsock/listen.go":     "a lock is opened for reading and writing, which waits for nobody, in a folder that nobody else can write to",
 	"internal/unixsock/peer_linux.go": "the kernel's files about a process",
