@@ -34,15 +34,15 @@ func (v *Vault) UnlockFor(ctx context.Context, r ask.Request) error {
 
 // askPassphrase shows a prompt for the vault, and unlocks it with what is typed.
 func (v *Vault) askPassphrase(ctx context.Context, r ask.Request) error {
+	environ, err := v.d.Places.Environ(ctx, r.Caller)
+	if err != nil {
+		return err
+	}
 	// What prevents an unlock is known before anyone types a passphrase.
 	if _, _, err := v.readHeader(); err != nil {
 		return err
 	}
 	if err := v.Complete(); err != nil {
-		return err
-	}
-	environ, err := v.d.Places.Environ(ctx, r.Caller)
-	if err != nil {
 		return err
 	}
 	q := ask.Question{Environ: environ, Title: "Vigil", Text: r.Text, Memory: v.d.Keeper.Memory}
