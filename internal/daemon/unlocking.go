@@ -39,6 +39,9 @@ func unlockText(q sshagent.Question) string {
 	if q.Purpose != "" {
 		s += fmt.Sprintf("\nFor: %.*s", maxShown, q.Purpose)
 	}
+	if q.From != "" {
+		s += "\nThrough the agent forwarded to the host with key " + q.From + "."
+	}
 	if q.Peer.Program != "" {
 		s += fmt.Sprintf("\n\nNot verified: asked by %.*s (process %d)", maxShown, pubkey.CleanComment(q.Peer.Program), q.Peer.PID)
 	}

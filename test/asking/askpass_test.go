@@ -1,8 +1,13 @@
 package asking
 
 import (
+	"errors"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
+
+	"vigil/internal/testing/sshtest"
 )
 
 func TestAPromptUnlocksForALogin(t *testing.T) {
@@ -76,4 +81,43 @@ func TestAPromptIsNotShownForEver(t *testing.T) {
 		t.Errorf("refused: %s", why)
 	}
 	p.noAskers()
+}
+
+// A request through a forwarded agent says so, as the session binds prove it.
+func TestAPromptTellsOfForwarding(t *testing.T) {
+	p := newPerson(t, "locked = \"ask\"\n", byAskpass)
+	p.Unlock()
+	// Logged in, with the agent forwarded, the vault is locked; then the agent is used there.
+	cmd := p.ssh()
+	cmd.Args = append([]string{"ssh", "-A"}, append(cmd.Args[1:len(cmd.Args)-1], "read line; ssh-add -T "+p.Path("laptop.pub"))...)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	sshtest.Eventually(t, "a login", func() error {
+		log, err := os.ReadFile(p.host.LogFile)
+		if err == nil && !strings.Contains(string(log), "Starting session: command") {
+			err = errors.New("none yet")
+		}
+		return err
+	})
+	p.OK("lock")
+	p.answers(passphrase)
+	if _, err := in.Write([]byte("\n")); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("ssh-add -T: %v", err)
+	}
+	out, err := exec.Command("ssh-keygen", "-l", "-f", p.host.HostKey).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "\nThrough the agent forwarded to the host with key " + strings.Fields(string(out))[1] + "."
+	if asked := p.asked(); len(asked) != 1 || !strings.Contains(asked[0], want) {
+		t.Errorf("asked %q, want %q", asked, want)
+	}
 }
