@@ -65,7 +65,7 @@ func TestDefaults(t *testing.T) {
 		Backend: "file",
 		Offline: config.Duration(7 * 24 * time.Hour), Lease: config.Duration(12 * time.Hour),
 		Check: config.Duration(30 * time.Minute), Refresh: config.Duration(5 * time.Minute), Rotate: config.Duration(90 * config.Day),
-		Idle: 0, Locked: "refuse", AskTimeout: config.Duration(time.Minute), PublicCache: true,
+		Idle: 0, Locked: "ask", AskTimeout: config.Duration(time.Minute), PublicCache: true,
 	}
 	if got := c.Vaults[0].VaultConfig; got != want {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -82,7 +82,7 @@ check = "1h"
 refresh = "90s"
 rotate = "30d"
 idle = "15m"
-locked = "ask"
+locked = "refuse"
 ask_timeout = "2m"
 public_cache = false
 `
@@ -102,7 +102,7 @@ public_cache = false
 				Path: filepath.Join(p.Home, "sync/vault.jsonl"), Master: "awskms:///alias/vigil?region=eu-central-1",
 				Backend: "s3://team-keys/work", Offline: 0, Lease: config.Duration(36 * time.Hour),
 				Check: config.Duration(time.Hour), Refresh: config.Duration(90 * time.Second), Rotate: config.Duration(30 * config.Day),
-				Idle: config.Duration(15 * time.Minute), Locked: config.LockedAsk, AskTimeout: config.Duration(2 * time.Minute), PublicCache: false,
+				Idle: config.Duration(15 * time.Minute), Locked: config.LockedRefuse, AskTimeout: config.Duration(2 * time.Minute), PublicCache: false,
 			}
 			if err != nil || v.VaultConfig != want {
 				t.Errorf("got  %+v, %v\nwant %+v", v.VaultConfig, err, want)

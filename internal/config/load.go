@@ -65,7 +65,7 @@ func Defaults(p paths.Paths, name string) VaultConfig {
 		Refresh:     DefaultRefresh,
 		Rotate:      DefaultRotate,
 		Idle:        DefaultIdle,
-		Locked:      LockedRefuse,
+		Locked:      LockedAsk,
 		AskTimeout:  DefaultAskTimeout,
 		PublicCache: true,
 	}

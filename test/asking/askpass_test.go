@@ -11,7 +11,7 @@ import (
 )
 
 func TestAPromptUnlocksForALogin(t *testing.T) {
-	p := newPerson(t, "locked = \"ask\"\n", byAskpass)
+	p := newPerson(t, "", byAskpass)
 	p.answers(passphrase)
 	p.Client().List()
 	if len(p.asked()) != 0 {
@@ -35,7 +35,7 @@ func TestAPromptUnlocksForALogin(t *testing.T) {
 }
 
 func TestThreeTriesInOnePrompt(t *testing.T) {
-	p := newPerson(t, "locked = \"ask\"\n", byAskpass)
+	p := newPerson(t, "", byAskpass)
 	p.answers("one", "two", passphrase)
 	p.logsIn()
 	asked := p.asked()
@@ -55,7 +55,7 @@ func TestThreeTriesInOnePrompt(t *testing.T) {
 }
 
 func TestACancelledPromptIsNotShownAgain(t *testing.T) {
-	p := newPerson(t, "locked = \"ask\"\n", byAskpass)
+	p := newPerson(t, "", byAskpass)
 	if why, next := p.isRefused(); !strings.HasSuffix(why, "the prompt for the passphrase was cancelled") || next != "Unlock it: vigilctl unlock --vault default" {
 		t.Errorf("refused: %s, %s", why, next)
 	}
@@ -75,7 +75,7 @@ func TestACancelledPromptIsNotShownAgain(t *testing.T) {
 }
 
 func TestAPromptIsNotShownForEver(t *testing.T) {
-	p := newPerson(t, "locked = \"ask\"\nask_timeout = \"1s\"\n", byAskpass)
+	p := newPerson(t, "ask_timeout = \"1s\"\n", byAskpass)
 	p.Write("wait", "")
 	if why, _ := p.isRefused(); !strings.HasSuffix(why, "nobody answered the prompt for the passphrase within 1s") {
 		t.Errorf("refused: %s", why)
@@ -85,7 +85,7 @@ func TestAPromptIsNotShownForEver(t *testing.T) {
 
 // A request through a forwarded agent says so, as the session binds prove it.
 func TestAPromptTellsOfForwarding(t *testing.T) {
-	p := newPerson(t, "locked = \"ask\"\n", byAskpass)
+	p := newPerson(t, "", byAskpass)
 	p.Unlock()
 	// Logged in, with the agent forwarded, the vault is locked; then the agent is used there.
 	cmd := p.ssh()

@@ -27,7 +27,7 @@ func (p *person) held() (answer func(...string)) {
 }
 
 func TestTwentyLoginsMakeOnePrompt(t *testing.T) {
-	p := newPerson(t, "locked = \"ask\"\n", byAskpass)
+	p := newPerson(t, "", byAskpass)
 	answer := p.held()
 	var all sync.WaitGroup
 	for range 20 {
@@ -66,7 +66,7 @@ func (p *person) clients(n int) {
 
 // A client that is interrupted leaves the prompt to the other; the last one's end closes it.
 func TestInterruptedClientsLeaveThePrompt(t *testing.T) {
-	p := newPerson(t, "locked = \"ask\"\n", byAskpass)
+	p := newPerson(t, "", byAskpass)
 	answer := p.held()
 	start := func() *exec.Cmd {
 		cmd := p.ssh()
@@ -117,7 +117,7 @@ func (p *person) nextRefusal() (reason, next string) {
 
 // A lock closes the prompt; an unlock elsewhere answers it.
 func TestWhatIsDoneElsewhereEndsThePrompt(t *testing.T) {
-	p := newPerson(t, "locked = \"ask\"\n", byAskpass)
+	p := newPerson(t, "", byAskpass)
 	answer := p.held()
 	refused := make(chan error, 1)
 	go func() { refused <- loggedIn(p.ssh()) }()
@@ -143,7 +143,7 @@ func TestWhatIsDoneElsewhereEndsThePrompt(t *testing.T) {
 
 // The daemon's end closes the prompt.
 func TestNoPromptOutlivesTheDaemon(t *testing.T) {
-	p := newPerson(t, "locked = \"ask\"\n", byAskpass)
+	p := newPerson(t, "", byAskpass)
 	answer := p.held()
 	refused := make(chan error, 1)
 	go func() { refused <- loggedIn(p.ssh()) }()

@@ -13,7 +13,7 @@ func nowhere(*sshtest.Home) []string { return []string{"PATH=" + os.Getenv("PATH
 // Whoever asks doesn't choose who answers: what a requester's environment says of displays,
 // programs and terminals opens no prompt.
 func TestARequesterChoosesNoPlace(t *testing.T) {
-	p := newPerson(t, "locked = \"ask\"\n", nowhere)
+	p := newPerson(t, "", nowhere)
 	p.answers(passphrase)
 	own := askpass(p.Home)
 	reason, next := p.isRefused(
@@ -36,7 +36,7 @@ func TestARequesterChoosesNoPlace(t *testing.T) {
 
 // Its askpass program isn't used either where someone else is asked.
 func TestARequesterChoosesNoProgram(t *testing.T) {
-	p := newPerson(t, "locked = \"ask\"\n", byAskpass)
+	p := newPerson(t, "", byAskpass)
 	p.answers(passphrase)
 	evil := p.Write("evil", "#!/bin/sh\necho >>'"+p.Path("caught")+"'\n")
 	if err := os.Chmod(evil, 0o700); err != nil {
@@ -59,7 +59,7 @@ func TestARefusalStaysOne(t *testing.T) {
 // The desktop is where the manager of the user's services has it at the request, which may
 // be later than vigild's start. The program is vigild's own.
 func TestTheDesktopIsWhereItIsNow(t *testing.T) {
-	p := newPerson(t, "locked = \"ask\"\n", func(h *sshtest.Home) []string {
+	p := newPerson(t, "", func(h *sshtest.Home) []string {
 		systemctl := h.Write("bin/systemctl", "#!/bin/sh\ncat '"+h.Path("manager")+"'\n")
 		program := h.Write("askpass-there", "#!/bin/sh\nprintf '%s|%s|%s\\n' \"$DISPLAY\" \"$WAYLAND_DISPLAY\" \"$HOME\" >'"+h.Path("where")+"'\nexec '"+askpass(h)+"' \"$@\"\n")
 		for _, path := range []string{systemctl, program} {

@@ -94,7 +94,7 @@ func runsOn(cmd *exec.Cmd, tm *terminal) {
 // A real pinentry on the terminal where ssh waits: a wrong passphrase, then the right one.
 func TestAPinentryOnTheTerminal(t *testing.T) {
 	tm := newTerminal(t)
-	p := newPerson(t, "locked = \"ask\"\n", onTerminal(tm))
+	p := newPerson(t, "", onTerminal(tm))
 	cmd := p.ssh()
 	runsOn(cmd, tm)
 	if err := cmd.Start(); err != nil {
@@ -121,7 +121,7 @@ func TestAPinentryOnTheTerminal(t *testing.T) {
 // A pinentry that nobody answers is gone after a while, and leaves the terminal as it was.
 func TestAPinentryThatNobodyAnswers(t *testing.T) {
 	tm := newTerminal(t)
-	p := newPerson(t, "locked = \"ask\"\nask_timeout = \"2s\"\n", onTerminal(tm))
+	p := newPerson(t, "ask_timeout = \"2s\"\n", onTerminal(tm))
 	before, err := unix.IoctlGetTermios(int(tm.slave.Fd()), unix.TCGETS)
 	if err != nil {
 		t.Fatal(err)
@@ -150,7 +150,7 @@ func TestAPinentryThatNobodyAnswers(t *testing.T) {
 // take what is typed for a shell, and the shell what is typed for pinentry.
 func TestATerminalBelongsToItsForeground(t *testing.T) {
 	tm, other := newTerminal(t), newTerminal(t)
-	p := newPerson(t, "locked = \"ask\"\n", onTerminal(tm))
+	p := newPerson(t, "", onTerminal(tm))
 	shell := exec.Command("sh")
 	runsOn(shell, tm)
 	if err := shell.Start(); err != nil {

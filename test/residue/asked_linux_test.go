@@ -24,7 +24,7 @@ func TestNothingIsLeftOfWhatIsAskedFor(t *testing.T) {
 	dir, err := os.MkdirTemp(filepath.Join(sshtest.World(), "w"), "a")
 	check(t, err)
 	program := filepath.Join(dir, "askpass")
-	w := newWorld(t, "[vault.default]\nlocked = \"ask\"\n", "SSH_ASKPASS="+program, "SSH_ASKPASS_REQUIRE=force")
+	w := newWorld(t, "", "SSH_ASKPASS="+program, "SSH_ASKPASS_REQUIRE=force")
 	wrong := random(t)
 	for name, text := range map[string]string{"askpass": askpass, "askpass.answers": wrong + "\n" + string(w.pass) + "\n", "askpass.wait": ""} {
 		check(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o700))

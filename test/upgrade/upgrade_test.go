@@ -48,7 +48,6 @@ func TestAnUpgradeLocksNobodyOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.Env = append(h.Env, "SSH_ASKPASS="+askpass, "SSH_ASKPASS_REQUIRE=force")
-	h.Write("config/vigil/config.toml", "[vault.default]\nlocked = \"ask\"\n")
 	h.Start()
 	h.OK(append(h.By("init", "--unlock"), sshtest.CheapKDF...)...)
 	h.AddKey("laptop")
