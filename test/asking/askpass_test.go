@@ -121,3 +121,24 @@ func TestAPromptTellsOfForwarding(t *testing.T) {
 		t.Errorf("asked %q, want %q", asked, want)
 	}
 }
+
+func TestAPromptUnlocksForAPush(t *testing.T) {
+	p := newPerson(t, "", byAskpass)
+	p.answers(passphrase)
+	git := func(args ...string) {
+		t.Helper()
+		cmd := exec.Command("git", append([]string{"-C", p.Dir, "-c", "user.name=n", "-c", "user.email=e@example.org"}, args...)...)
+		cmd.Env = append(os.Environ(), append(p.Env, "SSH_AUTH_SOCK="+p.Agent.Socket, "GIT_SSH_COMMAND=ssh -F "+p.config)...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("git %s: %v\n%s", args[0], err, out)
+		}
+	}
+	git("init", "-q", "--bare", "there")
+	git("init", "-q", "here")
+	git("-C", "here", "commit", "-q", "--allow-empty", "-m", "first")
+	git("-C", "here", "push", "-q", "alpha:"+p.Path("there"), "HEAD:refs/heads/main")
+	git("-C", "there", "rev-parse", "--verify", "-q", "main")
+	if n := len(p.asked()); n != 1 {
+		t.Errorf("asked %d times", n)
+	}
+}
