@@ -137,9 +137,9 @@ func TestAPromptLingersAfterTheLast(t *testing.T) {
 		c.ask(ctx, "a")
 		leave()
 		synctest.Wait()
-		time.Sleep(Linger - 1)
+		time.Sleep(Linger - time.Nanosecond)
 		c.want(t, 1, 1)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		c.want(t, 1, 0)
 		if err := <-c.ask(t.Context(), "a"); !errors.As(err, new(*QuietError)) {
 			t.Errorf("an origin that left is asked for at once: %v", err)
