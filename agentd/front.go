@@ -17,6 +17,7 @@ import (
 	sdnotify "github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
 
+	"vigil/internal/ask"
 	"vigil/internal/buildid"
 	"vigil/internal/config"
 	"vigil/internal/daemon"
@@ -25,6 +26,7 @@ import (
 	"vigil/internal/opener"
 	"vigil/internal/paths"
 	"vigil/internal/serving"
+	"vigil/internal/systemd"
 	"vigil/internal/unixsock"
 )
 
@@ -119,14 +121,18 @@ func serve(ctx context.Context, environ []string, o options, hardening guard.Har
 	if err := announce(claim, agent, control); err != nil {
 		return err
 	}
-	self, openerPath, err := binaries()
+	self, beside, err := binaries()
 	if err != nil {
 		return err
 	}
+	places := &ask.Places{Own: environ}
+	if manager, err := systemd.Find(environ); err == nil {
+		places.Desktop = ask.FromManager(environ, manager.Environment)
+	}
 	logger := slog.New(slog.NewTextHandler(log, nil))
 	d, err := daemon.New(daemon.Options{
-		Paths: place, Config: conf, Exe: self, Opener: opener.Hold(openerPath), LogFile: o.logFile, Hardening: hardening,
-		Prompter: daemon.NewPrompter(environ), Log: logger,
+		Paths: place, Config: conf, Exe: self, Opener: opener.Hold(beside("vigil-opener")), LogFile: o.logFile, Hardening: hardening,
+		Asker: ask.Hold(beside("vigilctl")), Places: places, Prompter: daemon.NewPrompter(environ), Log: logger,
 	})
 	if err != nil {
 		return err
@@ -210,21 +216,21 @@ func onUSR1(ctx context.Context, d *daemon.Daemon) (stop func()) {
 	}
 }
 
-// binaries returns the path that starts a keeper, and the path of vigil-opener,
+// binaries returns the path that starts a keeper, and that of another program of Vigil's,
 // which is in this program's folder.
-func binaries() (self, opener string, err error) {
+func binaries() (self string, beside func(name string) string, err error) {
 	exe, err := os.Executable()
 	if err != nil {
-		return "", "", fmt.Errorf("find this program: %w", err)
+		return "", nil, fmt.Errorf("find this program: %w", err)
 	}
 	if exe, err = filepath.EvalSymlinks(exe); err != nil {
-		return "", "", fmt.Errorf("find this program: %w", err)
+		return "", nil, fmt.Errorf("find this program: %w", err)
 	}
 	self = exe
 	if runtime.GOOS == "linux" {
 		self = "/proc/self/exe" // the running program, even after an upgrade on disk
 	}
-	return self, filepath.Join(filepath.Dir(exe), "vigil-opener"), nil
+	return self, func(name string) string { return filepath.Join(filepath.Dir(exe), name) }, nil
 }
 
 // ready tells the process that started the daemon that it is serving.

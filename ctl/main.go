@@ -24,6 +24,8 @@ import (
 	"syscall"
 	"time"
 
+	"vigil/internal/ask"
+	"vigil/internal/ask/asker"
 	"vigil/internal/control"
 	"vigil/internal/guard"
 	"vigil/internal/paths"
@@ -31,7 +33,12 @@ import (
 	"vigil/internal/serving"
 )
 
-func main() { os.Exit(start()) }
+func main() {
+	if len(os.Args) == 2 && os.Args[1] == ask.Role {
+		os.Exit(asker.Main())
+	}
+	os.Exit(start())
+}
 
 func start() int {
 	// SIGQUIT too: by default it dumps the stack, which may hold passphrases.

@@ -40,11 +40,12 @@ mandoc     mandoc          -
 zsh        zsh             -
 fish       fish            fish
 tmux       tmux            tmux
+pinentry-curses pinentry-curses -
 node       nodejs          node
 npm        npm             node
 spin       spin            spin
 '
-[ "$(uname)" = Darwin ] && table=$(printf '%s\n' "$table" | grep -v -e '^gdb' -e '^lexgrog' -e '^strace' -e '^setpriv' -e '^systemctl' -e '^/usr/lib')
+[ "$(uname)" = Darwin ] && table=$(printf '%s\n' "$table" | grep -v -e '^gdb' -e '^lexgrog' -e '^strace' -e '^setpriv' -e '^systemctl' -e '^pinentry' -e '^/usr/lib')
 
 PATH=$PATH:/usr/sbin:/sbin:/usr/local/sbin
 
@@ -125,7 +126,7 @@ install)
 			install_apt "$packages" >&2
 		elif command -v dnf >/dev/null 2>&1; then
 			# shellcheck disable=SC2086
-			dnf install -y $(printf '%s' "$packages" | sed 's/openssh-client/openssh-clients/; s/putty-tools/putty/') >&2
+			dnf install -y $(printf '%s' "$packages" | sed 's/openssh-client/openssh-clients/; s/putty-tools/putty/; s/pinentry-curses/pinentry/') >&2
 		else
 			echo "no package manager known here; these commands are missing: $(missing command)" >&2
 			exit 1

@@ -19,9 +19,12 @@ import (
 // Locked is what happens to a signature request while its vault is locked.
 type Locked string
 
-// LockedRefuse refuses the signature, and `vigilctl why` shows it. It is the only
-// value so far.
-const LockedRefuse Locked = "refuse"
+const (
+	// LockedRefuse refuses the signature, and `vigilctl why` shows it.
+	LockedRefuse Locked = "refuse"
+	// LockedAsk asks for the passphrase where someone can be asked, and else refuses.
+	LockedAsk Locked = "ask"
+)
 
 // Defaults, each documented in docs/config.md.
 const (
@@ -41,6 +44,8 @@ const (
 	DefaultRotate = Duration(90 * Day)
 	// DefaultIdle never locks an idle vault.
 	DefaultIdle = Duration(0)
+	// DefaultAskTimeout is how long a prompt for the passphrase waits for an answer.
+	DefaultAskTimeout = Duration(time.Minute)
 )
 
 // Default places of a vault's master key and keyring.
@@ -107,6 +112,8 @@ type VaultConfig struct {
 	Idle Duration `toml:"idle"`
 	// Locked is what happens to a signature request while the vault is locked.
 	Locked Locked `toml:"locked"`
+	// AskTimeout is how long a prompt for the passphrase waits for an answer.
+	AskTimeout Duration `toml:"ask_timeout"`
 	// PublicCache keeps public keys and names on the device, so that they are
 	// listed while the vault is locked.
 	PublicCache bool `toml:"public_cache"`

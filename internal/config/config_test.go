@@ -65,7 +65,7 @@ func TestDefaults(t *testing.T) {
 		Backend: "file",
 		Offline: config.Duration(7 * 24 * time.Hour), Lease: config.Duration(12 * time.Hour),
 		Check: config.Duration(30 * time.Minute), Refresh: config.Duration(5 * time.Minute), Rotate: config.Duration(90 * config.Day),
-		Idle: 0, Locked: "refuse", PublicCache: true,
+		Idle: 0, Locked: "ask", AskTimeout: config.Duration(time.Minute), PublicCache: true,
 	}
 	if got := c.Vaults[0].VaultConfig; got != want {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -83,6 +83,7 @@ refresh = "90s"
 rotate = "30d"
 idle = "15m"
 locked = "refuse"
+ask_timeout = "2m"
 public_cache = false
 `
 	for place, file := range map[string]func(p paths.Paths){
@@ -101,7 +102,7 @@ public_cache = false
 				Path: filepath.Join(p.Home, "sync/vault.jsonl"), Master: "awskms:///alias/vigil?region=eu-central-1",
 				Backend: "s3://team-keys/work", Offline: 0, Lease: config.Duration(36 * time.Hour),
 				Check: config.Duration(time.Hour), Refresh: config.Duration(90 * time.Second), Rotate: config.Duration(30 * config.Day),
-				Idle: config.Duration(15 * time.Minute), Locked: config.LockedRefuse, PublicCache: false,
+				Idle: config.Duration(15 * time.Minute), Locked: config.LockedRefuse, AskTimeout: config.Duration(2 * time.Minute), PublicCache: false,
 			}
 			if err != nil || v.VaultConfig != want {
 				t.Errorf("got  %+v, %v\nwant %+v", v.VaultConfig, err, want)
@@ -181,7 +182,8 @@ func TestMistakesNameFileAndLine(t *testing.T) {
 		{"lease too short in a table", user, "[vault.work]\nlease = \"0\"\n", 2, "lease is at least 1s"},
 		{"check too short", written, "check = \"0\"\n", 1, "check is at least 1s"},
 		{"refresh too short", written, "refresh = \"0\"\n", 1, "refresh is at least 1s"},
-		{"locked as nothing knows it", written, "locked = \"ask\"\n", 1, "refuse"},
+		{"locked as nothing knows it", written, "locked = \"sign\"\n", 1, `locked is "refuse" or "ask"`},
+		{"a prompt that is gone at once", written, "ask_timeout = \"0\"\n", 1, "ask_timeout is at least 1s"},
 		{"empty path", written, "path = \"\"\n", 1, "empty"},
 		{"master", written, "\nmaster = \"gcpkms:///k\"\n", 2, "master key URI"},
 		{"backend", written, "backend = \"s3://\"\n", 1, "backend URI"},

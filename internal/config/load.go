@@ -65,7 +65,8 @@ func Defaults(p paths.Paths, name string) VaultConfig {
 		Refresh:     DefaultRefresh,
 		Rotate:      DefaultRotate,
 		Idle:        DefaultIdle,
-		Locked:      LockedRefuse,
+		Locked:      LockedAsk,
+		AskTimeout:  DefaultAskTimeout,
 		PublicCache: true,
 	}
 }
@@ -286,7 +287,8 @@ func (v *VaultConfig) complete(p paths.Paths, f *file, prefix ...string) error {
 		{"lease", v.Lease >= MinPeriod, "lease is at least " + MinPeriod.String()},
 		{"check", v.Check >= MinPeriod, "check is at least " + MinPeriod.String()},
 		{"refresh", v.Refresh >= MinPeriod, "refresh is at least " + MinPeriod.String()},
-		{"locked", v.Locked == LockedRefuse, `locked can only be "refuse"`},
+		{"locked", v.Locked == LockedRefuse || v.Locked == LockedAsk, `locked is "refuse" or "ask"`},
+		{"ask_timeout", v.AskTimeout >= MinPeriod, "ask_timeout is at least " + MinPeriod.String()},
 	} {
 		if !check.ok {
 			return f.at(errors.New(check.want), key(check.name)...)

@@ -75,7 +75,7 @@ func (dev *device) vaultState() *state.Vault {
 
 // fails makes a request that fails.
 func fails[R any](dev *device, req control.Request[R]) error {
-	_, err := ask(dev, req)
+	_, err := send(dev, req)
 	return err
 }
 

@@ -8,6 +8,7 @@
 //	daemon.go    start, serve, stop
 //	added.go     the keeper of the keys that ssh-add adds
 //	handler.go   vigilctl's requests; package vault does most of the work
+//	unlocking.go a signature that needs a locked vault
 //	why.go       the newest refusals
 package daemon
 
@@ -21,6 +22,7 @@ import (
 	"sync"
 	"time"
 
+	"vigil/internal/ask"
 	"vigil/internal/config"
 	"vigil/internal/control"
 	"vigil/internal/guard"
@@ -54,6 +56,9 @@ type Options struct {
 	Exe string
 	// Opener is vigil-opener.
 	Opener *opener.Program
+	// Asker is vigilctl as an asker, for prompts in Places; nil: nobody is asked to unlock.
+	Asker  *ask.Program
+	Places *ask.Places
 	// Prompter confirms uses of keys that require it.
 	Prompter Prompter
 	// Lifetime is the lifetime of keys added without one; 0: unlimited.
@@ -130,11 +135,12 @@ func New(o Options) (*Daemon, error) {
 	}
 	d.agent = sshagent.New(sshagent.Options{
 		Keeper: d.added, Bodies: bodies{slab}, Prompter: o.Prompter, Refusals: d.why, Vaults: names,
-		SecurityKeys: d.tokens,
-		AddedSHA1:    addedSHA1, DefaultLifetime: o.Lifetime, ProgramOf: programOf, Log: o.Log,
+		SecurityKeys: d.tokens, Unlocker: unlocker{d},
+		AddedSHA1: addedSHA1, DefaultLifetime: o.Lifetime, ProgramOf: programOf, Log: o.Log,
 	})
 	d.device = &vault.Device{
 		Paths: o.Paths, State: store, Log: o.Log, Keeper: keepers, Opener: o.Opener, Agent: d.agent, Refused: why.note, CanAsk: o.Prompter.Available,
+		Asker: o.Asker, Places: o.Places,
 		LargeRead: d.memory.largeRead,
 	}
 	for _, c := range vaults {

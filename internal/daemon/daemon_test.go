@@ -213,8 +213,8 @@ func until(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// ask makes a request as vigilctl does.
-func ask[R any](dev *device, req control.Request[R]) (*R, error) {
+// send makes a request as vigilctl does.
+func send[R any](dev *device, req control.Request[R]) (*R, error) {
 	c, err := control.Dial(context.Background(), dev.paths.ControlSocket())
 	if err != nil {
 		return nil, err
@@ -223,10 +223,10 @@ func ask[R any](dev *device, req control.Request[R]) (*R, error) {
 	return control.Do(context.Background(), c, req)
 }
 
-// must is ask for a request that must succeed.
+// must is send for a request that must succeed.
 func must[R any](dev *device, req control.Request[R]) *R {
 	dev.t.Helper()
-	r, err := ask(dev, req)
+	r, err := send(dev, req)
 	if err != nil {
 		dev.t.Fatalf("%T: %v", req, err)
 	}
@@ -268,7 +268,7 @@ func (dev *device) init(vault string) {
 }
 
 func (dev *device) unlockWith(pass string) error {
-	_, err := ask(dev, &control.UnlockRequest{Passphrase: text(dev.t, pass)})
+	_, err := send(dev, &control.UnlockRequest{Passphrase: text(dev.t, pass)})
 	return err
 }
 

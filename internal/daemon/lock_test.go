@@ -44,7 +44,7 @@ func (dev *device) unlocking() <-chan error {
 	result := make(chan error, 1)
 	pass := withheld(dev.t)
 	go func() {
-		_, err := ask(dev, &control.UnlockRequest{Passphrase: pass})
+		_, err := send(dev, &control.UnlockRequest{Passphrase: pass})
 		result <- err
 	}()
 	return result
@@ -199,10 +199,10 @@ func TestAKeeperKilledDuringEverything(t *testing.T) {
 		go func() {
 			defer close(answers)
 			for {
-				if _, err := ask(dev, &control.GenerateRequest{Name: "x", Type: "ed25519"}); err == nil {
-					_, _ = ask(dev, &control.RemoveRequest{Key: "x"})
+				if _, err := send(dev, &control.GenerateRequest{Name: "x", Type: "ed25519"}); err == nil {
+					_, _ = send(dev, &control.RemoveRequest{Key: "x"})
 				}
-				r, err := ask(dev, &control.StatusRequest{})
+				r, err := send(dev, &control.StatusRequest{})
 				if err != nil || r.Vaults[0].State == control.VaultLocked {
 					return
 				}
@@ -211,7 +211,7 @@ func TestAKeeperKilledDuringEverything(t *testing.T) {
 		_ = syscall.Kill(dev.status().Keeper, syscall.SIGKILL)
 		within(t, "an answer", answers)
 		dev.unlock()
-		_, _ = ask(dev, &control.RemoveRequest{Key: "x"}) // it may exist or not
+		_, _ = send(dev, &control.RemoveRequest{Key: "x"}) // it may exist or not
 		if names := dev.names(); !slices.Contains(names, "work") {
 			t.Fatalf("left: %v", names)
 		}
@@ -282,7 +282,7 @@ func TestManyLocksAndUnlocks(t *testing.T) {
 		case <-done:
 			locking = false
 		default:
-			if _, err := ask(dev, &control.LockRequest{}); err != nil {
+			if _, err := send(dev, &control.LockRequest{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -310,7 +310,7 @@ func TestNothingLeaks(t *testing.T) {
 	round := func() {
 		t.Helper()
 		dev.generate("x")
-		_, err := ask(dev, &control.AddRequest{KeyFile: text(t, "no key")})
+		_, err := send(dev, &control.AddRequest{KeyFile: text(t, "no key")})
 		if err == nil {
 			t.Fatal("imported")
 		}

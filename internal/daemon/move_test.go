@@ -29,8 +29,8 @@ func TestALookWhileAVaultMoves(t *testing.T) {
 		})
 	}
 	for range 4 {
-		look(func() error { _, err := ask(dev, &control.StatusRequest{}); return err })
-		look(func() error { _, err := ask(dev, &control.DoctorRequest{}); return err })
+		look(func() error { _, err := send(dev, &control.StatusRequest{}); return err })
+		look(func() error { _, err := send(dev, &control.DoctorRequest{}); return err })
 	}
 	to := "file://" + t.TempDir()
 	for _, place := range []string{to, before, to} {

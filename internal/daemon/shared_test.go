@@ -25,7 +25,7 @@ func TestTwoDaemonsOnOneVault(t *testing.T) {
 			wg.Go(func() {
 				for i := range 5 {
 					key := fmt.Sprintf("%s%d%d", name, worker, i)
-					if _, err := ask(dev, &control.GenerateRequest{Name: key, Type: "ed25519"}); err != nil {
+					if _, err := send(dev, &control.GenerateRequest{Name: key, Type: "ed25519"}); err != nil {
 						t.Errorf("%s: %v", key, err)
 						continue
 					}
@@ -76,7 +76,7 @@ func TestEditsOfOneKeyOnTwoDevices(t *testing.T) {
 	saved := map[string]bool{}
 	for comment, dev := range comments {
 		wg.Go(func() {
-			_, err := ask(dev, &control.EditRequest{Key: "work", Comment: &comment})
+			_, err := send(dev, &control.EditRequest{Key: "work", Comment: &comment})
 			var e *control.Error
 			if err != nil && (!errors.As(err, &e) || e.Next == "") {
 				t.Errorf("%s: %v", comment, err)
@@ -123,7 +123,7 @@ func TestRemovedOnOneDeviceIsGoneOnBoth(t *testing.T) {
 	b.unlock()
 	must(a, &control.RemoveRequest{Key: "work"})
 	comment := "later"
-	if _, err := ask(b, &control.EditRequest{Key: "work", Comment: &comment}); err == nil {
+	if _, err := send(b, &control.EditRequest{Key: "work", Comment: &comment}); err == nil {
 		t.Fatal("edited a key that was removed elsewhere")
 	}
 	must(b, &control.RefreshRequest{})

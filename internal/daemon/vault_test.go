@@ -17,13 +17,13 @@ import (
 // TestAVaultsLife: what a person does with a vault, once.
 func TestAVaultsLife(t *testing.T) {
 	dev := newDevice(t)
-	_, err := ask(dev, &control.UnlockRequest{Passphrase: text(t, passphrase)})
+	_, err := send(dev, &control.UnlockRequest{Passphrase: text(t, passphrase)})
 	wantCode(t, err, control.CodeNotFound)
 	must(dev, &control.InitRequest{KDF: cheap, Passphrase: text(t, passphrase)})
 	if s := dev.status(); s.State != control.VaultLocked {
 		t.Fatalf("a new vault is %+v", s)
 	}
-	_, err = ask(dev, &control.GenerateRequest{Name: "work", Type: "ed25519"})
+	_, err = send(dev, &control.GenerateRequest{Name: "work", Type: "ed25519"})
 	wantCode(t, err, control.CodeLocked)
 	dev.unlock()
 	if r := must(dev, &control.UnlockRequest{Passphrase: text(t, "not even looked at")}); !r.AlreadyUnlocked {
@@ -34,11 +34,11 @@ func TestAVaultsLife(t *testing.T) {
 	if work.Type != "ssh-ed25519" || work.Name != "work" || work.Vault != "default" {
 		t.Fatalf("generated %+v", work)
 	}
-	_, err = ask(dev, &control.GenerateRequest{Name: "work", Type: "ed25519"})
+	_, err = send(dev, &control.GenerateRequest{Name: "work", Type: "ed25519"})
 	wantCode(t, err, control.CodeExists)
-	_, err = ask(dev, &control.GenerateRequest{Name: "x", Type: "dsa"})
+	_, err = send(dev, &control.GenerateRequest{Name: "x", Type: "dsa"})
 	wantCode(t, err, control.CodeUsage)
-	_, err = ask(dev, &control.GenerateRequest{Name: "with space", Type: "ed25519"})
+	_, err = send(dev, &control.GenerateRequest{Name: "with space", Type: "ed25519"})
 	wantCode(t, err, control.CodeUsage)
 	keys := dev.listed()
 	if len(keys) != 1 || keys[0].Type() != "ssh-ed25519" {
@@ -63,7 +63,7 @@ func TestAVaultsLife(t *testing.T) {
 			t.Fatalf("show %s: %+v", key, got)
 		}
 	}
-	_, err = ask(dev, &control.ShowRequest{Key: "work"})
+	_, err = send(dev, &control.ShowRequest{Key: "work"})
 	wantCode(t, err, control.CodeNotFound)
 
 	exportsWhatWasMade(t, dev, work)
@@ -72,7 +72,7 @@ func TestAVaultsLife(t *testing.T) {
 	if names := dev.names(); len(names) != 0 || len(dev.listed()) != 0 {
 		t.Fatalf("left: %v", names)
 	}
-	_, err = ask(dev, &control.RemoveRequest{Key: "job"})
+	_, err = send(dev, &control.RemoveRequest{Key: "job"})
 	wantCode(t, err, control.CodeNotFound)
 }
 
@@ -84,9 +84,9 @@ func exportsWhatWasMade(t *testing.T, dev *device, key control.Key) {
 		t.Fatal(err)
 	}
 	defer out.Close()
-	_, err = ask(dev, &control.ExportRequest{Key: key.ID, Passphrase: text(t, "wrong"), NewPassphrase: text(t, "file secret"), Output: out})
+	_, err = send(dev, &control.ExportRequest{Key: key.ID, Passphrase: text(t, "wrong"), NewPassphrase: text(t, "file secret"), Output: out})
 	wantCode(t, err, control.CodeWrongPassphrase)
-	_, err = ask(dev, &control.ExportRequest{Key: key.ID, Passphrase: text(t, passphrase), Output: out})
+	_, err = send(dev, &control.ExportRequest{Key: key.ID, Passphrase: text(t, passphrase), Output: out})
 	wantCode(t, err, control.CodeUsage) // plaintext needs --no-passphrase
 	if written, err := os.ReadFile(path); err != nil || len(written) != 0 {
 		t.Fatalf("%d bytes were written, %v", len(written), err)
@@ -119,7 +119,7 @@ func TestImportedKeys(t *testing.T) {
 	}
 	add := func(req control.AddRequest) (*control.AddReply, error) {
 		req.KeyFile = text(t, string(file))
-		return ask(dev, &req)
+		return send(dev, &req)
 	}
 	_, err = add(control.AddRequest{})
 	wantCode(t, err, control.CodeKeyPassphrase)
@@ -140,7 +140,7 @@ func TestImportedKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 20 {
-		_, err := ask(dev, &control.AddRequest{Name: "again", KeyFile: text(t, string(plain))})
+		_, err := send(dev, &control.AddRequest{Name: "again", KeyFile: text(t, string(plain))})
 		wantCode(t, err, control.CodeExists)
 	}
 	dev.generate("another")
@@ -222,7 +222,7 @@ func TestInitOverwritesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = ask(dev, &control.InitRequest{KDF: cheap, Backend: "file:///elsewhere", Passphrase: text(t, "another one")})
+	_, err = send(dev, &control.InitRequest{KDF: cheap, Backend: "file:///elsewhere", Passphrase: text(t, "another one")})
 	wantCode(t, err, control.CodeExists)
 	after, err := os.ReadFile(dev.paths.Vault("default"))
 	if err != nil || !bytes.Equal(before, after) {
@@ -233,9 +233,9 @@ func TestInitOverwritesNothing(t *testing.T) {
 	if names := dev.names(); !slices.Equal(names, []string{"work"}) {
 		t.Fatalf("listed %v", names)
 	}
-	_, err = ask(dev, &control.InitRequest{Vault: "Not A Name", KDF: cheap, Passphrase: text(t, passphrase)})
+	_, err = send(dev, &control.InitRequest{Vault: "Not A Name", KDF: cheap, Passphrase: text(t, passphrase)})
 	wantCode(t, err, control.CodeUsage)
-	_, err = ask(dev, &control.InitRequest{Vault: "second", KDF: control.KDF{MemoryMiB: 1}, Passphrase: text(t, passphrase)})
+	_, err = send(dev, &control.InitRequest{Vault: "second", KDF: control.KDF{MemoryMiB: 1}, Passphrase: text(t, passphrase)})
 	wantCode(t, err, control.CodeUsage)
 }
 
@@ -244,7 +244,7 @@ func TestAnInitThatFailedLeavesNoPlaceBehind(t *testing.T) {
 	dev := newDevice(t)
 	for _, req := range []control.InitRequest{{Backend: "ftp://nowhere"}, {Master: "tpm:"}, {Backend: "file:///dev/null/x"}} {
 		req.KDF, req.Passphrase = cheap, text(t, passphrase)
-		if _, err := ask(dev, &req); err == nil {
+		if _, err := send(dev, &req); err == nil {
 			t.Fatalf("made a vault with %+v", req)
 		}
 	}
@@ -305,7 +305,7 @@ func TestTwoVaultsOfOneDaemon(t *testing.T) {
 	if err := sign(dev.agent(), dev.listed()[0]); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ask(dev, &control.GenerateRequest{Vault: "default", Name: "three", Type: "ed25519"}); err == nil {
+	if _, err := send(dev, &control.GenerateRequest{Vault: "default", Name: "three", Type: "ed25519"}); err == nil {
 		t.Fatal("wrote to another vault's file")
 	}
 	if now, err := os.ReadFile(mine); err != nil || !bytes.Equal(now, other) {

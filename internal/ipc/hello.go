@@ -18,6 +18,7 @@ const (
 	Front  Role = "front"
 	Keeper Role = "keeper"
 	Opener Role = "opener"
+	Asker  Role = "asker"
 )
 
 // maxHello bounds a hello, in bytes. A hello has about 100.

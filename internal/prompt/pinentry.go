@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"vigil/internal/guard"
 )
 
 // maxLine is the longest line of the Assuan protocol, in bytes with its end.
@@ -38,12 +40,12 @@ func (e *assuanError) Error() string { return fmt.Sprintf("pinentry: %s (%d)", e
 type assuan struct {
 	r    io.Reader
 	w    io.Writer
-	line [maxLine]byte // what was read; holds no secret, except see data
-	have int           // bytes of line that are filled
+	line []byte // of maxLine bytes: what was read, which may be a passphrase
+	have int    // bytes of line that are filled
 }
 
 func (p *Prompter) pinentryConfirm(ctx context.Context, title, text string) error {
-	return p.withPinentry(ctx, title, text, func(a *assuan) error {
+	return p.withPinentry(ctx, title, text, make([]byte, maxLine), func(a *assuan) error {
 		if err := a.command("SETOK", "Allow"); err != nil {
 			return err
 		}
@@ -54,22 +56,31 @@ func (p *Prompter) pinentryConfirm(ctx context.Context, title, text string) erro
 	})
 }
 
-func (p *Prompter) pinentryPassphrase(ctx context.Context, title, text string, buf []byte) (int, error) {
-	n := 0
-	err := p.withPinentry(ctx, title, text, func(a *assuan) error {
+func (p *Prompter) pinentryPassphrase(ctx context.Context, title, text string, m Memory, use func([]byte) (string, error)) error {
+	return p.withPinentry(ctx, title, text, m.Line, func(a *assuan) error {
 		if err := a.command("SETPROMPT", "Passphrase:"); err != nil {
 			return err
 		}
-		var err error
-		n, err = a.data("GETPIN", buf)
-		return err
+		for {
+			n, err := a.data("GETPIN", m.Answer)
+			if err != nil {
+				return err
+			}
+			wrong, err := use(m.Answer[:n])
+			guard.Wipe(m.Answer)
+			if wrong == "" || err != nil {
+				return err
+			}
+			if err := a.command("SETERROR", clean(wrong)); err != nil {
+				return err
+			}
+		}
 	})
-	return n, err
 }
 
 // withPinentry starts a pinentry, sends its options and texts, and calls ask for the
-// rest.
-func (p *Prompter) withPinentry(ctx context.Context, title, text string, ask func(*assuan) error) error {
+// rest. Its lines are read into line.
+func (p *Prompter) withPinentry(ctx context.Context, title, text string, line []byte, ask func(*assuan) error) error {
 	cmd := command(ctx, p.env, p.pinentry)
 	in, toPinentry, err := os.Pipe()
 	if err != nil {
@@ -94,13 +105,15 @@ func (p *Prompter) withPinentry(ctx context.Context, title, text string, ask fun
 		_ = toPinentry.SetWriteDeadline(time.Now().Add(killWait))
 	})
 	defer stop()
-	a := &assuan{r: fromPinentry, w: toPinentry}
+	restore := keepTerminal(lookup(p.env)("GPG_TTY"))
+	a := &assuan{r: fromPinentry, w: toPinentry, line: line}
 	err = a.converse(lookup(p.env), title, text, ask)
-	clear(a.line[:])
+	guard.Wipe(line)
 	toPinentry.Close() // pinentry ends with its input
 	fromPinentry.Close()
 	waitErr := cmd.Wait()
 	if ctx.Err() != nil {
+		restore() // it was killed
 		return context.Cause(ctx)
 	}
 	var ae *assuanError
@@ -222,7 +235,9 @@ func (a *assuan) data(name string, buf []byte) (int, error) {
 			return 0, err
 		}
 		if d, ok := bytes.CutPrefix(line, []byte("D ")); ok {
-			m, ok := unescape(buf[n:], d)
+			var m int
+			var ok bool
+			guard.Do(func() { m, ok = unescape(buf[n:], d) })
 			a.drop(len(line) + 1)
 			if !ok {
 				return 0, ErrTooLong
@@ -311,7 +326,7 @@ func (a *assuan) next() ([]byte, error) {
 // drop removes n bytes from the front and wipes the space they leave, because a line
 // may have held the passphrase.
 func (a *assuan) drop(n int) {
-	rest := copy(a.line[:], a.line[n:a.have])
-	clear(a.line[rest:a.have])
+	rest := guard.Copy(a.line, a.line[n:a.have])
+	guard.Wipe(a.line[rest:a.have])
 	a.have = rest
 }

@@ -81,10 +81,10 @@ func TestRealPinentry(t *testing.T) {
 				got = p.Confirm(ctx, "Vigil", "Use the key?")
 			} else {
 				buf := make([]byte, MaxPassphrase)
-				var n int
-				n, got = p.Passphrase(ctx, "Vigil", "Unlock the vault", buf)
-				if string(buf[:n]) != tc.want {
-					t.Errorf("got %q, want %q", buf[:n], tc.want)
+				var typed string
+				typed, got = Once(ctx, p, buf)
+				if typed != tc.want {
+					t.Errorf("got %q, want %q", typed, tc.want)
 				}
 			}
 			if !errors.Is(got, tc.err) || tc.err == nil && got != nil {

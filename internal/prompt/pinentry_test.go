@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -101,6 +102,62 @@ CONFIRM
 	}
 }
 
+// Once asks for a passphrase, which is right.
+func Once(ctx context.Context, p *Prompter, buf []byte) (got string, err error) {
+	m := Memory{Answer: buf, Line: make([]byte, MaxLine)}
+	err = p.Passphrase(ctx, "", "Passphrase:", m, func(b []byte) (string, error) {
+		got = string(b)
+		return "", nil
+	})
+	if len(bytes.Trim(m.Line, "\x00")) > 0 {
+		err = errors.Join(err, fmt.Errorf("left in the line: %q", m.Line))
+	}
+	return got, err
+}
+
+// A wrong passphrase is asked for again, with what is wrong: by one pinentry, or by askpass
+// once more.
+func TestAskAgain(t *testing.T) {
+	inPinentry, commands := pinentry(t, answering(`n=$((n+1)); echo "D try $n"; echo OK`))
+	dir := t.TempDir()
+	texts := filepath.Join(dir, "texts")
+	askpass := filepath.Join(dir, "askpass")
+	script := "#!/bin/sh\necho \"$1\" >>" + texts + "\necho try $(grep -c Open " + texts + ")\n"
+	if err := os.WriteFile(askpass, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		p         *Prompter
+		log, want string
+	}{
+		"pinentry": {inPinentry, commands, "SETDESC Open it\nSETPROMPT Passphrase:\nGETPIN\nSETERROR wrong, try ?2\nGETPIN\nSETERROR wrong, try ?3\nGETPIN\n"},
+		"askpass": {
+			&Prompter{env: []string{"PATH=/usr/bin:/bin"}, askpass: askpass}, texts,
+			"Open it\nwrong, try ?2\n\nOpen it\nwrong, try ?3\n\nOpen it\n",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := Memory{make([]byte, MaxPassphrase), make([]byte, MaxLine)}
+			var tries []string
+			err := tt.p.Passphrase(t.Context(), "", "Open it", m, func(b []byte) (string, error) {
+				if tries = append(tries, string(b)); len(tries) == 3 {
+					return "", nil
+				}
+				return fmt.Sprintf("wrong, try \r%d", len(tries)+1), nil
+			})
+			if err != nil || strings.Join(tries, ", ") != "try 1, try 2, try 3" {
+				t.Errorf("got %q, %v", tries, err)
+			}
+			if log, _ := os.ReadFile(tt.log); string(log) != tt.want {
+				t.Errorf("it saw\n%s\nwant\n%s", log, tt.want)
+			}
+			if len(bytes.Trim(append(m.Answer, m.Line...), "\x00")) > 0 {
+				t.Error("the memory isn't wiped")
+			}
+		})
+	}
+}
+
 func TestPassphraseByPinentry(t *testing.T) {
 	for _, tc := range []struct {
 		name, answer string
@@ -121,12 +178,12 @@ func TestPassphraseByPinentry(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			p, log := pinentry(t, answering(tc.answer))
 			buf := []byte(strings.Repeat("#", 20))
-			n, err := p.Passphrase(t.Context(), "title", "text", buf)
-			if !errors.Is(err, tc.err) || string(buf[:n]) != tc.want {
-				t.Errorf("got %q, %v, want %q, %v", buf[:n], err, tc.want, tc.err)
+			got, err := Once(t.Context(), p, buf)
+			if !errors.Is(err, tc.err) || got != tc.want {
+				t.Errorf("got %q, %v, want %q, %v", got, err, tc.want, tc.err)
 			}
-			if strings.Trim(string(buf[n:]), "\x00") != "" {
-				t.Errorf("left in the buffer: %q", buf[n:])
+			if strings.Trim(string(buf), "\x00") != "" {
+				t.Errorf("left in the buffer: %q", buf)
 			}
 			if seen, _ := os.ReadFile(log); !strings.Contains(string(seen), "SETPROMPT Passphrase:\nGETPIN\n") {
 				t.Errorf("it saw %s", seen)

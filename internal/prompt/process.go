@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"vigil/internal/guard"
 )
 
 // killWait is how long to wait for the output of a killed prompt, which a child
@@ -118,8 +120,19 @@ func (p *Prompter) PassphraseInto(ctx context.Context, title, text string, w *os
 	return nil
 }
 
-func (p *Prompter) askpassPassphrase(ctx context.Context, title, text string, buf []byte) (int, error) {
-	return runAskpass(ctx, command(ctx, without(p.env, hint), p.askpass, question(title, text)), buf)
+func (p *Prompter) askpassPassphrase(ctx context.Context, title, text string, m Memory, use func([]byte) (string, error)) error {
+	for shown := text; ; {
+		n, err := runAskpass(ctx, command(ctx, without(p.env, hint), p.askpass, question(title, shown)), m.Answer)
+		if err != nil {
+			return err
+		}
+		wrong, err := use(m.Answer[:n])
+		guard.Wipe(m.Answer)
+		if wrong == "" || err != nil {
+			return err
+		}
+		shown = clean(wrong) + "\n\n" + text
+	}
 }
 
 // runAskpass runs an askpass program and returns the length of its answer in

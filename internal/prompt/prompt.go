@@ -13,6 +13,8 @@ import (
 	"os"
 	"strings"
 	"unicode"
+
+	"vigil/internal/guard"
 )
 
 // ErrDeclined reports that the human said no, closed the prompt, or didn't
@@ -33,6 +35,8 @@ const (
 	// MaxPassphrase is the buffer that Passphrase needs for the longest
 	// passphrase and the line end that some programs add.
 	MaxPassphrase = 1024 + 2
+	// MaxLine is the longest line of pinentry's, in bytes with its end.
+	MaxLine = maxLine
 )
 
 // Prompter asks with one program. It holds no state, so several prompts can be open
@@ -113,27 +117,27 @@ func (p *Prompter) Confirm(ctx context.Context, title, text string) error {
 	return p.pinentryConfirm(ctx, title, text)
 }
 
-// Passphrase asks for a passphrase and reads it into buf, which should be guarded
-// memory of MaxPassphrase bytes; it returns the length without a line end. The bytes
-// go from the pipe into buf, and are not copied elsewhere in this process. On an error
-// Passphrase wipes buf; otherwise the caller does. Call it in the opener, not in the
-// front. Errors are Confirm's, and ErrTooLong.
-func (p *Prompter) Passphrase(ctx context.Context, title, text string, buf []byte) (int, error) {
+// Memory is where a passphrase is while it is read: guarded memory, in which nothing else
+// is, and which is wiped when Passphrase returns.
+type Memory struct {
+	Answer []byte // of MaxPassphrase bytes, for the longest
+	Line   []byte // of MaxLine bytes: a line of pinentry's
+}
+
+// Passphrase asks for a passphrase and calls use with it, without a line end. The bytes go
+// from the pipe into m, and are not copied elsewhere in this process; use doesn't keep
+// them. If use returns what was wrong with it, that is shown and it is asked for again.
+// Only the asker calls it. Errors are those of Confirm and of use, and ErrTooLong.
+func (p *Prompter) Passphrase(ctx context.Context, title, text string, m Memory, use func(passphrase []byte) (wrong string, err error)) error {
 	if err := p.Available(); err != nil {
-		return 0, err
+		return err
 	}
+	defer guard.Wipe(m.Answer)
 	title, text = clean(title), clean(text)
-	ask := p.pinentryPassphrase
 	if p.askpass != "" {
-		ask = p.askpassPassphrase
+		return p.askpassPassphrase(ctx, title, text, m, use)
 	}
-	n, err := ask(ctx, title, text, buf)
-	if err != nil {
-		clear(buf)
-		return 0, err
-	}
-	clear(buf[n:])
-	return n, nil
+	return p.pinentryPassphrase(ctx, title, text, m, use)
 }
 
 // askpassPlaces are where systems keep the default askpass program.

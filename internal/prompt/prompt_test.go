@@ -71,7 +71,7 @@ func TestWhatAskpassSees(t *testing.T) {
 	if want := "1|Vigil\n\nUse the key??[2J\nhost ?evil??|confirm|given||/|"; seen() != want {
 		t.Errorf("confirm:\n%q, want\n%q", seen(), want)
 	}
-	if _, err := p.Passphrase(t.Context(), "", "Passphrase:", make([]byte, 100)); err != nil {
+	if _, err := prompt.Once(t.Context(), p, make([]byte, 100)); err != nil {
 		t.Fatal(err)
 	}
 	if want := "1|Passphrase:||given||/|"; seen() != want {
@@ -147,12 +147,12 @@ func TestPassphraseByAskpass(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			buf := []byte(strings.Repeat("#", 20))
-			n, err := askpass(t, tc.body).Passphrase(t.Context(), "t", "x", buf)
-			if !errors.Is(err, tc.err) || string(buf[:n]) != tc.want {
-				t.Errorf("got %q, %v, want %q, %v", buf[:n], err, tc.want, tc.err)
+			got, err := prompt.Once(t.Context(), askpass(t, tc.body), buf)
+			if !errors.Is(err, tc.err) || got != tc.want {
+				t.Errorf("got %q, %v, want %q, %v", got, err, tc.want, tc.err)
 			}
-			if strings.Trim(string(buf[n:]), "\x00") != "" {
-				t.Errorf("left in the buffer: %q", buf[n:])
+			if strings.Trim(string(buf), "\x00") != "" {
+				t.Errorf("left in the buffer: %q", buf)
 			}
 		})
 	}
@@ -176,7 +176,7 @@ func TestEndedContextKillsThePrompt(t *testing.T) {
 					done <- p.Confirm(ctx, "t", "x")
 					return
 				}
-				_, err := p.Passphrase(ctx, "t", "x", make([]byte, 10))
+				_, err := prompt.Once(ctx, p, make([]byte, 10))
 				done <- err
 			}()
 			f, err := os.Open(fifo) // waits for the child

@@ -296,6 +296,9 @@ func (s *session) list(body, out []byte) []byte {
 // errLocked is the reason for a refusal while ssh-add -x has locked the agent.
 var errLocked = errors.New("the agent is locked with ssh-add -x; ssh-add -X unlocks it")
 
+// Advised returns a reason for a refusal, with what a person can do about it, a sentence.
+func Advised(reason, next string) error { return &advised{reason, next} }
+
 // advised is a reason for a refusal, with what a person can do about it.
 type advised struct{ reason, next string }
 
@@ -317,16 +320,7 @@ func (s *session) note(r Refusal, id *identity, reason error) {
 		return
 	}
 	r.Time, r.Peer, r.Reason = time.Now(), s.peerNamed(), reason.Error()
-	if hops := s.path.Bindings; len(hops) > 0 {
-		last := len(hops) - 1
-		if !hops[last].Forwarding {
-			r.Host = pubkey.SHA256(hops[last].Host.Plain)
-			last--
-		}
-		if last >= 0 {
-			r.From = pubkey.SHA256(hops[last].Host.Plain)
-		}
-	}
+	r.Host, r.From = s.hosts()
 	var a *advised
 	if errors.As(reason, &a) {
 		r.Next = a.next
@@ -335,6 +329,19 @@ func (s *session) note(r Refusal, id *identity, reason error) {
 		r.Fingerprint, r.Comment, r.Vault = id.fingerprint, id.comment, id.vault
 	}
 	s.agent.o.Refusals.Refuse(r)
+}
+
+// hosts returns the fingerprints of the keys of the host to log in to, and of the one the
+// agent was forwarded to, as the client's session binds prove them; "" if there is none.
+func (s *session) hosts() (host, from string) {
+	hops := s.path.Bindings
+	if last := len(hops) - 1; last >= 0 && !hops[last].Forwarding {
+		host, hops = pubkey.SHA256(hops[last].Host.Plain), hops[:last]
+	}
+	if last := len(hops) - 1; last >= 0 {
+		from = pubkey.SHA256(hops[last].Host.Plain)
+	}
+	return host, from
 }
 
 // peerNamed returns the peer with its program, which it looks up at the first call.

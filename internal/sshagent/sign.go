@@ -102,7 +102,11 @@ func (s *session) permit(ctx context.Context, id *identity, r agentproto.SignReq
 		Comment: pubkey.CleanComment(id.comment), Fingerprint: id.fingerprint, Vault: id.vault,
 		Purpose: purpose(r.Data, login), Peer: s.peerNamed(),
 	}
+	_, q.From = s.hosts()
 	if id.signer == nil {
+		if len(r.Data) > maxAskedData {
+			return id, fmt.Errorf("vault %s is locked: run vigilctl unlock (nobody is asked for a request of %d bytes)", id.vault, len(r.Data))
+		}
 		open, err := s.unlockVault(ctx, id, q)
 		if err != nil {
 			return id, err

@@ -53,6 +53,10 @@ const (
 	// are refused: nobody answers that many.
 	maxWaiting    = 8
 	maxAllWaiting = 64
+	// maxAskedData is the most data that a person is asked to unlock a vault for, in
+	// bytes: logins and signatures of files have less. Any number of requests may wait
+	// for the one prompt, and these don't take the memory for large messages.
+	maxAskedData = 16 << 10
 	// minSigning is how many signatures a keeper is asked for at once if there are
 	// fewer processors: enough to keep its workers busy. Processes with more
 	// requests take turns.
@@ -178,6 +182,7 @@ type Question struct {
 	Fingerprint string // SHA256:…
 	Vault       string // empty for a key that ssh-add added
 	Purpose     string // what is signed: "login as root to db1", "signature for git"; empty when unknown
+	From        string // SHA256:… of the key of the host the agent was forwarded to, or empty
 	Peer        Peer   // the program that asks, Program filled in
 }
 
@@ -190,6 +195,9 @@ func (q Question) String() string {
 	s := fmt.Sprintf("Allow use of key %.*s?\nKey fingerprint %s.", maxAsked, q.Comment, q.Fingerprint)
 	if q.Purpose != "" {
 		s += fmt.Sprintf("\nFor: %.*s", maxAsked, q.Purpose)
+	}
+	if q.From != "" {
+		s += "\nThrough the agent forwarded to the host with key " + q.From + "."
 	}
 	if q.Peer.Program != "" {
 		s += fmt.Sprintf("\nAsked by: %.*s (process %d)", maxAsked, pubkey.CleanComment(q.Peer.Program), q.Peer.PID)

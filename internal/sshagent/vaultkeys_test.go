@@ -90,6 +90,8 @@ func TestLockedVaultUnlocksOnUse(t *testing.T) {
 	public := signerOf(t, key).PublicKey()
 	_, err := c.Sign(public, []byte("data"))
 	w.refused(err, "nobody answered")
+	_, err = c.Sign(public, make([]byte, maxAskedData+1))
+	w.refused(err, "nobody is asked for a request of 16385 bytes")
 	answer = nil
 	sig, err := c.Sign(public, []byte("data"))
 	must(t, err)

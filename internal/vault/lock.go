@@ -64,6 +64,7 @@ func (v *Vault) lock() bool {
 		j.stop()
 	}
 	v.mu.Unlock()
+	v.desk.Locked()
 	if o == nil {
 		return false
 	}
@@ -90,8 +91,9 @@ func (v *Vault) Lock(ctx context.Context) bool {
 	return locked
 }
 
-// Close ends the keeper when the daemon ends. It doesn't wait; see Wait.
+// Close ends the keeper and a prompt when the daemon ends. It doesn't wait; see Wait.
 func (v *Vault) Close() {
+	v.desk.Close()
 	v.mu.Lock()
 	o := v.open
 	v.open = nil
@@ -102,7 +104,10 @@ func (v *Vault) Close() {
 }
 
 // Wait waits until a closed vault's goroutines and processes have ended.
-func (v *Vault) Wait() { v.watch.Wait() }
+func (v *Vault) Wait() {
+	v.desk.Wait()
+	v.watch.Wait()
+}
 
 // endReserve is how far the keeper's clock and the front's may differ at the end of a
 // lease.

@@ -29,6 +29,7 @@ func (v *Vault) Unlock(ctx context.Context, ask opener.Asker, req *control.Unloc
 		v.refused(ctx, control.Refusal{What: "unlock"}, err)
 		return nil, err
 	}
+	v.desk.Unlocked()
 	r := &control.UnlockReply{Vault: v.Status(), AlreadyUnlocked: already}
 	if why, offline := v.unlockedOffline(); offline {
 		r.Notices = append(r.Notices, "Unlocked without network, from what this device keeps: "+why+".")

@@ -6,6 +6,7 @@
 // a load makes usable is an immutable snapshot, read without a lock (snapshot.go).
 // The rest is in fields that a mutex guards, which is never held across I/O.
 //
+//	asking.go            a person is asked to unlock it
 //	unlock.go, lock.go   opener → keeper, and the keeper's end
 //	load.go              what the keeper makes of keyring and vault file
 //	live.go, lease.go    what happens unasked
@@ -20,6 +21,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"vigil/internal/ask"
 	"vigil/internal/backend"
 	"vigil/internal/clock"
 	"vigil/internal/config"
@@ -48,6 +50,9 @@ type Device struct {
 	Agent Lister
 	// Refused records refusals for `vigilctl why`.
 	Refused func(control.Refusal)
+	// Asker asks for passphrases, where Places says; nil: nobody is asked.
+	Asker  *ask.Program
+	Places *ask.Places
 	// CanAsk returns nil, or why nobody can be asked before a key is used.
 	CanAsk func() error
 	// LargeRead is told after a large vault file was read.
@@ -67,6 +72,7 @@ type Vault struct {
 	name string
 	cfg  atomic.Pointer[config.Vault] // replaced only with the turn
 
+	desk  *ask.Desk
 	turn  turn.Turn      // unlock, refresh and writes: one at a time
 	watch sync.WaitGroup // an unlocked vault's goroutines, until its keeper has ended
 
@@ -127,6 +133,7 @@ func (o *openVault) now() *snapshot { return o.loaded.Load() }
 // New returns a locked vault.
 func New(d *Device, c config.Vault) *Vault {
 	v := &Vault{d: d, name: c.Name, jobs: map[*job]bool{}}
+	v.desk = ask.NewDesk(v.askPassphrase)
 	v.setConfig(c)
 	return v
 }

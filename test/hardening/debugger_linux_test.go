@@ -23,6 +23,7 @@ func TestNobodyLooksInside(t *testing.T) {
 	w := start(t, "")
 	w.addKeys()
 	w.holdOpener()
+	w.holdAsker()
 	roles := map[string]int{}
 	for _, p := range w.processes() {
 		roles[p.role]++
@@ -36,7 +37,7 @@ func TestNobodyLooksInside(t *testing.T) {
 			}
 		})
 	}
-	if roles["front"] != 1 || roles["keeper"] != 2 || roles["opener"] != 1 {
+	if roles["front"] != 1 || roles["keeper"] != 2 || roles["opener"] != 1 || roles["asker"] != 1 {
 		t.Errorf("looked at %v", roles)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"vigil/internal/ask"
 	"vigil/internal/keeper"
 	"vigil/internal/testing/sshtest"
 )
@@ -43,7 +44,9 @@ func start(t *testing.T, settings string) *world {
 		settings = "[vault.default]\n" + settings
 	}
 	check(t, os.WriteFile(filepath.Join(config, "config.toml"), []byte(settings), 0o600))
-	w.agent, err = sshtest.StartVigild(dir, sshtest.Binary(t, "vigild"))
+	nobody := filepath.Join(dir, "askpass")
+	check(t, os.WriteFile(nobody, []byte("#!/bin/sh\necho >>\"$0.asked\"\nexec sleep 600\n"), 0o700))
+	w.agent, err = sshtest.StartVigild(dir, sshtest.Binary(t, "vigild"), "SSH_ASKPASS="+nobody, "SSH_ASKPASS_REQUIRE=force")
 	check(t, err)
 	t.Cleanup(func() {
 		_ = w.agent.Process.Signal(unix.SIGCONT)
@@ -107,8 +110,11 @@ func (w *world) processes() []process {
 	for _, pid := range sshtest.Children(front) {
 		p := process{pid: pid, role: "opener"}
 		line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		if args := strings.Split(string(line), "\x00"); len(args) > 1 && args[1] == keeper.Role {
+		switch args := strings.Split(string(line), "\x00"); {
+		case len(args) > 1 && args[1] == keeper.Role:
 			p.role = "keeper"
+		case len(args) > 1 && args[1] == ask.Role:
+			p.role = "asker"
 		}
 		list = append(list, p)
 	}
@@ -175,6 +181,28 @@ func (w *world) holdOpener() {
 			}
 		}
 		return false
+	})
+}
+
+// holdAsker keeps a prompt open, for the key of another, locked vault.
+func (w *world) holdAsker() {
+	w.t.Helper()
+	w.run("vigilctl", "init", "--vault", "locked", "--unlock", "--passphrase-file", w.pass, "--kdf-memory=64", "--kdf-parallelism=1")
+	w.run("vigilctl", "generate", "asked", "--vault", "locked")
+	public := filepath.Join(w.dir, "asked.pub")
+	check(w.t, os.WriteFile(public, []byte(w.run("vigilctl", "show", "asked", "--public")), 0o600))
+	w.run("vigilctl", "lock", "--vault", "locked")
+	client := w.command("ssh-add", "-T", public)
+	check(w.t, client.Start())
+	w.t.Cleanup(func() {
+		w.run("vigilctl", "lock") // closes the prompt
+		if client.Wait() == nil {
+			w.t.Error("it was signed though nobody answered")
+		}
+	})
+	w.until("a prompt", func() bool {
+		_, err := os.Stat(filepath.Join(w.dir, "askpass.asked"))
+		return err == nil
 	})
 }
 

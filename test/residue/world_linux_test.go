@@ -34,13 +34,13 @@ type world struct {
 // startDeadline bounds how long the daemon may take to start.
 const startDeadline = time.Minute
 
-// newWorld starts a vigild with a home of its own.
-func newWorld(t *testing.T, config string) *world {
+// newWorld starts a vigild with a home of its own, and settings added to its environment.
+func newWorld(t *testing.T, config string, env ...string) *world {
 	t.Helper()
 	dir, err := os.MkdirTemp(filepath.Join(sshtest.World(), "w"), "r")
 	check(t, err)
 	w := &world{t: t, dir: dir, pass: []byte("a passphrase of this run: " + random(t)), ended: make(chan struct{})}
-	w.env = sshtest.VigilEnvironment(dir)
+	w.env = append(sshtest.VigilEnvironment(dir), env...)
 	w.passFile = w.write("pass", append(bytes.Clone(w.pass), '\n'))
 	check(t, os.MkdirAll(filepath.Join(dir, "config", "vigil"), 0o700))
 	w.write("config/vigil/config.toml", []byte(config))

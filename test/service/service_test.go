@@ -110,6 +110,11 @@ func TestAnotherBuildBesideTheService(t *testing.T) {
 	beside(t, prefix, "other-build.sh")
 }
 
+// TestAServiceAsksOnTheDesktop: also one that was started before it.
+func TestAServiceAsksOnTheDesktop(t *testing.T) {
+	beside(t, installed(t), "ask.sh")
+}
+
 // TestUnits: systemd understands every line of the units.
 func TestUnits(t *testing.T) {
 	beside(t, installed(t), "verify.sh")

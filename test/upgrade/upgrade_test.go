@@ -40,9 +40,14 @@ func TestStartedAmidAnUpgrade(t *testing.T) {
 }
 
 // TestAnUpgradeLocksNobodyOut: a daemon goes on with the build that it was started with, its
-// opener included. The new vigilctl locks it, tells of it and replaces it.
+// opener and its asker included. The new vigilctl locks it, tells of it and replaces it.
 func TestAnUpgradeLocksNobodyOut(t *testing.T) {
 	h := sshtest.NewHome(t, "correct horse battery staple")
+	askpass := h.Write("askpass", "#!/bin/sh\ncat '"+h.Pass+"'\n")
+	if err := os.Chmod(askpass, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	h.Env = append(h.Env, "SSH_ASKPASS="+askpass, "SSH_ASKPASS_REQUIRE=force")
 	h.Start()
 	h.OK(append(h.By("init", "--unlock"), sshtest.CheapKDF...)...)
 	h.AddKey("laptop")
@@ -69,6 +74,11 @@ func TestAnUpgradeLocksNobodyOut(t *testing.T) {
 	h.Fails(otherBuild, []string{"a restart is pending", "`vigilctl up` restarts it; that locks it."}, "status")
 	if out := h.OK("version").Out; !strings.Contains(out, before) {
 		t.Fatalf("version doesn't name the daemon's build %s:\n%s", before, out)
+	}
+	h.OK("lock")
+	h.Signs("laptop") // it asks
+	if err := os.Remove(askpass); err != nil {
+		t.Fatal(err)
 	}
 	h.OK("lock")
 	if err := h.Sign("laptop"); err == nil {

@@ -57,6 +57,11 @@ var forbidden = []struct {
 		"the front starts the opener; the work of its jobs is linked by vigil-opener alone",
 	},
 	{
+		"vigil/agentd",
+		[]string{"vigil/internal/ask/asker"},
+		"the front starts the asker; what sees a passphrase that is typed is linked by vigilctl alone",
+	},
+	{
 		"vigil/agentd/opener",
 		[]string{"vigil/internal/sshagent", "vigil/internal/daemon", "vigil/internal/control", "vigil/internal/prompt", "vigil/internal/signer"},
 		"the opener does one job and ends: it serves nobody, asks nobody and signs nothing",

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package opener
+package ipc
 
 import (
 	"errors"

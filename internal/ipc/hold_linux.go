@@ -1,4 +1,4 @@
-package opener
+package ipc
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 	"vigil/internal/ownership"
 )
 
-// aboveFiles is above the numbers of the descriptors that an opener inherits: they are put
+// aboveFiles is above the numbers of the descriptors that a child inherits: they are put
 // in place before it is executed, and must not replace the program's.
 const aboveFiles = 100
 

@@ -1,0 +1,11 @@
+package ask
+
+// Caller is what the kernel says of the process that made a request. Its number may have
+// been given to another process meanwhile, so it says who shares a quiet time and which
+// terminal isn't in use, and permits nothing.
+type Caller struct {
+	// Origin names what it belongs to: the service, or else the session of its terminal.
+	Origin string
+	tty    uint64 // its controlling terminal, as a device number; 0: none, or unknown
+	front  bool   // it is in its terminal's foreground
+}

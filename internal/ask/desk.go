@@ -1,0 +1,212 @@
+// Package ask is how the front asks a person for a vault's passphrase when a signature
+// needs it: when, on whose behalf, where, and by which process. It never sees what is
+// typed.
+//
+//	desk.go    one prompt for each vault, which all requests join
+//	quiet.go   how long nobody is asked after nobody answered
+//	place.go   where a prompt appears: never where the requester says
+//	caller.go  what the kernel says of the requester
+//	asker.go   the process that shows the prompt (package ask/asker)
+package ask
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// Linger is how long a prompt stays after the last client that waited has gone: ssh gives
+// up before a person has typed a passphrase, and is called again.
+const Linger = 10 * time.Second
+
+// Why a prompt ended without an unlock.
+var (
+	// ErrUnavailable reports that nobody can be asked. The wrapping error says why.
+	ErrUnavailable = errors.New("nobody can be asked")
+	// ErrDeclined reports that the person closed the prompt.
+	ErrDeclined = errors.New("the prompt for the passphrase was cancelled")
+	// ErrUnanswered reports that nobody answered in time.
+	ErrUnanswered = errors.New("nobody answered the prompt for the passphrase")
+
+	errLocked   = errors.New("the vault was locked while someone was asked")
+	errAlone    = errors.New("every client that waited has gone")
+	errEnded    = errors.New("the daemon ends")
+	errUnlocked = errors.New("the vault was unlocked meanwhile")
+)
+
+// Request is a client's need for an unlocked vault.
+type Request struct {
+	Caller Caller
+	Text   string // what the person is asked, of the request that the prompt is opened for
+}
+
+// Desk is where requests for one vault wait for a person. It holds no lock while one is
+// asked.
+type Desk struct {
+	show func(context.Context, Request) error
+
+	running sync.WaitGroup
+
+	mu     sync.Mutex // guards the fields below
+	open   *shown     // nil: none that can be joined
+	last   <-chan struct{}
+	quiet  quiet
+	closed bool
+}
+
+// shown is a prompt that is shown, or about to be.
+type shown struct {
+	end  context.CancelCauseFunc
+	done chan struct{} // closed when it is gone
+	err  error         // set before done is closed; nil: the vault is unlocked
+
+	// The desk's mutex guards the fields below.
+	origins map[string]bool // of the requests that joined
+	waiting int
+	linger  *time.Timer // nil while someone waits
+}
+
+// NewDesk returns a desk whose prompts are shown by a function that returns nil once the
+// vault is unlocked. It ends with its context. Wait for the desk after Close.
+func NewDesk(show func(ctx context.Context, first Request) error) *Desk { return &Desk{show: show} }
+
+// Ask waits until a person has unlocked the vault, and returns nil. It opens a prompt, or
+// joins the one that is shown. If ctx ends, it leaves the prompt to the others.
+func (d *Desk) Ask(ctx context.Context, r Request) error {
+	p, err := d.join(ctx, r)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-p.done:
+		return p.err
+	case <-ctx.Done():
+		d.leave(p)
+		return context.Cause(ctx)
+	}
+}
+
+func (d *Desk) join(ctx context.Context, r Request) (*shown, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.closed:
+		return nil, errEnded
+	case d.open == nil:
+		if err := d.quiet.check(r.Caller.Origin, time.Now()); err != nil {
+			return nil, err
+		}
+		d.start(ctx, r)
+	}
+	p := d.open
+	p.waiting++
+	p.origins[r.Caller.Origin] = true
+	if p.linger != nil {
+		p.linger.Stop()
+		p.linger = nil
+	}
+	return p, nil
+}
+
+// start opens a prompt, once the one before has gone. The caller holds mu.
+func (d *Desk) start(ctx context.Context, r Request) {
+	ctx, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	p := &shown{end: end, done: make(chan struct{}), origins: map[string]bool{}}
+	before := d.last
+	d.open, d.last = p, p.done
+	d.running.Go(func() {
+		defer end(nil)
+		defer close(p.done)
+		if before != nil {
+			<-before
+		}
+		p.err = d.settle(ctx, p, d.show(ctx, r))
+	})
+}
+
+// settle takes a prompt that has ended from the desk, and returns what its requests are
+// told.
+func (d *Desk) settle(ctx context.Context, p *shown, err error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if errors.Is(err, errUnlocked) {
+		err = nil
+	}
+	switch {
+	case err == nil:
+		d.quiet = quiet{}
+	case errors.Is(err, ErrDeclined):
+		d.quiet.begin(p.origins, time.Now(), firstQuiet)
+	case errors.Is(err, ErrUnanswered):
+		d.quiet.begin(p.origins, time.Now(), unansweredQuiet)
+	}
+	d.close(p, nil)
+	return err
+}
+
+// close ends a prompt. Nobody joins it any more. The caller holds mu.
+func (d *Desk) close(p *shown, cause error) {
+	if d.open == p {
+		d.open = nil
+	}
+	if p.linger != nil {
+		p.linger.Stop()
+		p.linger = nil
+	}
+	p.end(cause)
+}
+
+func (d *Desk) leave(p *shown) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if p.waiting--; p.waiting > 0 || d.open != p {
+		return
+	}
+	var timer *time.Timer
+	timer = time.AfterFunc(Linger, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if p.linger == timer { // nobody has joined, and it hasn't ended
+			d.quiet.begin(p.origins, time.Now(), firstQuiet)
+			d.close(p, errAlone)
+		}
+	})
+	p.linger = timer
+}
+
+// Unlocked says that the vault was unlocked elsewhere: requests that wait go on, and
+// people are asked again.
+func (d *Desk) Unlocked() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.quiet = quiet{}
+	if d.open != nil {
+		d.close(d.open, errUnlocked)
+	}
+}
+
+// Locked says that someone locked the vault: what was asked before doesn't undo it.
+func (d *Desk) Locked() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.open != nil {
+		d.close(d.open, errLocked)
+	}
+}
+
+// Close ends the prompt, and refuses others.
+func (d *Desk) Close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closed = true
+	if d.open != nil {
+		d.close(d.open, errEnded)
+	}
+}
+
+// Wait waits until a closed desk's prompts have gone.
+func (d *Desk) Wait() { d.running.Wait() }
