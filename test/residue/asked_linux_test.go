@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"vigil/internal/guard"
 	"vigil/internal/testing/sshtest"
 )
 
@@ -46,7 +47,7 @@ func TestNothingIsLeftOfWhatIsAskedFor(t *testing.T) {
 		t.Helper()
 		running := map[string]bool{}
 		for _, p := range w.processes() {
-			im, err := capture(p.pid)
+			im, err := capture(p.pid, guard.SecretMemory)
 			check(t, err)
 			running[p.role] = true
 			if found := im.find(s); len(found) > 0 {

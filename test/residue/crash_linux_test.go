@@ -13,10 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"vigil/internal/guard"
-
 	"golang.org/x/sys/unix"
 
+	"vigil/internal/guard"
 	"vigil/internal/testing/sshtest"
 )
 

@@ -18,10 +18,9 @@ import (
 	"strings"
 	"testing"
 
-	"vigil/internal/guard"
-
 	"filippo.io/mldsa"
 
+	"vigil/internal/guard"
 	"vigil/internal/keyfile"
 	"vigil/internal/wire"
 )

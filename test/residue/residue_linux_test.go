@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"vigil/internal/guard"
-
 	"vigil/internal/keyfile"
 	"vigil/internal/wire"
 )

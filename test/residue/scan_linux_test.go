@@ -9,9 +9,9 @@ import (
 	"slices"
 	"strings"
 
-	"vigil/internal/guard"
-
 	"golang.org/x/sys/unix"
+
+	"vigil/internal/guard"
 )
 
 // form is a secret as it may lie in memory.
