@@ -107,6 +107,7 @@ func printVault(w io.Writer, v control.VaultStatus) {
 		{"id", v.ID},
 		{"idle", until(v.IdleEnds)},
 		{"lease", leaseUntil(v)},
+		{"at most", until(v.UnlockedUntil)},
 		{"offline", offlineUntil(v)},
 		{"slowed", until(v.RetryAfter)},
 		{"rotation", v.Rotation},

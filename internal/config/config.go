@@ -41,6 +41,8 @@ const (
 	DefaultRotate = Duration(90 * Day)
 	// DefaultIdle never locks an idle vault.
 	DefaultIdle = Duration(0)
+	// DefaultMaxUnlocked locks no vault for having been unlocked long.
+	DefaultMaxUnlocked = Duration(0)
 )
 
 // Default places of a vault's master key and keyring.
@@ -105,6 +107,8 @@ type VaultConfig struct {
 	Rotate Duration `toml:"rotate"`
 	// Idle is how long a vault may be unused before it is locked; 0: never locked.
 	Idle Duration `toml:"idle"`
+	// MaxUnlocked is how long a vault stays unlocked at most, used or not; 0: no limit.
+	MaxUnlocked Duration `toml:"max_unlocked"`
 	// Locked is what happens to a signature request while the vault is locked.
 	Locked Locked `toml:"locked"`
 	// PublicCache keeps public keys and names on the device, so that they are

@@ -82,6 +82,7 @@ check = "1h"
 refresh = "90s"
 rotate = "30d"
 idle = "15m"
+max_unlocked = "10h"
 locked = "refuse"
 public_cache = false
 `
@@ -101,7 +102,7 @@ public_cache = false
 				Path: filepath.Join(p.Home, "sync/vault.jsonl"), Master: "awskms:///alias/vigil?region=eu-central-1",
 				Backend: "s3://team-keys/work", Offline: 0, Lease: config.Duration(36 * time.Hour),
 				Check: config.Duration(time.Hour), Refresh: config.Duration(90 * time.Second), Rotate: config.Duration(30 * config.Day),
-				Idle: config.Duration(15 * time.Minute), Locked: config.LockedRefuse, PublicCache: false,
+				Idle: config.Duration(15 * time.Minute), MaxUnlocked: config.Duration(10 * time.Hour), Locked: config.LockedRefuse, PublicCache: false,
 			}
 			if err != nil || v.VaultConfig != want {
 				t.Errorf("got  %+v, %v\nwant %+v", v.VaultConfig, err, want)

@@ -65,6 +65,7 @@ func Defaults(p paths.Paths, name string) VaultConfig {
 		Refresh:     DefaultRefresh,
 		Rotate:      DefaultRotate,
 		Idle:        DefaultIdle,
+		MaxUnlocked: DefaultMaxUnlocked,
 		Locked:      LockedRefuse,
 		PublicCache: true,
 	}

@@ -68,6 +68,8 @@ type VaultStatus struct {
 	DeviceKey    string     `json:"device_key,omitempty"`
 	IdleEnds     *time.Time `json:"idle_ends,omitempty"`
 	LeaseEnds    *time.Time `json:"lease_ends,omitempty"`
+	// UnlockedUntil is when max_unlocked locks the vault; nil: it doesn't.
+	UnlockedUntil *time.Time `json:"unlocked_until,omitempty"`
 	// LastProof is when the last successful proof by the master key was requested;
 	// nil: none since an unlock without network.
 	LastProof *time.Time `json:"last_proof,omitempty"`
