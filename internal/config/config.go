@@ -75,6 +75,10 @@ type Config struct {
 	SecretMemory guard.Kind
 	// AddedSHA1 lets RSA keys that ssh-add added sign with SHA-1.
 	AddedSHA1 bool
+	// LockOn is what locks everything, each event once.
+	LockOn []LockEvent
+	// LockOnSet reports that the user has set LockOn.
+	LockOnSet bool
 	// Unlisted are names with a file in vaults.d that aren't in `vaults`.
 	Unlisted []string
 }

@@ -154,6 +154,27 @@ func TestOrderOfVaults(t *testing.T) {
 	}
 }
 
+func TestLockOn(t *testing.T) {
+	for _, tc := range []struct {
+		config, want string
+		set          bool
+	}{
+		{"", "[suspend]", false},
+		{"lock_on = []\n", "[]", true},
+		{`lock_on = ["screen-lock", "logout", "suspend"]`, "[screen-lock logout suspend]", true},
+	} {
+		p := home(t)
+		put(t, p.ConfigFile(), tc.config)
+		c, err := config.Load(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fmt.Sprint(c.LockOn) != tc.want || c.LockOnSet != tc.set {
+			t.Errorf("%q: locks on %v, set %v", tc.config, c.LockOn, c.LockOnSet)
+		}
+	}
+}
+
 // Each mistake is an error that names the file and the line of the mistake.
 func TestMistakesNameFileAndLine(t *testing.T) {
 	const user, written = "config.toml", "vaults.d/work.toml"
@@ -188,6 +209,9 @@ func TestMistakesNameFileAndLine(t *testing.T) {
 		{"backend", written, "backend = \"s3://\"\n", 1, "backend URI"},
 		{"name", user, "vaults = [\"Work\"]\n", 1, "a-z"},
 		{"name of a table", user, "[vault.Work]\n", 1, "a-z"},
+		{"lock on as nothing knows it", user, "\nlock_on = [\"suspend\", \"lid\"]\n", 2, `lock_on has "lid": it may have "suspend", "logout" and "screen-lock"`},
+		{"lock on twice", user, "lock_on = [\"logout\", \"logout\"]\n", 1, `lock_on has "logout" twice`},
+		{"lock on of no list", user, "lock_on = \"suspend\"\n", 1, ""},
 		{"named twice", user, "vaults = [\"a\", \"a\"]\n", 1, "twice"},
 		{"a helper of security keys by a relative path", user, "security_key_helper = \"ssh-sk-helper\"\n", 1, "security_key_helper is an absolute path"},
 		{"a provider of security keys by a relative path", user, "\nsecurity_key_provider = \"x.so\"\n", 2, "security_key_provider is an absolute path"},

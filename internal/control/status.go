@@ -11,15 +11,18 @@ func (*StatusRequest) op() Op { return "status" }
 
 // StatusReply is the state of the daemon.
 type StatusReply struct {
-	PID           int             `json:"pid"`
-	Build         string          `json:"build"`
-	Version       string          `json:"version"`
-	Started       time.Time       `json:"started"`
-	UptimeSeconds int64           `json:"uptime_seconds"`
-	AgentSocket   string          `json:"agent_socket"`
-	ControlSocket string          `json:"control_socket"`
-	Config        string          `json:"config"`               // path of config.toml, even if there is none
-	Vaults        []VaultStatus   `json:"vaults"`               // in config order; the first is the default
+	PID           int           `json:"pid"`
+	Build         string        `json:"build"`
+	Version       string        `json:"version"`
+	Started       time.Time     `json:"started"`
+	UptimeSeconds int64         `json:"uptime_seconds"`
+	AgentSocket   string        `json:"agent_socket"`
+	ControlSocket string        `json:"control_socket"`
+	Config        string        `json:"config"` // path of config.toml, even if there is none
+	Vaults        []VaultStatus `json:"vaults"` // in config order; the first is the default
+	// LockOn is what locks everything, and LockOnProblem why the daemon isn't told of it now.
+	LockOn        []string        `json:"lock_on,omitempty"`
+	LockOnProblem string          `json:"lock_on_problem,omitempty"`
 	AddedKeys     int             `json:"added_keys"`           // keys added by ssh-add
 	AgentLocked   bool            `json:"agent_locked"`         // by ssh-add -x
 	Touch         string          `json:"touch,omitempty"`      // which security key's touch is waited for, and for what
