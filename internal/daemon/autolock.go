@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"vigil/internal/checkup"
@@ -62,16 +63,24 @@ func (d *Daemon) ownerGone(ctx context.Context, e config.LockEvent) {
 	}
 }
 
-// lockAll locks every vault, and drops what ssh-add added.
+// lockAll locks every vault, and drops what ssh-add added: all at once, as a keeper that
+// hangs takes a second to end.
 func (d *Daemon) lockAll(ctx context.Context) (*control.LockReply, error) {
-	r := &control.LockReply{}
-	for _, v := range d.all() {
-		if v.Lock(ctx) {
+	r := &control.LockReply{RemovedKeys: d.addedCount()}
+	vaults := d.all()
+	locked := make([]bool, len(vaults))
+	var locks sync.WaitGroup
+	for i, v := range vaults {
+		locks.Go(func() { locked[i] = v.Lock(ctx) })
+	}
+	err := d.agent.DropAdded(ctx)
+	locks.Wait()
+	for i, v := range vaults {
+		if locked[i] {
 			r.Locked = append(r.Locked, v.Name())
 		}
 	}
-	r.RemovedKeys = d.addedCount()
-	return r, d.agent.DropAdded(ctx)
+	return r, err
 }
 
 // autoLock says what locks, and why it doesn't, for status.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -80,11 +81,14 @@ func TestNoKeeperSleeps(t *testing.T) {
 	dev, l := watchedDevice(t, "")
 	dev.init("")
 	dev.generate("work")
-	for range 3 {
+	for _, hang := range []bool{false, true, false} {
 		if err := dev.agent().Add(agent.AddedKey{PrivateKey: newPrivate(t), Comment: "added"}); err != nil {
 			t.Fatal(err)
 		}
 		wantChildren(t, 2, 0)
+		if hang {
+			hangKeepers(t)
+		}
 		sleeps(t, l)
 		l.PrepareForSleep(false)
 		until(t, "another inhibitor", func() bool { return l.Held() == 1 })
@@ -99,6 +103,37 @@ func TestNoKeeperSleeps(t *testing.T) {
 			t.Fatalf("why says %q", dev.why())
 		}
 		dev.unlock()
+	}
+}
+
+// hangKeepers stops every keeper, as a machine does that is out of memory.
+func hangKeepers(t *testing.T) {
+	t.Helper()
+	keepers, _ := children(t)
+	for _, pid := range keepers {
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "the keeper has stopped", func() bool { return stopped(pid) })
+	}
+}
+
+// TestManyHangingKeepers: they are waited for together, within what logind waits for.
+func TestManyHangingKeepers(t *testing.T) {
+	const inhibitDelayMax = 5 * time.Second // logind.conf(5)
+	dev, l := watchedDevice(t, "")
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		dev.init(name)
+	}
+	if err := dev.agent().Add(agent.AddedKey{PrivateKey: newPrivate(t), Comment: "added"}); err != nil {
+		t.Fatal(err)
+	}
+	wantChildren(t, 6, 0)
+	hangKeepers(t)
+	begun := time.Now()
+	sleeps(t, l)
+	if took := time.Since(begun); took > inhibitDelayMax {
+		t.Fatalf("the machine was kept awake for %v", took)
 	}
 }
 

@@ -4,6 +4,7 @@ package logindfake
 
 import (
 	"bufio"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -150,7 +151,11 @@ func (l *Logind) Held() (n int) {
 	defer l.mu.Unlock()
 	for _, f := range l.inhibitors {
 		ready := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN}}
-		if _, err := unix.Poll(ready, 0); err != nil {
+		_, err := unix.Poll(ready, 0)
+		for errors.Is(err, unix.EINTR) {
+			_, err = unix.Poll(ready, 0)
+		}
+		if err != nil {
 			l.t.Error(err)
 		}
 		if ready[0].Revents&unix.POLLHUP == 0 {
