@@ -21,9 +21,10 @@ type Presence interface {
 	Problem() error
 }
 
-// autoLockTimeout bounds a lock that nobody asked for. The system waits half as long before
-// it sleeps, and a keeper that doesn't end must not keep the next event from being heard.
-const autoLockTimeout = 10 * time.Second
+// dropTimeout is how long the keeper of added keys may take to drop them while ssh-add -x
+// holds. Then it is ended, for which it has another second, within the 5 s for which logind
+// delays a sleep.
+const dropTimeout = 3 * time.Second
 
 // happened says what an event is, as the reason of a lock.
 var happened = map[config.LockEvent]string{
@@ -46,9 +47,17 @@ func (d *Daemon) presence() bool {
 
 // ownerGone locks everything, and says why for `vigilctl why`.
 func (d *Daemon) ownerGone(ctx context.Context, e config.LockEvent) {
-	ctx, cancel := context.WithTimeout(ctx, autoLockTimeout)
+	ctx, cancel := context.WithTimeout(ctx, dropTimeout)
 	defer cancel()
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() { // ssh-add -X then says that vigild must be restarted
+		defer close(ended)
+		d.added.close()
+	})
 	r, err := d.lockAll(ctx)
+	if !stop() {
+		<-ended
+	}
 	if err != nil {
 		d.log.Error("added keys can't be dropped", "event", e, "err", err)
 	}

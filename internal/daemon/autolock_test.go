@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -118,9 +119,11 @@ func hangKeepers(t *testing.T) {
 	}
 }
 
+// inhibitDelayMax is for how long logind delays a sleep. (logind.conf(5))
+const inhibitDelayMax = 5 * time.Second
+
 // TestManyHangingKeepers: they are waited for together, within what logind waits for.
 func TestManyHangingKeepers(t *testing.T) {
-	const inhibitDelayMax = 5 * time.Second // logind.conf(5)
 	dev, l := watchedDevice(t, "")
 	for _, name := range []string{"a", "b", "c", "d", "e"} {
 		dev.init(name)
@@ -135,6 +138,32 @@ func TestManyHangingKeepers(t *testing.T) {
 	if took := time.Since(begun); took > inhibitDelayMax {
 		t.Fatalf("the machine was kept awake for %v", took)
 	}
+}
+
+// TestAHangingKeeperOfALockedAgent: while ssh-add -x holds, the process that checks its
+// passphrase is asked to drop its keys, and stays. If it hangs, it is ended.
+func TestAHangingKeeperOfALockedAgent(t *testing.T) {
+	dev, l := watchedDevice(t, "")
+	a := dev.agent()
+	if err := errors.Join(a.Add(agent.AddedKey{PrivateKey: newPrivate(t), Comment: "added"}), a.Lock([]byte("x"))); err != nil {
+		t.Fatal(err)
+	}
+	l.PrepareForSleep(true)
+	until(t, "the end of the inhibitor", func() bool { return l.Held() == 0 })
+	wantChildren(t, 1, 0)
+	if n := must(dev, &control.StatusRequest{}).AddedKeys; n != 0 {
+		t.Fatalf("%d added keys are left", n)
+	}
+	l.PrepareForSleep(false)
+	until(t, "another inhibitor", func() bool { return l.Held() == 1 })
+	hangKeepers(t)
+	begun := time.Now()
+	sleeps(t, l)
+	if took := time.Since(begun); took > inhibitDelayMax {
+		t.Fatalf("the machine was kept awake for %v", took)
+	}
+	l.PrepareForSleep(false)
+	until(t, "another inhibitor", func() bool { return l.Held() == 1 })
 }
 
 // TestASleepDuringAnUnlock: the unlock ends with its processes, and doesn't come back after

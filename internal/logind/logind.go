@@ -88,16 +88,17 @@ func (w *Watcher) Problem() error {
 	return w.problem
 }
 
-// setProblem logs a problem once, and its end.
+// setProblem logs that logind is lost, and found again. That there is none is for status
+// and doctor to say.
 func (w *Watcher) setProblem(err error) {
 	w.mu.Lock()
 	before := w.problem
 	w.problem = err
 	w.mu.Unlock()
 	switch {
-	case err != nil && (before == nil || before.Error() != err.Error()):
-		w.log.Info("not told when to lock", "events", w.events, "err", err)
-	case err == nil && before != nil:
+	case err != nil && before == nil:
+		w.log.Warn("not told any more when to lock", "events", w.events, "err", err)
+	case err == nil && before != nil && before != errStarted:
 		w.log.Info("told when to lock", "events", w.events)
 	}
 }
