@@ -26,6 +26,9 @@ const (
 	systemd  = "/org/freedesktop/systemd1"
 	bus      = "/run/dbus/system_bus_socket"
 
+	// powerState says what logind may have the machine do. Ours is a file of the test's.
+	powerState = "/sys/power/state"
+
 	// insideVariable is set in the namespaces.
 	insideVariable = "VIGIL_TEST_LOGIND"
 
@@ -50,6 +53,9 @@ func TestARealLogind(t *testing.T) {
 	}
 	if _, err := os.Stat(program); err != nil || os.Getuid() != 0 {
 		t.Skipf("only root can run a logind: uid %d, %v", os.Getuid(), err)
+	}
+	if _, err := os.Stat(powerState); err != nil {
+		t.Skipf("this kernel can't suspend: %v", err)
 	}
 	namespaces := []string{"--mount", "--pid", "--fork", "--kill-child", "--mount-proc"}
 	if out, err := exec.Command("unshare", append(namespaces, "true")...).CombinedOutput(); err != nil {
@@ -154,7 +160,7 @@ func (w *world) surroundings() {
 		check(w.t, os.MkdirAll(filepath.Join("/run", dir), 0o755))
 	}
 	check(w.t, os.WriteFile("/run/power", []byte("mem\n"), 0o644)) // nothing writes to it but systemd's helper, which isn't here
-	check(w.t, unix.Mount("/run/power", "/sys/power/state", "", unix.MS_BIND, ""))
+	check(w.t, unix.Mount("/run/power", powerState, "", unix.MS_BIND, ""))
 	w.leader = w.start("sleep", "1h")
 	// As logind finds it when it is restarted.
 	check(w.t, os.WriteFile("/run/systemd/users/"+w.uid, []byte("NAME="+sshtest.User+"\nSTATE=active\nSTOPPING=no\nSESSIONS=c1\nACTIVE_SESSIONS=c1\n"), 0o644))
