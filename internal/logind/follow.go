@@ -45,6 +45,9 @@ func (w *Watcher) follow(ctx context.Context) (connected bool, _ error) {
 			err = f.look(ctx)
 		case <-now.C:
 			w.noticeSleep(ctx)
+			if f.uninhibited != nil {
+				f.inhibit(ctx)
+			}
 			err = f.look(ctx) // no signal tells of a session that closes while its processes go on
 		}
 		if err != nil {

@@ -151,19 +151,28 @@ func (w *Watcher) wait(ctx context.Context, pause time.Duration) {
 	}
 }
 
-// clocks are two clocks at one moment.
+// clocks are two clocks at one moment. They can't be read at once: this process may wait in
+// between.
 type clocks struct {
-	boot  time.Duration // counts while the machine sleeps
-	awake time.Time     // its monotonic reading doesn't
+	boot          time.Duration // counts while the machine sleeps
+	before, after time.Time     // before and after boot was read; their monotonic readings don't
 }
 
-func (w *Watcher) read() clocks { return clocks{w.boot(), time.Now()} }
+func (w *Watcher) read() (c clocks) {
+	c.before = time.Now()
+	c.boot = w.boot()
+	c.after = time.Now()
+	return c
+}
+
+// slept returns how long the machine has slept between two moments at least.
+func slept(from, to clocks) time.Duration { return to.boot - from.boot - to.after.Sub(from.before) }
 
 // noticeSleep tells of a sleep since the last call.
 func (w *Watcher) noticeSleep(ctx context.Context) {
 	now, before := w.read(), w.clocks
 	w.clocks = now
-	if (now.boot-before.boot)-now.awake.Sub(before.awake) >= leastSleep {
+	if slept(before, now) >= leastSleep {
 		w.tell(ctx, config.LockOnSuspend)
 	}
 }

@@ -314,13 +314,19 @@ func TestASleepUnderWayAtTheConnection(t *testing.T) {
 func TestARefusedInhibitor(t *testing.T) {
 	bus := logindfake.NewBus(t)
 	l := bus.Logind()
-	l.RefuseInhibitors()
-	w := watch(t, bus.Environ(), all...)
+	l.RefuseInhibitors(true)
+	w := watchLooking(t, time.Millisecond, bus.Environ(), all...)
 	w.until("the problem", func() bool {
 		return w.Problem() != nil && strings.Contains(w.Problem().Error(), "delay the machine's sleep: Permission denied")
 	})
 	l.PrepareForSleep(true)
 	w.wants(config.LockOnSuspend)
+	l.Sleeping(false)
+	l.RefuseInhibitors(false)
+	w.connected() // it has asked again
+	if n := l.Held(); n != 1 {
+		t.Fatalf("%d inhibitors are held", n)
+	}
 }
 
 // TestWhatNoSignalTells is seen: a sleep that logind didn't start, and a session that is
@@ -353,6 +359,30 @@ func TestWithoutLogind(t *testing.T) {
 			w.slept.Add(int64(time.Hour))
 			w.wants(config.LockOnSuspend)
 		})
+	}
+}
+
+// TestWaitingIsNoSleep: a process that had to wait while it read the clocks hasn't slept.
+func TestWaitingIsNoSleep(t *testing.T) {
+	begin := time.Now()
+	at := func(boot, before, after time.Duration) clocks {
+		return clocks{boot, begin.Add(before), begin.Add(after)}
+	}
+	const s, h = time.Second, time.Hour
+	for name, tt := range map[string]struct {
+		from, to clocks
+		sleep    bool
+	}{
+		"awake":                        {at(0, 0, 0), at(9*s, 9*s, 9*s), false},
+		"slept":                        {at(0, 0, 0), at(h+9*s, 9*s, 9*s), true},
+		"waited before boot was read":  {at(9*s, 0, 9*s), at(10*s, 10*s, 10*s), false},
+		"waited after boot was read":   {at(0, 0, 9*s), at(10*s, 10*s, 10*s), false},
+		"waited at the second reading": {at(0, 0, 0), at(9*s, 0, 9*s), false},
+		"slept and waited":             {at(0, 0, 9*s), at(h, 10*s, 19*s), true},
+	} {
+		if got := slept(tt.from, tt.to); got >= leastSleep != tt.sleep {
+			t.Errorf("%s: slept %v", name, got)
+		}
 	}
 }
 

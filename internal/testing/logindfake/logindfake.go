@@ -138,11 +138,11 @@ func (l *Logind) must(err error) {
 	}
 }
 
-// RefuseInhibitors makes it refuse them from now on, as polkit may.
-func (l *Logind) RefuseInhibitors() {
+// RefuseInhibitors makes it refuse them from now on, as polkit may, or not any more.
+func (l *Logind) RefuseInhibitors(refuse bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.refuse = true
+	l.refuse = refuse
 }
 
 // Held returns how many inhibitors somebody holds.
