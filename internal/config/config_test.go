@@ -353,7 +353,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 			documented[name] = true
 		}
 	}
-	known := map[string]bool{"vaults": true, "added_sha1": true, "security_key_provider": true, "security_key_helper": true, "secret_memory": true}
+	known := map[string]bool{"vaults": true, "added_sha1": true, "security_key_provider": true, "security_key_helper": true, "secret_memory": true, "lock_on": true}
 	for f := range reflect.TypeFor[config.VaultConfig]().Fields() {
 		known[f.Tag.Get("toml")] = true
 	}
@@ -367,9 +367,12 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 			t.Errorf("docs/config.md documents %s, which nothing reads", name)
 		}
 	}
+	if row := fmt.Sprintf("| `lock_on` | `[%q]` |", config.DefaultLockOn[0]); len(config.DefaultLockOn) != 1 || !strings.Contains(string(page), row) {
+		t.Errorf("docs/config.md has another default of lock_on than %q", config.DefaultLockOn)
+	}
 	d := config.Defaults(paths.Paths{}, "x")
 	for key, value := range map[string]fmt.Stringer{
-		"offline": d.Offline, "lease": d.Lease, "check": d.Check, "refresh": d.Refresh, "rotate": d.Rotate, "idle": d.Idle,
+		"offline": d.Offline, "lease": d.Lease, "check": d.Check, "refresh": d.Refresh, "rotate": d.Rotate, "idle": d.Idle, "max_unlocked": d.MaxUnlocked,
 	} {
 		if !strings.Contains(string(page), fmt.Sprintf("| `%s` | `\"%s\"` |", key, value)) {
 			t.Errorf("docs/config.md has another default of %s than %q", key, value)
