@@ -28,9 +28,9 @@ import (
 )
 
 const (
-	// firstPause and mostPause bound the time between two connections: what can't be
-	// reached at a login may be there a second later, and never be there on a server.
-	firstPause = time.Second
+	// firstPause and mostPause bound the time between two connections, which doubles: what
+	// is restarted misses little, and what is never there costs little.
+	firstPause = 100 * time.Millisecond
 	mostPause  = time.Minute
 	// lookEvery is how late a sleep is noticed without logind, counted from when the machine
 	// is awake again.

@@ -129,21 +129,24 @@ func within(t *testing.T) {
 	check(t, w.conn.Object(login1, "/org/freedesktop/login1/session/c1").Call(login1+".Session.SetLockedHint", 0, true).Err)
 	w.locked("the screen was locked")
 
+	notTold := func() bool { return strings.Contains(w.vigilctl("status"), "not told") }
 	for what, restart := range map[string]func(){
 		"logind": func() {
 			w.end(w.logind)
+			w.until("the loss", notTold)
 			w.startLogind()
 		},
 		"the bus": func() {
 			w.end(w.logind)
 			w.end(w.bus)
+			w.until("the loss", notTold)
 			w.startBus()
 			w.startLogind()
 		},
 	} {
 		restart()
 		w.until("Vigil is told again after a restart of "+what, func() bool {
-			return !strings.Contains(w.vigilctl("status"), "not told") && w.inhibitors() == 1
+			return !notTold() && w.inhibitors() == 1
 		})
 		w.unlock()
 		w.manager("LockSession", "c1")
