@@ -28,10 +28,10 @@ func (w *Watcher) follow(ctx context.Context) (connected bool, _ error) {
 	if err := f.begin(ctx); err != nil {
 		return false, err
 	}
-	w.setProblem(f.uninhibited)
 	now := time.NewTicker(w.looks)
 	defer now.Stop()
 	for {
+		w.setProblem(f.uninhibited)
 		select {
 		case <-ctx.Done():
 			return true, ctx.Err()
@@ -84,7 +84,6 @@ func (f *follower) begin(ctx context.Context) error {
 func (f *follower) inhibit(ctx context.Context) {
 	f.release()
 	f.inhibitor, f.uninhibited = f.bus.inhibit(ctx, f.address, f.uid)
-	f.setProblem(f.uninhibited)
 }
 
 // release lets the machine sleep.

@@ -98,6 +98,7 @@ type Logind struct {
 	sleeping   bool
 	refuse     bool
 	inhibitors []*os.File // the ends that it keeps
+	looks      int
 }
 
 // details are of one session.
@@ -163,6 +164,13 @@ func (l *Logind) Held() (n int) {
 		}
 	}
 	return n
+}
+
+// Looks returns how often it was asked for the user's state.
+func (l *Logind) Looks() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.looks
 }
 
 // PrepareForSleep announces a sleep, or its end.
@@ -278,6 +286,7 @@ func (p propertyMethods) Get(call dbus.Message, _, property string) (dbus.Varian
 	case property == "PreparingForSleep":
 		return dbus.MakeVariant(l.sleeping), nil
 	case property == "State":
+		l.looks++
 		return dbus.MakeVariant(l.state), nil
 	case property == "Sessions":
 		type one struct {
