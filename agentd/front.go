@@ -23,6 +23,7 @@ import (
 	"vigil/internal/daemon"
 	"vigil/internal/guard"
 	"vigil/internal/logfile"
+	"vigil/internal/logind"
 	"vigil/internal/opener"
 	"vigil/internal/paths"
 	"vigil/internal/serving"
@@ -132,7 +133,8 @@ func serve(ctx context.Context, environ []string, o options, hardening guard.Har
 	logger := slog.New(slog.NewTextHandler(log, nil))
 	d, err := daemon.New(daemon.Options{
 		Paths: place, Config: conf, Exe: self, Opener: opener.Hold(beside("vigil-opener")), LogFile: o.logFile, Hardening: hardening,
-		Asker: ask.Hold(beside("vigilctl")), Places: places, Prompter: daemon.NewPrompter(environ), Log: logger,
+		Asker: ask.Hold(beside("vigilctl")), Places: places, Prompter: daemon.NewPrompter(environ),
+		Presence: logind.New(environ, os.Getuid(), logger), Log: logger,
 	})
 	if err != nil {
 		return err

@@ -53,6 +53,13 @@ func printStatus(w io.Writer, st *control.StatusReply) {
 	if st.LogFile != "" {
 		printf(w, "  log      %s\n", st.LogFile)
 	}
+	if len(st.LockOn) > 0 {
+		printf(w, "  lock on  %s", strings.Join(st.LockOn, ", "))
+		if st.LockOnProblem != "" {
+			printf(w, "; not told of it now: %s", st.LockOnProblem)
+		}
+		printf(w, "\n")
+	}
 	if st.ConfigErr != "" {
 		printf(w, "  the config on disk isn't in use: %s\n", st.ConfigErr)
 	}
@@ -107,6 +114,7 @@ func printVault(w io.Writer, v control.VaultStatus) {
 		{"id", v.ID},
 		{"idle", until(v.IdleEnds)},
 		{"lease", leaseUntil(v)},
+		{"at most", until(v.UnlockedUntil)},
 		{"offline", offlineUntil(v)},
 		{"slowed", until(v.RetryAfter)},
 		{"rotation", v.Rotation},

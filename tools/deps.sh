@@ -30,6 +30,7 @@ gcc        gcc             -
 puttygen   putty-tools     putty
 openssl    openssl         -
 gdb        gdb             -
+dbus-daemon dbus-daemon    -
 strace     strace          -
 setpriv    util-linux      -
 systemctl  systemd         -
@@ -45,7 +46,7 @@ node       nodejs          node
 npm        npm             node
 spin       spin            spin
 '
-[ "$(uname)" = Darwin ] && table=$(printf '%s\n' "$table" | grep -v -e '^gdb' -e '^lexgrog' -e '^strace' -e '^setpriv' -e '^systemctl' -e '^pinentry' -e '^/usr/lib')
+[ "$(uname)" = Darwin ] && table=$(printf '%s\n' "$table" | grep -v -e '^gdb' -e '^dbus-daemon' -e '^lexgrog' -e '^strace' -e '^setpriv' -e '^systemctl' -e '^pinentry' -e '^/usr/lib')
 
 PATH=$PATH:/usr/sbin:/sbin:/usr/local/sbin
 

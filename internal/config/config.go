@@ -44,6 +44,8 @@ const (
 	DefaultRotate = Duration(90 * Day)
 	// DefaultIdle never locks an idle vault.
 	DefaultIdle = Duration(0)
+	// DefaultMaxUnlocked locks no vault for having been unlocked long.
+	DefaultMaxUnlocked = Duration(0)
 	// DefaultAskTimeout is how long a prompt for the passphrase waits for an answer.
 	DefaultAskTimeout = Duration(time.Minute)
 )
@@ -78,6 +80,10 @@ type Config struct {
 	SecretMemory guard.Kind
 	// AddedSHA1 lets RSA keys that ssh-add added sign with SHA-1.
 	AddedSHA1 bool
+	// LockOn is what locks everything, each event once.
+	LockOn []LockEvent
+	// LockOnSet reports that the user has set LockOn.
+	LockOnSet bool
 	// Unlisted are names with a file in vaults.d that aren't in `vaults`.
 	Unlisted []string
 }
@@ -110,6 +116,8 @@ type VaultConfig struct {
 	Rotate Duration `toml:"rotate"`
 	// Idle is how long a vault may be unused before it is locked; 0: never locked.
 	Idle Duration `toml:"idle"`
+	// MaxUnlocked is how long a vault stays unlocked at most, used or not; 0: no limit.
+	MaxUnlocked Duration `toml:"max_unlocked"`
 	// Locked is what happens to a signature request while the vault is locked.
 	Locked Locked `toml:"locked"`
 	// AskTimeout is how long a prompt for the passphrase waits for an answer.

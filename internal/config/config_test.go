@@ -82,6 +82,7 @@ check = "1h"
 refresh = "90s"
 rotate = "30d"
 idle = "15m"
+max_unlocked = "10h"
 locked = "refuse"
 ask_timeout = "2m"
 public_cache = false
@@ -102,7 +103,7 @@ public_cache = false
 				Path: filepath.Join(p.Home, "sync/vault.jsonl"), Master: "awskms:///alias/vigil?region=eu-central-1",
 				Backend: "s3://team-keys/work", Offline: 0, Lease: config.Duration(36 * time.Hour),
 				Check: config.Duration(time.Hour), Refresh: config.Duration(90 * time.Second), Rotate: config.Duration(30 * config.Day),
-				Idle: config.Duration(15 * time.Minute), Locked: config.LockedRefuse, AskTimeout: config.Duration(2 * time.Minute), PublicCache: false,
+				Idle: config.Duration(15 * time.Minute), MaxUnlocked: config.Duration(10 * time.Hour), Locked: config.LockedRefuse, AskTimeout: config.Duration(2 * time.Minute), PublicCache: false,
 			}
 			if err != nil || v.VaultConfig != want {
 				t.Errorf("got  %+v, %v\nwant %+v", v.VaultConfig, err, want)
@@ -154,6 +155,27 @@ func TestOrderOfVaults(t *testing.T) {
 	}
 }
 
+func TestLockOn(t *testing.T) {
+	for _, tc := range []struct {
+		config, want string
+		set          bool
+	}{
+		{"", "[suspend]", false},
+		{"lock_on = []\n", "[]", true},
+		{`lock_on = ["screen-lock", "logout", "suspend"]`, "[screen-lock logout suspend]", true},
+	} {
+		p := home(t)
+		put(t, p.ConfigFile(), tc.config)
+		c, err := config.Load(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fmt.Sprint(c.LockOn) != tc.want || c.LockOnSet != tc.set {
+			t.Errorf("%q: locks on %v, set %v", tc.config, c.LockOn, c.LockOnSet)
+		}
+	}
+}
+
 // Each mistake is an error that names the file and the line of the mistake.
 func TestMistakesNameFileAndLine(t *testing.T) {
 	const user, written = "config.toml", "vaults.d/work.toml"
@@ -189,6 +211,9 @@ func TestMistakesNameFileAndLine(t *testing.T) {
 		{"backend", written, "backend = \"s3://\"\n", 1, "backend URI"},
 		{"name", user, "vaults = [\"Work\"]\n", 1, "a-z"},
 		{"name of a table", user, "[vault.Work]\n", 1, "a-z"},
+		{"lock on as nothing knows it", user, "\nlock_on = [\"suspend\", \"lid\"]\n", 2, `lock_on has "lid": it may have "suspend", "logout" and "screen-lock"`},
+		{"lock on twice", user, "lock_on = [\"logout\", \"logout\"]\n", 1, `lock_on has "logout" twice`},
+		{"lock on of no list", user, "lock_on = \"suspend\"\n", 1, ""},
 		{"named twice", user, "vaults = [\"a\", \"a\"]\n", 1, "twice"},
 		{"a helper of security keys by a relative path", user, "security_key_helper = \"ssh-sk-helper\"\n", 1, "security_key_helper is an absolute path"},
 		{"a provider of security keys by a relative path", user, "\nsecurity_key_provider = \"x.so\"\n", 2, "security_key_provider is an absolute path"},
@@ -330,7 +355,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 			documented[name] = true
 		}
 	}
-	known := map[string]bool{"vaults": true, "added_sha1": true, "security_key_provider": true, "security_key_helper": true, "secret_memory": true}
+	known := map[string]bool{"vaults": true, "added_sha1": true, "security_key_provider": true, "security_key_helper": true, "secret_memory": true, "lock_on": true}
 	for f := range reflect.TypeFor[config.VaultConfig]().Fields() {
 		known[f.Tag.Get("toml")] = true
 	}
@@ -344,9 +369,12 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 			t.Errorf("docs/config.md documents %s, which nothing reads", name)
 		}
 	}
+	if row := fmt.Sprintf("| `lock_on` | `[%q]` |", config.DefaultLockOn[0]); len(config.DefaultLockOn) != 1 || !strings.Contains(string(page), row) {
+		t.Errorf("docs/config.md has another default of lock_on than %q", config.DefaultLockOn)
+	}
 	d := config.Defaults(paths.Paths{}, "x")
 	for key, value := range map[string]fmt.Stringer{
-		"offline": d.Offline, "lease": d.Lease, "check": d.Check, "refresh": d.Refresh, "rotate": d.Rotate, "idle": d.Idle,
+		"offline": d.Offline, "lease": d.Lease, "check": d.Check, "refresh": d.Refresh, "rotate": d.Rotate, "idle": d.Idle, "max_unlocked": d.MaxUnlocked,
 	} {
 		if !strings.Contains(string(page), fmt.Sprintf("| `%s` | `\"%s\"` |", key, value)) {
 			t.Errorf("docs/config.md has another default of %s than %q", key, value)

@@ -50,6 +50,7 @@ type userFile struct {
 	Provider  string                    `toml:"security_key_provider"`
 	Helper    string                    `toml:"security_key_helper"`
 	Memory    guard.Kind                `toml:"secret_memory"`
+	LockOn    []LockEvent               `toml:"lock_on"`
 	Vault     map[string]toml.Primitive `toml:"vault"`
 }
 
@@ -65,6 +66,7 @@ func Defaults(p paths.Paths, name string) VaultConfig {
 		Refresh:     DefaultRefresh,
 		Rotate:      DefaultRotate,
 		Idle:        DefaultIdle,
+		MaxUnlocked: DefaultMaxUnlocked,
 		Locked:      LockedAsk,
 		AskTimeout:  DefaultAskTimeout,
 		PublicCache: true,
@@ -82,7 +84,7 @@ func load(p paths.Paths) (*Config, error) {
 	}
 	if err := user.only(func(key toml.Key) bool {
 		switch key[0] {
-		case "vaults", "added_sha1", "security_key_provider", "security_key_helper", "secret_memory":
+		case "vaults", "added_sha1", "security_key_provider", "security_key_helper", "secret_memory", "lock_on":
 			return len(key) == 1
 		case "vault":
 			return len(key) < 3 || len(key) == 3 && isVaultKey(key[2])
@@ -103,6 +105,9 @@ func load(p paths.Paths) (*Config, error) {
 	default:
 		return nil, user.at(fmt.Errorf("secret_memory is %q or %q", guard.SecretMemory, guard.LockedMemory), "secret_memory")
 	}
+	if err := lockOn(user, &top); err != nil {
+		return nil, err
+	}
 	if kind := user.meta.Type("vault"); kind != "Hash" && kind != "" { // "" if there are only tables [vault.NAME]
 		return nil, user.at(errors.New("a vault's settings stand in a table [vault.NAME]"), "vault")
 	}
@@ -114,7 +119,7 @@ func load(p paths.Paths) (*Config, error) {
 	if !user.meta.IsDefined("vaults") {
 		names = withFound(p, defaultOrder(written, top.Vault))
 	}
-	c := &Config{AddedSHA1: top.AddedSHA1, SecurityKeyProvider: top.Provider, SecurityKeyHelper: top.Helper, SecretMemory: top.Memory}
+	c := &Config{AddedSHA1: top.AddedSHA1, SecurityKeyProvider: top.Provider, SecurityKeyHelper: top.Helper, SecretMemory: top.Memory, LockOn: top.LockOn, LockOnSet: user.meta.IsDefined("lock_on")}
 	for i, name := range names {
 		if err := paths.CheckName(name); err != nil {
 			if user.meta.IsDefined("vaults") {

@@ -11,15 +11,18 @@ func (*StatusRequest) op() Op { return "status" }
 
 // StatusReply is the state of the daemon.
 type StatusReply struct {
-	PID           int             `json:"pid"`
-	Build         string          `json:"build"`
-	Version       string          `json:"version"`
-	Started       time.Time       `json:"started"`
-	UptimeSeconds int64           `json:"uptime_seconds"`
-	AgentSocket   string          `json:"agent_socket"`
-	ControlSocket string          `json:"control_socket"`
-	Config        string          `json:"config"`               // path of config.toml, even if there is none
-	Vaults        []VaultStatus   `json:"vaults"`               // in config order; the first is the default
+	PID           int           `json:"pid"`
+	Build         string        `json:"build"`
+	Version       string        `json:"version"`
+	Started       time.Time     `json:"started"`
+	UptimeSeconds int64         `json:"uptime_seconds"`
+	AgentSocket   string        `json:"agent_socket"`
+	ControlSocket string        `json:"control_socket"`
+	Config        string        `json:"config"` // path of config.toml, even if there is none
+	Vaults        []VaultStatus `json:"vaults"` // in config order; the first is the default
+	// LockOn is what locks everything, and LockOnProblem why the daemon isn't told of it now.
+	LockOn        []string        `json:"lock_on,omitempty"`
+	LockOnProblem string          `json:"lock_on_problem,omitempty"`
 	AddedKeys     int             `json:"added_keys"`           // keys added by ssh-add
 	AgentLocked   bool            `json:"agent_locked"`         // by ssh-add -x
 	Touch         string          `json:"touch,omitempty"`      // which security key's touch is waited for, and for what
@@ -68,6 +71,8 @@ type VaultStatus struct {
 	DeviceKey    string     `json:"device_key,omitempty"`
 	IdleEnds     *time.Time `json:"idle_ends,omitempty"`
 	LeaseEnds    *time.Time `json:"lease_ends,omitempty"`
+	// UnlockedUntil is when max_unlocked locks the vault; nil: it doesn't.
+	UnlockedUntil *time.Time `json:"unlocked_until,omitempty"`
 	// LastProof is when the last successful proof by the master key was requested;
 	// nil: none since an unlock without network.
 	LastProof *time.Time `json:"last_proof,omitempty"`

@@ -7,6 +7,7 @@
 //
 //	daemon.go    start, serve, stop
 //	added.go     the keeper of the keys that ssh-add adds
+//	autolock.go  locking when the owner has gone
 //	handler.go   vigilctl's requests; package vault does most of the work
 //	unlocking.go a signature that needs a locked vault
 //	why.go       the newest refusals
@@ -61,6 +62,8 @@ type Options struct {
 	Places *ask.Places
 	// Prompter confirms uses of keys that require it.
 	Prompter Prompter
+	// Presence tells when to lock. Nil: nothing does.
+	Presence Presence
 	// Lifetime is the lifetime of keys added without one; 0: unlimited.
 	Lifetime time.Duration
 	// Providers are the patterns of libraries that ssh-add may name as providers of
@@ -196,6 +199,7 @@ func (d *Daemon) Run(ctx context.Context, agent, control *unixsock.Listener, rea
 			errs[1] = d.serveControl(ctx, control)
 		})
 	}
+	serving.Go(func() { d.watchPresence(ctx) })
 	ready()
 	serving.Wait()
 	d.conns.Wait()

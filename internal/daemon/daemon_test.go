@@ -23,6 +23,7 @@ import (
 	"vigil/internal/control"
 	"vigil/internal/keeper"
 	"vigil/internal/keeper/server"
+	"vigil/internal/logind"
 	"vigil/internal/opener"
 	openerjob "vigil/internal/opener/job"
 	"vigil/internal/paths"
@@ -69,6 +70,8 @@ type device struct {
 	exe, opener string
 	// askpass is the environment of the prompting program; nil: there is none.
 	askpass []string
+	// bus is the environment with the system bus's address; nil: there is none.
+	bus     []string
 	lingers time.Duration // see Options
 	stop    context.CancelFunc
 	ended   chan struct{} // closed when Run has returned
@@ -156,9 +159,14 @@ func (dev *device) start() {
 	if err != nil {
 		t.Fatal(err)
 	}
+	log := slog.New(slog.NewTextHandler(dev.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	var presence Presence
+	if dev.bus != nil {
+		presence = logind.New(dev.bus, os.Getuid(), log)
+	}
 	dev.d, err = New(Options{
 		Paths: dev.paths, Config: conf, Exe: cmp.Or(dev.exe, exe), Opener: opener.At(cmp.Or(dev.opener, exe)), Prompter: NewPrompter(dev.askpass), lingers: dev.lingers,
-		Log: slog.New(slog.NewTextHandler(dev.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Log: log, Presence: presence,
 	})
 	if err != nil {
 		t.Fatal(err)

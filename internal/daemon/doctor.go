@@ -47,6 +47,7 @@ func (d *Daemon) examine() []checkup.Check {
 	} else {
 		list = append(list, checkup.Fine("lock limit", "keepers may lock %d KiB and more", wantLocked>>10))
 	}
+	list = append(list, d.examineAutoLock()...)
 	if _, err := config.Load(d.o.Paths); err != nil {
 		list = append(list, checkup.Failure("config", "Correct the line: the daemon still uses what it read at its start, and won't start again.", "%v", err))
 	}

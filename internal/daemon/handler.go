@@ -119,7 +119,7 @@ func (h *handler) Ready(ctx context.Context, _ *control.Call, req *control.Ready
 func (h *handler) Stop(ctx context.Context, _ *control.Call, _ *control.StopRequest) (*control.StopReply, error) {
 	r := &control.StopReply{PID: os.Getpid()}
 	defer h.d.cancel() // in any case: the daemon's end locks, too
-	locked, err := h.lockAll(ctx)
+	locked, err := h.d.lockAll(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +130,7 @@ func (h *handler) Stop(ctx context.Context, _ *control.Call, _ *control.StopRequ
 // Lock locks vaults by ending their keepers.
 func (h *handler) Lock(ctx context.Context, _ *control.Call, req *control.LockRequest) (*control.LockReply, error) {
 	if req.Vault == "" {
-		return h.lockAll(ctx)
+		return h.d.lockAll(ctx)
 	}
 	v, err := h.d.find(req.Vault)
 	if err != nil {
@@ -141,17 +141,6 @@ func (h *handler) Lock(ctx context.Context, _ *control.Call, req *control.LockRe
 		r.Locked = []string{v.Name()}
 	}
 	return r, nil
-}
-
-func (h *handler) lockAll(ctx context.Context) (*control.LockReply, error) {
-	r := &control.LockReply{}
-	for _, v := range h.d.all() {
-		if v.Lock(ctx) {
-			r.Locked = append(r.Locked, v.Name())
-		}
-	}
-	r.RemovedKeys = h.d.addedCount()
-	return r, h.d.agent.DropAdded(ctx)
 }
 
 // Why returns the newest refusals.

@@ -29,6 +29,10 @@ func (h *handler) Status(ctx context.Context, _ *control.Call, _ *control.Status
 	r.Processes = append(r.Processes, control.ProcessStatus{
 		Role: "front", PID: os.Getpid(), Dumpable: !d.o.Hardening.Undumpable, ResidentBytes: resident(os.Getpid()),
 	})
+	d.autoLock(r)
+	if text := d.warnAutoLock(r); text != "" {
+		r.Warnings = append(r.Warnings, text)
+	}
 	if d.readable() {
 		r.Warnings = append(r.Warnings, "vigild's binary can be read by its user, so it was dumpable while it started; install it with mode 0111 (make build does).")
 	}

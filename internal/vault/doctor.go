@@ -52,7 +52,7 @@ func (v *Vault) examineAccess(st *state.Vault) []checkup.Check {
 	var offline bool
 	if o != nil {
 		now, a, n := clock.Now(), o.access.Load(), o.now()
-		leaseEnds, proved, offline, waiting, missing = a.ends.Shown(now), a.proved.Shown(now), a.offline, n.waiting, n.missingNames()
+		leaseEnds, proved, offline, waiting, missing = clock.Earlier(a.ends, o.until).Shown(now), a.proved.Shown(now), a.offline, n.waiting, n.missingNames()
 	}
 	v.mu.Unlock()
 	if list, err := st.Pending(); err == nil {

@@ -101,7 +101,7 @@ func (v *Vault) deniedAtUnlock(ctx context.Context, st *state.Vault, err error) 
 // the proof.
 func (v *Vault) renew(ctx context.Context, o *openVault, proved clock.Instant) {
 	ends := proved.After(time.Duration(v.config().Lease))
-	if err := o.keeper.SetDeadlines(ctx, time.Duration(v.config().Idle), ends); err != nil {
+	if err := v.setDeadlines(ctx, o, ends); err != nil {
 		if !errors.Is(err, keeper.ErrGone) {
 			v.d.Log.Error("lease can't be renewed", "vault", v.name, "err", err)
 		}
@@ -109,6 +109,12 @@ func (v *Vault) renew(ctx context.Context, o *openVault, proved clock.Instant) {
 	}
 	o.noteAccess(func(a *access) { a.proved, a.ends, a.offline = proved, ends, false })
 	v.noteClock(ctx, v.d.State.Vault(o.id))
+}
+
+// setDeadlines tells the keeper when to end, even if this process hangs: at the end of the
+// lease or when it was unlocked for max_unlocked, whichever comes first.
+func (v *Vault) setDeadlines(ctx context.Context, o *openVault, lease clock.Instant) error {
+	return o.keeper.SetDeadlines(ctx, time.Duration(v.config().Idle), clock.Earlier(lease, o.until))
 }
 
 // lockFor locks the vault because access was revoked, and reports why.

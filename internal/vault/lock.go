@@ -15,7 +15,7 @@ import (
 // install makes an open vault current and watches its keeper.
 func (v *Vault) install(ctx context.Context, o *openVault) error {
 	defer context.AfterFunc(ctx, o.keeper.Close)()
-	if err := o.keeper.SetDeadlines(ctx, time.Duration(v.config().Idle), o.access.Load().ends); err != nil {
+	if err := v.setDeadlines(ctx, o, o.access.Load().ends); err != nil {
 		o.keeper.Close()
 		return keeperError(v.name, err)
 	}
@@ -119,13 +119,15 @@ func (v *Vault) ended(o *openVault, problem *control.Error) control.Refusal {
 	r := control.Refusal{What: "keep", Vault: v.name, Next: "Unlock it: vigilctl unlock --vault " + v.name}
 	now, a := clock.Now(), o.access.Load()
 	over, proved := a.ends.Left(now) < endReserve, a.proved.Shown(now)
-	traced := o.keeper.Traced()
+	traced, most := o.keeper.Traced(), !o.until.IsZero() && o.until.Left(now) < endReserve
 	switch idle := time.Duration(v.config().Idle); {
 	case traced != nil:
 		r.Reason, r.Next = "the vault was locked: "+traced.Error(), opener.NextTraced
 		return r
 	case o.keeper.Exit() != nil:
 		r.Reason = "the process that held the keys ended, so the vault is locked"
+	case most:
+		r.Reason = fmt.Sprintf("the vault was unlocked for %v, the most that max_unlocked allows, so it is locked", v.config().MaxUnlocked)
 	case over && a.offline:
 		r.Reason = "the time that the vault may be unlocked without network is over, so it is locked"
 	case over:
@@ -136,7 +138,7 @@ func (v *Vault) ended(o *openVault, problem *control.Error) control.Refusal {
 	default:
 		r.Reason = "the process that held the keys ended, so the vault is locked"
 	}
-	if problem != nil && over {
+	if problem != nil && over && !most {
 		r.Reason += " (" + problem.Message + ")"
 		r.Next = problem.Next
 	}

@@ -77,6 +77,10 @@ func (o *openVault) describe(s *control.VaultStatus) {
 	n, a, now := o.now(), o.access.Load(), clock.Now()
 	since, leaseEnds, refreshed := o.since, a.ends.Shown(now), a.refreshed
 	s.State, s.ID, s.Identity, s.UnlockedAt = control.VaultUnlocked, o.id.String(), o.identity.String(), &since
+	if !o.until.IsZero() {
+		until := o.until.Shown(now)
+		s.UnlockedUntil = &until
+	}
 	s.LeaseEnds, s.LastRefresh, s.Offline = &leaseEnds, &refreshed, a.offline
 	if !a.proved.IsZero() {
 		proved := a.proved.Shown(now)

@@ -217,6 +217,9 @@ func (v *Vault) identityOf(st *state.Vault) (identity id.Identity, err error) {
 func (v *Vault) newOpen(k *keeper.Client, vaultID id.Vault, asked clock.Instant) *openVault {
 	now := time.Now()
 	o := &openVault{keeper: k, id: vaultID, stale: make(chan struct{}, 1), since: now}
+	if most := time.Duration(v.config().MaxUnlocked); most != 0 {
+		o.until = asked.After(most)
+	}
 	o.told = &snapshot{}
 	o.loaded.Store(o.told)
 	o.access.Store(&access{refreshed: now, proved: asked, ends: asked.After(time.Duration(v.config().Lease))})

@@ -98,8 +98,9 @@ type openVault struct {
 	id         id.Vault
 	identity   id.Identity
 	since      time.Time
-	offlineWhy string // why it was unlocked without network, if it was
-	refused    error  // why the kept keyring is in use; nil: the backend's is
+	until      clock.Instant // when max_unlocked locks it, whatever is renewed; zero: never
+	offlineWhy string        // why it was unlocked without network, if it was
+	refused    error         // why the kept keyring is in use; nil: the backend's is
 
 	loaded atomic.Pointer[snapshot] // of the last load
 	access atomic.Pointer[access]

@@ -11,8 +11,9 @@ import (
 // might: the keeper ends by itself when it must.
 func TestDeadlinesHoldWithoutTheFront(t *testing.T) {
 	for name, settings := range map[string]string{
-		"idle":  "idle = \"2s\"\n",
-		"lease": "lease = \"3s\"\nrefresh = \"1s\"\ncheck = \"1s\"\n",
+		"idle":         "idle = \"2s\"\n",
+		"lease":        "lease = \"3s\"\nrefresh = \"1s\"\ncheck = \"1s\"\n",
+		"max_unlocked": "max_unlocked = \"3s\"\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
