@@ -40,7 +40,7 @@ func mustRel(t *testing.T, base, path string) string {
 // TestAMarkThatStays: the first run is over, and its mark can't be removed.
 func TestAMarkThatStays(t *testing.T) {
 	b := newBench(t).withDaemon()
-	b.daemon.keep("laptop", "")
+	b.daemon.has("laptop", "")
 	b.file(mustRel(t, b.home, filepath.Join(b.paths.State, "setup-default", "x")), "")
 	b.shows(1, "end the set-up: ", "Remove it by hand.", "up", "--import", "none")
 }
@@ -62,7 +62,7 @@ func TestADaemonThatDoesNotEnd(t *testing.T) {
 func TestAKeyThatCannotSignForGit(t *testing.T) {
 	b := newBench(t).withDaemon()
 	b.file(".gitconfig", "[user]\n\temail = test@example.com\n")
-	k := b.daemon.keep("laptop", "")
+	k := b.daemon.has("laptop", "")
 	b.daemon.mu.Lock()
 	b.daemon.keys[0].Destinations = []string{"git@example.com"}
 	b.daemon.mu.Unlock()
@@ -91,7 +91,7 @@ func TestStandardInputThatIsATerminal(t *testing.T) {
 
 func TestStandardOutputThatIsNoFile(t *testing.T) {
 	b := newBench(t).withDaemon()
-	b.daemon.keep("laptop", "")
+	b.daemon.has("laptop", "")
 	pass := b.file("pass", "correct horse\n")
 	b.shows(1, "standard output can't be passed on", "Give --output a file.", "export", "laptop", "--output", "-", "--no-passphrase", "--passphrase-file", pass)
 }

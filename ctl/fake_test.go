@@ -214,7 +214,14 @@ func (d *fakeDaemon) Generate(_ context.Context, _ *control.Call, r *control.Gen
 	})
 }
 
-// keep makes a key that depends on its name alone.
+// has makes a key that a test has the daemon start with.
+func (d *fakeDaemon) has(name, comment string) control.Key {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.keep(name, comment)
+}
+
+// keep makes a key that depends on its name alone. The caller holds mu.
 func (d *fakeDaemon) keep(name, comment string) control.Key {
 	seed := sha256.Sum256([]byte(name))
 	public := ed25519.NewKeyFromSeed(seed[:]).Public().(ed25519.PublicKey)
