@@ -112,6 +112,7 @@ func printVault(w io.Writer, v control.VaultStatus) {
 		{"backend", v.Backend},
 		{"master", v.Master},
 		{"id", v.ID},
+		{"asking", asking(v)},
 		{"idle", until(v.IdleEnds)},
 		{"lease", leaseUntil(v)},
 		{"at most", until(v.UnlockedUntil)},
@@ -130,6 +131,14 @@ func printVault(w io.Writer, v control.VaultStatus) {
 	if v.LastRefresh != nil {
 		printf(w, "  keyring  epoch %d, KEK %d, refreshed %s\n", v.Epoch, v.KEKVersion, stamp(*v.LastRefresh))
 	}
+}
+
+// asking returns what waits for a prompt, which may be on another screen.
+func asking(v control.VaultStatus) string {
+	if v.Asking == 0 {
+		return ""
+	}
+	return "for the passphrase, for " + checkup.Count(v.Asking, "signature")
 }
 
 // missing returns the keys of which the vault file lacks the newest revision.

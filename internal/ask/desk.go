@@ -48,9 +48,9 @@ type Desk struct {
 
 	running sync.WaitGroup
 
-	mu     sync.Mutex // guards the fields below
-	open   *shown     // nil: none that can be joined
-	last   <-chan struct{}
+	mu     sync.Mutex      // guards the fields below
+	open   *shown          // nil: none that can be joined
+	last   <-chan struct{} // closed when the newest prompt, and so each before it, has gone
 	quiet  quiet
 	closed bool
 }
@@ -69,7 +69,11 @@ type shown struct {
 
 // NewDesk returns a desk whose prompts are shown by a function that returns nil once the
 // vault is unlocked. It ends with its context. Wait for the desk after Close.
-func NewDesk(show func(ctx context.Context, first Request) error) *Desk { return &Desk{show: show} }
+func NewDesk(show func(ctx context.Context, first Request) error) *Desk {
+	none := make(chan struct{})
+	close(none)
+	return &Desk{show: show, last: none}
+}
 
 // Ask waits until a person has unlocked the vault, and returns nil. It opens a prompt, or
 // joins the one that is shown. If ctx ends, it leaves the prompt to the others.
@@ -118,9 +122,7 @@ func (d *Desk) start(ctx context.Context, r Request) {
 	d.running.Go(func() {
 		defer end(nil)
 		defer close(p.done)
-		if before != nil {
-			<-before
-		}
+		<-before
 		p.err = d.settle(ctx, p, d.show(ctx, r))
 	})
 }
@@ -178,6 +180,16 @@ func (d *Desk) leave(p *shown) {
 	p.linger = timer
 }
 
+// Waiting returns how many requests wait for the prompt that is shown.
+func (d *Desk) Waiting() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.open == nil {
+		return 0
+	}
+	return d.open.waiting
+}
+
 // Unlocked says that the vault was unlocked elsewhere: requests that wait go on, and
 // people are asked again.
 func (d *Desk) Unlocked() {
@@ -189,13 +201,16 @@ func (d *Desk) Unlocked() {
 	}
 }
 
-// Locked says that someone locked the vault: what was asked before doesn't undo it.
-func (d *Desk) Locked() {
+// Locked says that someone locked the vault: what was asked before doesn't undo it. The
+// channel is closed once the prompts that were shown have gone, and their askers, which
+// may have a passphrase.
+func (d *Desk) Locked() (gone <-chan struct{}) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.open != nil {
 		d.close(d.open, errLocked)
 	}
+	return d.last
 }
 
 // Close ends the prompt, and refuses others.

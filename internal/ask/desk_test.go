@@ -259,7 +259,7 @@ func TestEndedElsewhere(t *testing.T) {
 	for name, tt := range map[string]struct {
 		end  func(*Desk)
 		want error
-	}{"unlocked": {(*Desk).Unlocked, nil}, "locked": {(*Desk).Locked, errLocked}, "closed": {(*Desk).Close, errEnded}} {
+	}{"unlocked": {(*Desk).Unlocked, nil}, "locked": {func(d *Desk) { <-d.Locked() }, errLocked}, "closed": {(*Desk).Close, errEnded}} {
 		t.Run(name, func(t *testing.T) {
 			inTime(t, func(t *testing.T, c *counter) {
 				got := c.ask(t.Context(), "a")

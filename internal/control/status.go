@@ -71,6 +71,8 @@ type VaultStatus struct {
 	DeviceKey    string     `json:"device_key,omitempty"`
 	IdleEnds     *time.Time `json:"idle_ends,omitempty"`
 	LeaseEnds    *time.Time `json:"lease_ends,omitempty"`
+	// Asking is how many signatures wait for a prompt for the passphrase.
+	Asking int `json:"asking,omitempty"`
 	// UnlockedUntil is when max_unlocked locks the vault; nil: it doesn't.
 	UnlockedUntil *time.Time `json:"unlocked_until,omitempty"`
 	// LastProof is when the last successful proof by the master key was requested;

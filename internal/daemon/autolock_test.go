@@ -228,8 +228,8 @@ func TestWithoutABus(t *testing.T) {
 		warns    bool
 		on, says string
 	}{
-		"by default":  {"", false, "suspend", "nothing tells it of suspend (…no such file or directory): it notices a sleep within 15 s after it"},
-		"as was set":  {"lock_on = [\"suspend\", \"logout\"]\n", true, "suspend, logout", "it isn't told of suspend, logout: connect to the system bus: …no such file or directory"},
+		"by default":  {"", false, "suspend", "nothing tells it of suspend (no system bus runs here): it notices a sleep within 15 s after it"},
+		"as was set":  {"lock_on = [\"suspend\", \"logout\"]\n", true, "suspend, logout", "it isn't told of suspend, logout: no system bus runs here"},
 		"not at all":  {"lock_on = []\n", false, "", ""},
 		"a dead peer": {"", false, "suspend", "nothing tells it of suspend (vigild has only just started): it notices a sleep within 15 s after it"},
 	} {
@@ -244,14 +244,14 @@ func TestWithoutABus(t *testing.T) {
 			dev.init("")
 			if name != "a dead peer" && tt.on != "" {
 				until(t, "the problem", func() bool {
-					return strings.Contains(must(dev, &control.StatusRequest{}).LockOnProblem, "no such file")
+					return strings.Contains(must(dev, &control.StatusRequest{}).LockOnProblem, "no system bus")
 				})
 			}
 			s := must(dev, &control.StatusRequest{})
 			if got := strings.Join(s.LockOn, ", "); got != tt.on {
 				t.Errorf("locks on %q, want %q", got, tt.on)
 			}
-			warned := slices.ContainsFunc(s.Warnings, func(w string) bool { return strings.Contains(w, "Nothing tells vigild of suspend, logout (connect") })
+			warned := slices.ContainsFunc(s.Warnings, func(w string) bool { return strings.Contains(w, "Nothing tells vigild of suspend, logout (no system bus") })
 			if warned != tt.warns {
 				t.Errorf("status warns: %v, of %q", warned, s.Warnings)
 			}

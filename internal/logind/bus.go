@@ -36,6 +36,7 @@ const (
 )
 
 var (
+	errNoBus   = errors.New("no system bus runs here")
 	errTooMany = errors.New("logind says more than can be followed")
 	errEnded   = errors.New("the connection to the system bus has ended")
 	errLeft    = errors.New("logind has ended or was restarted")
@@ -139,6 +140,9 @@ func dial(ctx context.Context, address string, uid uint32, descriptors bool, s *
 	}
 	if err != nil {
 		cancel()
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, nil, errNoBus
+		}
 		return nil, nil, fmt.Errorf("connect to the system bus: %w", err)
 	}
 	end = func() {

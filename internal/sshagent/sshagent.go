@@ -192,7 +192,18 @@ const maxAsked = 200
 
 // String returns the question in ssh-agent's words, with what else is known.
 func (q Question) String() string {
-	s := fmt.Sprintf("Allow use of key %.*s?\nKey fingerprint %s.", maxAsked, q.Comment, q.Fingerprint)
+	return fmt.Sprintf("Allow use of key %.*s?", maxAsked, q.Comment) + q.details()
+}
+
+// ForPassphrase returns the question for the passphrase of the key's vault.
+func (q Question) ForPassphrase() string {
+	return fmt.Sprintf("Passphrase of vault %s, to use its key %.*s.", q.Vault, maxAsked, q.Comment) + q.details()
+}
+
+// details returns what the agent knows of a use, and apart from it what the program that
+// asks says of itself.
+func (q Question) details() string {
+	s := "\nKey fingerprint " + q.Fingerprint + "."
 	if q.Purpose != "" {
 		s += fmt.Sprintf("\nFor: %.*s", maxAsked, q.Purpose)
 	}
@@ -200,7 +211,7 @@ func (q Question) String() string {
 		s += "\nThrough the agent forwarded to the host with key " + q.From + "."
 	}
 	if q.Peer.Program != "" {
-		s += fmt.Sprintf("\nAsked by: %.*s (process %d)", maxAsked, pubkey.CleanComment(q.Peer.Program), q.Peer.PID)
+		s += fmt.Sprintf("\n\nNot verified: asked by %.*s (process %d)", maxAsked, pubkey.CleanComment(q.Peer.Program), q.Peer.PID)
 	}
 	return s
 }

@@ -55,8 +55,9 @@ func (v *Vault) install(ctx context.Context, o *openVault) error {
 	return nil
 }
 
-// lock ends the keeper and cancels all jobs. It reports whether the vault was unlocked.
-func (v *Vault) lock() bool {
+// lock ends the keeper, and cancels all jobs and a prompt. It reports whether the vault was
+// unlocked; the channel is closed once the prompt's asker has ended.
+func (v *Vault) lock() (unlocked bool, gone <-chan struct{}) {
 	v.mu.Lock()
 	o := v.open
 	v.open = nil
@@ -64,27 +65,31 @@ func (v *Vault) lock() bool {
 		j.stop()
 	}
 	v.mu.Unlock()
-	v.desk.Locked()
+	gone = v.desk.Locked()
 	if o == nil {
-		return false
+		return false, gone
 	}
 	o.keeper.Close()
 	v.setProblem(nil) // of a refresh; the next unlock finds it again
 	v.listLocked(v.publicKeys(o))
-	return true
+	return true, gone
 }
 
 // Lock locks the vault and reports whether it was unlocked. When it returns, the
-// cancelled jobs, their openers and the keeper have ended, so no process has a secret
-// of the vault. A job must not call it.
+// cancelled jobs, their openers, the asker and the keeper have ended, so no process has a
+// secret of the vault. A job must not call it.
 func (v *Vault) Lock(ctx context.Context) bool {
 	v.mu.Lock()
 	jobs := slices.Collect(maps.Keys(v.jobs))
 	v.mu.Unlock()
-	locked := v.lock()
+	locked, gone := v.lock()
+	ends := []<-chan struct{}{gone}
 	for _, j := range jobs {
+		ends = append(ends, j.ended)
+	}
+	for _, ended := range ends {
 		select {
-		case <-j.ended:
+		case <-ended:
 		case <-ctx.Done():
 		}
 	}

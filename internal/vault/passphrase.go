@@ -44,7 +44,7 @@ func (v *Vault) changePassphrase(ctx context.Context, req *control.PassphraseReq
 	wasUnlocked := lockedErr == nil
 	if err := v.takeRekeyed(ctx, j, changed); err != nil {
 		v.d.Log.Warn("vault locked: its keeper can't be used after the change of passphrase", "vault", v.name, "err", err)
-		r.Locked = v.lock()
+		r.Locked, _ = v.lock()
 		r.Notices = append(r.Notices, "The passphrase is changed, and the vault was locked. Unlock it with the new one.")
 	}
 	r.Locked = r.Locked && wasUnlocked

@@ -54,6 +54,7 @@ func (v *Vault) Status() control.VaultStatus {
 		v.open.describe(&s)
 		s.Rotation = rotation
 	}
+	s.Asking = v.desk.Waiting()
 	return s
 }
 

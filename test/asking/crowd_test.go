@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"vigil/internal/checkup"
 	"vigil/internal/testing/sshtest"
 )
 
@@ -38,7 +39,7 @@ func TestTwentyLoginsMakeOnePrompt(t *testing.T) {
 		})
 	}
 	p.waitFor(1)
-	p.clients(20)
+	p.waiting(20)
 	answer(passphrase)
 	all.Wait()
 	if asked := p.asked(); len(asked) != 1 {
@@ -47,18 +48,13 @@ func TestTwentyLoginsMakeOnePrompt(t *testing.T) {
 	p.noAskers()
 }
 
-// clients waits until so many programs wait at the agent.
-func (p *person) clients(n int) {
+// waiting waits until so many signatures wait for the prompt.
+func (p *person) waiting(n int) {
 	p.Helper()
-	sshtest.Eventually(p, "clients", func() error {
-		waiting := 0
-		for _, pid := range sshtest.Processes() {
-			if sshtest.CommandName(pid) == "ssh" {
-				waiting++
-			}
-		}
-		if waiting != n {
-			return fmt.Errorf("%d wait", waiting)
+	want := fmt.Sprintf("asking   for the passphrase, for %s\n", checkup.Count(n, "signature"))
+	sshtest.Eventually(p, "signatures", func() error {
+		if out := p.OK("status").Out; !strings.Contains(out, want) {
+			return fmt.Errorf("status says:\n%s", out)
 		}
 		return nil
 	})
@@ -83,7 +79,7 @@ func TestInterruptedClientsLeaveThePrompt(t *testing.T) {
 	}
 	first, second := start(), start()
 	p.waitFor(1)
-	p.clients(2)
+	p.waiting(2)
 	interrupt(first)
 	if reason, _ := p.nextRefusal(); reason != "the client went away before anybody answered" {
 		t.Errorf("refused: %s", reason)
@@ -122,14 +118,17 @@ func TestWhatIsDoneElsewhereEndsThePrompt(t *testing.T) {
 	refused := make(chan error, 1)
 	go func() { refused <- loggedIn(p.ssh()) }()
 	p.waitFor(1)
+	p.stopAskers()
 	p.OK("lock")
+	if left := p.askers(); len(left) > 0 {
+		t.Errorf("locked, and what was typed may still be in %v", left)
+	}
 	if err := <-refused; err == nil {
 		t.Error("a login was let in by a lock")
 	}
 	if reason, _ := p.why(); !strings.HasSuffix(reason, "the vault was locked while someone was asked") {
 		t.Errorf("refused: %s", reason)
 	}
-	p.noAskers()
 	in := make(chan error, 1)
 	go func() { in <- loggedIn(p.ssh()) }()
 	p.waitFor(2)

@@ -31,15 +31,18 @@ func TestASleepClosesThePrompt(t *testing.T) {
 	refused := make(chan error, 1)
 	go func() { refused <- loggedIn(p.ssh()) }()
 	p.waitFor(1)
+	p.stopAskers()
 	login.PrepareForSleep(true)
 	held(0)
+	if left := p.askers(); len(left) > 0 {
+		t.Errorf("the machine may sleep, and what was typed may still be in %v", left)
+	}
 	if err := <-refused; err == nil {
 		t.Error("a login was let in by a sleep")
 	}
 	if reason, _ := p.why(); !strings.HasSuffix(reason, "the vault was locked while someone was asked") {
 		t.Errorf("refused: %s", reason)
 	}
-	p.noAskers()
 	login.PrepareForSleep(false)
 	held(1)
 	answer()

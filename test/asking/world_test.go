@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 
 	"vigil/internal/testing/sshtest"
@@ -157,6 +158,16 @@ func (p *person) askers() (pids []int) {
 		}
 	}
 	return pids
+}
+
+// stopAskers stops the askers, as any program of the user can: they don't end by themselves.
+func (p *person) stopAskers() {
+	p.Helper()
+	for _, pid := range p.askers() {
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			p.Error(err)
+		}
+	}
 }
 
 // noAskers waits until every asker has ended.
