@@ -110,3 +110,10 @@ func TestPassphrasesThatAlwaysDiffer(t *testing.T) {
 		t.Error("a vault was made")
 	}
 }
+
+// has makes a key that a test has the daemon start with.
+func (d *fakeDaemon) has(name, comment string) control.Key {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.keep(name, comment)
+}

@@ -214,13 +214,6 @@ func (d *fakeDaemon) Generate(_ context.Context, _ *control.Call, r *control.Gen
 	})
 }
 
-// has makes a key that a test has the daemon start with.
-func (d *fakeDaemon) has(name, comment string) control.Key {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.keep(name, comment)
-}
-
 // keep makes a key that depends on its name alone. The caller holds mu.
 func (d *fakeDaemon) keep(name, comment string) control.Key {
 	seed := sha256.Sum256([]byte(name))

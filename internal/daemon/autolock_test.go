@@ -251,7 +251,9 @@ func TestWithoutABus(t *testing.T) {
 			if got := strings.Join(s.LockOn, ", "); got != tt.on {
 				t.Errorf("locks on %q, want %q", got, tt.on)
 			}
-			warned := slices.ContainsFunc(s.Warnings, func(w string) bool { return strings.Contains(w, "Nothing tells vigild of suspend, logout (no system bus") })
+			warned := slices.ContainsFunc(s.Warnings, func(w string) bool {
+				return strings.Contains(w, "Nothing tells vigild of suspend, logout (no system bus")
+			})
 			if warned != tt.warns {
 				t.Errorf("status warns: %v, of %q", warned, s.Warnings)
 			}

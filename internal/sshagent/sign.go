@@ -105,7 +105,7 @@ func (s *session) permit(ctx context.Context, id *identity, r agentproto.SignReq
 	_, q.From = s.hosts()
 	if id.signer == nil {
 		if len(r.Data) > maxAskedData {
-			return id, fmt.Errorf("vault %s is locked: run vigilctl unlock (nobody is asked for a request of %d bytes)", id.vault, len(r.Data))
+			return id, lockedVault(id.vault, fmt.Sprintf(", and nobody is asked for a request of %d bytes", len(r.Data)))
 		}
 		open, err := s.unlockVault(ctx, id, q)
 		if err != nil {
@@ -141,10 +141,15 @@ func (id *identity) refuseSHA1() error {
 	}
 }
 
+// lockedVault is the reason why a vault's key doesn't sign now.
+func lockedVault(name, more string) error {
+	return &advised{"vault " + name + " is locked" + more, "Unlock it: vigilctl unlock --vault " + name}
+}
+
 // unlockVault has id's vault unlocked, and returns the key's new identity.
 func (s *session) unlockVault(ctx context.Context, id *identity, q Question) (*identity, error) {
 	if s.agent.o.Unlocker == nil {
-		return nil, fmt.Errorf("vault %s is locked: run vigilctl unlock", id.vault)
+		return nil, lockedVault(id.vault, "")
 	}
 	err := s.whileConnected(ctx, func(ctx context.Context) error {
 		return s.agent.o.Unlocker.Unlock(ctx, id.vault, q)
@@ -177,7 +182,7 @@ func sameUse(a, b *identity) bool {
 // signWith builds the whole reply in out: header, signature, lengths.
 func (s *session) signWith(ctx context.Context, id *identity, q agentproto.SignRequest, out []byte) ([]byte, error) {
 	if id.signer == nil {
-		return nil, fmt.Errorf("vault %s is locked: run vigilctl unlock", id.vault)
+		return nil, lockedVault(id.vault, "")
 	}
 	flags := q.Flags
 	if id.sha1 && id.wantsSHA1(flags) {

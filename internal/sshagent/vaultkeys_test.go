@@ -56,7 +56,7 @@ func TestLockedVaultListsAndRefuses(t *testing.T) {
 	keys, err := c.List()
 	must(t, err)
 	_, err = c.Sign(keys[0], []byte("data"))
-	w.refused(err, "vault main is locked: run vigilctl unlock")
+	w.refused(err, "vault main is locked")
 	_, err = c.Sign(keys[1], []byte("data"))
 	w.refused(err, "item m2 is damaged")
 }

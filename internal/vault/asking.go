@@ -16,9 +16,8 @@ import (
 // ended is for `vigilctl why`.
 func (v *Vault) UnlockFor(ctx context.Context, r ask.Request) error {
 	next := "Unlock it: vigilctl unlock --vault " + v.name
-	locked := fmt.Sprintf("vault %s is locked: run vigilctl unlock", v.name)
 	if v.d.Asker == nil || v.config().Locked != config.LockedAsk {
-		return control.Errorf(control.CodeLocked, next, "%s", locked)
+		return control.Errorf(control.CodeLocked, next, "vault %s is locked", v.name)
 	}
 	err := v.desk.Ask(ctx, r)
 	var known *control.Error
@@ -26,8 +25,8 @@ func (v *Vault) UnlockFor(ctx context.Context, r ask.Request) error {
 	case err == nil || ctx.Err() != nil || errors.As(err, &known):
 		return err
 	case errors.Is(err, ask.ErrUnavailable):
-		return control.Errorf(control.CodeLocked, next+". To be asked for the passphrase, give it a desktop or a terminal: docs/asking.md.",
-			"%s (%v)", locked, err)
+		return control.Errorf(control.CodeLocked, next+". What it takes to be asked for the passphrase: docs/asking.md.",
+			"vault %s is locked, and %v", v.name, err)
 	}
 	return control.Errorf(control.CodeLocked, next, "vault %s is locked: %v", v.name, err)
 }

@@ -23,10 +23,10 @@ func TestARequesterChoosesNoPlace(t *testing.T) {
 	if asked := p.asked(); len(asked) != 0 {
 		t.Errorf("it was asked: %q", asked)
 	}
-	if !strings.HasPrefix(reason, "vault default is locked: run vigilctl unlock (nobody can be asked: neither DISPLAY nor WAYLAND_DISPLAY is set where vigild runs; ") {
+	if !strings.HasPrefix(reason, "vault default is locked, and nobody can be asked: neither DISPLAY nor WAYLAND_DISPLAY is set where vigild runs; ") {
 		t.Errorf("refused: %s", reason)
 	}
-	if next != "Unlock it: vigilctl unlock --vault default. To be asked for the passphrase, give it a desktop or a terminal: docs/asking.md." {
+	if next != "Unlock it: vigilctl unlock --vault default. What it takes to be asked for the passphrase: docs/asking.md." {
 		t.Errorf("advice: %s", next)
 	}
 	if reason, _ := p.isRefused(); strings.Contains(reason, "nobody is asked for another") {
@@ -51,7 +51,7 @@ func TestARequesterChoosesNoProgram(t *testing.T) {
 func TestARefusalStaysOne(t *testing.T) {
 	p := newPerson(t, "locked = \"refuse\"\n", byAskpass)
 	p.answers(passphrase)
-	if reason, next := p.isRefused(); reason != "vault default is locked: run vigilctl unlock" || next != "Unlock it: vigilctl unlock --vault default" || len(p.asked()) > 0 {
+	if reason, next := p.isRefused(); reason != "vault default is locked" || next != "Unlock it: vigilctl unlock --vault default" || len(p.asked()) > 0 {
 		t.Errorf("refused: %s, %s; asked %q", reason, next, p.asked())
 	}
 }
