@@ -13,6 +13,7 @@ import (
 	"vigil/internal/checkup"
 	"vigil/internal/control"
 	"vigil/internal/doctor"
+	"vigil/internal/policy"
 )
 
 func (a *app) doctorCommand() *cobra.Command {
@@ -104,12 +105,17 @@ func (a *app) examineAgent(ctx context.Context) checkup.Check {
 	var freely []string
 	if list, err := call(ctx, a, &control.ListRequest{Short: true}); err == nil {
 		for _, k := range list.Keys {
-			if k.State == control.KeyUsable && !k.Confirm && len(k.Destinations) == 0 && !strings.HasPrefix(k.Type, "sk-") {
+			if k.State == control.KeyUsable && !k.Confirm && asksRarely(k) && len(k.Destinations) == 0 && !strings.HasPrefix(k.Type, "sk-") {
 				freely = append(freely, k.Fingerprint)
 			}
 		}
 	}
 	return doctor.Agent(ctx, a.paths.AgentSocket(), freely)
+}
+
+// asksRarely reports whether a key signs a local file without a question.
+func asksRarely(k control.Key) bool {
+	return k.Approve == "" || k.Approve == string(policy.ApproveNever)
 }
 
 // printChecks writes a line for each check, followed by what to do if it isn't ok.

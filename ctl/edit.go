@@ -14,6 +14,7 @@ type editFlags struct {
 	hosts, tags, destinations  []string
 	knownHosts                 []string
 	confirm, allowSHA1         bool
+	approve                    string
 	anywhere                   bool
 }
 
@@ -56,6 +57,7 @@ resolves the conflict.`,
 	fs.StringArrayVar(&f.hosts, "host", nil, "host `PATTERN` the key is for, instead of those it has; may be repeated")
 	fs.StringArrayVar(&f.tags, "tag", nil, "`TAG` of the key, instead of those it has; may be repeated")
 	fs.BoolVar(&f.confirm, "confirm", false, "ask at each use (--confirm=false: don't)")
+	fs.StringVar(&f.approve, "approve", "", "`WHEN` a person is asked: never, forwarded, first or always; empty: as the vault says")
 	fs.BoolVar(&f.allowSHA1, "allow-sha1", false, "let an RSA key sign with SHA-1, for old clients (--allow-sha1=false: don't)")
 	fs.StringArrayVar(&f.destinations, "destination", nil, "`HOP` the key may be used for, instead of what it has; may be repeated")
 	fs.BoolVar(&f.anywhere, "anywhere", false, "lift every --destination")
@@ -88,6 +90,9 @@ func (a *app) fillEdit(cmd *cobra.Command, req *control.EditRequest, f *editFlag
 	}
 	if changed("confirm") {
 		req.Confirm = &f.confirm
+	}
+	if changed("approve") {
+		req.Approve = &f.approve
 	}
 	if changed("allow-sha1") {
 		req.AllowSHA1 = &f.allowSHA1

@@ -110,6 +110,9 @@ func (a *app) keyLine(k control.Key) string {
 	if k.Confirm {
 		notes = append(notes, "confirm")
 	}
+	if k.Approve != "" {
+		notes = append(notes, "approve "+k.Approve)
+	}
 	if k.AllowSHA1 {
 		notes = append(notes, "SHA-1 allowed")
 	}

@@ -98,6 +98,9 @@ func printKey(w io.Writer, k control.Key) {
 	if k.AllowSHA1 {
 		printf(w, "sha-1       allowed: clients that ask for an ssh-rsa signature get one\n")
 	}
+	if k.Approve != "" {
+		printf(w, "approve     %s\n", k.Approve)
+	}
 	if k.Confirm {
 		printf(w, "confirm     each use is asked for\n")
 	}

@@ -70,6 +70,7 @@ func TestVaultAgent(t *testing.T) {
 	runScripts(t, "testdata/agent", provider{
 		name: "vault",
 		start: func(ts *testscript.TestScript) {
+			approveNothing(ts)
 			startDaemon(ts)
 			ts.Check(ts.Exec("vigilctl", initArguments(ts)...))
 		},

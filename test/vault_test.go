@@ -47,6 +47,16 @@ func initArguments(ts *testscript.TestScript) []string {
 	return append([]string{"init", "--unlock", "--passphrase-file", ts.Getenv("PASS")}, sshtest.CheapKDF...)
 }
 
+// approveNothing has the default vault's keys sign for everyone, as those of ssh-add do.
+func approveNothing(ts *testscript.TestScript) {
+	dir := ts.MkAbs("home/config/vigil")
+	if _, err := os.Stat(dir); err == nil {
+		return // the script's own
+	}
+	ts.Check(os.MkdirAll(dir, 0o700))
+	ts.Check(os.WriteFile(filepath.Join(dir, "config.toml"), []byte("[vault.default]\napprove = \"never\"\n"), 0o600))
+}
+
 // startDaemon starts vigild in the script's home, in the foreground of the test.
 func startDaemon(ts *testscript.TestScript) {
 	a, err := sshtest.StartVigild(ts.Getenv("HOME"), sshtest.Binary(testingT(ts), "vigild"),

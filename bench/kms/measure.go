@@ -117,7 +117,7 @@ func (h *home) useAgent(runs int, r *row) error {
 	at := 0
 	r.sign, err = median(runs, func() (time.Duration, error) { // each with another key, for the first time
 		began := time.Now()
-		_, err := a.Sign(keys[at%len(keys)], []byte("what is signed"))
+		_, err := a.Sign(keys[at%len(keys)], sshtest.FileSig("file"))
 		at++
 		return time.Since(began), err
 	})

@@ -14,6 +14,7 @@ import (
 
 	"vigil/internal/control"
 	"vigil/internal/passphrase"
+	"vigil/internal/testing/sshtest"
 )
 
 // row is what was measured with one number of keys.
@@ -201,7 +202,7 @@ func (h *home) useAgent(runs int, r *row) error {
 	at := 0
 	r.sign, err = median(runs, func() (time.Duration, error) {
 		began := time.Now()
-		_, err := a.Sign(keys[at%len(keys)], []byte("what is signed"))
+		_, err := a.Sign(keys[at%len(keys)], sshtest.FileSig("file"))
 		at++
 		return time.Since(began), err
 	})

@@ -2,14 +2,9 @@ package agentproto
 
 import (
 	"bytes"
-	"errors"
-	"fmt"
 
 	"vigil/internal/wire"
 )
-
-// ErrNotUserauth reports data that is not a request to log in with a key.
-var ErrNotUserauth = errors.New("not a request to log in with a public key")
 
 // Methods of a Userauth.
 const (
@@ -23,17 +18,16 @@ const msgUserauthRequest = 50 // RFC 4252 section 6
 // an agent can see where a signature goes.
 type Userauth struct {
 	SessionID []byte
-	User      string
-	Algorithm string // signature algorithm, which names the key type too
+	User      []byte
+	Algorithm []byte // signature algorithm, which names the key type too
 	Key       []byte // public key or certificate blob
 	HostKey   []byte // the server's key; nil when the method is plain publickey
 }
 
-// ParseUserauth decodes data that a client wants signed. The error is
-// ErrNotUserauth unless the data is exactly a login with method publickey or
-// publickey-hostbound-v00@openssh.com for service ssh-connection. (OpenSSH:
-// parse_userauth_request.)
-func ParseUserauth(data []byte) (Userauth, error) {
+// ParseUserauth decodes data that a client wants signed, and reports whether it is exactly
+// a login with method publickey or publickey-hostbound-v00@openssh.com for service
+// ssh-connection. The result aliases data. (OpenSSH: parse_userauth_request.)
+func ParseUserauth(data []byte) (Userauth, bool) {
 	r := wire.NewReader(data)
 	u := Userauth{SessionID: r.String()}
 	number := r.Byte()
@@ -45,21 +39,19 @@ func ParseUserauth(data []byte) (Userauth, error) {
 	if hostbound {
 		u.HostKey = r.String()
 	}
-	if err := r.End(); err != nil {
-		return Userauth{}, fmt.Errorf("%w: %w", ErrNotUserauth, err)
-	}
 	switch {
-	case len(u.SessionID) == 0,
+	case r.End() != nil,
+		len(u.SessionID) == 0,
 		number != msgUserauthRequest,
 		string(service) != "ssh-connection",
 		!hasSignature,
 		!hostbound && string(method) != methodPublicKey,
 		hostbound && len(u.HostKey) == 0,
 		bytes.IndexByte(user, 0) >= 0:
-		return Userauth{}, ErrNotUserauth
+		return Userauth{}, false
 	}
-	u.User, u.Algorithm = string(user), string(algorithm)
-	return u, nil
+	u.User, u.Algorithm = user, algorithm
+	return u, true
 }
 
 // SSHSig is what ssh-keygen -Y sign and git sign (OpenSSH's PROTOCOL.sshsig).

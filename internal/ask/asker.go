@@ -38,18 +38,24 @@ const (
 	endTimeout = 2 * time.Second
 )
 
-// Question is what the front asks an asker for, once.
+// Question is what the front asks an asker for, once: a passphrase, or with Confirm whether
+// something is allowed.
 type Question struct {
 	Environ []string   `json:"environ"` // of the program that shows the prompt
 	Title   string     `json:"title"`
 	Text    string     `json:"text"`
 	Memory  guard.Kind `json:"memory"` // the best kind of memory for what is typed
+	Confirm bool       `json:"confirm,omitempty"`
+	// Longer is for how long a person may allow it; 0: once.
+	Longer time.Duration `json:"longer,omitempty,format:nano"`
 }
 
 // Answer is what an asker says. A passphrase comes in a pipe, whose reading end is passed
 // with the message.
 type Answer struct {
 	Typed    bool   `json:"typed,omitempty"`
+	Allowed  bool   `json:"allowed,omitempty"`
+	Longer   bool   `json:"longer,omitempty"` // it is allowed for as long as the question says
 	Declined bool   `json:"declined,omitempty"`
 	Reason   string `json:"reason,omitempty"` // why nobody can be asked, if it is neither
 }
@@ -151,6 +157,43 @@ var ErrWrong = errors.New("wrong passphrase")
 // while use fails with ErrWrong, up to three times. The error is use's, ErrDeclined,
 // ErrUnanswered or ErrUnavailable; if ctx ends, the prompt is closed and it is ctx's.
 func (p *Program) Passphrase(ctx context.Context, q Question, patience time.Duration, use func(*os.File) error) error {
+	return p.ask(ctx, func(conn *net.UnixConn, pid int) error { return converse(conn, pid, q, patience, use) })
+}
+
+// Confirm has an asker ask whether something is allowed, until ctx ends. The error is nil
+// for yes, and else as for Passphrase. longer is set if the yes holds for q.Longer.
+func (p *Program) Confirm(ctx context.Context, q Question) (longer bool, err error) {
+	q.Confirm = true
+	err = p.ask(ctx, func(conn *net.UnixConn, _ int) error {
+		if err := Send(conn, &q, nil); err != nil {
+			return fmt.Errorf("%w: talk to the asker: %w", ErrUnavailable, err)
+		}
+		answer, pipe, err := readAnswer(conn)
+		switch {
+		case err != nil:
+			return fmt.Errorf("%w: the asker ended: %w", ErrUnavailable, err)
+		case pipe != nil:
+			return errors.Join(errors.New("the asker gave a passphrase that it wasn't asked for"), pipe.Close())
+		case !answer.Allowed:
+			return answer.refusal()
+		}
+		longer = answer.Longer && q.Longer > 0
+		return nil
+	})
+	return longer && err == nil, err
+}
+
+// refusal is the error of an answer that is neither a passphrase nor a yes.
+func (a *Answer) refusal() error {
+	if a.Declined {
+		return ErrDeclined
+	}
+	return fmt.Errorf("%w: %s", ErrUnavailable, strings.TrimPrefix(a.Reason, prompt.ErrUnavailable.Error()+": "))
+}
+
+// ask starts an asker, and ends it after the conversation with it. If ctx ends, the prompt
+// is closed and the error is ctx's.
+func (p *Program) ask(ctx context.Context, converse func(conn *net.UnixConn, pid int) error) error {
 	if err := guard.UntracedSelf(); err != nil {
 		return err
 	}
@@ -165,7 +208,7 @@ func (p *Program) Passphrase(ctx context.Context, q Question, patience time.Dura
 	defer child.End(endTimeout)
 	defer conn.Close() // it closes the prompt
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	err = converse(conn, child.PID(), q, patience, use)
+	err = converse(conn, child.PID())
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -188,10 +231,8 @@ func converse(conn *net.UnixConn, pid int, q Question, patience time.Duration, u
 			return fmt.Errorf("%w within %v", ErrUnanswered, patience)
 		case err != nil:
 			return fmt.Errorf("%w: the asker ended: %w", ErrUnavailable, err)
-		case answer.Declined:
-			return ErrDeclined
 		case !answer.Typed:
-			return fmt.Errorf("%w: %s", ErrUnavailable, strings.TrimPrefix(answer.Reason, prompt.ErrUnavailable.Error()+": "))
+			return answer.refusal()
 		}
 		err = use(pipe)
 		_ = pipe.Close()

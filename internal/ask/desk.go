@@ -25,9 +25,9 @@ var (
 	// ErrUnavailable reports that nobody can be asked. The wrapping error says why.
 	ErrUnavailable = errors.New("nobody can be asked")
 	// ErrDeclined reports that the person closed the prompt.
-	ErrDeclined = errors.New("the prompt for the passphrase was cancelled")
+	ErrDeclined = errors.New("the prompt was cancelled")
 	// ErrUnanswered reports that nobody answered in time.
-	ErrUnanswered = errors.New("nobody answered the prompt for the passphrase")
+	ErrUnanswered = errors.New("nobody answered the prompt")
 
 	errLocked   = errors.New("the vault was locked while someone was asked")
 	errAlone    = errors.New("every client that waited has gone")

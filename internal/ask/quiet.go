@@ -1,8 +1,10 @@
 package ask
 
 import (
+	"errors"
 	"fmt"
 	"maps"
+	"sync"
 	"time"
 )
 
@@ -22,7 +24,36 @@ const (
 type QuietError struct{ Left time.Duration }
 
 func (e *QuietError) Error() string {
-	return fmt.Sprintf("the prompt for the passphrase was cancelled or not answered before: nobody is asked for another %v", e.Left.Round(time.Second))
+	return fmt.Sprintf("an earlier prompt was cancelled or not answered: nobody is asked for another %v", e.Left.Round(time.Second))
+}
+
+// Quiet is who isn't asked whether something is allowed, because a person said no. Its
+// methods may be called concurrently. The zero value is nobody.
+type Quiet struct {
+	mu sync.Mutex
+	q  quiet
+}
+
+// Check returns a QuietError if nobody is asked for an origin now.
+func (q *Quiet) Check(origin string) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.q.check(origin, time.Now())
+}
+
+// Note notes how a question for an origin ended: after a yes, people are asked again; after
+// a no, or nothing, they aren't for a time.
+func (q *Quiet) Note(origin string, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case err == nil:
+		q.q = quiet{}
+	case errors.Is(err, ErrDeclined):
+		q.q.begin(map[string]bool{origin: true}, time.Now(), firstQuiet)
+	case errors.Is(err, ErrUnanswered):
+		q.q.begin(map[string]bool{origin: true}, time.Now(), unansweredQuiet)
+	}
 }
 
 // quiet is who isn't asked. The zero value is nobody.

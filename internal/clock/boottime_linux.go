@@ -14,3 +14,13 @@ func BootTime() time.Duration {
 	}
 	return time.Duration(ts.Nano())
 }
+
+// Slept is how much of BootTime the machine slept, to within the time between the readings
+// of two clocks.
+func Slept() time.Duration {
+	var awake unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &awake); err != nil {
+		return 0
+	}
+	return BootTime() - time.Duration(awake.Nano())
+}

@@ -14,6 +14,7 @@ import (
 	"vigil/internal/guard"
 	"vigil/internal/master"
 	"vigil/internal/paths"
+	"vigil/internal/policy"
 )
 
 // Locked is what happens to a signature request while its vault is locked.
@@ -120,6 +121,8 @@ type VaultConfig struct {
 	MaxUnlocked Duration `toml:"max_unlocked"`
 	// Locked is what happens to a signature request while the vault is locked.
 	Locked Locked `toml:"locked"`
+	// Approve says which uses of a key a person is asked for, unless the key itself does.
+	Approve policy.Approve `toml:"approve"`
 	// AskTimeout is how long a prompt for the passphrase waits for an answer.
 	AskTimeout Duration `toml:"ask_timeout"`
 	// PublicCache keeps public keys and names on the device, so that they are

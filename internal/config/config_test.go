@@ -65,7 +65,7 @@ func TestDefaults(t *testing.T) {
 		Backend: "file",
 		Offline: config.Duration(7 * 24 * time.Hour), Lease: config.Duration(12 * time.Hour),
 		Check: config.Duration(30 * time.Minute), Refresh: config.Duration(5 * time.Minute), Rotate: config.Duration(90 * config.Day),
-		Idle: 0, Locked: "ask", AskTimeout: config.Duration(time.Minute), PublicCache: true,
+		Idle: 0, Locked: "ask", Approve: "forwarded", AskTimeout: config.Duration(time.Minute), PublicCache: true,
 	}
 	if got := c.Vaults[0].VaultConfig; got != want {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -84,6 +84,7 @@ rotate = "30d"
 idle = "15m"
 max_unlocked = "10h"
 locked = "refuse"
+approve = "always"
 ask_timeout = "2m"
 public_cache = false
 `
@@ -103,7 +104,7 @@ public_cache = false
 				Path: filepath.Join(p.Home, "sync/vault.jsonl"), Master: "awskms:///alias/vigil?region=eu-central-1",
 				Backend: "s3://team-keys/work", Offline: 0, Lease: config.Duration(36 * time.Hour),
 				Check: config.Duration(time.Hour), Refresh: config.Duration(90 * time.Second), Rotate: config.Duration(30 * config.Day),
-				Idle: config.Duration(15 * time.Minute), MaxUnlocked: config.Duration(10 * time.Hour), Locked: config.LockedRefuse, AskTimeout: config.Duration(2 * time.Minute), PublicCache: false,
+				Idle: config.Duration(15 * time.Minute), MaxUnlocked: config.Duration(10 * time.Hour), Locked: config.LockedRefuse, Approve: "always", AskTimeout: config.Duration(2 * time.Minute), PublicCache: false,
 			}
 			if err != nil || v.VaultConfig != want {
 				t.Errorf("got  %+v, %v\nwant %+v", v.VaultConfig, err, want)
@@ -205,6 +206,8 @@ func TestMistakesNameFileAndLine(t *testing.T) {
 		{"check too short", written, "check = \"0\"\n", 1, "check is at least 1s"},
 		{"refresh too short", written, "refresh = \"0\"\n", 1, "refresh is at least 1s"},
 		{"locked as nothing knows it", written, "locked = \"sign\"\n", 1, `locked is "refuse" or "ask"`},
+		{"approve as nothing knows it", written, "approve = \"sometimes\"\n", 1, `approve is "never", "forwarded", "first" or "always"`},
+		{"approve without a value", written, "approve = \"\"\n", 1, `approve is "never"`},
 		{"a prompt that is gone at once", written, "ask_timeout = \"0\"\n", 1, "ask_timeout is at least 1s"},
 		{"empty path", written, "path = \"\"\n", 1, "empty"},
 		{"master", written, "\nmaster = \"gcpkms:///k\"\n", 2, "master key URI"},

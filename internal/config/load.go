@@ -21,6 +21,7 @@ import (
 	"vigil/internal/guard"
 	"vigil/internal/master"
 	"vigil/internal/paths"
+	"vigil/internal/policy"
 	"vigil/internal/refresh"
 )
 
@@ -68,6 +69,7 @@ func Defaults(p paths.Paths, name string) VaultConfig {
 		Idle:        DefaultIdle,
 		MaxUnlocked: DefaultMaxUnlocked,
 		Locked:      LockedAsk,
+		Approve:     policy.ApproveForwarded,
 		AskTimeout:  DefaultAskTimeout,
 		PublicCache: true,
 	}
@@ -292,6 +294,7 @@ func (v *VaultConfig) complete(p paths.Paths, f *file, prefix ...string) error {
 		{"lease", v.Lease >= MinPeriod, "lease is at least " + MinPeriod.String()},
 		{"check", v.Check >= MinPeriod, "check is at least " + MinPeriod.String()},
 		{"refresh", v.Refresh >= MinPeriod, "refresh is at least " + MinPeriod.String()},
+		{"approve", approves(v.Approve), `approve is "never", "forwarded", "first" or "always"`},
 		{"locked", v.Locked == LockedRefuse || v.Locked == LockedAsk, `locked is "refuse" or "ask"`},
 		{"ask_timeout", v.AskTimeout >= MinPeriod, "ask_timeout is at least " + MinPeriod.String()},
 	} {
@@ -413,4 +416,9 @@ func render(p paths.Paths, name string, v VaultConfig) ([]byte, error) {
 		return nil, err
 	}
 	return out.Bytes(), nil
+}
+
+func approves(a policy.Approve) bool {
+	_, ok := policy.ParseApprove(string(a))
+	return ok
 }

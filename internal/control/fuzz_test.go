@@ -34,6 +34,7 @@ func every() *Server {
 		refused[EditRequest, EditReply](),
 		refused[ExportRequest, ExportReply](),
 		refused[WhyRequest, WhyReply](),
+		refused[GrantsRequest, GrantsReply](),
 		refused[RefreshRequest, RefreshReply](),
 		refused[RotateRequest, RotateReply](),
 		refused[IdentityRequestRequest, IdentityRequestReply](),

@@ -22,6 +22,7 @@ type Key struct {
 	Created      *time.Time `json:"created,omitempty"`
 	Expires      *time.Time `json:"expires,omitempty"` // lifetime of an added key
 	Confirm      bool       `json:"confirm,omitempty"`
+	Approve      string     `json:"approve,omitempty"`    // which uses a person is asked for, by the key or else its vault; "": forwarded
 	AllowSHA1    bool       `json:"allow_sha1,omitempty"` // RSA signatures with SHA-1
 	Hosts        []string   `json:"hosts,omitempty"`
 	Tags         []string   `json:"tags,omitempty"`

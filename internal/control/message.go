@@ -295,6 +295,7 @@ type EditRequest struct {
 	Hosts           *[]string      `json:"hosts,omitempty"`
 	Tags            *[]string      `json:"tags,omitempty"`
 	Confirm         *bool          `json:"confirm,omitempty"`
+	Approve         *string        `json:"approve,omitempty"`    // which uses a person is asked for
 	AllowSHA1       *bool          `json:"allow_sha1,omitempty"` // RSA signatures with SHA-1
 	Destinations    *[]Destination `json:"destinations,omitempty"`
 	Keep            string         `json:"keep,omitempty"`             // the revision to keep, if the key has several heads

@@ -2,8 +2,11 @@ package daemon
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 
+	"vigil/internal/ask"
 	"vigil/internal/prompt"
 	"vigil/internal/sshagent"
 )
@@ -22,14 +25,6 @@ func (p Prompter) Available() error {
 	return p.p.Available()
 }
 
-// Confirm asks. See [sshagent.Prompter].
-func (p Prompter) Confirm(ctx context.Context, q sshagent.Question) error {
-	if err := p.Available(); err != nil {
-		return err
-	}
-	return p.p.Confirm(ctx, "Vigil", q.String())
-}
-
 // show shows a text until ctx ends, where that can be done.
 func (p Prompter) show(ctx context.Context, text string) {
 	if p.p != nil {
@@ -45,9 +40,47 @@ func (p Prompter) askPIN(ctx context.Context, question string, w *os.File) error
 	return p.p.PassphraseInto(ctx, "Vigil", question, w)
 }
 
+// approver asks a person before a key is used.
+type approver struct {
+	d     *Daemon
+	quiet ask.Quiet
+}
+
+// Confirm asks where Options.Places says or, without an asker, by Options.Prompter. See
+// [sshagent.Prompter].
+func (a *approver) Confirm(ctx context.Context, q sshagent.Question) (forLonger bool, err error) {
+	o := &a.d.o
+	if o.Asker == nil {
+		if err := o.Prompter.Available(); err != nil {
+			return false, err
+		}
+		return o.Prompter.p.Confirm(ctx, "Vigil", q.String(), q.Longer)
+	}
+	caller := ask.CallerOf(q.Peer.PID)
+	origin := caller.Origin + " " + q.From // a host's requests don't silence the user's own
+	if err := a.quiet.Check(origin); err != nil && !q.EachUse {
+		return false, err
+	}
+	environ, err := o.Places.Environ(ctx, caller)
+	if err == nil {
+		forLonger, err = o.Asker.Confirm(ctx, ask.Question{Environ: environ, Title: "Vigil", Text: q.String(), Longer: q.Longer})
+	}
+	if errors.Is(err, ask.ErrUnavailable) {
+		return false, sshagent.Advised(fmt.Sprintf("the use of the key must be allowed, and %v", err),
+			"What it takes to be asked: docs/asking.md. What is asked for: `vigilctl show KEY`, and `approve` in config.toml.")
+	}
+	if !q.EachUse {
+		a.quiet.Note(origin, err)
+	}
+	return forLonger, err
+}
+
 // DropAdded removes the keys that ssh-add added. It logs a failure.
 func (d *Daemon) DropAdded(ctx context.Context) {
 	if err := d.agent.DropAdded(ctx); err != nil {
 		d.log.Error("added keys can't be dropped", "err", err)
 	}
 }
+
+// originOf returns what a process belongs to, for grants.
+func originOf(pid int) string { return ask.CallerOf(pid).Origin }

@@ -7,6 +7,7 @@
 //
 //	daemon.go    start, serve, stop
 //	added.go     the keeper of the keys that ssh-add adds
+//	confirm.go   asking a person before a key is used
 //	autolock.go  locking when the owner has gone
 //	handler.go   vigilctl's requests; package vault does most of the work
 //	unlocking.go a signature that needs a locked vault
@@ -60,7 +61,8 @@ type Options struct {
 	// Asker is vigilctl as an asker, for prompts in Places; nil: nobody is asked to unlock.
 	Asker  *ask.Program
 	Places *ask.Places
-	// Prompter confirms uses of keys that require it.
+	// Prompter shows what security keys wait for, and asks for their PINs; without an
+	// Asker it also confirms uses of keys that require it.
 	Prompter Prompter
 	// Presence tells when to lock. Nil: nothing does.
 	Presence Presence
@@ -137,9 +139,9 @@ func New(o Options) (*Daemon, error) {
 		names = append(names, v.Name)
 	}
 	d.agent = sshagent.New(sshagent.Options{
-		Keeper: d.added, Bodies: bodies{slab}, Prompter: o.Prompter, Refusals: d.why, Vaults: names,
+		Keeper: d.added, Bodies: bodies{slab}, Prompter: &approver{d: d}, Refusals: d.why, Vaults: names,
 		SecurityKeys: d.tokens, Unlocker: unlocker{d},
-		AddedSHA1: addedSHA1, DefaultLifetime: o.Lifetime, ProgramOf: programOf, Log: o.Log,
+		AddedSHA1: addedSHA1, DefaultLifetime: o.Lifetime, ProgramOf: programOf, OriginOf: originOf, Log: o.Log,
 	})
 	d.device = &vault.Device{
 		Paths: o.Paths, State: store, Log: o.Log, Keeper: keepers, Opener: o.Opener, Agent: d.agent, Refused: why.note, CanAsk: o.Prompter.Available,

@@ -27,6 +27,7 @@ import (
 	"vigil/internal/opener"
 	openerjob "vigil/internal/opener/job"
 	"vigil/internal/paths"
+	"vigil/internal/testing/sshtest"
 	"vigil/internal/unixsock"
 )
 
@@ -332,7 +333,7 @@ func (dev *device) listed() (keys []*agent.Key) {
 
 // sign signs with a listed key and verifies the signature.
 func sign(a agent.ExtendedAgent, key *agent.Key) error {
-	sig, err := a.Sign(key, []byte("data"))
+	sig, err := a.Sign(key, sshtest.FileSig("file"))
 	if err != nil {
 		return err
 	}
@@ -340,7 +341,7 @@ func sign(a agent.ExtendedAgent, key *agent.Key) error {
 	if err != nil {
 		return err
 	}
-	return public.Verify([]byte("data"), sig)
+	return public.Verify(sshtest.FileSig("file"), sig)
 }
 
 // why returns the reasons of the newest refusals.

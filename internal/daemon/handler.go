@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"slices"
+	"time"
 
 	"vigil/internal/buildid"
 	"vigil/internal/config"
@@ -27,6 +28,7 @@ func (h *handler) operations() []control.Operation {
 		control.Handle(h.List),
 		control.Handle(h.Show),
 		control.Handle(h.Why),
+		control.Handle(h.Grants),
 		control.Handle(h.Refresh),
 		control.Handle(h.History),
 		control.Handle(h.Forget),
@@ -139,6 +141,23 @@ func (h *handler) Lock(ctx context.Context, _ *control.Call, req *control.LockRe
 	r := &control.LockReply{}
 	if v.Lock(ctx) {
 		r.Locked = []string{v.Name()}
+	}
+	return r, nil
+}
+
+// Grants returns the answers that hold, or revokes them.
+func (h *handler) Grants(_ context.Context, _ *control.Call, req *control.GrantsRequest) (*control.GrantsReply, error) {
+	r := &control.GrantsReply{Grants: []control.Grant{}}
+	if req.Revoke {
+		if r.Revoked = h.d.agent.Revoke(req.Number); r.Revoked == 0 && req.Number != 0 {
+			return nil, control.Errorf(control.CodeNotFound, "`vigilctl grants` lists those there are.", "no grant has the number %d", req.Number)
+		}
+	}
+	for _, g := range h.d.agent.Grants() {
+		r.Grants = append(r.Grants, control.Grant{
+			Number: g.Number, Until: time.Now().Add(g.Left).Round(time.Second), Vault: g.Vault, Key: g.Comment, Fingerprint: g.Fingerprint,
+			Purpose: g.Purpose, Host: g.Host, From: g.From, Origin: g.Origin, Uses: g.Uses,
+		})
 	}
 	return r, nil
 }

@@ -18,7 +18,7 @@ import (
 const agentTimeout = 10 * time.Second
 
 // Agent checks the agent at socket as any client would: it lists the keys, and has the
-// first of freely that is listed sign random bytes, which is no login. freely are the
+// first of freely that is listed sign a file's hash, which is no login. freely are the
 // fingerprints of keys that may sign without anybody being asked.
 func Agent(ctx context.Context, socket string, freely []string) checkup.Check {
 	const what = "agent"
@@ -54,8 +54,14 @@ func signs(client agent.ExtendedAgent, key *agent.Key) error {
 	if err != nil {
 		return fmt.Errorf("read public key: %w", err)
 	}
-	data := make([]byte, 32)
-	_, _ = rand.Read(data) // never fails
+	// What ssh-keygen -Y sign has an agent sign (OpenSSH's PROTOCOL.sshsig), in a namespace
+	// that nothing else accepts.
+	hash := make([]byte, 64)
+	_, _ = rand.Read(hash) // never fails
+	data := append([]byte("SSHSIG"), ssh.Marshal(struct {
+		Namespace, Reserved, Algorithm string
+		Hash                           []byte
+	}{"doctor@vigil", "", "sha512", hash})...)
 	flags := agent.SignatureFlags(0)
 	if public.Type() == ssh.KeyAlgoRSA {
 		flags = agent.SignatureFlagRsaSha256 // without it, SHA-1

@@ -22,6 +22,7 @@ type Binding struct {
 type Path struct {
 	Bindings []Binding
 	Tried    bool // a bind was requested, successfully or not
+	Failed   bool // a bind was refused
 }
 
 // Reasons for a refusal that more than one decision uses.
@@ -58,45 +59,40 @@ func Visible(to []agentproto.Destination, path *Path, now time.Time) error {
 	return nil
 }
 
-// Login is a permitted login, for the question a user is asked.
-type Login struct {
-	User string // whom the signature logs in as; empty for a key without destinations
-	Host string // the name the matching destination gives the host
-}
-
-// MaySign decides whether a key limited to the destinations to may sign data on
-// path. key is the public key or certificate that signs. A key without
-// destinations may sign anything. (OpenSSH: process_sign_request2.)
-func MaySign(to []agentproto.Destination, key *Key, path *Path, data []byte, now time.Time) (Login, error) {
+// MaySign decides whether a key limited to the destinations to may be used so on path. A
+// key without destinations may sign anything. It returns the name that the destination
+// gives the host, for the question a person is asked. (OpenSSH: process_sign_request2.)
+func MaySign(to []agentproto.Destination, path *Path, u *Use, now time.Time) (host string, err error) {
 	if len(to) == 0 {
-		return Login{}, nil
+		return "", nil
 	}
 	if len(path.Bindings) == 0 {
 		if path.Tried {
-			return Login{}, errBindsFailed
+			return "", errBindsFailed
 		}
-		return Login{}, errUnbound
+		return "", errUnbound
 	}
-	u, err := agentproto.ParseUserauth(data)
-	if err != nil || !bytes.Equal(u.Key, key.Blob) || !key.algorithmFits(u.Algorithm) {
-		return Login{}, errors.New("the key is limited to destinations and was asked to sign something else than a login with it")
+	if u.Class != ClassLogin || u.ByCertificate {
+		return "", errors.New("the key is limited to destinations and was asked to sign something else than a login with it")
 	}
 	last := &path.Bindings[len(path.Bindings)-1]
 	if last.Forwarding {
-		return Login{}, errForwardHop
+		return "", errForwardHop
 	}
-	if err := walk(to, path.Bindings, &u.User, now); err != nil {
-		return Login{}, err
+	login := &u.Login
+	user := string(login.User)
+	if err := walk(to, path.Bindings, &user, now); err != nil {
+		return "", err
 	}
 	switch {
-	case !bytes.Equal(u.SessionID, last.SessionID):
-		return Login{}, errors.New("the login is for another session than the one the client bound last")
-	case len(path.Bindings) > 1 && u.HostKey == nil:
-		return Login{}, errors.New("the login doesn't name the host's key, as it must when the agent is forwarded")
-	case u.HostKey != nil && !bytes.Equal(u.HostKey, last.Host.Blob):
-		return Login{}, errors.New("the login is for another host key than the one the client bound last")
+	case !bytes.Equal(login.SessionID, last.SessionID):
+		return "", errors.New("the login is for another session than the one the client bound last")
+	case len(path.Bindings) > 1 && login.HostKey == nil:
+		return "", errors.New("the login doesn't name the host's key, as it must when the agent is forwarded")
+	case login.HostKey != nil && !bytes.Equal(login.HostKey, last.Host.Blob):
+		return "", errors.New("the login is for another host key than the one the client bound last")
 	}
-	return Login{User: u.User, Host: lastHost(to, path.Bindings, &u.User, now)}, nil
+	return lastHost(to, path.Bindings, &user, now), nil
 }
 
 // walk follows the hops of a path and requires a destination for each. user is

@@ -169,7 +169,8 @@ func TestMaySign(t *testing.T) {
 		{"not a login", Path{Bindings: []Binding{hop(t, blob("jump"), "1", false)}}, []byte("SSHSIG"), "something else than a login"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := MaySign(table, &user, &c.path, c.data, now)
+			use := Classify(&user, &c.path, c.data)
+			_, err := MaySign(table, &c.path, &use, now)
 			switch {
 			case err == nil && c.want != free:
 				t.Fatalf("permitted; want a refusal with %q", c.want)
@@ -183,7 +184,8 @@ func TestMaySign(t *testing.T) {
 func TestMaySignAnythingWithoutDestinations(t *testing.T) {
 	user := parse(t, blob("user"))
 	for _, path := range []Path{{}, {Tried: true}, {Bindings: []Binding{hop(t, blob("jump"), "1", true)}}} {
-		if _, err := MaySign(nil, &user, &path, []byte("anything"), now); err != nil {
+		use := Classify(&user, &path, []byte("anything"))
+		if _, err := MaySign(nil, &path, &use, now); err != nil {
 			t.Error(err)
 		}
 	}
@@ -193,8 +195,9 @@ func TestMaySignSaysWhereTo(t *testing.T) {
 	user := parse(t, blob("user"))
 	table := []agentproto.Destination{to("", "", "jump", keyOf("jump")), to("jump", "r*", "db", keyOf("db"))}
 	path := Path{Bindings: []Binding{hop(t, blob("jump"), "1", true), hop(t, blob("db"), "2", false)}}
-	got, err := MaySign(table, &user, &path, login("2", "rita", user.Blob, blob("db")), now)
-	if err != nil || got != (Login{User: "rita", Host: "db"}) {
+	use := Classify(&user, &path, login("2", "rita", user.Blob, blob("db")))
+	got, err := MaySign(table, &path, &use, now)
+	if err != nil || got != "db" {
 		t.Fatalf("got %+v, %v", got, err)
 	}
 }

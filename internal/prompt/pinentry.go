@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,16 +45,48 @@ type assuan struct {
 	have int    // bytes of line that are filled
 }
 
-func (p *Prompter) pinentryConfirm(ctx context.Context, title, text string) error {
-	return p.withPinentry(ctx, title, text, make([]byte, maxLine), func(a *assuan) error {
-		if err := a.command("SETOK", "Allow"); err != nil {
-			return err
+// threeButtons are the pinentries that show SETNOTOK's button and tell it from a cancel:
+// of others an answer that isn't OK may be either, and a cancel must not permit anything.
+// (pinentry 1.3: gtk+-2, qt, qt5, curses and tty.)
+var threeButtons = []string{"gtk2", "qt", "qt4", "qt5", "curses", "tty"}
+
+func (p *Prompter) pinentryConfirm(ctx context.Context, title, text string, longer time.Duration) (forLonger bool, err error) {
+	err = p.withPinentry(ctx, title, text, make([]byte, maxLine), func(a *assuan) error {
+		buttons := [][2]string{{"SETOK", "Allow"}, {"SETCANCEL", "Deny"}}
+		third := longer > 0 && slices.Contains(threeButtons, a.flavor())
+		switch {
+		case third:
+			more := fmt.Sprintf("Allow for %d minutes", longer/time.Minute)
+			buttons = [][2]string{{"SETOK", "Allow once"}, {"SETNOTOK", more}, {"SETCANCEL", "Deny"}}
+		case longer > 0:
+			buttons = append(buttons, [2]string{"SETDESC", text + yesHolds(longer)})
+			forLonger = true
 		}
-		if err := a.command("SETCANCEL", "Deny"); err != nil {
-			return err
+		for _, b := range buttons {
+			if err := a.command(b[0], b[1]); err != nil {
+				return err
+			}
 		}
-		return a.command("CONFIRM", "")
+		err := a.command("CONFIRM", "")
+		var no *assuanError
+		if third && errors.As(err, &no) && no.code&gpgCodeMask == gpgNotConfirmed {
+			forLonger = true
+			return nil
+		}
+		return err
 	})
+	return forLonger && err == nil, err
+}
+
+// flavor returns the kind of pinentry, "" if it doesn't say.
+func (a *assuan) flavor() string {
+	var answer [64]byte
+	n, err := a.data("GETINFO flavor", answer[:])
+	if err != nil {
+		return ""
+	}
+	kind, _, _ := strings.Cut(string(answer[:n]), ":")
+	return kind
 }
 
 func (p *Prompter) pinentryPassphrase(ctx context.Context, title, text string, m Memory, use func([]byte) (string, error)) error {

@@ -48,13 +48,17 @@ func TestRealPinentry(t *testing.T) {
 	for _, tc := range []struct {
 		name, waitFor, keys string
 		confirm             bool
+		longer              time.Duration
 		want                string
 		err                 error
 	}{
-		{"allow", "Deny", "\r", true, "", nil},
-		{"deny", "Deny", "\t\r", true, "", ErrDeclined},
-		{"passphrase", "Cancel", "corr%ct horse\r", false, "corr%ct horse", nil},
-		{"no passphrase", "Cancel", "\t\t\r", false, "", ErrDeclined},
+		{"allow", "Deny", "\r", true, 0, "", nil},
+		{"deny", "Deny", "\t\r", true, 0, "", ErrDeclined},
+		{"allow once", "Deny", "\r", true, 10 * time.Minute, "", nil},
+		{"allow for longer", "Deny", "\t\r", true, 10 * time.Minute, "longer", nil},
+		{"deny, of three", "Deny", "\t\t\r", true, 10 * time.Minute, "", ErrDeclined},
+		{"passphrase", "Cancel", "corr%ct horse\r", false, 0, "corr%ct horse", nil},
+		{"no passphrase", "Cancel", "\t\t\r", false, 0, "", ErrDeclined},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			master, tty := terminal(t)
@@ -78,7 +82,11 @@ func TestRealPinentry(t *testing.T) {
 			}()
 			var got error
 			if tc.confirm {
-				got = p.Confirm(ctx, "Vigil", "Use the key?")
+				var longer bool
+				longer, got = p.Confirm(ctx, "Vigil", "Use the key?", tc.longer)
+				if longer != (tc.want == "longer") {
+					t.Errorf("for longer: %v", longer)
+				}
 			} else {
 				buf := make([]byte, MaxPassphrase)
 				var typed string
@@ -99,7 +107,7 @@ func TestRealPinentry(t *testing.T) {
 		p := &Prompter{env: []string{"GPG_TTY=/nowhere/tty", "TERM=xterm", "PATH=/usr/bin:/bin"}, pinentry: path}
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
-		if err := p.Confirm(ctx, "Vigil", "Use the key?"); !errors.Is(err, ErrUnavailable) {
+		if _, err := p.Confirm(ctx, "Vigil", "Use the key?", 0); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("got %v", err)
 		}
 	})

@@ -58,7 +58,7 @@ func TestConfirmByPinentry(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			p, _ := pinentry(t, tc.body, "LANG=C")
-			err := p.Confirm(t.Context(), "title", "text")
+			_, err := p.Confirm(t.Context(), "title", "text", 0)
 			if strings.HasPrefix(tc.name, "yes") {
 				if err != nil {
 					t.Errorf("got %v", err)
@@ -72,9 +72,34 @@ func TestConfirmByPinentry(t *testing.T) {
 	}
 }
 
+// Of a pinentry that may not show the third button, what isn't OK permits nothing.
+func TestPinentryForLonger(t *testing.T) {
+	const unconfirmed = `echo ERR 83886194 Not confirmed`
+	for _, tc := range []struct {
+		name, flavor, answer string
+		longer               bool
+		want                 error
+	}{
+		{"OK of three", "printf 'D gtk2\\nOK\\n'", "echo OK", false, nil},
+		{"the third of three", "printf 'D gtk2:curses\\nOK\\n'", unconfirmed, true, nil},
+		{"cancel of three", "printf 'D gtk2\\nOK\\n'", "echo ERR 83886179 Operation cancelled", false, ErrDeclined},
+		{"OK of two", "printf 'D gnome3\\nOK\\n'", "echo OK", true, nil},
+		{"not OK of two", "printf 'D gnome3\\nOK\\n'", unconfirmed, false, ErrDeclined},
+		{"not OK of a pinentry that doesn't say", "echo ERR 83886355 Unknown command", unconfirmed, false, ErrDeclined},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p, _ := pinentry(t, `echo OK hello; while read -r l; do case "$l" in "GETINFO flavor") `+tc.flavor+`;; CONFIRM) `+tc.answer+`;; *) echo OK;; esac; done`)
+			longer, err := p.Confirm(t.Context(), "title", "text", 10*time.Minute)
+			if longer != tc.longer || !errors.Is(err, tc.want) || tc.want == nil && err != nil {
+				t.Errorf("got %v, %v", longer, err)
+			}
+		})
+	}
+}
+
 func TestWhatPinentrySees(t *testing.T) {
 	p, log := pinentry(t, answering("echo OK"), "GPG_TTY=/dev/pts/7", "TERM=xterm", "LANG=C", "LC_MESSAGES=de_DE")
-	if err := p.Confirm(t.Context(), "Vigil", "Use the key?\n100%\rOK"); err != nil {
+	if _, err := p.Confirm(t.Context(), "Vigil", "Use the key?\n100%\rOK", 0); err != nil {
 		t.Fatal(err)
 	}
 	seen, _ := os.ReadFile(log)
@@ -91,7 +116,7 @@ CONFIRM
 	if string(seen) != want {
 		t.Errorf("got\n%s\nwant\n%s", seen, want)
 	}
-	if err := p.Confirm(t.Context(), "", strings.Repeat("é%", 10_000)); err != nil {
+	if _, err := p.Confirm(t.Context(), "", strings.Repeat("é%", 10_000), 0); err != nil {
 		t.Fatal(err)
 	}
 	seen, _ = os.ReadFile(log)
@@ -196,7 +221,10 @@ func TestEndedContextKillsPinentry(t *testing.T) {
 	p, log := pinentry(t, answering("sleep 1000"))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- p.Confirm(ctx, "t", "x") }()
+	go func() {
+		_, err := p.Confirm(ctx, "t", "x", 0)
+		done <- err
+	}()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		if seen, _ := os.ReadFile(log); strings.HasSuffix(string(seen), "CONFIRM\n") {
 			break

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 	"unicode"
 
 	"vigil/internal/guard"
@@ -102,19 +103,28 @@ func (p *Prompter) Program() string {
 	return p.pinentry
 }
 
-// Confirm asks a yes-or-no question, and returns nil for yes. The error is ErrDeclined
-// for no and ErrUnavailable if there is no way to ask. If ctx ends first, the prompt
-// is closed and the error is ctx's. The text may have several lines; control
-// characters in it are shown as question marks.
-func (p *Prompter) Confirm(ctx context.Context, title, text string) error {
+// Confirm asks a yes-or-no question, and returns nil for yes. With a time for longer, a
+// person may also say yes for that time; a program with two answers only asks for that,
+// and the text says so. The error is ErrDeclined for no and ErrUnavailable if there is no
+// way to ask. If ctx ends first, the prompt is closed and the error is ctx's. The text may
+// have several lines; control characters in it are shown as question marks.
+func (p *Prompter) Confirm(ctx context.Context, title, text string, longer time.Duration) (forLonger bool, err error) {
 	if err := p.Available(); err != nil {
-		return err
+		return false, err
 	}
 	title, text = clean(title), clean(text)
 	if p.askpass != "" {
-		return p.askpassConfirm(ctx, title, text)
+		return longer > 0, p.askpassConfirm(ctx, title, text+yesHolds(longer))
 	}
-	return p.pinentryConfirm(ctx, title, text)
+	return p.pinentryConfirm(ctx, title, text, longer)
+}
+
+// yesHolds is what a prompt with two answers says of a yes that holds for a time.
+func yesHolds(longer time.Duration) string {
+	if longer == 0 {
+		return ""
+	}
+	return fmt.Sprintf("\n\nA yes holds for %d minutes.", longer/time.Minute)
 }
 
 // Memory is where a passphrase is while it is read: guarded memory, in which nothing else

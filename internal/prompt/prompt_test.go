@@ -49,7 +49,7 @@ func TestConfirmByAskpass(t *testing.T) {
 		{"killed", "kill -9 $$", prompt.ErrDeclined},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if err := askpass(t, tc.body).Confirm(t.Context(), "title", "text"); !errors.Is(err, tc.want) {
+			if _, err := askpass(t, tc.body).Confirm(t.Context(), "title", "text", 0); !errors.Is(err, tc.want) {
 				t.Errorf("got %v, want %v", err, tc.want)
 			}
 		})
@@ -67,7 +67,7 @@ func TestWhatAskpassSees(t *testing.T) {
 		data, _ := os.ReadFile(out)
 		return string(data)
 	}
-	p.Confirm(t.Context(), "Vigil", "Use the key?\x1b[2J\nhost \u202eevil\x00\xff")
+	_, _ = p.Confirm(t.Context(), "Vigil", "Use the key?\x1b[2J\nhost \u202eevil\x00\xff", 0)
 	if want := "1|Vigil\n\nUse the key??[2J\nhost ?evil??|confirm|given||/|"; seen() != want {
 		t.Errorf("confirm:\n%q, want\n%q", seen(), want)
 	}
@@ -77,7 +77,7 @@ func TestWhatAskpassSees(t *testing.T) {
 	if want := "1|Passphrase:||given||/|"; seen() != want {
 		t.Errorf("passphrase:\n%q, want\n%q", seen(), want)
 	}
-	p.Confirm(t.Context(), "", strings.Repeat("é", 100_000))
+	_, _ = p.Confirm(t.Context(), "", strings.Repeat("é", 100_000), 0)
 	if n := len(seen()); n > prompt.MaxText+100 {
 		t.Errorf("shown %d bytes", n)
 	}
@@ -173,7 +173,8 @@ func TestEndedContextKillsThePrompt(t *testing.T) {
 			done := make(chan error, 1)
 			go func() {
 				if kind == "confirm" {
-					done <- p.Confirm(ctx, "t", "x")
+					_, err := p.Confirm(ctx, "t", "x", 0)
+					done <- err
 					return
 				}
 				_, err := prompt.Once(ctx, p, make([]byte, 10))
@@ -246,7 +247,7 @@ func TestWays(t *testing.T) {
 			if !errors.Is(err, prompt.ErrUnavailable) || !strings.Contains(fmt.Sprint(err), tc.reason) {
 				t.Errorf("got %v, want %s", err, tc.reason)
 			}
-			if got := p.Confirm(t.Context(), "", "x"); !errors.Is(got, prompt.ErrUnavailable) {
+			if _, got := p.Confirm(t.Context(), "", "x", 0); !errors.Is(got, prompt.ErrUnavailable) {
 				t.Errorf("Confirm: %v", got)
 			}
 		})

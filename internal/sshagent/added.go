@@ -52,7 +52,7 @@ func (a *Agent) newAdded(k Added, path *policy.Path) (*identity, error) {
 	id := newIdentity(slices.Clone(k.Blob))
 	id.comment, id.handle, id.signer, id.signing = k.Comment, k.Key, a.o.Keeper, a.addedSigning
 	c := k.Constraints
-	id.to, id.confirm, id.sha1 = agentproto.CloneDestinations(c.To), c.Confirm, a.o.AddedSHA1
+	id.to, id.confirm, id.approve, id.sha1 = agentproto.CloneDestinations(c.To), c.Confirm, policy.ApproveNever, a.o.AddedSHA1
 	id.toBytes = len(agentproto.AppendDestinations(nil, c.To))
 	life := a.o.DefaultLifetime
 	if c.HasLifetime {

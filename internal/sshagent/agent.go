@@ -26,8 +26,10 @@ type Options struct {
 	Vaults          []string             // order of the vaults in listings; others follow in the order they are set
 	AddedSHA1       bool                 // whether keys that ssh-add adds sign with RSA and SHA-1
 	DefaultLifetime time.Duration        // of keys added without a lifetime; 0: unlimited (ssh-agent -t)
+	OriginOf        func(pid int) string // returns what a peer belongs to, its service or session, for grants; nil: answers hold once
 	ProgramOf       func(pid int) string // returns a peer's executable for questions and refusals; may be nil
 	BootTime        func() time.Duration // nil: the system's clock, which includes sleep
+	Slept           func() time.Duration // nil: the system's: how much of BootTime the machine slept
 	Log             *slog.Logger         // nil: discarded
 }
 
@@ -67,6 +69,7 @@ type Agent struct {
 	signing map[string]*fair
 	order   []string
 	timer   *time.Timer
+	grants  *grants
 	// standing are the questions that are shown or wait to be shown.
 	standing map[*standing]struct{}
 }
@@ -85,6 +88,7 @@ type identity struct {
 	to          []agentproto.Destination
 	toBytes     int // encoded size of to; of an added key
 	confirm     bool
+	approve     policy.Approve
 	sha1        bool          // whether RSA may sign with SHA-1
 	provider    string        // of an added key in a security key; "": the default
 	expires     time.Duration // in boot time; 0: never
@@ -99,6 +103,9 @@ func New(o Options) *Agent {
 	if o.BootTime == nil {
 		o.BootTime = clock.BootTime
 	}
+	if o.Slept == nil {
+		o.Slept = clock.Slept
+	}
 	a := &Agent{
 		o:        o,
 		plain:    newIntake(MaxUnanswered),
@@ -108,6 +115,7 @@ func New(o Options) *Agent {
 		touching: fair{each: maxWaiting, all: maxAllWaiting},
 		signing:  make(map[string]*fair),
 		standing: make(map[*standing]struct{}),
+		grants:   newGrants(o.BootTime, o.Slept),
 		vaults:   make(map[string][]*identity),
 		verbose:  o.Log.Enabled(context.Background(), slog.LevelDebug),
 		order:    slices.Clone(o.Vaults),
@@ -203,7 +211,7 @@ func (a *Agent) Keys() []Info {
 	for i, id := range s.ids {
 		infos[i] = Info{
 			Blob: id.key.Blob, Fingerprint: id.fingerprint, Comment: id.comment,
-			Vault: id.vault, Confirm: id.confirm, To: id.to, AllowSHA1: id.sha1 && id.key.Type == typeRSA,
+			Vault: id.vault, Confirm: id.confirm, Approve: id.approve, To: id.to, AllowSHA1: id.sha1 && id.key.Type == typeRSA,
 		}
 		if id.expires != 0 {
 			infos[i].Left = max(id.expires-a.o.BootTime(), 1)
@@ -218,7 +226,7 @@ func (s *snapshot) vaultIdentity(vault string, k *VaultKey, blob []byte) *identi
 	id := &identity{}
 	if old, ok := s.byBlob[string(blob)]; ok {
 		if old.vault == vault && old.handle == k.ID && old.signer == k.Signer && old.refusal == k.Refusal &&
-			old.comment == k.Comment && old.confirm == k.Confirm && old.sha1 == k.AllowSHA1 && len(old.to)+len(k.To) == 0 {
+			old.comment == k.Comment && old.confirm == k.Confirm && old.approve == k.Approve && old.sha1 == k.AllowSHA1 && len(old.to)+len(k.To) == 0 {
 			return old
 		}
 		id.key, id.fingerprint = old.key, old.fingerprint
@@ -230,7 +238,7 @@ func (s *snapshot) vaultIdentity(vault string, k *VaultKey, blob []byte) *identi
 	}
 	id.comment, id.vault, id.handle = k.Comment, vault, k.ID
 	id.signer, id.refusal = k.Signer, k.Refusal
-	id.to, id.confirm, id.sha1 = k.To, k.Confirm, k.AllowSHA1
+	id.to, id.confirm, id.approve, id.sha1 = k.To, k.Confirm, k.Approve, k.AllowSHA1
 	return id
 }
 

@@ -21,6 +21,7 @@ func (s *session) extension(body, out []byte) []byte {
 	switch {
 	case string(x.Name) == agentproto.ExtSessionBind:
 		if err := s.bind(x.Data); err != nil {
+			s.path.Failed = true
 			s.note(Refusal{Request: "session-bind"}, nil, err)
 			return agentproto.AppendStatus(out, agentproto.MsgExtensionFailure)
 		}

@@ -31,8 +31,9 @@ func signingWorld(t testing.TB) (w *world, request []byte) {
 	w = newWorld(t, nil)
 	k := w.vaultKey("k", newKey(t))
 	k.Signer = instant{make([]byte, 83)}
+	k.Approve = policy.ApproveForwarded
 	w.SetVault("main", []VaultKey{k})
-	return w, signRequest(k.Blob, make([]byte, 500), 0)
+	return w, signRequest(k.Blob, userauth("a session id of thirty-two bytes", "root", k.Blob, newHost(t)), 0)
 }
 
 // socketPair returns the clients' ends of n Unix sockets whose other ends w serves.

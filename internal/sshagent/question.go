@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"vigil/internal/policy"
+	"vigil/internal/pubkey"
 )
 
 // Reasons why a question ends without an answer.
@@ -20,13 +23,105 @@ type standing struct {
 	end context.CancelCauseFunc
 }
 
-// confirm asks the user, one question at a time; processes take turns. The
-// question ends when the client hangs up, when the key can no longer be used as
-// the question says, or after QuestionTimeout.
-func (s *session) confirm(ctx context.Context, id *identity, q Question) error {
+// Prompter asks a human.
+type Prompter interface {
+	// Confirm returns nil if the human said yes. The error's text becomes the reason of
+	// the refusal ("nobody answered", "no way to ask"). The context ends when the client
+	// hangs up. forLonger is set if the yes holds for q.Longer.
+	Confirm(ctx context.Context, q Question) (forLonger bool, err error)
+}
+
+// Question is what a human is asked before a key is used. Unprintable characters
+// are removed from texts that peers chose.
+type Question struct {
+	Comment     string // the key's name
+	Fingerprint string // SHA256:…
+	Vault       string // empty for a key that ssh-add added
+	Purpose     string // what is signed: "login as root to db1", "signature for git"
+	Host        string // SHA256:… of the key of the host to log in to, or empty
+	From        string // SHA256:… of the key of the host the agent was forwarded to, or empty
+	Hops        int    // how many hosts it was forwarded to; From is the last
+	Peer        Peer   // the program that asks, Program filled in
+	EachUse     bool   // the key's owner wants to be asked each time, as with ssh-add -c
+	// Longer is for how long a yes may hold for the same use; 0: for this one alone.
+	Longer time.Duration
+}
+
+// question returns what a person is asked before id is used for a request of size bytes.
+func (s *session) question(id *identity, use *policy.Use, size int) Question {
+	q := Question{
+		Comment: pubkey.CleanComment(id.comment), Fingerprint: id.fingerprint, Vault: id.vault,
+		Purpose: use.String(), Peer: s.peerNamed(), EachUse: id.confirm,
+	}
+	if use.Class == policy.ClassUnknown {
+		q.Purpose = fmt.Sprintf("%d bytes that aren't a login, a file's signature or a certificate", size)
+	}
+	if use.Host != nil {
+		q.Host = pubkey.SHA256(use.Host.Plain)
+	}
+	_, q.From = s.hosts()
+	for i := range s.path.Bindings {
+		if s.path.Bindings[i].Forwarding {
+			q.Hops++
+		}
+	}
+	// An answer about a login to a host that nobody has proved would hold for every host.
+	if !id.confirm && id.approve.Lasts(use) && (use.Host != nil || use.Class != policy.ClassLogin) && s.agent.o.OriginOf != nil {
+		q.Longer = GrantTime
+	}
+	return q
+}
+
+// maxAsked is how many characters of each text a question shows: prompts are
+// truncated, and a long comment must not hide what the key is used for.
+const maxAsked = 200
+
+// String returns the question in ssh-agent's words, with what else is known.
+func (q Question) String() string {
+	return fmt.Sprintf("Allow use of key %.*s?", maxAsked, q.Comment) + q.details()
+}
+
+// ForPassphrase returns the question for the passphrase of the key's vault.
+func (q Question) ForPassphrase() string {
+	return fmt.Sprintf("Passphrase of vault %s, to use its key %.*s.", q.Vault, maxAsked, q.Comment) + q.details()
+}
+
+// details returns what the agent knows of a use, and apart from it what the program that
+// asks says of itself.
+func (q Question) details() string {
+	s := "\nKey fingerprint " + q.Fingerprint + "."
+	if q.Purpose != "" {
+		s += fmt.Sprintf("\nFor: %.*s", maxAsked, q.Purpose)
+	}
+	if q.Host != "" {
+		s += "\nAt the host with key " + q.Host + "."
+	}
+	switch {
+	case q.Hops == 1:
+		s += "\nThrough the agent forwarded to the host with key " + q.From + "."
+	case q.Hops > 1:
+		s += fmt.Sprintf("\nThrough the agent forwarded by %d hosts, the last with key %s.", q.Hops, q.From)
+	}
+	if q.Peer.Program != "" {
+		s += fmt.Sprintf("\n\nNot verified: asked by %.*s (process %d)", maxAsked, pubkey.CleanComment(q.Peer.Program), q.Peer.PID)
+	}
+	return s
+}
+
+// approve asks the user, one question at a time, unless an answer to the same question
+// holds; processes take turns. The question ends when the client hangs up, when the key
+// can no longer be used as the question says, or after QuestionTimeout.
+func (s *session) approve(ctx context.Context, id *identity, use *policy.Use, q Question) error {
 	a := s.agent
 	if a.o.Prompter == nil {
 		return errNoPrompt
+	}
+	var same scope
+	if q.Longer > 0 {
+		same = s.scope(id, use)
+	}
+	if q.Longer > 0 && a.grants.hold(same) {
+		return nil
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, QuestionTimeout, errNobody)
 	defer cancel()
@@ -37,9 +132,15 @@ func (s *session) confirm(ctx context.Context, id *identity, q Question) error {
 			return err
 		}
 		defer a.asking.give()
-		err := a.o.Prompter.Confirm(ctx, q)
-		if ctx.Err() != nil {
+		if q.Longer > 0 && a.grants.hold(same) { // given while this waited
+			return nil
+		}
+		longer, err := a.o.Prompter.Confirm(ctx, q)
+		switch {
+		case ctx.Err() != nil:
 			return context.Cause(ctx)
+		case err == nil && longer && q.Longer > 0:
+			a.grant(same, id, q)
 		}
 		return err
 	})

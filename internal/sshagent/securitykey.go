@@ -42,7 +42,7 @@ func (s *session) signByTouch(ctx context.Context, id *identity, q agentproto.Si
 	// check_websafe_message_contents.)
 	if !strings.HasPrefix(id.application(), "ssh:") {
 		_, login := agentproto.ParseUserauth(q.Data)
-		if _, sig := agentproto.ParseSSHSig(q.Data); login != nil && !sig {
+		if _, sig := agentproto.ParseSSHSig(q.Data); !login && !sig {
 			return nil, errWebKey
 		}
 	}
@@ -53,7 +53,8 @@ func (s *session) signByTouch(ctx context.Context, id *identity, q agentproto.Si
 		}
 	}
 	text := fmt.Sprintf("the security key of %.*s.\nKey fingerprint %s.", maxAsked, pubkey.CleanComment(id.comment), id.fingerprint)
-	if what := purpose(q.Data, policy.Login{}); what != "" {
+	use := policy.Classify(&id.key, &s.path, q.Data)
+	if what := use.String(); what != "" {
 		text += "\nFor: " + what
 	}
 	ctx, done := a.whileUsable(ctx, id)

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 
+	"vigil/internal/policy"
 	"vigil/internal/wire"
 )
 
@@ -56,7 +57,7 @@ func (tokenSigner) SignThrough(_ context.Context, _ uint64, _ []byte, _ string, 
 // tokenKey is a vault's key in a security key.
 func (w *world) tokenKey(comment string) VaultKey {
 	blob := wire.AppendString(wire.AppendString(nil, ssh.KeyAlgoSKED25519), newKey(w.t).Public().(ed25519.PublicKey))
-	return VaultKey{ID: 99, Signer: tokenSigner{w.keeper}, Blob: wire.AppendString(blob, "ssh:"), Comment: comment}
+	return VaultKey{ID: 99, Signer: tokenSigner{w.keeper}, Blob: wire.AppendString(blob, "ssh:"), Comment: comment, Approve: policy.ApproveNever}
 }
 
 // requestTouches has n clients ask for a signature at once, and returns what they get.

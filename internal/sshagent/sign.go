@@ -9,7 +9,6 @@ import (
 
 	"vigil/internal/agentproto"
 	"vigil/internal/policy"
-	"vigil/internal/pubkey"
 )
 
 // Reasons for refusing a signature.
@@ -19,6 +18,9 @@ var (
 	errChanged   = errors.New("the key was changed or removed while someone was asked")
 	errLost      = errors.New("the key was removed, or its vault was locked, before it had signed")
 	errNoReply   = errors.New("the keeper gave no usable signature")
+
+	errUnknownUse = Advised("the request came through a forwarded agent, and what is to be signed is neither a login nor a signature of a file nor a certificate",
+		"If every host that the agent is forwarded to may have the key sign anything: `vigilctl edit KEY --approve never`.")
 )
 
 // sign answers a SIGN_REQUEST. (OpenSSH: process_sign_request2.)
@@ -29,9 +31,10 @@ func (s *session) sign(ctx context.Context, body, out []byte) []byte {
 	}
 	refuse := func(id *identity, reason error) []byte {
 		if id == nil {
-			id = &identity{fingerprint: pubkey.SHA256(q.Key)}
+			id = newIdentity(q.Key)
 		}
-		s.note(Refusal{Request: "sign", Purpose: purpose(q.Data, policy.Login{})}, id, reason)
+		use := policy.Classify(&id.key, &s.path, q.Data)
+		s.note(Refusal{Request: "sign", Purpose: use.String()}, id, reason)
 		return decline(out)
 	}
 	if q.Flags&^agentproto.KnownFlags != 0 {
@@ -85,24 +88,23 @@ func (s *session) lookup(blob []byte) (*identity, error) {
 // destinations and the hash, has a locked vault unlocked, and asks the user if need be. It
 // returns the identity to sign with, which after an unlock is another one.
 func (s *session) permit(ctx context.Context, id *identity, r agentproto.SignRequest) (*identity, error) {
-	login, err := policy.MaySign(id.to, &id.key, &s.path, r.Data, time.Now())
-	if err != nil {
+	use := policy.Classify(&id.key, &s.path, r.Data)
+	var err error
+	if use.HostName, err = policy.MaySign(id.to, &s.path, &use, time.Now()); err != nil {
 		return id, err
 	}
-	if id.signer != nil && !id.sha1 && id.wantsSHA1(r.Flags) {
+	verdict := id.approve.Judge(&use, s.path.Forwarded())
+	switch {
+	case verdict == policy.Refuse:
+		return id, errUnknownUse
+	case id.signer != nil && !id.sha1 && id.wantsSHA1(r.Flags):
 		return id, id.refuseSHA1()
-	}
-	if id.signer != nil && !id.confirm {
+	case id.signer != nil && !id.confirm && verdict == policy.Permit:
 		return id, nil
-	}
-	if id.refusal != "" {
+	case id.refusal != "":
 		return id, errors.New(id.refusal)
 	}
-	q := Question{
-		Comment: pubkey.CleanComment(id.comment), Fingerprint: id.fingerprint, Vault: id.vault,
-		Purpose: purpose(r.Data, login), Peer: s.peerNamed(),
-	}
-	_, q.From = s.hosts()
+	q := s.question(id, &use, len(r.Data))
 	if id.signer == nil {
 		if len(r.Data) > maxAskedData {
 			return id, lockedVault(id.vault, fmt.Sprintf(", and nobody is asked for a request of %d bytes", len(r.Data)))
@@ -113,7 +115,7 @@ func (s *session) permit(ctx context.Context, id *identity, r agentproto.SignReq
 		}
 		return s.permit(ctx, open, r) // its restrictions may only be known now
 	}
-	if err := s.confirm(ctx, id, q); err != nil {
+	if err := s.approve(ctx, id, &use, q); err != nil {
 		return id, err
 	}
 	// The answer took time: what the question said must still hold.
@@ -175,7 +177,7 @@ func sameUse(a, b *identity) bool {
 	if a == b {
 		return true
 	}
-	return a.vault == b.vault && a.confirm == b.confirm && a.sha1 == b.sha1 && a.provider == b.provider &&
+	return a.vault == b.vault && a.confirm == b.confirm && a.approve == b.approve && a.sha1 == b.sha1 && a.provider == b.provider &&
 		bytes.Equal(agentproto.AppendDestinations(nil, a.to), agentproto.AppendDestinations(nil, b.to))
 }
 
@@ -204,18 +206,4 @@ func (s *session) signWith(ctx context.Context, id *identity, q agentproto.SignR
 	}
 	agentproto.FinishSignReply(frame)
 	return frame, nil
-}
-
-// purpose describes what the signature over data is for, or returns "".
-func purpose(data []byte, login policy.Login) string {
-	if u, err := agentproto.ParseUserauth(data); err == nil {
-		if login.Host != "" {
-			return "login as " + agentproto.Printable(u.User) + " to " + agentproto.Printable(login.Host)
-		}
-		return "login as " + agentproto.Printable(u.User)
-	}
-	if sig, ok := agentproto.ParseSSHSig(data); ok {
-		return "signature for " + agentproto.Printable(sig.Namespace)
-	}
-	return ""
 }

@@ -45,6 +45,7 @@ func (a *Agent) publish() {
 	s.ids = policy.CommonFirst(s.ids, func(id **identity) string { return (*id).key.Type })
 	a.current.Store(s)
 	a.endQuestions(s)
+	a.grants.keep(s)
 	a.setTimer(s)
 }
 

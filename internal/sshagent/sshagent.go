@@ -17,13 +17,12 @@ package sshagent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"time"
 
 	"vigil/internal/agentproto"
 	"vigil/internal/guard"
-	"vigil/internal/pubkey"
+	"vigil/internal/policy"
 )
 
 // Limits and times.
@@ -167,55 +166,6 @@ type Bodies interface {
 	Alloc(n int) (*guard.Buffer, error)
 }
 
-// Prompter asks a human.
-type Prompter interface {
-	// Confirm returns nil if the human said yes. The error's text becomes the
-	// reason of the refusal ("nobody answered", "no way to ask"). The context ends
-	// when the client hangs up.
-	Confirm(ctx context.Context, q Question) error
-}
-
-// Question is what a human is asked before a key is used. Unprintable characters
-// are removed from texts that peers chose.
-type Question struct {
-	Comment     string // the key's name
-	Fingerprint string // SHA256:…
-	Vault       string // empty for a key that ssh-add added
-	Purpose     string // what is signed: "login as root to db1", "signature for git"; empty when unknown
-	From        string // SHA256:… of the key of the host the agent was forwarded to, or empty
-	Peer        Peer   // the program that asks, Program filled in
-}
-
-// maxAsked is how many characters of each text a question shows: prompts are
-// truncated, and a long comment must not hide what the key is used for.
-const maxAsked = 200
-
-// String returns the question in ssh-agent's words, with what else is known.
-func (q Question) String() string {
-	return fmt.Sprintf("Allow use of key %.*s?", maxAsked, q.Comment) + q.details()
-}
-
-// ForPassphrase returns the question for the passphrase of the key's vault.
-func (q Question) ForPassphrase() string {
-	return fmt.Sprintf("Passphrase of vault %s, to use its key %.*s.", q.Vault, maxAsked, q.Comment) + q.details()
-}
-
-// details returns what the agent knows of a use, and apart from it what the program that
-// asks says of itself.
-func (q Question) details() string {
-	s := "\nKey fingerprint " + q.Fingerprint + "."
-	if q.Purpose != "" {
-		s += fmt.Sprintf("\nFor: %.*s", maxAsked, q.Purpose)
-	}
-	if q.From != "" {
-		s += "\nThrough the agent forwarded to the host with key " + q.From + "."
-	}
-	if q.Peer.Program != "" {
-		s += fmt.Sprintf("\n\nNot verified: asked by %.*s (process %d)", maxAsked, pubkey.CleanComment(q.Peer.Program), q.Peer.PID)
-	}
-	return s
-}
-
 // Unlocker unlocks a vault when one of its keys is needed.
 type Unlocker interface {
 	// Unlock returns nil if the vault is now unlocked and SetVault was called with
@@ -261,7 +211,8 @@ type VaultKey struct {
 	Comment     string
 	To          []agentproto.Destination // none: anywhere
 	Confirm     bool
-	AllowSHA1   bool // RSA signatures with SHA-1
+	Approve     policy.Approve // which uses a person is asked for
+	AllowSHA1   bool           // RSA signatures with SHA-1
 }
 
 // Info describes one of the agent's keys.
@@ -272,6 +223,7 @@ type Info struct {
 	Vault       string        // empty for a key that ssh-add added
 	Left        time.Duration // of its lifetime; 0: unlimited
 	Confirm     bool
+	Approve     policy.Approve
 	AllowSHA1   bool // RSA signatures with SHA-1; false for other types
 	To          []agentproto.Destination
 }

@@ -224,7 +224,7 @@ func TestConfirm(t *testing.T) {
 	w.refused(err, "nobody answered")
 	want := Question{
 		Comment: "k?[2J", Fingerprint: ssh.FingerprintSHA256(public), Purpose: "signature for git",
-		Peer: Peer{PID: 1, UID: 2, Program: "/usr/bin/ssh"},
+		Peer: Peer{PID: 1, UID: 2, Program: "/usr/bin/ssh"}, EachUse: true,
 	}
 	if asked != want {
 		t.Fatalf("asked %+v", asked)

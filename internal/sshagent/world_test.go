@@ -16,6 +16,7 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 
 	"vigil/internal/guard"
+	"vigil/internal/policy"
 )
 
 // world is an agent with its environment.
@@ -127,7 +128,7 @@ func (w *world) refused(err error, reason string) {
 
 func (w *world) vaultKey(comment string, key any) VaultKey {
 	s := signerOf(w.t, key)
-	return VaultKey{ID: w.keeper.addSigner(s), Signer: w.keeper, Blob: s.PublicKey().Marshal(), Comment: comment}
+	return VaultKey{ID: w.keeper.addSigner(s), Signer: w.keeper, Blob: s.PublicKey().Marshal(), Comment: comment, Approve: policy.ApproveNever}
 }
 
 func certify(t testing.TB, key ssh.PublicKey, change func(*ssh.Certificate)) *ssh.Certificate {
@@ -160,4 +161,7 @@ func readReply(t testing.TB, conn net.Conn) []byte {
 // prompterFunc is a [Prompter].
 type prompterFunc func(context.Context, Question) error
 
-func (f prompterFunc) Confirm(ctx context.Context, q Question) error { return f(ctx, q) }
+func (f prompterFunc) Confirm(ctx context.Context, q Question) (bool, error) {
+	err := f(ctx, q)
+	return q.Longer > 0 && err == nil, err
+}

@@ -126,10 +126,11 @@ type PublicKey struct {
 	Comment     string      `json:"comment"`
 	Public      []byte      `json:"public"`                // SSH wire encoding
 	Certificate []byte      `json:"certificate,omitempty"` // in the same encoding
-	// Destinations, Confirm and AllowSHA1 are the key's policy (vaultfile.Policy): a
+	// Destinations, Confirm, Approve and AllowSHA1 are the key's policy (vaultfile.Policy): a
 	// restricted key stays hidden where it couldn't be used.
 	Destinations []byte `json:"destinations,omitempty"`
 	Confirm      bool   `json:"confirm,omitempty"`
+	Approve      string `json:"approve,omitempty"`
 	AllowSHA1    bool   `json:"allow_sha1,omitempty"`
 }
 

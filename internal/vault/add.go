@@ -224,7 +224,7 @@ func encode(m *vaultfile.Meta) ([]byte, error) {
 func (v *Vault) saved(o *openVault, item id.Item) (control.Key, error) {
 	for _, k := range o.now().keys {
 		if k.item == item {
-			return k.describe(v.name), nil
+			return k.describe(v.name, v.config().Approve), nil
 		}
 	}
 	return control.Key{}, fmt.Errorf("vault %q: the saved key %v isn't listed", v.name, item)

@@ -18,6 +18,7 @@ import (
 	"vigil/internal/keeper"
 	"vigil/internal/keyring"
 	"vigil/internal/opener"
+	"vigil/internal/policy"
 	"vigil/internal/pubkey"
 )
 
@@ -28,7 +29,7 @@ func (v *Vault) Remove(ctx context.Context, ask opener.Asker, key *Key, _ *contr
 		if err != nil {
 			return nil, err
 		}
-		return &control.RemoveReply{Saved: control.Saved{Pending: pending}, Key: key.describe(v.name)}, nil
+		return &control.RemoveReply{Saved: control.Saved{Pending: pending}, Key: key.describe(v.name, v.config().Approve)}, nil
 	})
 }
 
@@ -143,6 +144,13 @@ func (v *Vault) edited(o *openVault, k *Key, req *control.EditRequest) ([]byte, 
 	}
 	if req.Confirm != nil {
 		m.Policy.Confirm = *req.Confirm
+	}
+	if req.Approve != nil {
+		approve, ok := policy.ParseApprove(*req.Approve)
+		if !ok && *req.Approve != "" {
+			return nil, control.Errorf(control.CodeUsage, "It is never, forwarded, first or always; empty for the vault's.", "approve of key %q can't be what was given", m.Name)
+		}
+		m.Policy.Approve = approve
 	}
 	if req.AllowSHA1 != nil {
 		if m.Policy.AllowSHA1 = *req.AllowSHA1; m.Policy.AllowSHA1 && pubkey.Type(m.Public) != "ssh-rsa" {

@@ -14,7 +14,7 @@ func (v *Vault) Export(ctx context.Context, ask opener.Asker, key *Key, req *con
 		if err := v.export(ctx, o, key, req, ask); err != nil {
 			return nil, err
 		}
-		r := &control.ExportReply{Key: key.describe(v.name)}
+		r := &control.ExportReply{Key: key.describe(v.name, v.config().Approve)}
 		if req.Plaintext {
 			r.Notices = append(r.Notices, "The file isn't protected by a passphrase: whoever reads it has the key.")
 		}

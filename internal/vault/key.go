@@ -56,9 +56,18 @@ func rememberedKey(p *state.PublicKey) *Key {
 	k := &Key{item: p.Item, revision: p.Revision}
 	k.take(vaultfile.Meta{
 		Name: p.Name, Comment: p.Comment, Public: p.Public, Certificate: p.Certificate,
-		Policy: vaultfile.Policy{Confirm: p.Confirm, Destinations: p.Destinations, AllowSHA1: p.AllowSHA1},
+		Policy: vaultfile.Policy{Confirm: p.Confirm, Approve: rememberedApprove(p.Approve), Destinations: p.Destinations, AllowSHA1: p.AllowSHA1},
 	})
 	return k
+}
+
+// rememberedApprove reads a setting that this device keeps. One that isn't understood
+// counts as the strictest.
+func rememberedApprove(text string) policy.Approve {
+	if a, ok := policy.ParseApprove(text); ok || text == "" {
+		return a
+	}
+	return policy.ApproveAlways
 }
 
 // take sets the metadata. A policy that isn't understood makes the key unusable.
@@ -80,10 +89,12 @@ func (k *Key) take(meta vaultfile.Meta) {
 	}
 }
 
-// listed returns the key as the agent lists it while its vault is locked.
-func (k *Key) listed() sshagent.VaultKey {
+// listed returns the key as the agent lists it while its vault is locked. approve is the
+// vault's setting.
+func (k *Key) listed(approve policy.Approve) sshagent.VaultKey {
 	l := sshagent.VaultKey{
-		Blob: k.meta.Public, Comment: k.label, To: k.to, Confirm: k.meta.Policy.Confirm, AllowSHA1: k.meta.Policy.AllowSHA1,
+		Blob: k.meta.Public, Comment: k.label, To: k.to, Confirm: k.meta.Policy.Confirm,
+		Approve: k.meta.Policy.Approve.Or(approve), AllowSHA1: k.meta.Policy.AllowSHA1,
 	}
 	if len(k.meta.Certificate) > 0 {
 		l.Certificate = k.meta.Certificate
@@ -118,12 +129,13 @@ func (k *Key) public() state.PublicKey {
 	return state.PublicKey{
 		Item: k.item, Revision: k.revision, Name: k.meta.Name, Comment: k.meta.Comment,
 		Public: k.meta.Public, Certificate: k.meta.Certificate,
-		Destinations: k.meta.Policy.Destinations, Confirm: k.meta.Policy.Confirm, AllowSHA1: k.meta.Policy.AllowSHA1,
+		Destinations: k.meta.Policy.Destinations, Confirm: k.meta.Policy.Confirm,
+		Approve: string(k.meta.Policy.Approve), AllowSHA1: k.meta.Policy.AllowSHA1,
 	}
 }
 
-// describe returns the key as vigilctl shows it.
-func (k *Key) describe(vault string) control.Key {
+// describe returns the key as vigilctl shows it. approve is the vault's setting.
+func (k *Key) describe(vault string, approve policy.Approve) control.Key {
 	shown := control.Key{}
 	if len(k.meta.Public) > 0 {
 		shown = control.PublicKey(k.meta.Public)
@@ -135,6 +147,9 @@ func (k *Key) describe(vault string) control.Key {
 	shown.ID, shown.Revision, shown.Vault = k.item.String(), k.revision.String(), vault
 	shown.Name, shown.Comment, shown.Hosts, shown.Tags = k.meta.Name, k.meta.Comment, k.meta.Hosts, k.meta.Tags
 	shown.Confirm, shown.AllowSHA1 = k.meta.Policy.Confirm, k.meta.Policy.AllowSHA1
+	if approve = k.meta.Policy.Approve.Or(approve); approve != policy.ApproveForwarded {
+		shown.Approve = string(approve)
+	}
 	if len(k.meta.Certificate) > 0 {
 		shown.Certificate = pubkey.AuthorizedKey(k.meta.Certificate, "")
 	}

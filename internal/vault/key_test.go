@@ -6,6 +6,7 @@ import (
 	"vigil/internal/agentproto"
 	"vigil/internal/id"
 	"vigil/internal/keeper"
+	"vigil/internal/policy"
 	"vigil/internal/vaultfile"
 )
 
@@ -26,12 +27,12 @@ func TestALockedVaultsKeyIsListedAsItWas(t *testing.T) {
 	was := newKey(&keeper.Item{Key: 1, Item: id.NewItem(), Revision: id.NewRevision(), Meta: text})
 	public := was.public()
 	k := rememberedKey(&public)
-	l := k.listed()
+	l := k.listed(policy.ApproveForwarded)
 	if k.problem != "" || string(l.Blob) != "public key" || string(l.Certificate) != "certificate" || l.Comment != "alice@laptop" ||
 		!l.Confirm || len(l.To) != 1 || l.Signer != nil {
 		t.Errorf("the agent lists %+v (%s)", l, k.problem)
 	}
-	shown := k.describe("v")
+	shown := k.describe("v", policy.ApproveForwarded)
 	if shown.Name != "work" || !shown.Confirm || len(shown.Destinations) != 1 ||
 		shown.Created != nil || shown.Hosts != nil || shown.Tags != nil || shown.Revision != was.revision.String() {
 		t.Errorf("vigilctl shows %+v", shown)

@@ -23,7 +23,7 @@ func (v *Vault) Keys() (keys []control.Key) {
 	}
 	keys = make([]control.Key, len(list))
 	for i, k := range list {
-		keys[i] = k.describe(v.name)
+		keys[i] = k.describe(v.name, v.config().Approve)
 		if o == nil {
 			keys[i].State, keys[i].Problem = control.KeyLocked, ""
 		}
@@ -59,7 +59,7 @@ func (v *Vault) show(o *openVault) {
 		if len(k.meta.Public) == 0 || k.unlisted {
 			continue // damaged, so there is nothing to list; or a stricter head is listed
 		}
-		listed := k.listed()
+		listed := k.listed(v.config().Approve)
 		if listed.ID, listed.Refusal = k.number, k.refusal(); listed.Refusal == "" {
 			listed.Signer = Signer{o.keeper}
 		}
@@ -122,7 +122,7 @@ func (v *Vault) listLocked(keys []state.PublicKey) {
 	list := make([]sshagent.VaultKey, 0, len(keys))
 	for _, k := range locked {
 		if k.problem == "" { // else ignore it: this is a cache
-			list = append(list, k.listed())
+			list = append(list, k.listed(v.config().Approve))
 		}
 	}
 	v.d.Agent.SetVault(v.name, list)

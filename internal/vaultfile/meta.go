@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"vigil/internal/canon"
+	"vigil/internal/policy"
 )
 
 // Limits of an item's metadata. Its encoding must fit in MaxMetaSize.
@@ -41,6 +42,7 @@ const permissionPrefix = "allow-"
 
 // Names of the policy entries that version 1 defines.
 const (
+	policyApprove      = "approve@vigil"
 	policyConfirm      = "confirm"
 	policySHA1         = permissionPrefix + "sha1"
 	policyDestinations = "restrict-destination-v00@openssh.com"
@@ -52,6 +54,8 @@ const (
 type Policy struct {
 	// Confirm requires confirmation of every use.
 	Confirm bool
+	// Approve says which uses a person is asked for; "": those of the vault's default.
+	Approve policy.Approve
 	// Destinations is the body of a restrict-destination-v00@openssh.com
 	// constraint (PROTOCOL.agent), or empty for none.
 	Destinations []byte
@@ -73,6 +77,9 @@ func (p *Policy) entries() []PolicyEntry {
 	if p.AllowSHA1 {
 		out = append(out, PolicyEntry{Name: policySHA1})
 	}
+	if p.Approve != "" {
+		out = append(out, PolicyEntry{Name: policyApprove, Data: []byte(p.Approve)})
+	}
 	if p.Confirm {
 		out = append(out, PolicyEntry{Name: policyConfirm})
 	}
@@ -87,10 +94,15 @@ func (p *Policy) entries() []PolicyEntry {
 func (e *PolicyEntry) permission() bool { return strings.HasPrefix(e.Name, permissionPrefix) }
 
 // Tightens reports whether p has a condition that old lacks, or lacks a permission that
-// old has. An entry of the same name with other data counts as another: this package
-// can't tell which of the two is stricter.
+// old has, or asks a person for more uses. Another entry of the same name with other data
+// counts as another: this package can't tell which of the two is stricter.
 func (p *Policy) Tightens(old *Policy) bool {
+	if p.Approve.Stricter(old.Approve) {
+		return true
+	}
 	now, before := p.entries(), old.entries()
+	isApprove := func(e PolicyEntry) bool { return e.Name == policyApprove }
+	now, before = slices.DeleteFunc(now, isApprove), slices.DeleteFunc(before, isApprove)
 	return slices.ContainsFunc(now, func(e PolicyEntry) bool { return !e.permission() && !e.in(before) }) ||
 		slices.ContainsFunc(before, func(e PolicyEntry) bool { return e.permission() && !e.in(now) })
 }
@@ -101,6 +113,10 @@ func (e *PolicyEntry) in(list []PolicyEntry) bool {
 
 func (p *Policy) take(e PolicyEntry) bool {
 	switch e.Name {
+	case policyApprove:
+		var ok bool
+		p.Approve, ok = policy.ParseApprove(string(e.Data))
+		return ok
 	case policyConfirm:
 		p.Confirm = true
 		return len(e.Data) == 0

@@ -56,7 +56,7 @@ func TestThreeTriesInOnePrompt(t *testing.T) {
 
 func TestACancelledPromptIsNotShownAgain(t *testing.T) {
 	p := newPerson(t, "", byAskpass)
-	if why, next := p.isRefused(); !strings.HasSuffix(why, "the prompt for the passphrase was cancelled") || next != "Unlock it: vigilctl unlock --vault default" {
+	if why, next := p.isRefused(); !strings.HasSuffix(why, "the prompt was cancelled") || next != "Unlock it: vigilctl unlock --vault default" {
 		t.Errorf("refused: %s, %s", why, next)
 	}
 	p.answers(passphrase)
@@ -77,7 +77,7 @@ func TestACancelledPromptIsNotShownAgain(t *testing.T) {
 func TestAPromptIsNotShownForEver(t *testing.T) {
 	p := newPerson(t, "ask_timeout = \"1s\"\n", byAskpass)
 	p.Write("wait", "")
-	if why, _ := p.isRefused(); !strings.HasSuffix(why, "nobody answered the prompt for the passphrase within 1s") {
+	if why, _ := p.isRefused(); !strings.HasSuffix(why, "nobody answered the prompt within 1s") {
 		t.Errorf("refused: %s", why)
 	}
 	p.noAskers()
@@ -89,7 +89,7 @@ func TestAPromptTellsOfForwarding(t *testing.T) {
 	p.Unlock()
 	// Logged in, with the agent forwarded, the vault is locked; then the agent is used there.
 	cmd := p.ssh()
-	cmd.Args = append([]string{"ssh", "-A"}, append(cmd.Args[1:len(cmd.Args)-1], "read line; ssh-add -T "+p.Path("laptop.pub"))...)
+	cmd.Args = append([]string{"ssh", "-A"}, append(cmd.Args[1:len(cmd.Args)-1], "read line; ssh-keygen -q -Y sign -n file -f "+p.Path("laptop.pub")+" "+p.Write("text", "text"))...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -105,19 +105,19 @@ func TestAPromptTellsOfForwarding(t *testing.T) {
 		return err
 	})
 	p.OK("lock")
-	p.answers(passphrase)
+	p.answers(passphrase, "yes")
 	if _, err := in.Write([]byte("\n")); err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Wait(); err != nil {
-		t.Errorf("ssh-add -T: %v", err)
+		t.Errorf("ssh-keygen -Y sign: %v", err)
 	}
 	out, err := exec.Command("ssh-keygen", "-l", "-f", p.host.HostKey).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := "\nThrough the agent forwarded to the host with key " + strings.Fields(string(out))[1] + "."
-	if asked := p.asked(); len(asked) != 1 || !strings.Contains(asked[0], want) {
+	if asked := p.asked(); len(asked) != 2 || !strings.Contains(asked[0], want) || !strings.Contains(asked[1], want) {
 		t.Errorf("asked %q, want %q", asked, want)
 	}
 }

@@ -20,7 +20,7 @@ const newestRecord = "openssh-10.6p1"
 
 var update = flag.Bool("update", false, "write the answers of the OpenSSH agents found to testdata/answers")
 
-func TestMain(m *testing.M) { sshtest.Main(m, "vigild") }
+func TestMain(m *testing.M) { sshtest.Main(m, "vigild", "vigilctl") }
 
 // A testCase gives messages to a fresh agent.
 type testCase struct {

@@ -362,7 +362,7 @@ func (h *home) sign(keys []key) {
 			h.t.Errorf("%s has no public key: %v", k.Name, err)
 			continue
 		}
-		data := []byte("a challenge")
+		data := sshtest.FileSig("file")
 		sig, err := c.Sign(pub, data)
 		if err == nil {
 			err = pub.Verify(data, sig)

@@ -90,6 +90,10 @@ func (a *asker) listen(ctx context.Context) {
 
 // ask shows the prompt, and answers the front. The error is that of talking to it, or ctx's.
 func (a *asker) ask(ctx context.Context, q ask.Question) error {
+	if q.Confirm {
+		longer, err := prompt.New(q.Environ).Confirm(ctx, q.Title, q.Text, q.Longer)
+		return a.end(ctx, ask.Answer{Allowed: err == nil, Longer: longer}, err)
+	}
 	slab, err := q.Memory.NewSlab(memory)
 	if err != nil {
 		return ask.Send(a.conn, &ask.Answer{Reason: err.Error()}, nil)
@@ -116,13 +120,23 @@ func (a *asker) ask(ctx context.Context, q ask.Question) error {
 			return "", nil // it was right, or doesn't matter any more
 		}
 	})
+	if err == nil {
+		return ctx.Err()
+	}
+	return a.end(ctx, ask.Answer{}, err)
+}
+
+// end gives the front the last answer: this one, or what the error says.
+func (a *asker) end(ctx context.Context, last ask.Answer, err error) error {
 	switch {
-	case err == nil, ctx.Err() != nil:
+	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(err, prompt.ErrDeclined):
-		return ask.Send(a.conn, &ask.Answer{Declined: true}, nil)
+		last.Declined = true
+	case err != nil:
+		last.Reason = err.Error()
 	}
-	return ask.Send(a.conn, &ask.Answer{Reason: err.Error()}, nil)
+	return ask.Send(a.conn, &last, nil)
 }
 
 // give passes a pipe with the passphrase to the front. A pipe's memory is the kernel's and

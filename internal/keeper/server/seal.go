@@ -8,6 +8,7 @@ import (
 	"vigil/internal/id"
 	"vigil/internal/keeper"
 	"vigil/internal/keyring"
+	"vigil/internal/policy"
 	"vigil/internal/vaultfile"
 )
 
@@ -86,7 +87,7 @@ func sealed(out []byte, line *vaultfile.Revision, dek keyring.DEK, err error) ([
 func (v *vault) tightens(parents []id.Revision, meta []byte) bool {
 	next, err := vaultfile.ParseMeta(meta)
 	return err != nil || slices.ContainsFunc(parents, func(p id.Revision) bool {
-		old := vaultfile.Meta{Policy: vaultfile.Policy{AllowSHA1: true}}
+		old := vaultfile.Meta{Policy: vaultfile.Policy{AllowSHA1: true, Approve: policy.ApproveNever}}
 		if it := v.items[p]; it != nil {
 			if text, err := v.openMeta(it); err == nil {
 				if m, err := vaultfile.ParseMeta(text); err == nil {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os/exec"
 	"slices"
+	"strings"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
@@ -62,13 +63,19 @@ func (h *Home) Signs(comments ...string) {
 	}
 }
 
+// FileSig returns what ssh-keygen -Y sign has an agent sign (OpenSSH's PROTOCOL.sshsig). A
+// vault's key signs other data that is no login only when a person allows it.
+func FileSig(namespace string) []byte {
+	return append([]byte("SSHSIG"), ssh.Marshal(struct{ Namespace, Reserved, Algorithm, Hash string }{namespace, "", "sha512", strings.Repeat("h", 64)})...)
+}
+
 // SignWith signs with an agent's key of this comment and verifies the signature.
 func SignWith(a agent.Agent, comment string) error {
 	keys, err := a.List()
 	if err != nil {
 		return err
 	}
-	data := []byte("what is signed")
+	data := FileSig("file")
 	for _, k := range keys {
 		if k.Comment != comment {
 			continue

@@ -23,14 +23,15 @@ vigilctl show laptop --public >key.pub
 
 step "without a desktop"
 vigilctl lock
-not ssh-add -T key.pub
+sign() { echo text | ssh-keygen -q -Y sign -n file -f key.pub >/dev/null; }
+not sign
 says "neither DISPLAY nor WAYLAND_DISPLAY is set" vigilctl why
 not test -e asked
 
 step "on the desktop that there is now"
 pid=$(systemctl --user show -P MainPID vigild.service)
 systemctl --user set-environment DISPLAY=:7 SSH_ASKPASS="$HOME/evil" SSH_ASKPASS_REQUIRE=force PATH="$HOME"
-ssh-add -T key.pub
+sign
 [ "$(cat asked)" = "askpass on :7" ]
 [ "$pid" = "$(systemctl --user show -P MainPID vigild.service)" ]
 vigilctl service disable

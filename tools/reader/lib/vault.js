@@ -169,6 +169,7 @@ function readPolicy(s) {
   s.literal(',"data":');
   const data = s.binary(0, maxBlob);
   s.literal('}');
+  if (name === 'approve@vigil' && !['never', 'forwarded', 'first', 'always'].includes(Buffer.from(data).toString('latin1'))) throw new NotCanonical(`${name} has another value`);
   if ((name === 'confirm' || name === 'allow-sha1') && data.length > 0) throw new NotCanonical(`${name} has data`);
   if (name === 'restrict-destination-v00@openssh.com' && data.length === 0) throw new NotCanonical('a destination constraint without data');
   return { name, data };
