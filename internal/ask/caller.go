@@ -14,3 +14,6 @@ type Caller struct {
 	session session.ID // of its session; zero: unknown
 	group   int        // its process group: a shell gives each command line one
 }
+
+// Witness returns where what is typed for the process is typed.
+func (c *Caller) Witness() Witness { return Witness{Session: c.session} }

@@ -45,9 +45,13 @@ func (s *silence) begin(now time.Time, least time.Duration) {
 
 // check returns a QuietError if nobody is asked for an origin. A request in its quiet time
 // begins that anew, half as long again: what asks every 30 seconds, as an editor's fetch
-// does, isn't heard.
-func (q *quiet) check(origin string, now time.Time) error {
+// does, isn't heard. On the terminal of whoever asks, the quiet time for everyone doesn't
+// count.
+func (q *quiet) check(origin string, here bool, now time.Time) error {
 	left := q.all.until.Sub(now)
+	if here {
+		left = 0
+	}
 	if s := q.of[origin]; s != nil && now.Before(s.until) {
 		s.until = now.Add(s.length * 3 / 2)
 		left = max(left, s.until.Sub(now))
@@ -58,8 +62,9 @@ func (q *quiet) check(origin string, now time.Time) error {
 	return &QuietError{left}
 }
 
-// begin notes a prompt for these origins that wasn't answered with a passphrase.
-func (q *quiet) begin(origins map[string]bool, now time.Time, least time.Duration) {
+// begin notes a prompt for these origins that wasn't answered with a passphrase. One on
+// the terminal of whoever asked is none of everyone's.
+func (q *quiet) begin(origins map[string]bool, everyones bool, now time.Time, least time.Duration) {
 	if q.of == nil {
 		q.of = map[string]*silence{}
 	}
@@ -71,6 +76,9 @@ func (q *quiet) begin(origins map[string]bool, now time.Time, least time.Duratio
 			q.of[origin] = s
 		}
 		s.begin(now, least)
+	}
+	if !everyones {
+		return
 	}
 	if q.no++; q.no >= enough {
 		q.all.begin(now, least)

@@ -57,6 +57,12 @@ func openTerminal(path string) (*Terminal, error) {
 // Close closes the terminal, as it is.
 func (t *Terminal) Close() { _ = unix.Close(t.fd) }
 
+// Foreground reports whether this process has the terminal, which controls it, for itself.
+func (t *Terminal) Foreground() bool {
+	group, err := unix.IoctlGetInt(t.fd, unix.TIOCGPGRP)
+	return err == nil && group == unix.Getpgrp()
+}
+
 // Free reports whether the terminal was in line mode with an echo when it was opened, as
 // shells leave it to what they run. A program that reads keys itself, such as a login by
 // ssh, an editor or another prompt, would take some of what is typed for a prompt.

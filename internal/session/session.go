@@ -9,6 +9,7 @@
 package session
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -57,7 +58,23 @@ type Session struct {
 	Path string // of the terminal
 	Term string // what the client says of the kind of terminal
 	Time time.Time
+
+	asked chan struct{} // holds a token while someone is asked there
 }
+
+// Take waits until nobody else is asked on the session's terminal: two prompts would share
+// what is typed. The caller calls Give afterwards.
+func (s *Session) Take(ctx context.Context) error {
+	select {
+	case s.asked <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Give ends what Take began.
+func (s *Session) Give() { <-s.asked }
 
 // alive reports whether its leader still leads it, on the same terminal.
 func (s *Session) alive() bool {
@@ -96,10 +113,15 @@ func (r *Registry) Register(pid int, term string) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Term, s.Time = term, time.Now()
+	s.Term, s.Time, s.asked = term, time.Now(), make(chan struct{}, 1)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.sessions = slices.DeleteFunc(r.sessions, func(o *Session) bool { return o.ID == s.ID })
+	r.sessions = slices.DeleteFunc(r.sessions, func(o *Session) bool {
+		if o.ID == s.ID {
+			s.asked = o.asked
+		}
+		return o.ID == s.ID
+	})
 	if len(r.sessions) >= maxSessions {
 		r.drop()
 	}
