@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -39,7 +40,14 @@ func (s *screen) open() *Terminal {
 	return term
 }
 
-// answer waits for each text, and types what follows it.
+// answers has someone wait for each text and type what follows it, and returns what waits
+// until that is done.
+func (s *screen) answers(dialogue ...string) (wait func()) {
+	var typing sync.WaitGroup
+	typing.Go(func() { s.answer(dialogue...) })
+	return typing.Wait
+}
+
 func (s *screen) answer(dialogue ...string) {
 	from, buf := 0, make([]byte, 4096)
 	for i := 0; i+1 < len(dialogue); i += 2 {
@@ -80,7 +88,7 @@ func TestAPassphraseOnATerminal(t *testing.T) {
 	s := newScreen(t)
 	before := s.mode()
 	term := s.open()
-	go s.answer("Vigil: unlock?it\r\nfor ?[2Jhost\r\nPassphrase: ", "wr\x1b[Aong\r", "Wrong. Try 2 of 3.\r\nPassphrase: ", "right\x00 one\r")
+	wait := s.answers("Vigil: unlock?it\r\nfor ?[2Jhost\r\nPassphrase: ", "wr\x1b[Aong\r", "Wrong. Try 2 of 3.\r\nPassphrase: ", "right\x00 one\r")
 	m := memory()
 	var got []string
 	err := term.Passphrase(t.Context(), "Vigil", "unlock\rit\nfor \x1b[2Jhost", m, func(b []byte) (string, error) {
@@ -89,6 +97,7 @@ func TestAPassphraseOnATerminal(t *testing.T) {
 		}
 		return "", nil
 	})
+	wait()
 	if err != nil || strings.Join(got, "|") != "wrong|right one" {
 		t.Errorf("got %q, %v", got, err)
 	}
@@ -144,10 +153,11 @@ func TestConfirmOnATerminal(t *testing.T) {
 	for keys, want := range map[string]error{"y\r": nil, "YES\r": nil, "n\r": ErrDeclined, "\r": ErrDeclined, "yellow\r": ErrDeclined, "\x03": ErrDeclined, strings.Repeat("y", 40): ErrDeclined} {
 		s := newScreen(t)
 		before, term := s.mode(), s.open()
-		go s.answer("Vigil: use it?\r\n[y/N] ", keys)
+		wait := s.answers("Vigil: use it?\r\n[y/N] ", keys)
 		if err := term.Confirm(t.Context(), "Vigil", "use it?"); !errors.Is(err, want) || want == nil && err != nil {
 			t.Errorf("%q: got %v, want %v", keys, err, want)
 		}
+		wait()
 		if s.mode() != before {
 			t.Error("the terminal isn't as it was")
 		}
@@ -161,9 +171,10 @@ func TestTypedAheadIsNoAnswer(t *testing.T) {
 	if _, err := s.master.WriteString("ls -l\ny\n"); err != nil {
 		t.Fatal(err)
 	}
-	go s.answer("Passphrase: ", "right\r")
+	wait := s.answers("Passphrase: ", "right\r")
 	var got string
 	err := term.Passphrase(t.Context(), "Vigil", "?", memory(), func(b []byte) (string, error) { got = string(b); return "", nil })
+	wait()
 	if err != nil || got != "right" {
 		t.Errorf("got %q, %v", got, err)
 	}
