@@ -353,9 +353,24 @@ func TestAnAttackersTerminalHoldsUpNobody(t *testing.T) {
 	tm.expect("in\r\n")
 }
 
+// mostForHooks is far more than what the hook costs a shell, which the test prints.
+const mostForHooks = time.Second
+
 // The hook says nothing and starts nothing without a daemon, and costs next to nothing.
 func TestTheHookIsSilent(t *testing.T) {
 	p := newPerson(t, "", nowhere)
+	const times = 10
+	hooks := exec.Command("sh", "-c", strings.Repeat(p.OK("env", "--hook").Out, times))
+	hooks.Env = append(os.Environ(), p.Env...)
+	began := time.Now()
+	if out, err := hooks.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("%v: %s", err, out)
+	}
+	each := time.Since(began) / times
+	t.Logf("each hook cost the shell %v", each)
+	if each > mostForHooks {
+		t.Error("that is too long")
+	}
 	p.OK("down")
 	for _, shell := range []string{"sh", "bash", "zsh", "fish"} {
 		path, err := exec.LookPath(shell)
