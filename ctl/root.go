@@ -80,10 +80,10 @@ func (a *app) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add(groupDaily, a.upCommand(), a.downCommand(), a.unlockCommand(), a.lockCommand(), a.statusCommand(), a.envCommand())
+	add(groupDaily, a.upCommand(), a.downCommand(), a.unlockCommand(), a.lockCommand(), a.statusCommand(), a.envCommand(), a.askCommand())
 	add(groupKeys, a.listCommand(), a.showCommand(), a.addCommand(), a.generateCommand(), a.editCommand(), a.rmCommand(), a.exportCommand(), a.gitSigningCommand())
 	add(groupVault, a.initCommand(), a.refreshCommand(), a.identityCommand(), a.passphraseCommand(), a.rotateCommand(), a.masterCommand(), a.backendCommand(), a.vaultCommand(), a.keyringCommand(), a.forgetCommand())
-	add(groupAbout, a.serviceCommand(), a.doctorCommand(), a.whyCommand(), a.grantsCommand(), a.completionCommand(), a.versionCommand())
+	add(groupAbout, a.serviceCommand(), a.sessionCommand(), a.doctorCommand(), a.whyCommand(), a.grantsCommand(), a.completionCommand(), a.versionCommand())
 	return root
 }
 

@@ -74,6 +74,7 @@ func printStatus(w io.Writer, st *control.StatusReply) {
 		printf(w, "; everything is hidden by ssh-add -x until ssh-add -X")
 	}
 	printf(w, "\n")
+	printAsked(w, st)
 	if st.Touch != "" {
 		printf(w, "waiting: %s\n", st.Touch)
 	}
@@ -89,6 +90,20 @@ func printStatus(w io.Writer, st *control.StatusReply) {
 	}
 	for _, text := range st.Warnings {
 		printf(w, "%s %s\n", painted{"warning:", warning}, text)
+	}
+}
+
+// printAsked says where people can be asked, but for desktops.
+func printAsked(w io.Writer, st *control.StatusReply) {
+	var at []string
+	if st.Sessions > 0 {
+		at = append(at, checkup.Count(st.Sessions, "registered session"))
+	}
+	if st.Standbys > 0 {
+		at = append(at, checkup.Count(st.Standbys, "`vigilctl ask`"))
+	}
+	if len(at) > 0 {
+		printf(w, "asked in terminals: %s\n", strings.Join(at, ", "))
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vigil/internal/control"
+	"vigil/internal/prompt"
 )
 
 // maxLine is the longest line that is read from the terminal, in bytes. The
@@ -193,35 +194,9 @@ func (t *terminal) read(ctx context.Context, prompt string, b []byte) (int, erro
 
 // wait returns when the terminal can be read, or with ctx's error.
 func (t *terminal) wait(ctx context.Context) error {
-	var wake [2]int
-	if err := unix.Pipe(wake[:]); err != nil {
-		return fmt.Errorf("wait for the terminal: %w", err)
+	err := prompt.Wait(ctx, t.fd, false)
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
-	defer unix.Close(wake[0])
-	defer unix.Close(wake[1])
-	woken := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(woken)
-		_, _ = unix.Write(wake[1], []byte{0})
-	})
-	defer func() {
-		if !stop() {
-			<-woken
-		}
-	}()
-	for {
-		var set unix.FdSet // select, because macOS's poll doesn't support /dev/tty
-		set.Set(t.fd)
-		set.Set(wake[0])
-		_, err := unix.Select(max(t.fd, wake[0])+1, &set, nil, nil, nil)
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case err != nil:
-			return fmt.Errorf("wait for the terminal: %w", err)
-		case ctx.Err() != nil:
-			return ctx.Err()
-		}
-		return nil
-	}
+	return err
 }

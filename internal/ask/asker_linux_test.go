@@ -17,7 +17,7 @@ func TestATracedFrontAsksNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	tracer.Self(t)
-	err = At(exe).Passphrase(t.Context(), Question{}, time.Minute, nil)
+	err = At(exe).Passphrase(t.Context(), &Place{}, Question{}, time.Minute, nil)
 	if !errors.As(err, new(*guard.TracedError)) {
 		t.Errorf("got %v", err)
 	}

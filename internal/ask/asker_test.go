@@ -25,7 +25,7 @@ func conversation(t *testing.T, patience time.Duration, use func(*os.File) error
 	}
 	t.Cleanup(func() { front.Close(); theirs.Close() })
 	got := make(chan error, 1)
-	go func() { got <- converse(front, os.Getpid(), Question{Text: "?"}, patience, use) }()
+	go func() { got <- converse(t.Context(), front, os.Getpid(), Question{Text: "?"}, patience, use) }()
 	return theirs, got
 }
 
@@ -77,7 +77,7 @@ func TestAPassphraseIsTriedThrice(t *testing.T) {
 		var got []string
 		ended := make(chan error, 1)
 		go func() {
-			ended <- converse(front, os.Getpid(), Question{Text: "?"}, time.Minute, func(pipe *os.File) error {
+			ended <- converse(t.Context(), front, os.Getpid(), Question{Text: "?"}, time.Minute, func(pipe *os.File) error {
 				text, err := io.ReadAll(pipe)
 				if got = append(got, string(text)); err != nil || len(got) < right {
 					return fmt.Errorf("%w: %v", ErrWrong, err)
@@ -139,12 +139,46 @@ func TestUnsafeAskers(t *testing.T) {
 		if err := spoil(); err != nil {
 			t.Fatal(err)
 		}
-		err := Hold(program).Passphrase(t.Context(), Question{}, time.Minute, nil)
+		err := Hold(program).Passphrase(t.Context(), &Place{}, Question{}, time.Minute, nil)
 		if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), dir) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if err := os.WriteFile(program, nil, 0o700); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// A passphrase that isn't there yet would hold up whoever else wants to unlock the vault.
+func TestAPassphraseIsCompleteWhenItComes(t *testing.T) {
+	for name, open := range map[string]func() (file, writer *os.File, err error){
+		"silent":  os.Pipe,
+		"partial": func() (r, w *os.File, err error) { r, w, err = os.Pipe(); fmt.Fprint(w, "correct"); return r, w, err },
+		"a file":  func() (r, w *os.File, err error) { r, err = os.CreateTemp(t.TempDir(), ""); return r, r, err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			asker, ended := conversation(t, time.Minute, func(*os.File) error { t.Error("used"); return nil })
+			fd, err := unix.Dup(int(asker.Fd()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn, err := unixsock.Conn(fd)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			file, writer, err := open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer writer.Close()
+			defer file.Close()
+			if err := Send(conn, &Answer{Typed: true}, file); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-ended; !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "no complete one") {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }

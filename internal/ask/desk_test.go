@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"vigil/internal/session"
 )
 
 // counter shows prompts that end when they are answered.
@@ -18,10 +20,11 @@ type counter struct {
 	mu       sync.Mutex
 	shown    int // in all
 	at, most int // at once
+	allowed  int // at once
 }
 
 func newCounter() *counter {
-	c := &counter{answer: make(chan error)}
+	c := &counter{answer: make(chan error), allowed: 1}
 	c.Desk = NewDesk(func(ctx context.Context, _ Request) error {
 		c.count(1)
 		defer c.count(-1)
@@ -66,13 +69,29 @@ func (c *counter) ask(ctx context.Context, origin string) <-chan error {
 	return got
 }
 
+// askAt asks from the foreground of a session's terminal.
+func (c *counter) askAt(ctx context.Context, leader int, origin string) <-chan error {
+	got := make(chan error, 1)
+	r := Request{Caller: Caller{Origin: origin}, session: &session.Session{ID: session.ID{Leader: leader}}}
+	go func() { got <- c.Ask(ctx, r) }()
+	synctest.Wait()
+	return got
+}
+
+// gone locks a desk, and waits until its prompts have gone.
+func gone(d *Desk) {
+	for _, p := range d.Locked() {
+		<-p
+	}
+}
+
 func inTime(t *testing.T, f func(t *testing.T, c *counter)) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCounter()
 		f(t, c)
 		c.Close()
 		c.Wait()
-		if c.most != 1 || c.at != 0 {
+		if c.most != c.allowed || c.at != 0 {
 			t.Errorf("%d prompts were shown at once, %d are left", c.most, c.at)
 		}
 	})
@@ -259,7 +278,7 @@ func TestEndedElsewhere(t *testing.T) {
 	for name, tt := range map[string]struct {
 		end  func(*Desk)
 		want error
-	}{"unlocked": {(*Desk).Unlocked, nil}, "locked": {func(d *Desk) { <-d.Locked() }, errLocked}, "closed": {(*Desk).Close, errEnded}} {
+	}{"unlocked": {(*Desk).Unlocked, nil}, "locked": {func(d *Desk) { gone(d) }, errLocked}, "closed": {(*Desk).Close, errEnded}} {
 		t.Run(name, func(t *testing.T) {
 			inTime(t, func(t *testing.T, c *counter) {
 				got := c.ask(t.Context(), "a")
@@ -279,4 +298,79 @@ func TestEndedElsewhere(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A terminal's own prompt doesn't wait for one that is shown elsewhere, perhaps where nobody
+// is; the first that is answered ends all.
+func TestATerminalHasItsOwnPrompt(t *testing.T) {
+	inTime(t, func(t *testing.T, c *counter) {
+		c.allowed = 3
+		elsewhere, here, there := c.ask(t.Context(), "a"), c.askAt(t.Context(), 1, "b"), c.askAt(t.Context(), 2, "c")
+		again := c.askAt(t.Context(), 1, "d")
+		c.want(t, 3, 3)
+		if n := c.Waiting(); n != 4 {
+			t.Errorf("%d wait", n)
+		}
+		c.answer <- nil
+		for _, got := range []<-chan error{elsewhere, here, there, again} {
+			if err := <-got; err != nil {
+				t.Error(err)
+			}
+		}
+		c.want(t, 3, 0)
+	})
+}
+
+// On a terminal, what runs there next reads what is typed: no prompt lingers.
+func TestAPromptLeavesTheTerminalAtOnce(t *testing.T) {
+	inTime(t, func(t *testing.T, c *counter) {
+		ctx, leave := context.WithCancel(t.Context())
+		got := c.askAt(ctx, 1, "a")
+		leave()
+		<-got
+		c.want(t, 1, 0)
+	})
+}
+
+// Whatever is declined on terminals of a program's own makes nobody else quiet, and is
+// quiet for what runs there.
+func TestADeclinedTerminalIsQuietForItself(t *testing.T) {
+	inTime(t, func(t *testing.T, c *counter) {
+		for i := 1; i < 2*enough; i++ {
+			got := c.askAt(t.Context(), i, fmt.Sprint(i))
+			c.answer <- ErrDeclined
+			<-got
+		}
+		if err := <-c.askAt(t.Context(), 1, "1"); !errors.As(err, new(*QuietError)) {
+			t.Errorf("asked again: %v", err)
+		}
+		for range enough {
+			got := c.ask(t.Context(), fmt.Sprint("elsewhere", c.shown))
+			c.answer <- ErrDeclined
+			<-got
+		}
+		if err := <-c.ask(t.Context(), "new"); !errors.As(err, new(*QuietError)) {
+			t.Errorf("asked again: %v", err)
+		}
+		got := c.askAt(t.Context(), 1, "the next command")
+		c.answer <- nil
+		if err := <-got; err != nil {
+			t.Errorf("a terminal is quiet with the rest: %v", err)
+		}
+	})
+}
+
+func TestPromptsOnTerminalsAreBounded(t *testing.T) {
+	inTime(t, func(t *testing.T, c *counter) {
+		c.allowed = maxAtTerminals + 2
+		for i := range maxAtTerminals + 1 {
+			c.askAt(t.Context(), i+1, "a")
+		}
+		if err := <-c.askAt(t.Context(), 0x7fff, "a"); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("got %v", err)
+		}
+		c.ask(t.Context(), "a")
+		c.want(t, maxAtTerminals+2, maxAtTerminals+2)
+		gone(c.Desk)
+	})
 }

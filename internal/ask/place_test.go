@@ -21,8 +21,11 @@ func TestPlaces(t *testing.T) {
 		desktop map[string]string
 		err     error // of asking for the desktop
 		caller  Caller
-		want    string // of the environment, sorted; "": nobody can be asked
-		why     string
+
+		forwarded bool
+
+		want string // of the environment, sorted; "": nobody can be asked
+		why  string
 	}{
 		"a desktop of its own": {own: "DISPLAY=:1 SSH_ASKPASS=" + program, want: "DISPLAY=:1 SSH_ASKPASS=" + program},
 		"the desktop as it is now": {
@@ -45,6 +48,7 @@ func TestPlaces(t *testing.T) {
 			own: "DISPLAY=:1 GPG_TTY=/dev/null SSH_ASKPASS=" + program, caller: Caller{tty: null, front: true},
 			want: "DISPLAY=:1 GPG_TTY=/dev/null SSH_ASKPASS=" + program,
 		},
+		"a caller that forwards the agent":      {own: "GPG_TTY=/dev/null", caller: Caller{tty: null, front: true}, forwarded: true, why: `"/dev/null", is used for`},
 		"a caller in its terminal's background": {own: "GPG_TTY=/dev/null", caller: Caller{tty: null}, why: `the terminal that GPG_TTY named then, "/dev/null", is used for what runs in its foreground`},
 		"a caller on another terminal":          {own: "GPG_TTY=/dev/null", caller: Caller{tty: null + 2, front: true}, why: `"/dev/null", is used for`},
 		"a terminal that is a file":             {own: "GPG_TTY=" + program, caller: Caller{front: true}, why: "is used for"},
@@ -54,7 +58,11 @@ func TestPlaces(t *testing.T) {
 			if tt.desktop != nil || tt.err != nil {
 				p.Desktop = func(context.Context) (map[string]string, error) { return tt.desktop, tt.err }
 			}
-			got, err := p.Environ(t.Context(), tt.caller)
+			place, err := p.Find(t.Context(), p.Locate(Request{Caller: tt.caller, Forwarded: tt.forwarded}))
+			var got []string
+			if err == nil {
+				got = slices.Clone(place.environ)
+			}
 			slices.Sort(got)
 			if strings.Join(got, " ") != tt.want {
 				t.Errorf("got %q, %v, want %q", got, err, tt.want)

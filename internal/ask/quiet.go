@@ -38,7 +38,7 @@ type Quiet struct {
 func (q *Quiet) Check(origin string) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.q.check(origin, time.Now())
+	return q.q.check(origin, false, time.Now())
 }
 
 // Note notes how a question for an origin ended: after a yes, people are asked again; after
@@ -50,9 +50,9 @@ func (q *Quiet) Note(origin string, err error) {
 	case err == nil:
 		q.q = quiet{}
 	case errors.Is(err, ErrDeclined):
-		q.q.begin(map[string]bool{origin: true}, time.Now(), firstQuiet)
+		q.q.begin(map[string]bool{origin: true}, true, time.Now(), firstQuiet)
 	case errors.Is(err, ErrUnanswered):
-		q.q.begin(map[string]bool{origin: true}, time.Now(), unansweredQuiet)
+		q.q.begin(map[string]bool{origin: true}, true, time.Now(), unansweredQuiet)
 	}
 }
 
@@ -76,9 +76,13 @@ func (s *silence) begin(now time.Time, least time.Duration) {
 
 // check returns a QuietError if nobody is asked for an origin. A request in its quiet time
 // begins that anew, half as long again: what asks every 30 seconds, as an editor's fetch
-// does, isn't heard.
-func (q *quiet) check(origin string, now time.Time) error {
+// does, isn't heard. On the terminal of whoever asks, the quiet time for everyone doesn't
+// count.
+func (q *quiet) check(origin string, here bool, now time.Time) error {
 	left := q.all.until.Sub(now)
+	if here {
+		left = 0
+	}
 	if s := q.of[origin]; s != nil && now.Before(s.until) {
 		s.until = now.Add(s.length * 3 / 2)
 		left = max(left, s.until.Sub(now))
@@ -89,8 +93,9 @@ func (q *quiet) check(origin string, now time.Time) error {
 	return &QuietError{left}
 }
 
-// begin notes a prompt for these origins that wasn't answered with a passphrase.
-func (q *quiet) begin(origins map[string]bool, now time.Time, least time.Duration) {
+// begin notes a prompt for these origins that wasn't answered with a passphrase. One on
+// the terminal of whoever asked is none of everyone's.
+func (q *quiet) begin(origins map[string]bool, everyones bool, now time.Time, least time.Duration) {
 	if q.of == nil {
 		q.of = map[string]*silence{}
 	}
@@ -102,6 +107,9 @@ func (q *quiet) begin(origins map[string]bool, now time.Time, least time.Duratio
 			q.of[origin] = s
 		}
 		s.begin(now, least)
+	}
+	if !everyones {
+		return
 	}
 	if q.no++; q.no >= enough {
 		q.all.begin(now, least)

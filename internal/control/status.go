@@ -30,6 +30,8 @@ type StatusReply struct {
 	KMSCalls      KMSCalls        `json:"kms_calls"`            // since the daemon's start
 	Refusals      int             `json:"refusals"`             // how many `why` can show
 	Connections   int             `json:"connections"`          // open agent connections
+	Sessions      int             `json:"sessions,omitempty"`   // registered terminal sessions
+	Standbys      int             `json:"standbys,omitempty"`   // `vigilctl ask`s that wait
 	LogFile       string          `json:"log_file,omitempty"`   // where the daemon's log goes
 	Warnings      []string        `json:"warnings,omitempty"`   // each one sentence that says what to do
 	ConfigErr     string          `json:"config_err,omitempty"` // why the config on disk isn't used

@@ -57,13 +57,16 @@ func (a *approver) Confirm(ctx context.Context, q sshagent.Question) (forLonger 
 		return o.Prompter.p.Confirm(ctx, "Vigil", q.String(), q.Longer)
 	}
 	caller := ask.CallerOf(q.Peer.PID)
-	origin := caller.Origin + " " + q.From // a host's requests don't silence the user's own
+	// A host's requests don't silence the user's own. It is the first host: that one can
+	// make up those behind it.
+	origin := caller.Origin + " " + q.First
 	if err := a.quiet.Check(origin); err != nil && !q.EachUse {
 		return false, err
 	}
-	environ, err := o.Places.Environ(ctx, caller)
+	place, err := o.Places.Find(ctx, o.Places.Locate(ask.Request{Caller: caller, Forwarded: q.Forwarded, Proved: a.provedFor(q.Vault)}))
 	if err == nil {
-		forLonger, err = o.Asker.Confirm(ctx, ask.Question{Environ: environ, Title: "Vigil", Text: q.String(), Longer: q.Longer})
+		defer place.Close()
+		forLonger, err = o.Asker.Confirm(ctx, place, ask.Question{Title: "Vigil", Text: q.String(), Longer: q.Longer}, sshagent.QuestionTimeout)
 	}
 	if errors.Is(err, ask.ErrUnavailable) {
 		return false, sshagent.Advised(fmt.Sprintf("the use of the key must be allowed, and %v", err),
@@ -73,6 +76,15 @@ func (a *approver) Confirm(ctx context.Context, q sshagent.Question) (forLonger 
 		a.quiet.Note(origin, err)
 	}
 	return forLonger, err
+}
+
+// provedFor returns what tells where the passphrase of a vault was typed: for none, nowhere.
+func (a *approver) provedFor(vault string) func(ask.Witness) bool {
+	v, err := a.d.find(vault)
+	if vault == "" || err != nil {
+		return func(ask.Witness) bool { return false }
+	}
+	return v.Proved
 }
 
 // DropAdded removes the keys that ssh-add added. It logs a failure.

@@ -11,6 +11,7 @@
 //	autolock.go  locking when the owner has gone
 //	handler.go   vigilctl's requests; package vault does most of the work
 //	unlocking.go a signature that needs a locked vault
+//	session.go   where people are asked
 //	why.go       the newest refusals
 package daemon
 
@@ -58,7 +59,8 @@ type Options struct {
 	Exe string
 	// Opener is vigil-opener.
 	Opener *opener.Program
-	// Asker is vigilctl as an asker, for prompts in Places; nil: nobody is asked to unlock.
+	// Asker is vigilctl as an asker, for prompts in Places (nil: there are none); nil:
+	// nobody is asked to unlock.
 	Asker  *ask.Program
 	Places *ask.Places
 	// Prompter shows what security keys wait for, and asks for their PINs; without an
@@ -105,6 +107,9 @@ type Daemon struct {
 func New(o Options) (*Daemon, error) {
 	if o.Log != nil {
 		o.Log = slog.New(logfile.Limit(o.Log.Handler()))
+	}
+	if o.Places == nil {
+		o.Places = &ask.Places{}
 	}
 	why := newRefusals()
 	var store *state.Store

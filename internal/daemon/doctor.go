@@ -23,7 +23,7 @@ func (h *handler) Doctor(ctx context.Context, call *control.Call, req *control.D
 	if err != nil {
 		return nil, err
 	}
-	r := &control.DoctorReply{Checks: h.d.examine()}
+	r := &control.DoctorReply{Checks: append(h.d.examine(), h.d.examineAsking(ctx, call.Peer.PID))}
 	for _, v := range vaults {
 		r.Checks = append(r.Checks, checkup.Of(v.Name(), v.Examine(ctx, asker(call))...)...)
 	}

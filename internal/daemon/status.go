@@ -25,6 +25,7 @@ func (h *handler) Status(ctx context.Context, _ *control.Call, _ *control.Status
 		AgentSocket: d.o.Paths.AgentSocket(), ControlSocket: d.o.Paths.ControlSocket(), Config: d.o.Paths.ConfigFile(),
 		AddedKeys: d.addedCount(), AgentLocked: d.agent.Locked(), Touch: d.tokens.touch(), KMSCalls: d.device.Calls.Get(),
 		Refusals: d.why.count(), Connections: d.crowd.Size(), LogFile: d.o.LogFile,
+		Sessions: len(d.o.Places.Sessions.All()), Standbys: d.o.Places.Standbys.Len(),
 	}
 	r.Processes = append(r.Processes, control.ProcessStatus{
 		Role: "front", PID: os.Getpid(), Dumpable: !d.o.Hardening.Undumpable, ResidentBytes: resident(os.Getpid()),

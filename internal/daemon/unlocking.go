@@ -18,7 +18,9 @@ func (u unlocker) Unlock(ctx context.Context, vault string, q sshagent.Question)
 	if err != nil {
 		return err
 	}
-	err = v.UnlockFor(ctx, ask.Request{Caller: ask.CallerOf(q.Peer.PID), Text: q.ForPassphrase()})
+	err = v.UnlockFor(ctx, ask.Request{
+		Caller: ask.CallerOf(q.Peer.PID), Text: q.ForPassphrase(), Forwarded: q.Forwarded,
+	})
 	var known *control.Error
 	if errors.As(err, &known) {
 		return sshagent.Advised(known.Message, known.Next)

@@ -40,8 +40,10 @@ type Question struct {
 	Purpose     string // what is signed: "login as root to db1", "signature for git"
 	Host        string // SHA256:… of the key of the host to log in to, or empty
 	From        string // SHA256:… of the key of the host the agent was forwarded to, or empty
-	Hops        int    // how many hosts it was forwarded to; From is the last
+	First       string // SHA256:… of the key of the first such host, which this machine's ssh has proved; From is the last
+	Hops        int    // how many there are
 	Peer        Peer   // the program that asks, Program filled in
+	Forwarded   bool   // it came through a forwarded agent, or may have: see policy.Path
 	EachUse     bool   // the key's owner wants to be asked each time, as with ssh-add -c
 	// Longer is for how long a yes may hold for the same use; 0: for this one alone.
 	Longer time.Duration
@@ -51,7 +53,7 @@ type Question struct {
 func (s *session) question(id *identity, use *policy.Use, size int) Question {
 	q := Question{
 		Comment: pubkey.CleanComment(id.comment), Fingerprint: id.fingerprint, Vault: id.vault,
-		Purpose: use.String(), Peer: s.peerNamed(), EachUse: id.confirm,
+		Purpose: use.String(), Peer: s.peerNamed(), EachUse: id.confirm, Forwarded: s.path.Forwarded(),
 	}
 	if use.Class == policy.ClassUnknown {
 		q.Purpose = fmt.Sprintf("%d bytes that aren't a login, a file's signature or a certificate", size)
@@ -61,8 +63,10 @@ func (s *session) question(id *identity, use *policy.Use, size int) Question {
 	}
 	_, q.From = s.hosts()
 	for i := range s.path.Bindings {
-		if s.path.Bindings[i].Forwarding {
-			q.Hops++
+		if b := &s.path.Bindings[i]; b.Forwarding {
+			if q.Hops++; q.Hops == 1 {
+				q.First = pubkey.SHA256(b.Host.Plain)
+			}
 		}
 	}
 	// An answer about a login to a host that nobody has proved would hold for every host.
@@ -100,7 +104,7 @@ func (q Question) details() string {
 	case q.Hops == 1:
 		s += "\nThrough the agent forwarded to the host with key " + q.From + "."
 	case q.Hops > 1:
-		s += fmt.Sprintf("\nThrough the agent forwarded by %d hosts, the last with key %s.", q.Hops, q.From)
+		s += fmt.Sprintf("\nThrough the agent forwarded to the host with key %s, and by it over %d more to the host with key %s.", q.First, q.Hops-1, q.From)
 	}
 	if q.Peer.Program != "" {
 		s += fmt.Sprintf("\n\nNot verified: asked by %.*s (process %d)", maxAsked, pubkey.CleanComment(q.Peer.Program), q.Peer.PID)

@@ -55,9 +55,9 @@ func (v *Vault) install(ctx context.Context, o *openVault) error {
 	return nil
 }
 
-// lock ends the keeper, and cancels all jobs and a prompt. It reports whether the vault was
-// unlocked; the channel is closed once the prompt's asker has ended.
-func (v *Vault) lock() (unlocked bool, gone <-chan struct{}) {
+// lock ends the keeper, and cancels all jobs and prompts. It reports whether the vault was
+// unlocked; the channels are closed once the prompts' askers have ended.
+func (v *Vault) lock() (unlocked bool, gone []<-chan struct{}) {
 	v.mu.Lock()
 	o := v.open
 	v.open = nil
@@ -82,8 +82,7 @@ func (v *Vault) Lock(ctx context.Context) bool {
 	v.mu.Lock()
 	jobs := slices.Collect(maps.Keys(v.jobs))
 	v.mu.Unlock()
-	locked, gone := v.lock()
-	ends := []<-chan struct{}{gone}
+	locked, ends := v.lock()
 	for _, j := range jobs {
 		ends = append(ends, j.ended)
 	}

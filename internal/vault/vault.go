@@ -105,6 +105,8 @@ type openVault struct {
 	loaded atomic.Pointer[snapshot] // of the last load
 	access atomic.Pointer[access]
 
+	proved map[ask.Witness]bool // where its passphrase was typed; the vault's mu guards it
+
 	stale chan struct{} // holds a token while the keys to list when locked aren't written yet
 
 	// The turn guards the fields below.

@@ -161,6 +161,10 @@ func TestADeniedHostIsSilenced(t *testing.T) {
 	if reason, _ := f.why(); !strings.Contains(reason, "nobody is asked for another") {
 		t.Errorf("refused: %s", reason)
 	}
+	// It can't look like another host by hosts behind it.
+	if f.hop("alpha", "ssh -A -F "+f.config+" gamma \""+f.to("beta")+"\"") == nil || len(f.newly(&before)) != 0 {
+		t.Error("it asks as a host behind it")
+	}
 	f.answers("yes")
 	if err := f.hop("gamma", f.to("beta")); err != nil || len(f.newly(&before)) != 1 {
 		t.Errorf("another host: %v", err)

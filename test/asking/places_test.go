@@ -26,7 +26,7 @@ func TestARequesterChoosesNoPlace(t *testing.T) {
 	if !strings.HasPrefix(reason, "vault default is locked, and nobody can be asked: neither DISPLAY nor WAYLAND_DISPLAY is set where vigild runs; ") {
 		t.Errorf("refused: %s", reason)
 	}
-	if next != "Unlock it: vigilctl unlock --vault default. What it takes to be asked for the passphrase: docs/asking.md." {
+	if next != "Unlock it: vigilctl unlock --vault default, or have `vigilctl ask` wait for requests in a terminal. What else it takes to be asked: docs/asking.md." {
 		t.Errorf("advice: %s", next)
 	}
 	if reason, _ := p.isRefused(); strings.Contains(reason, "nobody is asked for another") {

@@ -19,7 +19,7 @@ import (
 type terminal struct {
 	*testing.T
 	master, slave *os.File
-	seen          []byte
+	seen, all     []byte
 }
 
 func newTerminal(t *testing.T) *terminal {
@@ -64,8 +64,22 @@ func (tm *terminal) expect(text string) {
 		if err != nil {
 			tm.Fatalf("it never showed %q: %v after %q", text, err, tm.seen)
 		}
-		tm.seen = append(tm.seen, buf[:n]...)
+		tm.seen, tm.all = append(tm.seen, buf[:n]...), append(tm.all, buf[:n]...)
 	}
+}
+
+// foreground returns the process group that has the terminal.
+func (tm *terminal) foreground() int {
+	tm.Helper()
+	raw, err := tm.master.SyscallConn() // Fd would make reads that don't end
+	group := 0
+	if err == nil {
+		_ = raw.Control(func(fd uintptr) { group, err = unix.IoctlGetInt(int(fd), unix.TIOCGPGRP) })
+	}
+	if err != nil {
+		tm.Fatal(err)
+	}
+	return group
 }
 
 func (tm *terminal) types(keys string) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -83,8 +84,7 @@ func byAskpass(h *sshtest.Home) []string {
 // ssh returns ssh with a command for the host. The environment is added.
 func (p *person) ssh(environ ...string) *exec.Cmd {
 	cmd := exec.Command("ssh", "-F", p.config, "alpha", "echo in")
-	cmd.Env = append(os.Environ(), append(p.Env, "SSH_AUTH_SOCK="+p.Agent.Socket)...)
-	cmd.Env = append(cmd.Env, environ...)
+	cmd.Env = slices.Concat(os.Environ(), p.Env, []string{"SSH_AUTH_SOCK=" + p.Agent.Socket}, environ)
 	return cmd
 }
 
