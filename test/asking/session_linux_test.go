@@ -188,9 +188,9 @@ func TestATerminalIsRestored(t *testing.T) {
 		end    func(p *person, tm *terminal)
 		reason string
 	}{
-		"Ctrl-C":  {"", func(_ *person, tm *terminal) { tm.types("\x03") }, "the prompt for the passphrase was cancelled"},
-		"empty":   {"", func(_ *person, tm *terminal) { tm.types("\x15\r") }, "the prompt for the passphrase was cancelled"},
-		"timeout": {"ask_timeout = \"1s\"\n", func(*person, *terminal) {}, "nobody answered the prompt for the passphrase within 1s"},
+		"Ctrl-C":  {"", func(_ *person, tm *terminal) { tm.types("\x03") }, "the prompt was cancelled"},
+		"empty":   {"", func(_ *person, tm *terminal) { tm.types("\x15\r") }, "the prompt was cancelled"},
+		"timeout": {"ask_timeout = \"1s\"\n", func(*person, *terminal) {}, "nobody answered the prompt within 1s"},
 		"lock":    {"", func(p *person, _ *terminal) { p.OK("lock") }, "the vault was locked while someone was asked"},
 		"killed": {"", func(p *person, _ *terminal) {
 			for _, pid := range p.askers() {
@@ -293,7 +293,7 @@ func TestAProgramThatReadsItsTerminalIsNotAskedThere(t *testing.T) {
 		t.Errorf("refused: %s", reason)
 	}
 	p.Unlock()
-	tm.types("ssh -A -F " + p.config + " alpha 'echo in; read go; ssh-add -T " + p.Path("laptop.pub") + " 2>&1; echo do''ne'\r")
+	tm.types("ssh -A -F " + p.config + " alpha 'echo in; read go; ssh-keygen -q -Y sign -n file -f " + p.Path("laptop.pub") + " " + p.Write("text", "x") + " 2>&1; echo do''ne'\r")
 	tm.expect("\r\nin\r\n")
 	p.OK("lock")
 	tm.types("go\r")

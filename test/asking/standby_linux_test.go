@@ -94,7 +94,7 @@ func TestVigilctlAskIsAnsweredElsewhere(t *testing.T) {
 	}{
 		"unlocked": {"", "Closed: the vault was unlocked meanwhile.", func(p *person) { p.Unlock() }},
 		"locked":   {"", "Closed: the vault was locked while someone was asked.", func(p *person) { p.OK("lock") }},
-		"timeout":  {"ask_timeout = \"1s\"\n", "Closed: nobody answered the prompt for the passphrase within 1s.", func(*person) {}},
+		"timeout":  {"ask_timeout = \"1s\"\n", "Closed: nobody answered the prompt within 1s.", func(*person) {}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tm := newTerminal(t)
@@ -268,4 +268,44 @@ func TestDoctorSaysWhereSomeoneIsAsked(t *testing.T) {
 	p.registers(tm)
 	tm.types("vigilctl doctor | grep asking\r")
 	tm.expect("a request from this terminal asks for the passphrase on the terminal of the program that asks; not by `vigilctl ask`, which comes later")
+}
+
+// Whoever can speak on the control socket can wait for requests as `vigilctl ask` does. It
+// is asked to allow something only after the vault's passphrase was typed there.
+func TestApprovalsGoToWhoKnowsThePassphrase(t *testing.T) {
+	tm := newTerminal(t)
+	p := newPerson(t, "approve = \"always\"\n", nowhere)
+	p.Unlock()
+	p.standsBy(tm)
+	if err := loggedIn(p.detached()); err == nil {
+		t.Fatal("it was allowed by nobody")
+	}
+	reason, _ := p.why()
+	if !strings.HasPrefix(reason, "the use of the key must be allowed, and nobody can be asked: ") || strings.Contains(string(tm.all), "Allow use of key") {
+		t.Errorf("refused: %s; on the terminal: %q", reason, tm.all)
+	}
+
+	p.OK("lock")
+	done := make(chan error, 1)
+	go func() { done <- loggedIn(p.detached()) }()
+	tm.expect("Passphrase: ")
+	tm.types(passphrase + "\r")
+	tm.expect("Allow use of key laptop?")
+	tm.expect("[y/N] ")
+	tm.types("y\r")
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+
+	go func() { done <- loggedIn(p.detached()) }()
+	tm.expect("[y/N] ")
+	tm.types("n\r")
+	if err := <-done; err == nil {
+		t.Error("it logged in after a no")
+	}
+	p.OK("lock") // what was typed before counts no more
+	p.Unlock()
+	if err := loggedIn(p.detached()); err == nil {
+		t.Error("it was allowed by nobody, after a lock")
+	}
 }
