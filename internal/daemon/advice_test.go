@@ -348,7 +348,7 @@ func TestAdvice(t *testing.T) {
 			b.unlock()
 			keeper := dev.status().Keeper
 			edited := dev.sealing(keeper)
-			must(b, &control.RemoveRequest{Key: "work"})
+			must(b, &control.RemoveRequest{Key: "work", Passphrase: text(dev.t, passphrase)})
 			if err := syscall.Kill(keeper, syscall.SIGCONT); err != nil {
 				return err
 			}

@@ -46,7 +46,7 @@ func (v *Vault) askPassphrase(ctx context.Context, r ask.Request) error {
 	}
 	q := ask.Question{Environ: environ, Title: "Vigil", Text: r.Text, Memory: v.d.Keeper.Memory}
 	return v.d.Asker.Passphrase(ctx, q, v.config().AskTimeout.Std(), func(pipe *os.File) error {
-		_, err := v.unlock(ctx, pipe, nil)
+		_, err := v.unlock(ctx, v.byPassphrase(pipe, nil))
 		if err != nil && control.AsError(err).Code == control.CodeWrongPassphrase {
 			return fmt.Errorf("%w: %w", ask.ErrWrong, err)
 		}
