@@ -44,7 +44,7 @@ func TestAPermissionTakenBackIsGone(t *testing.T) {
 	t.Parallel()
 	owner, other, _ := two(t, "owner")
 	owner.OK("generate", "old", "--type", "rsa", "--bits", "2048")
-	owner.OK("edit", "old", "--allow-sha1", "--comment", "old")
+	owner.OK(owner.By("edit", "old", "--allow-sha1", "--comment", "old")...)
 	before := owner.Read(owner.VaultFile())
 	other.TakeVaultFile(owner)
 	other.OK("refresh")
