@@ -86,7 +86,7 @@ func TestASupersededRevisionDoesNotServeAgain(t *testing.T) {
 	missingIsShown(t, other, control.KeyOutdated)
 
 	// With the newest file all is well again.
-	owner.OK("edit", "shared", "--host", "*.example.org")
+	owner.OK(owner.By("edit", "shared", "--host", "*.example.org")...) // nobody knows what the lost one allowed
 	owner.Signs("shared")
 	other.TakeVaultFile(owner)
 	other.OK("refresh")
