@@ -178,7 +178,7 @@ func TestAKeysVaultIsNamedAmongSeveral(t *testing.T) {
 		t.Errorf("with one vault: %s", out)
 	}
 	b.daemon.several.Store(true)
-	for _, command := range []string{"list", "edit laptop --comment c", "rm laptop --yes"} {
+	for _, command := range []string{"list", "edit laptop --comment c", "rm laptop --yes --passphrase-file " + b.file("pass", "correct horse")} {
 		if out := b.ok(strings.Fields(command)...).out; !strings.Contains(out, "  [vault default") {
 			t.Errorf("%s, with two vaults: %s", command, out)
 		}

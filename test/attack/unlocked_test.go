@@ -67,10 +67,11 @@ func ask(h *sshtest.Home, op control.Op, body any, passphrase *string) *control.
 	return response.Error
 }
 
-// stored is all that a change would have changed.
+// stored is all that a change would have changed, and what the device has seen.
 func stored(h *sshtest.Home, dir string) string {
 	h.Helper()
-	return string(slices.Concat(h.Read(h.VaultFile()), h.Read(filepath.Join(dir, "members")), h.Read(filepath.Join(dir, "deks"))))
+	pins := filepath.Join(h.Path("state/vigil/vaults"), h.VaultID().String(), "pins.json")
+	return string(slices.Concat(h.Read(h.VaultFile()), h.Read(filepath.Join(dir, "members")), h.Read(filepath.Join(dir, "deks")), h.Read(pins)))
 }
 
 // TestLooseningTakesThePassphrase: promise 9. What lets a key do more than before, or
