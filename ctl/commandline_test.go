@@ -178,7 +178,7 @@ func TestEveryCommandPrintsJSON(t *testing.T) {
 	for _, args := range []string{
 		"status", "list", "generate laptop", "show laptop", "add " + key, "edit laptop --comment c", "why", "env", "version",
 		"export laptop --no-passphrase --passphrase-file " + pass + " --output " + filepath.Join(b.home, "out"),
-		"unlock", "rm laptop --yes", "lock",
+		"unlock", "rm laptop --yes --passphrase-file " + pass, "lock",
 	} {
 		r := b.ok(append(strings.Fields(args), "--json")...)
 		var v map[string]any

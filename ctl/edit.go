@@ -23,6 +23,7 @@ func (a *app) editCommand() *cobra.Command {
 		req control.EditRequest
 		f   editFlags
 	)
+	pass := vaultPassphrase()
 	cmd := &cobra.Command{
 		Use:   "edit KEY [flags]",
 		Short: "Change a key's name, comment, hosts, tags or policy",
@@ -32,6 +33,9 @@ value clears one: --comment '', --host '', --tag ''.
 --destination restricts the key as ssh-add -h does: "[user@]host" from here, or
 "host>[user@]host" for a hop through a forwarded agent. The hosts must be in the
 known_hosts files.
+
+What lets the key do more than before, such as --confirm=false, asks for the vault's
+passphrase even if the vault is unlocked.
 
 A key that was edited on two devices has two revisions, and both work; --keep
 resolves the conflict.`,
@@ -48,7 +52,7 @@ resolves the conflict.`,
 			if req.Certificate != nil {
 				defer req.Certificate.Close()
 			}
-			return send(cmd.Context(), a, &req, func(w io.Writer, reply *control.EditReply) { printf(w, "%s\n", a.keyLine(reply.Key)) })
+			return sendConsent(cmd.Context(), a, pass, &req, &req.Consent, func(w io.Writer, reply *control.EditReply) { printf(w, "%s\n", a.keyLine(reply.Key)) })
 		},
 	}
 	fs := cmd.Flags()
@@ -65,6 +69,7 @@ resolves the conflict.`,
 	fs.StringVar(&f.certificate, "certificate", "", "`FILE` with the key's certificate (…-cert.pub)")
 	fs.BoolVar(&req.DropCertificate, "no-certificate", false, "remove the certificate")
 	fs.StringVar(&req.Keep, "keep", "", "the `REVISION` to keep of a key that was edited on two devices")
+	pass.flags(cmd)
 	cmd.MarkFlagsMutuallyExclusive("destination", "anywhere")
 	cmd.MarkFlagsMutuallyExclusive("certificate", "no-certificate")
 	vaultFlag(cmd, &req.Vault, "any")

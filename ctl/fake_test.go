@@ -230,6 +230,9 @@ func (d *fakeDaemon) keep(name, comment string) control.Key {
 
 func (d *fakeDaemon) Remove(_ context.Context, _ *control.Call, r *control.RemoveRequest) (*control.RemoveReply, error) {
 	return serve(d, r, func() (*control.RemoveReply, error) {
+		if d.read("passphrase", r.Passphrase) != d.passphrase {
+			return nil, control.Errorf(control.CodeWrongPassphrase, "", "wrong passphrase")
+		}
 		k, err := d.find(r.Key)
 		if err != nil {
 			return nil, err
@@ -245,6 +248,12 @@ func (d *fakeDaemon) Edit(_ context.Context, _ *control.Call, r *control.EditReq
 		k, err := d.find(r.Key)
 		if err != nil {
 			return nil, err
+		}
+		switch loosens := r.Confirm != nil && !*r.Confirm; {
+		case loosens && r.Passphrase == nil:
+			return nil, &control.Error{Code: control.CodePassphrase, Message: "this change of key \"laptop\" lets it do more: confirm is lifted", Change: "c1"}
+		case loosens && d.read("passphrase", r.Passphrase) != d.passphrase:
+			return nil, control.Errorf(control.CodeWrongPassphrase, "", "wrong passphrase")
 		}
 		return &control.EditReply{Key: *k}, nil
 	})

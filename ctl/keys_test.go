@@ -34,11 +34,25 @@ func TestAdd(t *testing.T) {
 func TestRmPinsWhatItRemoves(t *testing.T) {
 	b := newBench(t).withDaemon()
 	b.ok("generate", "laptop")
-	b.fails(2, "no terminal", "rm", "laptop")
-	if r := b.ok("rm", "laptop", "--yes"); !strings.Contains(r.errors, "Saved on this device only") {
+	b.fails(2, "this permanently removes 256 SHA256:", "rm", "laptop")
+	b.fails(2, "no terminal to ask for the vault's passphrase", "rm", "laptop", "--yes")
+	by := []string{"--passphrase-file", b.file("pass", "correct horse")}
+	b.fails(2, "no terminal to ask whether to remove", append(by, "rm", "laptop")...)
+	b.fails(4, "wrong passphrase", "rm", "laptop", "--yes", "--passphrase-file", b.file("wrong", "guess"))
+	if r := b.ok(append(by, "rm", "laptop", "--yes")...); !strings.Contains(r.errors, "Saved on this device only") {
 		t.Errorf("a pending removal says %q", r.errors)
 	}
-	b.fails(1, `no key "laptop"`, "rm", "laptop", "--yes")
+	b.fails(1, `no key "laptop"`, append(by, "rm", "laptop", "--yes")...)
+}
+
+// TestEditAsksOnlyIfItLoosens: and then says what, and asks for nothing else.
+func TestEditAsksOnlyIfItLoosens(t *testing.T) {
+	b := newBench(t).withDaemon()
+	b.ok("generate", "laptop")
+	b.ok("edit", "laptop", "--confirm")
+	b.fails(2, `this change of key "laptop" lets it do more: confirm is lifted; there is no terminal`, "edit", "laptop", "--confirm=false")
+	b.fails(4, "wrong passphrase", "edit", "laptop", "--confirm=false", "--passphrase-file", b.file("wrong", "guess"))
+	b.ok("edit", "laptop", "--confirm=false", "--passphrase-file", b.file("pass", "correct horse"))
 }
 
 func TestEditSendsOnlyWhatIsNamed(t *testing.T) {
@@ -51,7 +65,7 @@ func TestEditSendsOnlyWhatIsNamed(t *testing.T) {
 		"--host a --host b":       {Hosts: &[]string{"a", "b"}},
 		"--host=":                 {Hosts: &[]string{}},
 		"--confirm":               {Confirm: new(true)},
-		"--confirm=false":         {Confirm: new(false)},
+		"--allow-sha1":            {AllowSHA1: new(true)},
 		"--no-certificate":        {DropCertificate: true},
 		"--keep r":                {Keep: "r"},
 		"--anywhere":              {Destinations: &[]control.Destination{}},
@@ -164,7 +178,7 @@ func TestAKeysVaultIsNamedAmongSeveral(t *testing.T) {
 		t.Errorf("with one vault: %s", out)
 	}
 	b.daemon.several.Store(true)
-	for _, command := range []string{"list", "edit laptop --comment c", "rm laptop --yes"} {
+	for _, command := range []string{"list", "edit laptop --comment c", "rm laptop --yes --passphrase-file " + b.file("pass", "correct horse")} {
 		if out := b.ok(strings.Fields(command)...).out; !strings.Contains(out, "  [vault default") {
 			t.Errorf("%s, with two vaults: %s", command, out)
 		}

@@ -26,6 +26,8 @@ type source struct {
 	file string
 	// once allows one try only, because another input can't be read again.
 	once bool
+	// why says, in a clause, why it is asked for; empty: the command says it.
+	why string
 	// ready is what must hold before it is worth asking.
 	ready control.ReadyRequest
 	// suggest shows a new passphrase before one is asked for.
@@ -148,6 +150,9 @@ func (a *app) withPassphrase(ctx context.Context, s *source, prompt string, wron
 		return noTerminal(s)
 	}
 	defer t.close()
+	if s.why != "" {
+		t.say("%s", sentence(s.why))
+	}
 	for try := 1; ; try++ {
 		err := t.withSecret(ctx, prompt, use)
 		var e *control.Error
@@ -214,7 +219,14 @@ func (t *terminal) withSecret(ctx context.Context, prompt string, use func(*os.F
 
 func noTerminal(s *source) error {
 	return control.Errorf(control.CodeUsage, fmt.Sprintf("Give --%s-file FILE or --%s-fd N, or run it on a terminal. Nothing was changed.", s.name, s.name),
-		"there is no terminal to ask for %s", s.what)
+		"%sthere is no terminal to ask for %s", because(s.why), s.what)
+}
+
+func because(why string) string {
+	if why == "" {
+		return ""
+	}
+	return why + "; "
 }
 
 // newPassphrase is a new passphrase, from a source's flags or typed twice. Its

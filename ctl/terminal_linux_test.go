@@ -109,14 +109,39 @@ func TestAPassphraseThatIsTooLong(t *testing.T) {
 func TestRemovalIsConfirmed(t *testing.T) {
 	b, p := newBench(t).withDaemon().withPTY()
 	b.ok("generate", "laptop")
+	b.ok("generate", "phone")
 	const question = "Permanently remove this key? [y/N] "
+	by := []string{"rm", "laptop", "--passphrase-file", b.file("pass", "correct horse")}
 	wait := p.answer(question, "n", question, "", question, "yes")
-	b.fails(1, "nothing was removed", "rm", "laptop")
-	b.fails(1, "nothing was removed", "rm", "laptop")
-	b.ok("rm", "laptop")
+	b.fails(1, "nothing was removed", by...)
+	b.fails(1, "nothing was removed", by...)
+	b.ok(by...)
 	wait()
+	byTheShownID(t, b)
+
+	// The passphrase is asked for once, and answers both.
+	wait = p.answer("(ED25519).\r\nPassphrase of the vault: ", "guess", "Passphrase of the vault: ", "correct horse")
+	b.ok("rm", "phone")
+	wait()
+	byTheShownID(t, b)
+}
+
+func byTheShownID(t *testing.T, b *bench) {
+	t.Helper()
 	if r := b.last().(*control.RemoveRequest); len(r.Key) != 22 {
 		t.Errorf("removed by %q, want the id that was shown", r.Key)
+	}
+}
+
+// TestEditSaysWhatItLoosens: the change that was asked about is the one that is made.
+func TestEditSaysWhatItLoosens(t *testing.T) {
+	b, p := newBench(t).withDaemon().withPTY()
+	b.ok("generate", "laptop")
+	wait := p.answer("This change of key \"laptop\" lets it do more: confirm is lifted.\r\nPassphrase of the vault: ", "guess", "Passphrase of the vault: ", "correct horse")
+	b.ok("edit", "laptop", "--confirm=false")
+	wait()
+	if r := b.last().(*control.EditRequest); r.Change != "c1" {
+		t.Errorf("it sent change %q, want the one that was asked about", r.Change)
 	}
 }
 

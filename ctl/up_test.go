@@ -231,7 +231,7 @@ func TestUpResumes(t *testing.T) {
 			if got := b.names(); !slices.Equal(got, want) {
 				t.Errorf("keys: %q, want %q", got, want)
 			}
-			b.ok("rm", want[0], "--yes")
+			b.ok("rm", want[0], "--yes", "--passphrase-file", b.file("again", b.daemon.passphrase))
 			b.ok("up") // the first run has ended: an empty vault stays so
 			if got := b.names(); len(got) != len(want)-1 {
 				t.Errorf("keys after a later run: %q", got)

@@ -152,44 +152,51 @@ func printHistory(w io.Writer, r *control.HistoryReply) {
 
 func (a *app) vaultRestore() *cobra.Command {
 	var req control.RestoreRequest
+	pass := vaultPassphrase()
 	cmd := &cobra.Command{
 		Use:   "restore KEY --revision REVISION [--vault NAME]",
 		Short: "Restore a superseded revision of a key",
 		Long: `Restore a superseded revision of a key, as a new revision that replaces the current
 one. "vigilctl vault history KEY" lists the revisions. A removed key can't be restored:
-the keys that encrypt it are destroyed.`,
+the keys that encrypt it are destroyed.
+
+If the key may then do more than now, it asks for the vault's passphrase, even if the
+vault is unlocked.`,
 		Example:           `  vigilctl vault restore laptop --revision Y3gjZoUd`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Key = args[0]
-			return send(cmd.Context(), a, &req, func(w io.Writer, r *control.RestoreReply) { printf(w, "restored %s\n", a.keyLine(r.Key)) })
+			return sendConsent(cmd.Context(), a, pass, &req, &req.Consent, func(w io.Writer, r *control.RestoreReply) { printf(w, "restored %s\n", a.keyLine(r.Key)) })
 		},
 	}
 	cmd.Flags().StringVar(&req.Revision, "revision", "", "the `REVISION`, or its first characters")
 	_ = cmd.MarkFlagRequired("revision")
+	pass.flags(cmd)
 	vaultFlag(cmd, &req.Vault, "any")
 	return cmd
 }
 
 func (a *app) vaultResolve() *cobra.Command {
 	var req control.EditRequest
+	pass := vaultPassphrase()
 	cmd := &cobra.Command{
 		Use:   "resolve KEY --keep REVISION [--vault NAME]",
 		Short: "Resolve a conflict after a key was edited on two devices",
 		Long: `Resolve a conflict after a key was edited on two devices: one of its revisions stays,
 the others are superseded and can be restored for 30 days. "vigilctl show KEY" lists
-them.`,
+them. If one of the others restricts the key further, it asks for the vault's passphrase.`,
 		Example:           `  vigilctl vault resolve laptop --keep Y3gjZoUd`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Key = args[0]
-			return send(cmd.Context(), a, &req, func(w io.Writer, r *control.EditReply) { printf(w, "kept %s\n", a.keyLine(r.Key)) })
+			return sendConsent(cmd.Context(), a, pass, &req, &req.Consent, func(w io.Writer, r *control.EditReply) { printf(w, "kept %s\n", a.keyLine(r.Key)) })
 		},
 	}
 	cmd.Flags().StringVar(&req.Keep, "keep", "", "the `REVISION` to keep, or its first characters")
 	_ = cmd.MarkFlagRequired("keep")
+	pass.flags(cmd)
 	vaultFlag(cmd, &req.Vault, "any")
 	return cmd
 }
@@ -304,7 +311,7 @@ put back into the backend. With --accept, the backend's keyring is accepted as i
 keys that it lacks can no longer be opened, and identities that it still lists have
 access again.
 
-It locks the vault and asks for the passphrase again.`,
+It asks for the passphrase first, and locks the vault meanwhile.`,
 		Example: `  vigilctl keyring restore`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -25,6 +25,7 @@ const (
 	CodeLocked          Code = "locked"           // 3
 	CodeWrongPassphrase Code = "wrong_passphrase" // 4: the vault's
 	CodeKeyPassphrase   Code = "key_passphrase"   // 4: a key file's, wrong or missing
+	CodePassphrase      Code = "passphrase"       // 4: the vault's is needed, and didn't come with the request
 	CodeNoDaemon        Code = "no_daemon"        // 5
 	CodeOtherBuild      Code = "other_build"      // 5: the daemon is of another build
 	CodeUnreachable     Code = "unreachable"      // 6: backend or KMS
@@ -39,7 +40,7 @@ func (c Code) ExitStatus() int {
 		return 2
 	case CodeLocked:
 		return 3
-	case CodeWrongPassphrase, CodeKeyPassphrase:
+	case CodeWrongPassphrase, CodeKeyPassphrase, CodePassphrase:
 		return 4
 	case CodeNoDaemon, CodeOtherBuild:
 		return 5
@@ -60,6 +61,8 @@ type Error struct {
 	Message string   `json:"message"`           // what happened, to what; no full stop, one line
 	Next    string   `json:"next,omitempty"`    // what to do, as a sentence or a command
 	Details []string `json:"details,omitempty"` // lines that belong to the message, such as what a name could mean
+	// Change is that for which CodePassphrase asks. A request that names it makes no other.
+	Change string `json:"change,omitempty"`
 }
 
 // Error returns the message.
@@ -86,7 +89,7 @@ func AsError(err error) *Error {
 	message := strings.ReplaceAll(err.Error(), "\n", "; ") // errors that were joined
 	var e *Error
 	if errors.As(err, &e) {
-		return &Error{Code: e.Code, Message: message, Next: e.Next, Details: e.Details}
+		return &Error{Code: e.Code, Message: message, Next: e.Next, Details: e.Details, Change: e.Change}
 	}
 	if errors.Is(err, context.Canceled) {
 		return &Error{Code: CodeInterrupted, Message: "interrupted", Next: "`vigilctl status` shows what state things are in."}

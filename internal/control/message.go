@@ -267,21 +267,38 @@ type RenameReply struct {
 	Vault VaultStatus `json:"vault"`
 }
 
-// RemoveRequest removes a key from its vault.
+// RemoveRequest removes a key from its vault. It takes the vault's passphrase, even while
+// the vault is unlocked.
 type RemoveRequest struct {
 	asks[RemoveReply]
 	Vault string `json:"vault,omitempty"`
 	Key   string `json:"key"`
+
+	Passphrase *os.File `json:"-"` // required
 }
 
 func (*RemoveRequest) op() Op          { return "rm" }
 func (r *RemoveRequest) vault() string { return r.Vault }
 func (r *RemoveRequest) key() string   { return r.Key }
 
+func (r *RemoveRequest) files() []fileSlot {
+	return []fileSlot{required("passphrase", &r.Passphrase)}
+}
+
 // RemoveReply is the removed key.
 type RemoveReply struct {
 	Saved
 	Key Key `json:"key"`
+}
+
+// Consent is embedded in a request that may let a key do more than before, which takes the
+// vault's passphrase, even while the vault is unlocked. Without it, such a request changes
+// nothing and gives CodePassphrase.
+type Consent struct {
+	// Change is the [Error]'s that asked for the passphrase; empty: whatever it is.
+	Change string `json:"change,omitempty"`
+
+	Passphrase *os.File `json:"-"`
 }
 
 // EditRequest changes a key's metadata. A nil member is left unchanged; an empty one
@@ -300,6 +317,7 @@ type EditRequest struct {
 	Destinations    *[]Destination `json:"destinations,omitempty"`
 	Keep            string         `json:"keep,omitempty"`             // the revision to keep, if the key has several heads
 	DropCertificate bool           `json:"drop_certificate,omitempty"` // remove the stored certificate
+	Consent
 
 	Certificate *os.File `json:"-"`
 }
@@ -309,7 +327,7 @@ func (r *EditRequest) vault() string { return r.Vault }
 func (r *EditRequest) key() string   { return r.Key }
 
 func (r *EditRequest) files() []fileSlot {
-	return []fileSlot{optional("certificate", &r.Certificate)}
+	return []fileSlot{optional("certificate", &r.Certificate), optional("passphrase", &r.Passphrase)}
 }
 
 // EditReply is the changed key.

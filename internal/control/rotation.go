@@ -9,12 +9,18 @@ type RotateRequest struct {
 	asks[RotateReply]
 	watched
 	Vault string `json:"vault,omitempty"`
-	// Deks also gives every item a new DEK, by a new revision.
+	// Deks also gives every item a new DEK, by a new revision, and takes the passphrase.
 	Deks bool `json:"deks,omitempty"`
+
+	Passphrase *os.File `json:"-"` // required for Deks
 }
 
 func (*RotateRequest) op() Op          { return "rotate" }
 func (r *RotateRequest) vault() string { return r.Vault }
+
+func (r *RotateRequest) files() []fileSlot {
+	return []fileSlot{optional("passphrase", &r.Passphrase)}
+}
 
 // RotateReply says what was replaced.
 type RotateReply struct {

@@ -79,11 +79,16 @@ type RestoreRequest struct {
 	Vault    string `json:"vault,omitempty"`
 	Key      string `json:"key"`
 	Revision string `json:"revision"` // or a prefix of it
+	Consent
 }
 
 func (*RestoreRequest) op() Op          { return "vault_restore" }
 func (r *RestoreRequest) vault() string { return r.Vault }
 func (r *RestoreRequest) key() string   { return r.Key }
+
+func (r *RestoreRequest) files() []fileSlot {
+	return []fileSlot{optional("passphrase", &r.Passphrase)}
+}
 
 // RestoreReply is the restored key.
 type RestoreReply struct {

@@ -146,6 +146,17 @@ func TestAdviceOfWhatIsRefused(t *testing.T) {
 		{"a destination without a host", func(dev *device) error {
 			return fails(dev, &control.EditRequest{Key: "work", Destinations: &[]control.Destination{{}}})
 		}, "destinations: destination 0: …", "See `vigilctl edit --help`."},
+		{"an edit that loosens, without the passphrase", func(dev *device) error {
+			must(dev, &control.EditRequest{Key: "work", Confirm: new(true)})
+			return fails(dev, &control.EditRequest{Key: "work", Confirm: new(false)})
+		}, `this change of key "work" lets it do more: confirm is lifted`, "Nothing was changed. It takes the passphrase of vault default."},
+		{"a passphrase that was asked for another change", func(dev *device) error {
+			given := control.Consent{Change: "another", Passphrase: text(dev.t, passphrase)}
+			return fails(dev, &control.EditRequest{Key: "work", Confirm: new(true), Consent: given})
+		}, `key "work" was changed elsewhere meanwhile; nothing was changed here`, "Look at it, and try again."},
+		{"every DEK replaced without the passphrase", func(dev *device) error {
+			return fails(dev, &control.RotateRequest{Deks: true})
+		}, "to re-encrypt every item supersedes every revision", "Nothing was changed. It takes the passphrase of vault default."},
 		{"an export without a passphrase", func(dev *device) error {
 			out, err := os.Create(filepath.Join(dev.t.TempDir(), "out"))
 			if err != nil {
@@ -348,7 +359,7 @@ func TestAdvice(t *testing.T) {
 			b.unlock()
 			keeper := dev.status().Keeper
 			edited := dev.sealing(keeper)
-			must(b, &control.RemoveRequest{Key: "work"})
+			must(b, &control.RemoveRequest{Key: "work", Passphrase: text(dev.t, passphrase)})
 			if err := syscall.Kill(keeper, syscall.SIGCONT); err != nil {
 				return err
 			}

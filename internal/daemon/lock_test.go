@@ -200,7 +200,7 @@ func TestAKeeperKilledDuringEverything(t *testing.T) {
 			defer close(answers)
 			for {
 				if _, err := send(dev, &control.GenerateRequest{Name: "x", Type: "ed25519"}); err == nil {
-					_, _ = send(dev, &control.RemoveRequest{Key: "x"})
+					_, _ = send(dev, &control.RemoveRequest{Key: "x", Passphrase: text(t, passphrase)})
 				}
 				r, err := send(dev, &control.StatusRequest{})
 				if err != nil || r.Vaults[0].State == control.VaultLocked {
@@ -211,7 +211,7 @@ func TestAKeeperKilledDuringEverything(t *testing.T) {
 		_ = syscall.Kill(dev.status().Keeper, syscall.SIGKILL)
 		within(t, "an answer", answers)
 		dev.unlock()
-		_, _ = send(dev, &control.RemoveRequest{Key: "x"}) // it may exist or not
+		_, _ = send(dev, &control.RemoveRequest{Key: "x", Passphrase: text(t, passphrase)}) // it may exist or not
 		if names := dev.names(); !slices.Contains(names, "work") {
 			t.Fatalf("left: %v", names)
 		}
@@ -314,7 +314,7 @@ func TestNothingLeaks(t *testing.T) {
 		if err == nil {
 			t.Fatal("imported")
 		}
-		must(dev, &control.RemoveRequest{Key: "x"})
+		must(dev, &control.RemoveRequest{Key: "x", Passphrase: text(t, passphrase)})
 		dev.lock()
 		wantCode(t, dev.unlockWith("\n"), control.CodeUsage)
 		dev.unlock()

@@ -132,7 +132,9 @@ func TestAWaitForATouchHoldsNothing(t *testing.T) {
 		reason string
 	}{
 		"vigilctl lock": {func(dev *device) { dev.lock() }, "was locked"},
-		"vigilctl rm":   {func(dev *device) { must(dev, &control.RemoveRequest{Key: "token"}) }, "changed or removed"},
+		"vigilctl rm": {func(dev *device) {
+			must(dev, &control.RemoveRequest{Key: "token", Passphrase: text(dev.t, passphrase)})
+		}, "changed or removed"},
 		"ssh-add -x": {func(dev *device) {
 			if err := dev.agent().Lock([]byte("secret")); err != nil {
 				dev.t.Error(err)

@@ -121,7 +121,7 @@ func TestRemovedOnOneDeviceIsGoneOnBoth(t *testing.T) {
 	a.generate("work")
 	b := a.beside("b")
 	b.unlock()
-	must(a, &control.RemoveRequest{Key: "work"})
+	must(a, &control.RemoveRequest{Key: "work", Passphrase: text(t, passphrase)})
 	comment := "later"
 	if _, err := send(b, &control.EditRequest{Key: "work", Comment: &comment}); err == nil {
 		t.Fatal("edited a key that was removed elsewhere")

@@ -68,11 +68,11 @@ func TestAVaultsLife(t *testing.T) {
 
 	exportsWhatWasMade(t, dev, work)
 
-	must(dev, &control.RemoveRequest{Key: "job"})
+	must(dev, &control.RemoveRequest{Key: "job", Passphrase: text(t, passphrase)})
 	if names := dev.names(); len(names) != 0 || len(dev.listed()) != 0 {
 		t.Fatalf("left: %v", names)
 	}
-	_, err = send(dev, &control.RemoveRequest{Key: "job"})
+	_, err = send(dev, &control.RemoveRequest{Key: "job", Passphrase: text(t, passphrase)})
 	wantCode(t, err, control.CodeNotFound)
 }
 

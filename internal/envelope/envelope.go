@@ -63,9 +63,10 @@ const (
 	labelMeta    = "vigil v1 meta"
 	labelSecret  = "vigil v1 secret"
 
-	// Labels of pending changes, which are not part of the vault format.
+	// Labels of pending changes and of consents, which are not part of the vault format.
 	labelOwn     = "vigil device own key"
 	labelWaiting = "vigil device waiting"
+	labelConsent = "vigil device consent"
 )
 
 // Context binds a seal to its purpose and place: a label and fields, each preceded

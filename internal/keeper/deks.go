@@ -15,6 +15,10 @@ type DeksRequest struct {
 	Update keyring.Update
 }
 
+// Removal names what a consent to the removal of an item is for. It stays good, because a
+// removed item never comes back.
+func Removal(item id.Item) id.Hash { return id.HashOf(append([]byte("remove"), item[:]...)) }
+
 // Append appends the encoding of q to b.
 func (q DeksRequest) Append(b []byte) []byte {
 	return appendUpdate(wire.AppendUint64(b, q.Now), q.Update)
@@ -46,6 +50,7 @@ func readDeksReply(body []byte) (d DeksReply, err error) {
 
 // Deks applies an update to the last loaded manifest and returns the authenticated result,
 // for the backend. Additions to items removed elsewhere are returned as deleted instead.
+// The error is ErrRefused if a removal lacks its consent.
 func (c *Client) Deks(ctx context.Context, u keyring.Update, now time.Time) (object []byte, deleted []keyring.DEK, err error) {
 	body, err := c.call(ctx, OpDeks, DeksRequest{Now: uint64(now.Unix()), Update: u}.Append(nil))
 	if err != nil {
@@ -98,11 +103,12 @@ func (c *Client) object(ctx context.Context, o Op, body []byte) ([]byte, error) 
 
 func appendUpdate(b []byte, u keyring.Update) []byte {
 	b = wire.AppendList(b, u.Add, appendDEK)
-	return wire.AppendList(b, u.Remove, func(b []byte, item *id.Item) []byte { return append(b, item[:]...) })
+	b = wire.AppendList(b, u.Remove, func(b []byte, item *id.Item) []byte { return append(b, item[:]...) })
+	return wire.AppendList(b, u.Consents, func(b []byte, c *[]byte) []byte { return wire.AppendString(b, *c) })
 }
 
 func readUpdate(r *wire.Reader) keyring.Update {
-	return keyring.Update{Add: wire.ReadList(r, readDEK), Remove: wire.ReadList(r, readItemID)}
+	return keyring.Update{Add: wire.ReadList(r, readDEK), Remove: wire.ReadList(r, readItemID), Consents: wire.ReadList(r, (*wire.Reader).String)}
 }
 
 func appendDEK(b []byte, e *keyring.DEK) []byte {

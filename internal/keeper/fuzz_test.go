@@ -56,10 +56,10 @@ var requests = []func(ctx context.Context, c *Client, v *asked){
 	},
 	func(ctx context.Context, c *Client, v *asked) { _, _ = c.SealDraft(ctx, 1, id.NewItem(), []byte("{}")) },
 	func(ctx context.Context, c *Client, v *asked) {
-		_, _ = c.SealEdited(ctx, v.line.Revision, v.line.Item, []id.Revision{v.line.Revision}, []byte("{}"))
+		_, _ = c.SealEdited(ctx, Edit(v.line.Revision, v.line.Item, []id.Revision{v.line.Revision}, []byte("{}")))
 	},
 	func(ctx context.Context, c *Client, v *asked) {
-		_, _ = c.SealLine(ctx, v.line.Text(), []id.Revision{v.line.Revision})
+		_, _ = c.SealLine(ctx, Repeat(v.line.Text(), []id.Revision{v.line.Revision}))
 	},
 	func(ctx context.Context, c *Client, v *asked) { _, _ = c.Verify(ctx, func(int, int) {}) },
 	func(ctx context.Context, c *Client, v *asked) { _, _ = c.Collect(ctx, time.Unix(1, 0)) },

@@ -37,15 +37,15 @@ func TestMessagesAreReadAsTheyWereWritten(t *testing.T) {
 		Members: keyring.MembersPin{Seq: 4, Hash: id.Hash{5}},
 		Deks:    keyring.DeksPin{KEK: 6, Epoch: 7, SHA256: id.Hash{8}},
 	}
-	update := keyring.Update{Add: []keyring.DEK{dek, dek}, Remove: []id.Item{item}}
+	update := keyring.Update{Add: []keyring.DEK{dek, dek}, Remove: []id.Item{item}, Consents: [][]byte{[]byte("consent")}}
 	delta := vaultfile.Delta{Drop: []int{1, 2}, Add: [][]byte{[]byte("line"), []byte("another")}}
 	deadlines := Deadlines{Idle: time.Hour, Lease: clock.Now().After(time.Minute)}
 	load := LoadRequest{
 		Known:   Known{keyring.Known{Pins: pins, Last: []byte("last")}, revisions},
 		Members: []byte("members"), Deks: []byte("deks"), Waiting: update,
 	}
-	seal := SealRequest{Draft: 1, Source: revision, Item: item, Parents: revisions, Meta: []byte("{}")}
-	sealLine := SealLineRequest{Line: []byte("line"), Parents: revisions}
+	seal := SealRequest{Draft: 1, Source: revision, Item: item, Parents: revisions, Meta: []byte("{}"), Consent: []byte("consent")}
+	sealLine := SealLineRequest{Line: []byte("line"), Parents: revisions, Consent: []byte("consent")}
 	deks := DeksRequest{Now: 9, Update: update}
 	requests := []message{
 		of("Number", uint64(1<<40), Number(1<<40).Append(nil), ReadNumber),

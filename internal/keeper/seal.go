@@ -15,6 +15,13 @@ type SealRequest struct {
 	Item    id.Item       // of the new revision
 	Parents []id.Revision // the revisions it replaces, sorted
 	Meta    []byte        // canonical JSON
+	Consent []byte        // to Change, by who has both factors; empty: none
+}
+
+// Change names what a consent to q is for.
+func (q SealRequest) Change() id.Hash {
+	q.Consent = nil
+	return id.HashOf(q.Append([]byte("seal")))
 }
 
 // Append appends the encoding of q to b.
@@ -23,13 +30,13 @@ func (q SealRequest) Append(b []byte) []byte {
 	b = append(b, q.Source[:]...)
 	b = append(b, q.Item[:]...)
 	b = appendRevisions(b, q.Parents)
-	return wire.AppendString(b, q.Meta)
+	return wire.AppendString(wire.AppendString(b, q.Meta), q.Consent)
 }
 
 // ReadSealRequest reads a request. The error is ErrBadRequest.
 func ReadSealRequest(body []byte) (q SealRequest, err error) {
 	r := wire.NewReader(body)
-	q = SealRequest{Draft: r.Uint64(), Source: readRevision(&r), Item: readItemID(&r), Parents: readRevisions(&r), Meta: r.String()}
+	q = SealRequest{Draft: r.Uint64(), Source: readRevision(&r), Item: readItemID(&r), Parents: readRevisions(&r), Meta: r.String(), Consent: r.String()}
 	return q, requestEnd(&r)
 }
 
@@ -37,17 +44,24 @@ func ReadSealRequest(body []byte) (q SealRequest, err error) {
 type SealLineRequest struct {
 	Line    []byte        // of the earlier revision, without its line feed
 	Parents []id.Revision // the revisions it replaces, sorted
+	Consent []byte        // as in SealRequest
+}
+
+// Change names what a consent to q is for.
+func (q SealLineRequest) Change() id.Hash {
+	q.Consent = nil
+	return id.HashOf(q.Append([]byte("seal line")))
 }
 
 // Append appends the encoding of q to b.
 func (q SealLineRequest) Append(b []byte) []byte {
-	return appendRevisions(wire.AppendString(b, q.Line), q.Parents)
+	return wire.AppendString(appendRevisions(wire.AppendString(b, q.Line), q.Parents), q.Consent)
 }
 
 // ReadSealLineRequest reads a request. The error is ErrBadRequest.
 func ReadSealLineRequest(body []byte) (q SealLineRequest, err error) {
 	r := wire.NewReader(body)
-	q.Line, q.Parents = r.String(), readRevisions(&r)
+	q.Line, q.Parents, q.Consent = r.String(), readRevisions(&r), r.String()
 	return q, requestEnd(&r)
 }
 
@@ -72,17 +86,25 @@ func (c *Client) SealDraft(ctx context.Context, draft uint64, item id.Item, meta
 	return c.seal(ctx, OpSeal, SealRequest{Draft: draft, Item: item, Meta: meta}.Append(nil))
 }
 
-// SealEdited makes a revision of an item with other metadata and the private key of
-// revision from. It replaces parents.
-func (c *Client) SealEdited(ctx context.Context, from id.Revision, item id.Item, parents []id.Revision, meta []byte) (Sealed, error) {
-	q := SealRequest{Source: from, Item: item, Parents: keyring.SortParents(parents), Meta: meta}
+// Edit returns the request for a revision of an item with other metadata and the private
+// key of revision from. It replaces parents.
+func Edit(from id.Revision, item id.Item, parents []id.Revision, meta []byte) SealRequest {
+	return SealRequest{Source: from, Item: item, Parents: keyring.SortParents(parents), Meta: meta}
+}
+
+// Repeat returns the request for a revision that repeats an earlier one. It replaces parents.
+func Repeat(line []byte, parents []id.Revision) SealLineRequest {
+	return SealLineRequest{Line: line, Parents: keyring.SortParents(parents)}
+}
+
+// SealEdited makes the revision. The error is ErrLoosens if it lets the key do more than
+// those in use, and nobody has consented to it.
+func (c *Client) SealEdited(ctx context.Context, q SealRequest) (Sealed, error) {
 	return c.seal(ctx, OpSeal, q.Append(nil))
 }
 
-// SealLine makes a new revision from an earlier revision's line. The error is
-// ErrNoKey if its DEK is gone.
-func (c *Client) SealLine(ctx context.Context, line []byte, parents []id.Revision) (Sealed, error) {
-	q := SealLineRequest{Line: line, Parents: keyring.SortParents(parents)}
+// SealLine is SealEdited for an earlier revision. The error is ErrNoKey if its DEK is gone.
+func (c *Client) SealLine(ctx context.Context, q SealLineRequest) (Sealed, error) {
 	return c.seal(ctx, OpSealLine, q.Append(nil))
 }
 

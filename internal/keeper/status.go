@@ -30,6 +30,8 @@ var (
 	ErrReader = errors.New("read only")
 	// ErrPIN: the security key asks for its PIN.
 	ErrPIN = errors.New("PIN is asked for")
+	// ErrLoosens: nobody has consented to a revision that lets its key do more.
+	ErrLoosens = errors.New("lets it do more")
 	// ErrGone: the keeper has ended.
 	ErrGone = errors.New("keeper has ended")
 )
@@ -48,7 +50,7 @@ const (
 var kinds = [...]error{
 	StatusFailed: errors.New("keeper failed"),
 	ErrNoKey, ErrUnsupported, ErrBadRequest, ErrWrongPassphrase, ErrFull, ErrRefused,
-	ErrDamaged, ErrRollback, ErrNoIdentity, ErrReader, ErrPIN,
+	ErrDamaged, ErrRollback, ErrNoIdentity, ErrReader, ErrPIN, ErrLoosens,
 }
 
 // StatusOf returns the status for err, which isn't nil.

@@ -250,6 +250,22 @@ func TestAnOldChangeThatWaitedIsNotMadeAgain(t *testing.T) {
 	}
 }
 
+// TestAChangeOfAPendingChange: while the backend can't be reached, a key is edited twice.
+func TestAChangeOfAPendingChange(t *testing.T) {
+	m := vaultOf(t, newActor(1))
+	revision := func(n byte, parents ...id.Revision) DEK {
+		return DEK{Item: id.Item{1}, Revision: id.Revision{n}, Parents: parents, Waits: n > 1}
+	}
+	d, _, err := NewDeks(m).Apply(Update{Add: []DEK{revision(1)}}, m, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := Update{Add: []DEK{revision(2, id.Revision{1}), revision(3, id.Revision{2})}}
+	if heads := slices.Collect(WithPending(d, u).Heads()); len(heads) != 1 || heads[0].Revision != (id.Revision{3}) {
+		t.Errorf("in use: %v", heads)
+	}
+}
+
 // TestLongHistoriesTakeNoLongTime: promise 10. A writer can fill the manifest with
 // revisions that descend from each other. Comparing them must not keep a device, or
 // the owner who removes the writer, busy for hours.

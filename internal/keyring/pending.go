@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"iter"
+	"slices"
 
 	"vigil/internal/id"
 )
@@ -18,11 +19,11 @@ type Pending struct {
 
 // WithPending returns a manifest with pending changes on top. It ignores
 // additions that the manifest already has, and those to items that it has removed
-// or whose history has moved past them.
+// or whose history has moved past them. An addition comes after those that it replaces.
 func WithPending(d *Deks, u Update) *Pending {
 	p := &Pending{deks: d, byRevision: map[id.Revision]int{}, superseded: map[id.Revision]bool{}, removed: make(map[id.Item]bool, len(u.Remove))}
 	for _, e := range u.Add {
-		if d.Lookup(e.Revision) != nil || d.Deleted(e.Item) || d.past(&e) {
+		if d.Lookup(e.Revision) != nil || d.Deleted(e.Item) || d.past(&e) && !p.follows(&e) {
 			continue
 		}
 		p.byRevision[e.Revision] = len(p.added)
@@ -37,6 +38,14 @@ func WithPending(d *Deks, u Update) *Pending {
 		p.removed[item] = true
 	}
 	return p
+}
+
+// follows reports whether e replaces a pending revision.
+func (p *Pending) follows(e *DEK) bool {
+	return slices.ContainsFunc(e.Parents, func(parent id.Revision) bool {
+		i, ok := p.byRevision[parent]
+		return ok && p.added[i].Item == e.Item
+	})
 }
 
 // Lookup returns the DEK of a revision, stored or pending, or nil. Superseded is

@@ -21,6 +21,9 @@ type Update struct {
 	Add []DEK
 	// Remove are the items to remove permanently.
 	Remove []id.Item
+	// Consents are those to the removals, in their order, without which a keeper makes
+	// none. Apply doesn't look at them.
+	Consents [][]byte
 }
 
 // Apply returns the next manifest: its epoch is one higher, it names m's head, u

@@ -294,6 +294,28 @@ type Exported struct {
 	Calls master.Calls `json:"calls"`
 }
 
+// Consent opens the place's identity with both factors, and signs a change as that
+// identity. It stores nothing, and its passphrase may be read again by this opener's
+// next job.
+type Consent struct {
+	gives[Consented]
+	Place      Place    `json:"place"`
+	Passphrase File     `json:"passphrase"`
+	Offline    *Offline `json:"offline,omitempty"` // as in Unlock
+	// Kept has the identity opened by the keyring that this device keeps, if it keeps
+	// one: the backend's is in question.
+	Kept   bool    `json:"kept,omitempty"`
+	Change id.Hash `json:"change"` // what is consented to; the keeper knows of what it is
+}
+
+func (*Consent) name() string { return "consent" }
+
+// Consented is the signature, which proves the consent to a keeper.
+type Consented struct {
+	Consent []byte       `json:"consent"`
+	Calls   master.Calls `json:"calls"`
+}
+
 // Kind classifies an opener's errors for the front.
 type Kind string
 

@@ -34,8 +34,10 @@ type Pending struct {
 	// Wrapped is the DEK wrapped by the identity's own key, bound to the above.
 	Wrapped []byte `json:"wrapped,omitempty"`
 	// Line is the revision's line of the vault file, without line feed.
-	Line  []byte    `json:"line,omitempty"`
-	Added time.Time `json:"added"`
+	Line []byte `json:"line,omitempty"`
+	// Consent is the identity's consent to a removal, without which no keeper makes it.
+	Consent []byte    `json:"consent,omitempty"`
+	Added   time.Time `json:"added"`
 	// Ahead is set during the write, and stays set if that is interrupted.
 	Ahead bool `json:"ahead,omitempty"`
 	// DeletedElsewhere is set once the change has met a tombstone of its item.
@@ -57,6 +59,8 @@ func (p *Pending) check() error {
 		return errors.New("a pending change names no item")
 	case p.Remove && (!p.Revision.IsZero() || len(p.Wrapped) > 0):
 		return errors.New("a pending removal has a revision or a DEK")
+	case p.Remove != (len(p.Consent) > 0):
+		return errors.New("a pending removal lacks a consent, or a revision has one")
 	case !p.Remove && (p.Revision.IsZero() || len(p.Wrapped) == 0 || len(p.Line) == 0):
 		return errors.New("a pending revision lacks its id, its DEK or its line")
 	}

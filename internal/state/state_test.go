@@ -230,7 +230,7 @@ func TestPending(t *testing.T) {
 	if list, err := v.Pending(); err != nil || list != nil {
 		t.Fatalf("at first: %v, %v", list, err)
 	}
-	removal := state.Pending{Item: id.Item{1}, Remove: true, Added: time.Unix(2, 0).UTC()}
+	removal := state.Pending{Item: id.Item{1}, Remove: true, Consent: []byte("consent"), Added: time.Unix(2, 0).UTC()}
 	ok(t, v.AddPending(ctx, revision(3)))
 	ok(t, v.AddPending(ctx, revision(1)))
 	ok(t, v.AddPending(ctx, removal))

@@ -47,7 +47,7 @@ func (v *Vault) askPassphrase(ctx context.Context, r ask.Request) error {
 	defer place.Close()
 	q := ask.Question{Title: "Vigil", Text: r.Text, Memory: v.d.Keeper.Memory}
 	return v.d.Asker.Passphrase(ctx, place, q, v.config().AskTimeout.Std(), func(pipe *os.File) error {
-		already, err := v.unlock(ctx, pipe, nil)
+		already, err := v.unlock(ctx, v.byPassphrase(pipe, nil))
 		switch {
 		case err != nil && control.AsError(err).Code == control.CodeWrongPassphrase:
 			return fmt.Errorf("%w: %w", ask.ErrWrong, err)

@@ -260,7 +260,7 @@ func (v *Vault) resume(ctx context.Context, req *control.InitRequest, begun id.V
 	if err := v.slowDown(ctx); err != nil {
 		return false, err
 	}
-	o, err := v.openWith(ctx, req.Passphrase, ask)
+	o, err := v.openWith(ctx, v.byPassphrase(req.Passphrase, ask))
 	v.noteAttempt(err)
 	if err != nil {
 		return false, err

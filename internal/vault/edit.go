@@ -22,10 +22,14 @@ import (
 	"vigil/internal/pubkey"
 )
 
-// Remove deletes a key's item with all its revisions.
-func (v *Vault) Remove(ctx context.Context, ask opener.Asker, key *Key, _ *control.RemoveRequest) (*control.RemoveReply, error) {
+// Remove deletes a key's item with all its revisions. It asks for the passphrase again.
+func (v *Vault) Remove(ctx context.Context, ask opener.Asker, key *Key, req *control.RemoveRequest) (*control.RemoveReply, error) {
 	return unlocked(ctx, v, func(ctx context.Context, o *openVault) (*control.RemoveReply, error) {
-		pending, err := v.write(ctx, o, change{ask: ask, remove: []id.Item{key.item}})
+		consent, err := v.consent(ctx, o, ask, control.Refusal{What: "rm", Key: key.meta.Name}, req.Passphrase, keeper.Removal(key.item))
+		if err != nil {
+			return nil, err
+		}
+		pending, err := v.write(ctx, o, change{ask: ask, remove: keyring.Update{Remove: []id.Item{key.item}, Consents: [][]byte{consent}}})
 		if err != nil {
 			return nil, err
 		}
@@ -49,19 +53,23 @@ func (v *Vault) edit(ctx context.Context, o *openVault, k *Key, req *control.Edi
 	if err != nil {
 		return nil, err
 	}
-	seen := o.now().replaces(k.item, k.revision)
-	pending, err := v.write(ctx, o, change{ask: ask, seal: func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
+	// This replaces only the revisions seen here: an edit made elsewhere meanwhile
+	// remains as a second head.
+	q := keeper.Edit(k.revision, k.item, o.now().replaces(k.item, k.revision), meta)
+	seal := func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
 		if !slices.Contains(o.now().heads(k.item), k.revision) {
-			return nil, control.Errorf(control.CodeExists, "Look at it, and try again.", "key %q was changed elsewhere meanwhile; nothing was changed here", k.meta.Name)
+			return nil, changedMeanwhile(k.meta.Name)
 		}
-		// This replaces only the revisions seen above: an edit made elsewhere
-		// meanwhile remains as a second head.
-		s, err := o.keeper.SealEdited(ctx, k.revision, k.item, seen, meta)
+		s, err := o.keeper.SealEdited(ctx, q)
 		if err != nil {
 			return nil, keeperError(v.name, err)
 		}
 		return []keeper.Sealed{s}, nil
-	}})
+	}
+	pending, err := v.withConsent(ctx, o, ask, control.Refusal{What: "edit", Key: k.meta.Name}, req.Consent, q.Change(), func(consent []byte) (bool, error) {
+		q.Consent = consent
+		return v.write(ctx, o, change{ask: ask, seal: seal})
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -190,6 +198,7 @@ func readCertificate(f *os.File) ([]byte, error) {
 	if f == nil {
 		return nil, nil
 	}
+	_, _ = f.Seek(0, io.SeekStart) // vigilctl gives it again with the passphrase; a pipe stays where it is
 	text, err := io.ReadAll(io.LimitReader(f, maxCertificate+1))
 	if err != nil {
 		return nil, fmt.Errorf("read certificate: %w", err)

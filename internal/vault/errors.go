@@ -79,6 +79,8 @@ func keeperError(vault string, err error) error {
 		c.Code, c.Next = control.CodeRevoked, "Ask an owner of the vault to admit this device again."
 	case errors.Is(err, keeper.ErrReader):
 		c.Code, c.Next = control.CodeRefused, "Nothing was changed. An owner can remove this device's identity and admit it again as a member."
+	case errors.Is(err, keeper.ErrLoosens):
+		c.Code, c.Message = control.CodePassphrase, err.Error()
 	case errors.Is(err, keeper.ErrFull):
 		c.Next = opener.NextLocked
 	}

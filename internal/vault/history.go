@@ -99,9 +99,9 @@ func (v *Vault) restore(ctx context.Context, o *openVault, k *Key, req *control.
 	if err != nil {
 		return nil, err
 	}
-	seen := o.now().replaces(k.item, k.revision)
-	pending, err := v.write(ctx, o, change{ask: ask, seal: func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
-		s, err := o.keeper.SealLine(ctx, line, seen)
+	q := keeper.Repeat(line, o.now().replaces(k.item, k.revision))
+	seal := func(ctx context.Context, o *openVault) ([]keeper.Sealed, error) {
+		s, err := o.keeper.SealLine(ctx, q)
 		if errors.Is(err, keeper.ErrNoKey) {
 			return nil, control.Errorf(control.CodeNotFound, "`vigilctl vault history "+k.meta.Name+"` shows which can be: superseded revisions keep their key for 30 days.", "revision %s of key %q can't be restored: its key is gone from the keyring", req.Revision, k.meta.Name)
 		}
@@ -109,7 +109,11 @@ func (v *Vault) restore(ctx context.Context, o *openVault, k *Key, req *control.
 			return nil, keeperError(v.name, err)
 		}
 		return []keeper.Sealed{s}, nil
-	}})
+	}
+	pending, err := v.withConsent(ctx, o, ask, control.Refusal{What: "restore", Key: k.meta.Name}, req.Consent, q.Change(), func(consent []byte) (bool, error) {
+		q.Consent = consent
+		return v.write(ctx, o, change{ask: ask, seal: seal})
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -8,37 +8,75 @@ import (
 	"vigil/internal/backend"
 	"vigil/internal/control"
 	"vigil/internal/id"
+	"vigil/internal/keeper"
 	"vigil/internal/keyring"
 	"vigil/internal/opener"
 	"vigil/internal/state"
 )
 
-// KeyringRestore resolves this device's refusal of the backend's keyring.
+// KeyringRestore resolves this device's refusal of the backend's keyring: it puts this
+// device's last good keyring back into the backend or, with Accept, discards the record of
+// a newer one. It takes the passphrase first, which must open the keyring that this device
+// keeps. One opener does it all, as it may not be possible to read the passphrase twice.
 func (v *Vault) KeyringRestore(ctx context.Context, ask opener.Asker, req *control.KeyringRestoreRequest) (*control.KeyringRestoreReply, error) {
-	if err := v.restoreKeyring(ctx, req, ask); err != nil {
+	f, err := v.readFile()
+	if err != nil {
 		return nil, err
 	}
-	if _, err := v.unlock(ctx, req.Passphrase, ask); err != nil {
+	p, err := newPair()
+	if err != nil {
+		return nil, err
+	}
+	defer p.close()
+	alive, kill := context.WithCancel(ctx)
+	defer kill()
+	c, err := v.d.Opener.Start(alive, f.Vault(), req.Passphrase, p.openers)
+	if err != nil {
+		return nil, openerError(v.name, err)
+	}
+	defer c.Close()
+	// A lock interrupts each step, and a killed opener ends them all.
+	step := func(do func(context.Context) error) error {
+		_, err := inTurn(ctx, v, func(ctx context.Context) (struct{}, error) {
+			defer context.AfterFunc(ctx, kill)()
+			return struct{}{}, do(ctx)
+		})
+		return err
+	}
+	if err := step(func(ctx context.Context) error { return v.consentToRestore(ctx, c, f.Vault(), ask) }); err != nil {
+		return nil, err
+	}
+	v.lock() // so that the unlock makes a keeper of the keyring that is in place then
+	if err := step(func(ctx context.Context) error { return v.putKeyringBack(ctx, c, f.Vault(), req, ask) }); err != nil {
+		return nil, err
+	}
+	_, err = v.unlock(ctx, func(ctx context.Context, k *keeper.Client, job *opener.Unlock, seen opener.Seen) (*opener.Unlocked, error) {
+		defer context.AfterFunc(ctx, kill)()
+		return meet(ctx, v, c, p, attachIdentity(k), job, seen, ask)
+	})
+	if err != nil {
 		return nil, err
 	}
 	return &control.KeyringRestoreReply{Vault: v.Status()}, nil
 }
 
-// restoreKeyring puts this device's last good keyring back into the backend or, with
-// Accept, discards the record of a newer one. It locks the vault, so the next unlock
-// takes the passphrase.
-func (v *Vault) restoreKeyring(ctx context.Context, req *control.KeyringRestoreRequest, ask opener.Asker) error {
-	v.lock()
-	_, err := inTurn(ctx, v, func(ctx context.Context) (struct{}, error) { return struct{}{}, v.putKeyringBack(ctx, req, ask) })
-	return err
-}
-
-func (v *Vault) putKeyringBack(ctx context.Context, req *control.KeyringRestoreRequest, ask opener.Asker) error {
-	f, err := v.readFile()
+// consentToRestore takes the passphrase for a restore.
+func (v *Vault) consentToRestore(ctx context.Context, c *opener.Client, vault id.Vault, ask opener.Asker) error {
+	identity, err := v.identityOf(v.d.State.Vault(vault))
 	if err != nil {
 		return err
 	}
-	st := v.d.State.Vault(f.Vault())
+	job, seen, err := v.consentJob(vault, identity, id.HashOf([]byte("keyring restore")))
+	if err != nil {
+		return err
+	}
+	job.Kept = true
+	_, err = v.consentBy(ctx, c, job, seen, ask, control.Refusal{What: "keyring restore"})
+	return err
+}
+
+func (v *Vault) putKeyringBack(ctx context.Context, c *opener.Client, vault id.Vault, req *control.KeyringRestoreRequest, ask opener.Asker) error {
+	st := v.d.State.Vault(vault)
 	if req.Accept {
 		return st.Reset(ctx, keyring.Pins{})
 	}
@@ -49,12 +87,7 @@ func (v *Vault) putKeyringBack(ctx context.Context, req *control.KeyringRestoreR
 	if err != nil {
 		return err
 	}
-	c, err := v.d.Opener.Start(ctx, f.Vault())
-	if err != nil {
-		return openerError(v.name, err)
-	}
-	defer c.Close()
-	place := v.place(f.Vault(), id.Identity{})
+	place := v.place(vault, id.Identity{})
 	for object, data := range map[backend.Object][]byte{backend.Members: kept.Members, backend.Deks: kept.Deks} {
 		if err := v.putBack(ctx, c, place, object, data, ask); err != nil {
 			return err

@@ -40,7 +40,7 @@ func (v *Vault) waiting(vaultID id.Vault, ahead bool) (w keyring.Update, lines [
 		switch {
 		case p.DeletedElsewhere, p.Ahead && !ahead:
 		case p.Remove:
-			w.Remove = append(w.Remove, p.Item)
+			w.Remove, w.Consents = append(w.Remove, p.Item), append(w.Consents, p.Consent)
 		default:
 			line, err := vaultfile.ParseLine(p.Line)
 			if err != nil {
@@ -67,8 +67,8 @@ func (v *Vault) writePending(ctx context.Context, o *openVault, w *writing) erro
 		return err
 	}
 	st, now := v.d.State.Vault(o.id), time.Now()
-	for _, item := range w.update.Remove {
-		if err := st.AddPending(ctx, state.Pending{Item: item, Remove: true, Added: now}); err != nil {
+	for i, item := range w.update.Remove {
+		if err := st.AddPending(ctx, state.Pending{Item: item, Remove: true, Consent: w.update.Consents[i], Added: now}); err != nil {
 			return fmt.Errorf("keep change of vault %q: %w", v.name, err)
 		}
 	}

@@ -25,9 +25,18 @@ type kekSeen struct {
 	Since int64  `json:"since"` // Unix seconds
 }
 
-// Rotate replaces the KEK and, if requested, every DEK.
+// Rotate replaces the KEK and, if requested, every DEK. The latter supersedes every
+// revision, and asks for the passphrase again.
 func (v *Vault) Rotate(ctx context.Context, ask opener.Asker, req *control.RotateRequest) (*control.RotateReply, error) {
+	if req.Deks && req.Passphrase == nil {
+		return nil, control.Errorf(control.CodePassphrase, "Nothing was changed. It takes the passphrase of vault "+v.name+".", "to re-encrypt every item supersedes every revision")
+	}
 	return unlocked(ctx, v, func(ctx context.Context, o *openVault) (r *control.RotateReply, err error) {
+		if req.Deks {
+			if _, err := v.consent(ctx, o, ask, control.Refusal{What: "rotate"}, req.Passphrase, id.HashOf([]byte("rotate"))); err != nil {
+				return nil, err
+			}
+		}
 		if err := v.rotate(ctx, o, ask); err != nil {
 			return nil, err
 		}
@@ -192,7 +201,7 @@ func (v *Vault) renewDEKs(ctx context.Context, o *openVault, ask opener.Asker, r
 			if err != nil {
 				return nil, err
 			}
-			s, err := o.keeper.SealEdited(ctx, k.revision, k.item, []id.Revision{k.revision}, meta)
+			s, err := o.keeper.SealEdited(ctx, keeper.Edit(k.revision, k.item, []id.Revision{k.revision}, meta))
 			if err != nil {
 				return nil, keeperError(v.name, err)
 			}

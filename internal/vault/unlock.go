@@ -24,7 +24,7 @@ const identityBlob = "identity"
 
 // Unlock unlocks the vault.
 func (v *Vault) Unlock(ctx context.Context, ask opener.Asker, req *control.UnlockRequest) (*control.UnlockReply, error) {
-	already, err := v.unlock(ctx, req.Passphrase, ask)
+	already, err := v.unlock(ctx, v.byPassphrase(req.Passphrase, ask))
 	if err != nil {
 		v.refused(ctx, control.Refusal{What: "unlock"}, err)
 		return nil, err
@@ -37,9 +37,19 @@ func (v *Vault) Unlock(ctx context.Context, ask opener.Asker, req *control.Unloc
 	return r, nil
 }
 
+// handsOver has an opener open the identity, and give it to a keeper.
+type handsOver func(ctx context.Context, k *keeper.Client, job *opener.Unlock, seen opener.Seen) (*opener.Unlocked, error)
+
+// byPassphrase starts an opener with the passphrase.
+func (v *Vault) byPassphrase(passphrase *os.File, ask opener.Asker) handsOver {
+	return func(ctx context.Context, k *keeper.Client, job *opener.Unlock, seen opener.Seen) (*opener.Unlocked, error) {
+		return between(ctx, v, job.Place.Vault, attachIdentity(k), []*os.File{passphrase}, job, seen, ask)
+	}
+}
+
 // unlock starts a keeper and has an opener give it the opened identity. already
 // reports that the vault was unlocked before.
-func (v *Vault) unlock(ctx context.Context, passphrase *os.File, ask opener.Asker) (already bool, err error) {
+func (v *Vault) unlock(ctx context.Context, open handsOver) (already bool, err error) {
 	return inTurn(ctx, v, func(ctx context.Context) (already bool, err error) {
 		if _, err := v.current(); err == nil {
 			return true, nil
@@ -47,7 +57,7 @@ func (v *Vault) unlock(ctx context.Context, passphrase *os.File, ask opener.Aske
 		if err := v.slowDown(ctx); err != nil {
 			return false, err
 		}
-		o, err := v.openWith(ctx, passphrase, ask)
+		o, err := v.openWith(ctx, open)
 		v.noteAttempt(err)
 		if err != nil {
 			return false, err
@@ -57,7 +67,7 @@ func (v *Vault) unlock(ctx context.Context, passphrase *os.File, ask opener.Aske
 }
 
 // openWith returns the open vault with its keys loaded. The caller installs it.
-func (v *Vault) openWith(ctx context.Context, passphrase *os.File, ask opener.Asker) (*openVault, error) {
+func (v *Vault) openWith(ctx context.Context, open handsOver) (*openVault, error) {
 	vaultID, _, err := v.readHeader()
 	if err != nil {
 		return nil, err
@@ -89,7 +99,7 @@ func (v *Vault) openWith(ctx context.Context, passphrase *os.File, ask opener.As
 	o.replaced = o.known.Replaced
 	f, unlocked, err := v.openBoth(ctx, o, seen, &opener.Unlock{
 		Place: v.place(vaultID, identity), Passphrase: 1, Keeper: 2, Offline: off, KeepOffline: v.keepOffline(),
-	}, passphrase, ask)
+	}, open)
 	if err != nil {
 		k.Close()
 		v.deniedAtUnlock(ctx, st, err)
@@ -173,7 +183,7 @@ func known(st *state.Vault, seen opener.Seen) (keeper.Known, error) {
 
 // openBoth opens the identity while it gives the keeper the vault file. The first
 // failure cancels the other.
-func (v *Vault) openBoth(ctx context.Context, o *openVault, seen opener.Seen, job *opener.Unlock, passphrase *os.File, ask opener.Asker) (*vaultfile.File, *opener.Unlocked, error) {
+func (v *Vault) openBoth(ctx context.Context, o *openVault, seen opener.Seen, job *opener.Unlock, open handsOver) (*vaultfile.File, *opener.Unlocked, error) {
 	both, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var given sync.WaitGroup
@@ -188,7 +198,7 @@ func (v *Vault) openBoth(ctx context.Context, o *openVault, seen opener.Seen, jo
 			cancel(fileErr)
 		}
 	})
-	unlocked, err := between(both, v, o.id, attachIdentity(o.keeper), []*os.File{passphrase}, job, seen, ask)
+	unlocked, err := open(both, o.keeper, job, seen)
 	if err != nil {
 		cancel(err)
 	}

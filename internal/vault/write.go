@@ -21,8 +21,8 @@ import (
 type change struct {
 	// seal makes the new revisions, once, with the newest keyring.
 	seal   func(ctx context.Context, o *openVault) ([]keeper.Sealed, error)
-	remove []id.Item
-	ask    opener.Asker // for an MFA code; nil: no client waits
+	remove keyring.Update // items to remove
+	ask    opener.Asker   // for an MFA code; nil: no client waits
 	// early was started by the caller, who ends it; nil: none.
 	early *earlyOpener
 }
@@ -40,7 +40,7 @@ func (v *Vault) write(ctx context.Context, o *openVault, c change) (pending bool
 	if err != nil {
 		return false, openerError(v.name, err)
 	}
-	w := &writing{change: c, update: keyring.Update{Remove: c.remove}}
+	w := &writing{change: c, update: c.remove}
 	next, err := v.store(ctx, session, o, w)
 	if err != nil && v.mayWait(err) {
 		return true, v.writePending(ctx, o, w)

@@ -220,14 +220,15 @@ func TestApproveOfAKey(t *testing.T) {
 			t.Errorf("asked %q", asked)
 		}
 	}
-	f.OK("edit", "laptop", "--approve", "never")
+	f.Fails(2, []string{"a person is asked about fewer uses"}, "edit", "laptop", "--approve", "never")
+	f.OK(f.By("edit", "laptop", "--approve", "never")...)
 	if err := f.hop("alpha", f.to("beta")); err != nil || len(f.newly(&before)) != 0 {
 		t.Errorf("a key with approve = never: %v", err)
 	}
 	if out := f.OK("show", "laptop").Out; !strings.Contains(out, "approve     never") {
 		t.Errorf("show:\n%s", out)
 	}
-	f.Fails(2, []string{"approve of key \"laptop\" can't be what was given", "It is never, forwarded, first or always; empty for the vault's."}, "edit", "laptop", "--approve", "sometimes")
+	f.Fails(2, []string{"approve of key \"laptop\" can't be what was given", "It is never, forwarded, first or always; empty for the vault's."}, f.By("edit", "laptop", "--approve", "sometimes")...)
 	f.Fails(1, []string{"no grant has the number 99", "`vigilctl grants` lists those there are."}, "grants", "--revoke", "99")
 	f.Fails(2, []string{"--revoke takes a grant's number, or all", "`vigilctl grants` lists them."}, "grants", "--revoke", "some")
 }

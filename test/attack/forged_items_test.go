@@ -42,7 +42,7 @@ func TestARemovedMemberForgesItems(t *testing.T) {
 		{"in place of a line with a new DEK", func() {
 			putFile(t, owner, slices.Concat(header, genuine.Line()))
 			owner.OK("refresh")
-			owner.OK("rotate", "--deks")
+			owner.OK(owner.By("rotate", "--deks")...)
 		}, func() []byte { return slices.Concat(header, forged.Line()) }, true},
 	} {
 		attack.before()

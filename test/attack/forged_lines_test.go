@@ -85,7 +85,7 @@ func TestTextsMakeNoLines(t *testing.T) {
 		{"doctor"},
 		{"vault", "history", "bad"},
 		{"export", "bad"},
-		{"rm", forging, "--yes"},
+		{"rm", forging, "--yes", "--passphrase-file", h.Pass},
 		{"show", forging},
 		{"edit", "bad", "--destination", forging},
 		{"add", forging},

@@ -19,7 +19,7 @@ func TestAForkWithALaterEpoch(t *testing.T) {
 	store := &keeperOfStores{t: t, dir: dir}
 	common := store.read()
 
-	owner.OK("rm", "gone", "--yes")
+	owner.OK(owner.By("rm", "gone", "--yes")...)
 	owner.AddKey("saved")
 	store.write(common) // what the other device is shown
 	for _, host := range []string{"a", "b", "c", "d"} {

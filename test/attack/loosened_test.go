@@ -44,7 +44,7 @@ func TestAPermissionTakenBackIsGone(t *testing.T) {
 	t.Parallel()
 	owner, other, _ := two(t, "owner")
 	owner.OK("generate", "old", "--type", "rsa", "--bits", "2048")
-	owner.OK("edit", "old", "--allow-sha1", "--comment", "old")
+	owner.OK(owner.By("edit", "old", "--allow-sha1", "--comment", "old")...)
 	before := owner.Read(owner.VaultFile())
 	other.TakeVaultFile(owner)
 	other.OK("refresh")
@@ -86,7 +86,7 @@ func TestASupersededRevisionDoesNotServeAgain(t *testing.T) {
 	missingIsShown(t, other, control.KeyOutdated)
 
 	// With the newest file all is well again.
-	owner.OK("edit", "shared", "--host", "*.example.org")
+	owner.OK(owner.By("edit", "shared", "--host", "*.example.org")...) // nobody knows what the lost one allowed
 	owner.Signs("shared")
 	other.TakeVaultFile(owner)
 	other.OK("refresh")

@@ -196,7 +196,7 @@ func TestQuestionEndsWithWhatItIsAbout(t *testing.T) {
 		name string
 		does func() error
 	}{
-		{"vigilctl edit", func() error { a.OK("edit", "mine", "--confirm=false"); return nil }},
+		{"vigilctl edit", func() error { a.OK(a.By("edit", "mine", "--confirm=false")...); return nil }},
 		{"vigilctl lock", func() error { locks(a.Home); return nil }},
 		{"ssh-add -D", func() error { add(); return nil }},
 		{"ssh-add -x", func() error { return nil }},

@@ -60,7 +60,7 @@ func TestRemovalNeedsTheBackend(t *testing.T) {
 	w := newWorld(t)
 	first, second := w.two()
 	end := w.faults("s3:", awsfake.Fault{Drop: true})
-	r := first.Vigilctl("rm", "--yes", "shared")
+	r := first.Vigilctl(first.By("rm", "--yes", "shared")...)
 	if r.Status == sshtest.StatusDone && !strings.Contains(r.Err, "this device only") {
 		t.Errorf("rm without a backend claims success: %s", r)
 	}

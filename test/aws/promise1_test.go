@@ -120,7 +120,7 @@ func TestTrafficHoldsNoSecret(t *testing.T) {
 	l.OK("lock")
 	l.Unlock()
 	l.Signs("laptop-key")
-	l.OK("rm", "--yes", "generated-name")
+	l.OK(l.By("rm", "--yes", "generated-name")...)
 
 	p := l.steal()
 	o, err := p.open()

@@ -103,7 +103,7 @@ func TestRealS3(t *testing.T) {
 		}
 		want = append(want, fmt.Sprintf("key-%02d", i))
 	}
-	first.OK("rm", "--yes", "shared")
+	first.OK(first.By("rm", "--yes", "shared")...)
 	want = want[1:]
 	text, err := os.ReadFile(second.VaultFile())
 	if err != nil {

@@ -47,7 +47,7 @@ func TestTwoLaptopsShareAVault(t *testing.T) {
 	second.Signs("later")
 
 	before := second.steal() // a copy of everything, as a backup has it
-	first.OK("rm", "--yes", "later")
+	first.OK(first.By("rm", "--yes", "later")...)
 	second.OK("refresh") // with the old file: the keyring alone takes the key away
 	if got := second.Listed(); !slices.Equal(got, []string{"shared"}) {
 		t.Errorf("after the removal the second laptop lists %q", got)
@@ -79,7 +79,7 @@ func TestAddedKeysArriveByThemselves(t *testing.T) {
 		return nil
 	})
 	second.Signs("later")
-	first.OK("rm", "--yes", "shared")
+	first.OK(first.By("rm", "--yes", "shared")...)
 	sshtest.Eventually(w, "the key goes", func() error {
 		if got := second.Listed(); !slices.Equal(got, []string{"later"}) {
 			return fmt.Errorf("listed: %q", got)

@@ -160,7 +160,7 @@ func newWorld(t *testing.T) *world {
 			h.Unlock()
 			h.OK("add", key, "--name", kind)
 			if name == vigilSHA1 {
-				h.OK("edit", kind, "--allow-sha1")
+				h.OK(h.By("edit", kind, "--allow-sha1")...)
 			}
 			w.sockets[kind][name] = h.Agent.Socket
 			if kind == "rsa" && name == vigil {

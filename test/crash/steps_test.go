@@ -23,7 +23,7 @@ var operations = []operation{
 	{"edit", aKey, func(h *home, n int) result { return h.edit(h.fresh(n), fmt.Sprintf("comment %d", n)) }},
 	{"rm", aKey, func(h *home, n int) result { return h.remove(h.fresh(n)) }},
 	{"rotate", aKey, func(h *home, _ int) result { return h.run("rotate") }},
-	{"rotate --deks", aKey, func(h *home, _ int) result { return h.run("rotate", "--deks") }},
+	{"rotate --deks", aKey, func(h *home, _ int) result { return h.run("rotate", "--deks", "--passphrase-file", h.passFile(h.pass)) }},
 	{"passphrase", aKey, func(h *home, _ int) result { return h.changePassphrase() }},
 }
 

@@ -75,7 +75,7 @@ func (h *home) edit(name, comment string, w ...watcher) result {
 // remove has vigilctl remove a key.
 func (h *home) remove(name string, w ...watcher) result {
 	h.ledger.removing(name)
-	r := h.watched(w, "rm", name, "--yes")
+	r := h.watched(w, "rm", name, "--yes", "--passphrase-file", h.passFile(h.pass))
 	if r.code == 0 {
 		h.ledger.removed(name)
 	}

@@ -121,7 +121,7 @@ func TestRemovedMeansGone(t *testing.T) {
 func TestAReaderSignsAndChangesNothing(t *testing.T) {
 	owner, other, dir := two(t, "reader")
 	other.Signs("shared")
-	for _, args := range [][]string{{"generate", "mine"}, {"edit", "shared", "--confirm"}, {"rm", "shared", "--yes"}, {"rotate", "--deks"}} {
+	for _, args := range [][]string{{"generate", "mine"}, {"edit", "shared", "--confirm"}, other.By("rm", "shared", "--yes"), other.By("rotate", "--deks")} {
 		if r := other.Vigilctl(args...); r.Status != sshtest.StatusRefused {
 			t.Errorf("a reader runs %v: %s", args, r)
 		}

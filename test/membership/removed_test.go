@@ -23,7 +23,7 @@ func TestRemovedItemOpensForNobody(t *testing.T) {
 	}
 	wrapped := wrappedDEK(t, owner, dir, before)
 
-	owner.OK("rm", "secret", "--yes")
+	owner.OK(owner.By("rm", "secret", "--yes")...)
 	other.OK("refresh") // with the old file
 	if err := other.Sign("secret"); err == nil {
 		t.Error("a removed key signs")

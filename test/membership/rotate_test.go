@@ -39,7 +39,7 @@ func TestRotate(t *testing.T) {
 		t.Errorf("after a rotation the KEK is %d", r.KEK)
 	}
 	other.OK("refresh")
-	owner.JSON(&r, "rotate", "--deks")
+	owner.JSON(&r, owner.By("rotate", "--deks")...)
 	if r.KEK != 3 || r.Renewed != 1 {
 		t.Errorf("after a rotation with --deks: %+v", r)
 	}

@@ -131,7 +131,7 @@ func TestGitDoesNotBringBackWhatWasRemoved(t *testing.T) {
 	h.git("init", "-q", "-b", "main")
 	h.git("add", "vault.jsonl", ".gitattributes")
 	h.git("commit", "-q", "-m", "old")
-	h.OK("rm", "--yes", "old")
+	h.OK(h.By("rm", "--yes", "old")...)
 	h.OK("generate", "new")
 	h.git("checkout", "-q", "vault.jsonl")
 	h.expect()

@@ -107,7 +107,7 @@ func TestRealVault(t *testing.T) {
 	h.OK("generate", "p384", "--type", "ecdsa", "--bits", "384")
 	h.OK("generate", "gone")
 	h.OK("edit", "p384", "--name", "renamed", "--confirm")
-	h.OK("rm", "gone", "--yes")
+	h.OK(h.By("rm", "gone", "--yes")...)
 
 	out, err := h.read("--all-private")
 	if err != nil {

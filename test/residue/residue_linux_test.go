@@ -145,7 +145,7 @@ func nothingIsLeft(t *testing.T, guarded guard.Kind) {
 	step("verify and rotate", func(*testing.T) {
 		s.vigilctl("vault", "verify")
 		s.vigilctl("rotate")
-		s.vigilctl("rotate", "--deks")
+		s.vigilctl("rotate", "--deks", "--passphrase-file", s.passFile)
 	})
 	step("another passphrase", func(t *testing.T) { s.changePassphrase(t) })
 	step("export", func(*testing.T) { s.export() })

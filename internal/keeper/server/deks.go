@@ -15,6 +15,9 @@ func (s *server) makeDeks(body, out []byte) ([]byte, error) {
 	}
 	var reply keeper.DeksReply
 	err = s.withVault(func(v *vault) (err error) {
+		if err := v.mayRemove(q.Update); err != nil {
+			return err
+		}
 		reply.Object, reply.Deleted, err = v.ring.Apply(q.Update, q.Now)
 		return err
 	})

@@ -151,13 +151,16 @@ func TestBeforeAKeyringIsLoaded(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, call := range map[string]func() error{
-		"verify":    func() error { _, err := c.Verify(t.Context(), func(int, int) {}); return err },
-		"seal line": func() error { _, err := c.SealLine(t.Context(), w.items[0].Line.Line(), nil); return err },
-		"collect":   func() error { _, err := c.Collect(t.Context(), time.Now()); return err },
-		"deks":      func() error { _, _, err := c.Deks(t.Context(), keyring.Update{}, time.Now()); return err },
-		"rotation":  func() error { _, err := c.Rotation(t.Context(), keeper.StepNewKEK); return err },
-		"rewrap":    func() error { _, err := c.Rotation(t.Context(), keeper.StepRewrap); return err },
-		"retire":    func() error { _, err := c.Rotation(t.Context(), keeper.StepRetire); return err },
+		"verify": func() error { _, err := c.Verify(t.Context(), func(int, int) {}); return err },
+		"seal line": func() error {
+			_, err := c.SealLine(t.Context(), keeper.Repeat(w.items[0].Line.Line(), nil))
+			return err
+		},
+		"collect":  func() error { _, err := c.Collect(t.Context(), time.Now()); return err },
+		"deks":     func() error { _, _, err := c.Deks(t.Context(), keyring.Update{}, time.Now()); return err },
+		"rotation": func() error { _, err := c.Rotation(t.Context(), keeper.StepNewKEK); return err },
+		"rewrap":   func() error { _, err := c.Rotation(t.Context(), keeper.StepRewrap); return err },
+		"retire":   func() error { _, err := c.Rotation(t.Context(), keeper.StepRetire); return err },
 	} {
 		t.Run(name, func(t *testing.T) { wantErr(t, call(), keeper.ErrRefused) })
 	}

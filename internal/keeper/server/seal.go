@@ -27,11 +27,20 @@ func (s *server) seal(body, out []byte) ([]byte, error) {
 			return err
 		}
 		if q.Draft != 0 {
+			if len(q.Parents) > 0 {
+				return fmt.Errorf("%w: a new key replaces none", keeper.ErrRefused)
+			}
 			return s.withDraft(q.Draft, sealIt)
 		}
 		it := v.items[q.Source]
 		if it == nil {
 			return keeper.ErrNoKey
+		}
+		if it.line.Item != q.Item {
+			return fmt.Errorf("%w: revision %v is not of item %v", keeper.ErrRefused, q.Source, q.Item)
+		}
+		if err := v.consented(&line, q.Meta, q.Change(), q.Consent); err != nil {
+			return err
 		}
 		return v.withSecret(it, sealIt)
 	})
@@ -66,6 +75,9 @@ func (s *server) sealLine(body, out []byte) ([]byte, error) {
 		if err != nil {
 			return err
 		}
+		if err := v.consented(&line, meta, q.Change(), q.Consent); err != nil {
+			return err
+		}
 		return v.ring.WithSecret(&old, oldDEK, func(secret []byte) error {
 			dek, err = v.ring.Seal(&line, meta, secret, v.tightens(line.Parents, meta))
 			return err
@@ -87,14 +99,23 @@ func sealed(out []byte, line *vaultfile.Revision, dek keyring.DEK, err error) ([
 func (v *vault) tightens(parents []id.Revision, meta []byte) bool {
 	next, err := vaultfile.ParseMeta(meta)
 	return err != nil || slices.ContainsFunc(parents, func(p id.Revision) bool {
-		old := vaultfile.Meta{Policy: vaultfile.Policy{AllowSHA1: true, Approve: policy.ApproveNever}}
-		if it := v.items[p]; it != nil {
-			if text, err := v.openMeta(it); err == nil {
-				if m, err := vaultfile.ParseMeta(text); err == nil {
-					old = m
-				}
-			}
+		old, known := v.policy(v.items[p])
+		if !known {
+			old = &vaultfile.Policy{AllowSHA1: true, Approve: policy.ApproveNever}
 		}
-		return next.Policy.Tightens(&old.Policy)
+		return next.Policy.Tightens(old)
 	})
+}
+
+// policy returns the policy of a revision in use, if it can be read.
+func (v *vault) policy(it *item) (p *vaultfile.Policy, known bool) {
+	if it == nil {
+		return nil, false
+	}
+	text, err := v.openMeta(it)
+	if err != nil {
+		return nil, false
+	}
+	m, err := vaultfile.ParseMeta(text)
+	return &m.Policy, err == nil
 }

@@ -254,7 +254,7 @@ func TestSealedKeysComeBack(t *testing.T) {
 	other, l := opened(t, w)
 	signsWith(t, other, number(t, l, revision), s)
 
-	edited, err := c.SealEdited(t.Context(), revision, item, []id.Revision{revision}, must((&vaultfile.Meta{Name: "home", Public: s.public}).Encode())(t))
+	edited, err := c.SealEdited(t.Context(), keeper.Edit(revision, item, []id.Revision{revision}, must((&vaultfile.Meta{Name: "home", Public: s.public}).Encode())(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +285,9 @@ func TestRemovedItemsStopSigning(t *testing.T) {
 	c, l := opened(t, w)
 	gone, stays := number(t, l, w.items[0].Line.Revision), number(t, l, w.items[1].Line.Revision)
 	signsWith(t, c, gone, w.keys[0])
-	object, _, err := c.Deks(t.Context(), keyring.Update{Remove: []id.Item{w.items[0].Line.Item}}, time.Now())
+	item := w.items[0].Line.Item
+	consent := must(w.Owner.Halves.Consent(w.Vault(), keeper.Removal(item)))(t)
+	object, _, err := c.Deks(t.Context(), keyring.Update{Remove: []id.Item{item}, Consents: [][]byte{consent}}, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -117,6 +117,7 @@ func (j *job) handlers() []opener.Handler {
 		opener.Handle(j.importKey),
 		opener.Handle(j.generate),
 		opener.Handle(j.export),
+		opener.Handle(j.consent),
 		opener.Handle(j.requestIdentity),
 		opener.Handle(j.admit),
 		opener.Handle(j.removeIdentities),

@@ -25,7 +25,7 @@ func (j *job) unlock(ctx context.Context, req *opener.Unlock) (*opener.Unlocked,
 		return nil, err
 	}
 	defer keeper.Close()
-	o, err := j.openIdentity(ctx, req.Place, factors{req.Passphrase, req.Offline, req.KeepOffline}, anything)
+	o, err := j.openIdentity(ctx, req.Place, factors{passphrase: req.Passphrase, off: req.Offline, keep: req.KeepOffline}, anything)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ type opened struct {
 // the keys unusable.
 func (j *job) openIdentity(ctx context.Context, p opener.Place, f factors, standsIn func(refused error) bool) (*opened, error) {
 	o := &opened{}
-	fetched, err := j.fetchOrKept(ctx, o, p, f.off)
+	fetched, err := j.fetchOrKept(ctx, o, p, f)
 	if err != nil {
 		return nil, err
 	}
@@ -120,25 +120,29 @@ func (j *job) acceptMembers(object []byte, vault id.Vault) (*keyring.Members, er
 }
 
 // fetchOrKept reads the keyring from the backend, or returns the kept one if the
-// backend is unreachable.
-func (j *job) fetchOrKept(ctx context.Context, o *opened, p opener.Place, off *opener.Offline) (backend.Keyring, error) {
+// backend is unreachable or not to be asked.
+func (j *job) fetchOrKept(ctx context.Context, o *opened, p opener.Place, by factors) (backend.Keyring, error) {
+	if by.kept && len(j.seen.Kept.Members) > 0 {
+		return j.seen.Kept, nil
+	}
 	s, err := j.store(ctx, p)
 	if err != nil {
 		return backend.Keyring{}, err
 	}
 	f, err := fetchAll(ctx, s)
-	if err != nil && off != nil && len(j.seen.Kept.Members) > 0 && unreachable(err) {
+	if err != nil && by.off != nil && len(j.seen.Kept.Members) > 0 && unreachable(err) {
 		o.offline, o.why = true, sorted(err)
 		return j.seen.Kept, nil
 	}
 	return f, err
 }
 
-// factors are what opens an identity, except the master key's answer.
+// factors are what opens an identity, except the master key's answer, and where it is found.
 type factors struct {
 	passphrase opener.File
 	off        *opener.Offline // replaces what is unreachable; nil: nothing
 	keep       int64           // how long to keep a share, in seconds
+	kept       bool            // by the kept keyring, if there is one
 }
 
 // findIdentity finds an identity that the vault should have, and its unlock block.
