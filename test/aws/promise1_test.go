@@ -165,7 +165,7 @@ func TestTrafficHoldsNoSecret(t *testing.T) {
 			t.Errorf("the share stands in the %s of %s", where, e.Action)
 		}
 	}
-	if want := 4; answers != want { // init, unlock, refresh, unlock
+	if want := 5; answers != want { // init, unlock, refresh, rm, unlock
 		t.Errorf("the share stands in %d answers of KMS, want %d", answers, want)
 	}
 }
