@@ -49,6 +49,36 @@ func TestANewVaultOpensWithBothFactors(t *testing.T) {
 	}
 }
 
+// TestAConsentTakesBothFactors: it is the identity's, to what was asked, and to nothing else.
+// With Kept it opens the keyring that the device keeps, whatever the backend has.
+func TestAConsentTakesBothFactors(t *testing.T) {
+	h := newHome(t)
+	created := h.founded()
+	r := h.ring()
+	change, other := id.HashOf([]byte("a change")), id.HashOf([]byte("another"))
+	consent := func(pass string, kept bool) (*opener.Consented, error) {
+		c, err := opener.At(exe(t)).Start(t.Context(), h.place.Vault, input(t, pass))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		job := &opener.Consent{Place: h.place, Passphrase: 1, Change: change, Kept: kept}
+		return opener.Do(t.Context(), c, job, opener.Seen{Kept: created.Keyring}, nil)
+	}
+	_, err := consent("guess", false)
+	wantKind(t, err, opener.WrongPassphrase)
+	h.replace(backend.Members, []byte("what somebody put in place"))
+	_, err = consent("guess", true)
+	wantKind(t, err, opener.WrongPassphrase)
+	given, err := consent(passphrase, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.Consented(change, given.Consent) || r.Consented(other, given.Consent) {
+		t.Error("the consent isn't one to the change alone")
+	}
+}
+
 func TestPassphrasesAreNormalised(t *testing.T) {
 	h := newHome(t)
 	c, err := h.create("Käse Å 🔑") // composed
