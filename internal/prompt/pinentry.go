@@ -53,13 +53,13 @@ var threeButtons = []string{"gtk2", "qt", "qt4", "qt5", "curses", "tty"}
 func (p *Prompter) pinentryConfirm(ctx context.Context, title, text string, longer time.Duration) (forLonger bool, err error) {
 	err = p.withPinentry(ctx, title, text, make([]byte, maxLine), func(a *assuan) error {
 		buttons := [][2]string{{"SETOK", "Allow"}, {"SETCANCEL", "Deny"}}
+		more := fmt.Sprintf("Allow for %d minutes", longer/time.Minute)
 		third := longer > 0 && slices.Contains(threeButtons, a.flavor())
 		switch {
 		case third:
-			more := fmt.Sprintf("Allow for %d minutes", longer/time.Minute)
 			buttons = [][2]string{{"SETOK", "Allow once"}, {"SETNOTOK", more}, {"SETCANCEL", "Deny"}}
 		case longer > 0:
-			buttons = append(buttons, [2]string{"SETDESC", text + yesHolds(longer)})
+			buttons[0][1] = more // not in the text, which may be cut off
 			forLonger = true
 		}
 		for _, b := range buttons {

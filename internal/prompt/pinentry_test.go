@@ -88,10 +88,14 @@ func TestPinentryForLonger(t *testing.T) {
 		{"not OK of a pinentry that doesn't say", "echo ERR 83886355 Unknown command", unconfirmed, false, ErrDeclined},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			p, _ := pinentry(t, `echo OK hello; while read -r l; do case "$l" in "GETINFO flavor") `+tc.flavor+`;; CONFIRM) `+tc.answer+`;; *) echo OK;; esac; done`)
+			p, log := pinentry(t, `echo OK hello; while read -r l; do echo "$l" >>$log; case "$l" in "GETINFO flavor") `+tc.flavor+`;; CONFIRM) `+tc.answer+`;; *) echo OK;; esac; done`)
 			longer, err := p.Confirm(t.Context(), "title", "text", 10*time.Minute)
 			if longer != tc.longer || !errors.Is(err, tc.want) || tc.want == nil && err != nil {
 				t.Errorf("got %v, %v", longer, err)
+			}
+			// Whatever is cut off of a text, a button says for how long.
+			if said, _ := os.ReadFile(log); !strings.Contains(string(said), "Allow for 10 minutes\n") {
+				t.Errorf("it doesn't say for how long:\n%s", said)
 			}
 		})
 	}

@@ -105,7 +105,7 @@ func (p *Prompter) Program() string {
 
 // Confirm asks a yes-or-no question, and returns nil for yes. With a time for longer, a
 // person may also say yes for that time; a program with two answers only asks for that,
-// and the text says so. The error is ErrDeclined for no and ErrUnavailable if there is no
+// and says so. The error is ErrDeclined for no and ErrUnavailable if there is no
 // way to ask. If ctx ends first, the prompt is closed and the error is ctx's. The text may
 // have several lines; control characters in it are shown as question marks.
 func (p *Prompter) Confirm(ctx context.Context, title, text string, longer time.Duration) (forLonger bool, err error) {
@@ -114,12 +114,13 @@ func (p *Prompter) Confirm(ctx context.Context, title, text string, longer time.
 	}
 	title, text = clean(title), clean(text)
 	if p.askpass != "" {
-		return longer > 0, p.askpassConfirm(ctx, title, text+yesHolds(longer))
+		err := p.askpassConfirm(ctx, title, text+yesHolds(longer))
+		return longer > 0 && err == nil, err
 	}
 	return p.pinentryConfirm(ctx, title, text, longer)
 }
 
-// yesHolds is what a prompt with two answers says of a yes that holds for a time.
+// yesHolds is what an askpass program says of a yes that holds for a time.
 func yesHolds(longer time.Duration) string {
 	if longer == 0 {
 		return ""

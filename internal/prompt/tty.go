@@ -144,16 +144,14 @@ func (t *Terminal) Confirm(ctx context.Context, title, text string, longer time.
 	}
 	var answer, typed [16]byte
 	n, err := t.ask(ctx, "\n"+heading(title, text)+choices, answer[:], typed[:])
-	if err != nil && !errors.Is(err, ErrTooLong) {
+	text = strings.ToLower(string(answer[:n]))
+	switch {
+	case err != nil && !errors.Is(err, ErrTooLong):
 		return false, err
-	}
-	switch strings.ToLower(string(answer[:n])) {
-	case "y", "yes":
-		return false, err
-	case "m":
-		if longer > 0 {
-			return true, err
-		}
+	case err == nil && (text == "y" || text == "yes"):
+		return false, nil
+	case err == nil && text == "m" && longer > 0:
+		return true, nil
 	}
 	return false, ErrDeclined
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -146,6 +147,22 @@ func TestNoPassphraseOnATerminal(t *testing.T) {
 				t.Error("the terminal isn't as it was")
 			}
 		})
+	}
+}
+
+func TestConfirmForLongerOnATerminal(t *testing.T) {
+	for keys, want := range map[string]struct {
+		longer bool
+		err    error
+	}{"y\r": {false, nil}, "m\r": {true, nil}, "mm\r": {false, ErrDeclined}, "\r": {false, ErrDeclined}} {
+		s := newScreen(t)
+		term := s.open()
+		wait := s.answers("Vigil: use it?\r\n[y: once, m: for 10 minutes, N] ", keys)
+		longer, err := term.Confirm(t.Context(), "Vigil", "use it?", 10*time.Minute)
+		if longer != want.longer || !errors.Is(err, want.err) || want.err == nil && err != nil {
+			t.Errorf("%q: %v, %v", keys, longer, err)
+		}
+		wait()
 	}
 }
 
