@@ -5,12 +5,15 @@ import (
 	"crypto/rand"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 
+	"vigil/internal/agentproto"
 	"vigil/internal/policy"
+	"vigil/internal/pubkey"
 	"vigil/internal/wire"
 )
 
@@ -33,10 +36,14 @@ type person struct {
 	asked  []Question
 	longer bool
 	err    error
+	wait   chan struct{} // nil: they answer at once
 }
 
 func (p *person) Confirm(_ context.Context, q Question) (bool, error) {
 	p.asked = append(p.asked, q)
+	if p.wait != nil {
+		<-p.wait
+	}
 	return p.longer, p.err
 }
 
@@ -137,8 +144,53 @@ func TestARefusedBindIsNoLocalConnection(t *testing.T) {
 	bad := away.bind("s1", true)
 	bad.SessionID = []byte("another") // the signature doesn't fit
 	l.notBound(bad, "")
-	if err := v.logsIn(l, "s2", "root", own); err != nil || len(v.asked) != 1 {
-		t.Errorf("%v, asked %d times", err, len(v.asked))
+	l.bound(own.bind("s2", false))
+	for i := range 2 { // and no answer lasts
+		if _, err := l.Sign(v.public, userauth("s2", "root", v.key.Blob, own)); err != nil || len(v.asked) != i+1 {
+			t.Fatalf("%v, asked %d times", err, len(v.asked))
+		}
+		if q := v.asked[i].String(); !strings.Contains(q, "\nThrough an agent that may be forwarded") {
+			t.Errorf("it looks local:\n%s", q)
+		}
+	}
+}
+
+// A pinentry cuts a text off after 1,000 bytes, escaped. Whatever others choose in it, what
+// they can't choose is shown.
+func TestLongTextsHideNothing(t *testing.T) {
+	key := "SHA256:" + strings.Repeat("k", 43)
+	for _, long := range []string{strings.Repeat("x", 5000), strings.Repeat("%", 5000), strings.Repeat("\U0001f511", 5000)} {
+		q := Question{
+			Comment: pubkey.CleanComment(long), Fingerprint: key, Purpose: "login as " + agentproto.Printable(long), Host: key, From: key, First: key, Hops: 16, Forwarded: true,
+			Vault: strings.Repeat("v", 32), Peer: Peer{PID: 1, Program: long},
+		}
+		for _, text := range []string{q.String(), q.ForPassphrase()} {
+			escaped := strings.NewReplacer("%", "%25", "\n", "%0A").Replace(text)
+			shown := escaped[:min(len(escaped), 990)]
+			if strings.Count(shown, key) != 4 || !strings.Contains(shown, "For: login as ") {
+				t.Errorf("cut off: %s", shown)
+			}
+		}
+	}
+}
+
+// Requests that wait for the same answer make one question.
+func TestWhoWaitsSharesAnAnswer(t *testing.T) {
+	v := newApproving(t, policy.ApproveFirst)
+	v.wait = make(chan struct{})
+	var all sync.WaitGroup
+	for range maxWaiting {
+		l := v.link()
+		all.Go(func() {
+			if _, err := l.Sign(v.public, fileSig("git")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	v.wait <- struct{}{}
+	all.Wait()
+	if len(v.asked) != 1 || v.Grants()[0].Uses != maxWaiting {
+		t.Errorf("asked %d times, grants %+v", len(v.asked), v.Grants())
 	}
 }
 
@@ -237,7 +289,6 @@ func TestAnswersThatHoldOnce(t *testing.T) {
 	})
 }
 
-// Requests that wait for their turn are answered by the answer to the first.
 func TestARefusalGrantsNothing(t *testing.T) {
 	v := newApproving(t, policy.ApproveFirst)
 	v.err = errors.New("declined")

@@ -69,42 +69,50 @@ func (s *session) question(id *identity, use *policy.Use, size int) Question {
 			}
 		}
 	}
-	// An answer about a login to a host that nobody has proved would hold for every host.
-	if !id.confirm && id.approve.Lasts(use) && (use.Host != nil || use.Class != policy.ClassLogin) && s.agent.o.OriginOf != nil {
+	// An answer about a login to a host that nobody has proved would hold for every host,
+	// and one about a connection whose bind was refused for whatever is behind it.
+	if !id.confirm && id.approve.Lasts(use) && !s.path.Failed && (use.Host != nil || use.Class != policy.ClassLogin) && s.agent.o.OriginOf != nil {
 		q.Longer = GrantTime
 	}
 	return q
 }
 
-// maxAsked is how many characters of each text a question shows: prompts are
-// truncated, and a long comment must not hide what the key is used for.
-const maxAsked = 200
+// maxAsked is how many characters of each text a question shows, and maxAskedName how many
+// of a name. A pinentry's text ends after 1,000 bytes, in which a character takes up to
+// four, and some of ASCII three: a long name must not hide what the key is used for, or by
+// which host.
+const (
+	maxAsked     = 200
+	maxAskedName = 60
+)
 
 // String returns the question in ssh-agent's words, with what else is known.
 func (q Question) String() string {
-	return fmt.Sprintf("Allow use of key %.*s?", maxAsked, q.Comment) + q.details()
+	return fmt.Sprintf("Allow use of key %.*s?", maxAskedName, q.Comment) + q.details()
 }
 
 // ForPassphrase returns the question for the passphrase of the key's vault.
 func (q Question) ForPassphrase() string {
-	return fmt.Sprintf("Passphrase of vault %s, to use its key %.*s.", q.Vault, maxAsked, q.Comment) + q.details()
+	return fmt.Sprintf("Passphrase of vault %s, to use its key %.*s.", q.Vault, maxAskedName, q.Comment) + q.details()
 }
 
 // details returns what the agent knows of a use, and apart from it what the program that
-// asks says of itself.
+// asks says of itself. What others chose comes behind what they can't.
 func (q Question) details() string {
 	s := "\nKey fingerprint " + q.Fingerprint + "."
-	if q.Purpose != "" {
-		s += fmt.Sprintf("\nFor: %.*s", maxAsked, q.Purpose)
-	}
 	if q.Host != "" {
 		s += "\nAt the host with key " + q.Host + "."
 	}
 	switch {
+	case q.Forwarded && q.Hops == 0:
+		s += "\nThrough an agent that may be forwarded: what the client says of its session was refused."
 	case q.Hops == 1:
 		s += "\nThrough the agent forwarded to the host with key " + q.From + "."
 	case q.Hops > 1:
 		s += fmt.Sprintf("\nThrough the agent forwarded to the host with key %s, and by it over %d more to the host with key %s.", q.First, q.Hops-1, q.From)
+	}
+	if q.Purpose != "" {
+		s += fmt.Sprintf("\nFor: %.*s", maxAsked, q.Purpose)
 	}
 	if q.Peer.Program != "" {
 		s += fmt.Sprintf("\n\nNot verified: asked by %.*s (process %d)", maxAsked, pubkey.CleanComment(q.Peer.Program), q.Peer.PID)
