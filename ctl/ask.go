@@ -19,11 +19,13 @@ import (
 func (a *app) askCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "ask",
-		Short: "Wait in this terminal to be asked for passphrases",
+		Short: "Wait in this terminal to be asked",
 		Long: `Wait in this terminal, such as a pane of tmux, until a signature needs a locked vault,
 show what it is for, and ask for the passphrase here: also for what runs in other
 terminals, or in none. What runs in the foreground of a registered session is asked for
-there ("vigilctl session"). Of several that wait, the newest is asked.
+there ("vigilctl session"). Of several that wait, the newest is asked. Once the passphrase
+that unlocked a vault was typed here, it also asks what its keys may be used for
+("approve" in the configuration), until the vault is locked.
 
 An empty passphrase, or Ctrl-C at the prompt, declines. Ctrl-C between prompts ends it.`,
 		Example: `  tmux new-window vigilctl ask`,
@@ -45,7 +47,7 @@ func (a *app) standBy(ctx context.Context) error {
 	}
 	defer requests.Close()
 	defer context.AfterFunc(ctx, func() { _ = requests.Close() })()
-	t.Say(ctx, "Waiting to be asked for passphrases. Ctrl-C ends it.")
+	t.Say(ctx, "Waiting to be asked. Ctrl-C ends it.")
 	for {
 		conn, err := nextRequest(requests)
 		switch {

@@ -41,7 +41,7 @@ docs/asking.md says when a person is asked.`,
 			case req.Revoke:
 				a.say(fmt.Sprintf("Revoked: %d.", reply.Revoked))
 			case len(reply.Grants) == 0:
-				a.say("Nothing is allowed for some time.")
+				a.say("No answer to a prompt holds now.")
 			}
 			hosts, _ := a.knownHosts(nil) // without it, a host is named by its key
 			return a.print(reply, func(w io.Writer) {

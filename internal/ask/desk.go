@@ -28,8 +28,8 @@ const Linger = 10 * time.Second
 var (
 	// ErrUnavailable reports that nobody can be asked. The wrapping error says why.
 	ErrUnavailable = errors.New("nobody can be asked")
-	// ErrDeclined reports that the person closed the prompt.
-	ErrDeclined = errors.New("the prompt was cancelled")
+	// ErrDeclined reports that the person said no, or closed the prompt.
+	ErrDeclined = errors.New("it was declined at the prompt")
 	// ErrUnanswered reports that nobody answered in time.
 	ErrUnanswered = errors.New("nobody answered the prompt")
 

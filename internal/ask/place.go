@@ -68,9 +68,15 @@ func (p *Place) tell(q *Question) {
 
 // answersFor reports whether whoever answers there may allow what a request asks for. At a
 // terminal and a `vigilctl ask`, which anything of the user's can pose as, that is who has
-// typed the passphrase.
+// typed the passphrase: of a `vigilctl ask`, itself, as its session is all that runs there.
 func (p *Place) answersFor(r *Request) bool {
-	return r.Proved == nil || p.environ != nil || slices.ContainsFunc(p.Witnesses(), r.Proved)
+	switch {
+	case r.Proved == nil, p.environ != nil:
+		return true
+	case p.standby != nil:
+		return r.Proved(Witness{Standby: p.standby.number})
+	}
+	return r.Proved(Witness{Session: p.session.ID})
 }
 
 // Witness is where someone types: at a terminal session, or at one `vigilctl ask`. A

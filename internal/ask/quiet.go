@@ -24,7 +24,7 @@ const (
 type QuietError struct{ Left time.Duration }
 
 func (e *QuietError) Error() string {
-	return fmt.Sprintf("an earlier prompt was cancelled or not answered: nobody is asked for another %v", e.Left.Round(time.Second))
+	return fmt.Sprintf("an earlier prompt was declined or not answered: nobody is asked for another %v", e.Left.Round(time.Second))
 }
 
 // Quiet is who isn't asked whether something is allowed, because a person said no. Its

@@ -28,9 +28,9 @@ const (
 
 // Standby is a `vigilctl ask`: a person who waits for requests at a terminal. For each
 // prompt it is passed a connection of its own, on which it is an asker. Anyone who may use
-// the control socket can pose as one, so it is asked for passphrases only: whoever doesn't
-// know one gains nothing. What else it may answer must require that the passphrase of that
-// vault was typed at it (its Witness), which is proved while the vault stays unlocked.
+// the control socket can pose as one. It is asked for passphrases, as whoever doesn't know
+// one gains nothing, and to allow something only after the passphrase of that vault was
+// typed at it: see [Place.answersFor].
 type Standby struct {
 	number int
 	pid    int
@@ -141,7 +141,7 @@ func (s *Standby) call(ctx context.Context, patience time.Duration) (conn *net.U
 		return nil, nil, fmt.Errorf("talk to `vigilctl ask` (process %d): %w", s.pid, err)
 	}
 	return conn, func(err error) {
-		over := "It is unlocked."
+		over := "It is unlocked." // of a passphrase: who has answered a question waits for nothing
 		if err != nil {
 			over = "Closed: " + err.Error() + "."
 		}

@@ -47,7 +47,7 @@ const (
 	DefaultIdle = Duration(0)
 	// DefaultMaxUnlocked locks no vault for having been unlocked long.
 	DefaultMaxUnlocked = Duration(0)
-	// DefaultAskTimeout is how long a prompt for the passphrase waits for an answer.
+	// DefaultAskTimeout is how long a prompt waits for an answer.
 	DefaultAskTimeout = Duration(time.Minute)
 )
 
@@ -123,7 +123,7 @@ type VaultConfig struct {
 	Locked Locked `toml:"locked"`
 	// Approve says which uses of a key a person is asked for, unless the key itself does.
 	Approve policy.Approve `toml:"approve"`
-	// AskTimeout is how long a prompt for the passphrase waits for an answer.
+	// AskTimeout is how long a prompt waits for an answer.
 	AskTimeout Duration `toml:"ask_timeout"`
 	// PublicCache keeps public keys and names on the device, so that they are
 	// listed while the vault is locked.

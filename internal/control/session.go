@@ -45,8 +45,9 @@ type SessionListReply struct {
 
 // AskRequest says that a person waits for requests at the client's terminal. For each
 // prompt, the daemon passes a connection through Channel, on which the client is an asker
-// (package ask); it ends when the client closes its own end. The person is asked for
-// passphrases only, as anyone who may use the control socket can pose as one.
+// (package ask); it ends when the client closes its own end. As anyone who may use the
+// control socket can pose as one, the person is asked to allow something only after they
+// have typed the vault's passphrase there.
 type AskRequest struct {
 	asks[AskReply]
 

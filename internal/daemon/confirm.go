@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"vigil/internal/ask"
 	"vigil/internal/prompt"
@@ -63,10 +64,14 @@ func (a *approver) Confirm(ctx context.Context, q sshagent.Question) (forLonger 
 	if err := a.quiet.Check(origin); err != nil && !q.EachUse {
 		return false, err
 	}
-	place, err := o.Places.Find(ctx, o.Places.Locate(ask.Request{Caller: caller, Forwarded: q.Forwarded, Proved: a.provedFor(q.Vault)}))
+	proved, patience := a.ofVault(q.Vault)
+	place, err := o.Places.Find(ctx, o.Places.Locate(ask.Request{Caller: caller, Forwarded: q.Forwarded, Proved: proved}))
 	if err == nil {
 		defer place.Close()
-		forLonger, err = o.Asker.Confirm(ctx, place, ask.Question{Title: "Vigil", Text: q.String(), Longer: q.Longer}, sshagent.QuestionTimeout)
+		forLonger, err = o.Asker.Confirm(ctx, place, ask.Question{Title: "Vigil", Text: q.String(), Longer: q.Longer}, patience)
+		if ctx.Err() != nil && q.Forwarded {
+			a.quiet.Note(origin, ask.ErrDeclined) // or a host that hangs up could show prompts without end
+		}
 	}
 	if errors.Is(err, ask.ErrUnavailable) {
 		return false, sshagent.Advised(fmt.Sprintf("the use of the key must be allowed, and %v", err),
@@ -78,13 +83,14 @@ func (a *approver) Confirm(ctx context.Context, q sshagent.Question) (forLonger 
 	return forLonger, err
 }
 
-// provedFor returns what tells where the passphrase of a vault was typed: for none, nowhere.
-func (a *approver) provedFor(vault string) func(ask.Witness) bool {
-	v, err := a.d.find(vault)
-	if vault == "" || err != nil {
-		return func(ask.Witness) bool { return false }
+// ofVault returns what tells where the passphrase of a vault was typed, and how long its
+// prompts wait. Without a vault, it was typed nowhere.
+func (a *approver) ofVault(name string) (proved func(ask.Witness) bool, patience time.Duration) {
+	v, err := a.d.find(name)
+	if name == "" || err != nil {
+		return func(ask.Witness) bool { return false }, sshagent.QuestionTimeout
 	}
-	return v.Proved
+	return v.Proved, v.AskTimeout()
 }
 
 // DropAdded removes the keys that ssh-add added. It logs a failure.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"vigil/internal/ask"
 	"vigil/internal/config"
@@ -31,6 +32,9 @@ func (v *Vault) UnlockFor(ctx context.Context, r ask.Request) error {
 	return control.Errorf(control.CodeLocked, next, "vault %s is locked: %v", v.name, err)
 }
 
+// AskTimeout is how long a prompt about the vault waits for an answer.
+func (v *Vault) AskTimeout() time.Duration { return v.config().AskTimeout.Std() }
+
 // askPassphrase shows a prompt for the vault, and unlocks it with what is typed.
 func (v *Vault) askPassphrase(ctx context.Context, r ask.Request) error {
 	// What prevents an unlock is known before anyone types a passphrase.
@@ -46,7 +50,7 @@ func (v *Vault) askPassphrase(ctx context.Context, r ask.Request) error {
 	}
 	defer place.Close()
 	q := ask.Question{Title: "Vigil", Text: r.Text, Memory: v.d.Keeper.Memory}
-	return v.d.Asker.Passphrase(ctx, place, q, v.config().AskTimeout.Std(), func(pipe *os.File) error {
+	return v.d.Asker.Passphrase(ctx, place, q, v.AskTimeout(), func(pipe *os.File) error {
 		already, err := v.unlock(ctx, v.byPassphrase(pipe, nil))
 		switch {
 		case err != nil && control.AsError(err).Code == control.CodeWrongPassphrase:

@@ -1,6 +1,7 @@
 package asking
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"slices"
@@ -26,19 +27,7 @@ func newForwarding(t *testing.T, config string) *forwarding {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		host, err := sshtest.StartHost(sshtest.HostOptions{Name: name, Dir: dir, AuthorizedKeys: f.Path("laptop.pub")})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(host.Close)
-		block, err := host.ClientConfig()
-		if err != nil {
-			t.Fatal(err)
-		}
-		line, err := host.KnownHost()
-		if err != nil {
-			t.Fatal(err)
-		}
+		host, block, line := f.newHost(name, dir, f.Path("laptop.pub"))
 		f.hosts[name] = host
 		blocks, known = blocks+block+"UserKnownHostsFile "+f.Path("known")+"\n", known+line
 	}
@@ -48,10 +37,12 @@ func newForwarding(t *testing.T, config string) *forwarding {
 }
 
 // hop logs in to a host with the agent forwarded, and runs a command there.
-func (f *forwarding) hop(via, command string) error {
+func (f *forwarding) hop(via, command string) error { return loggedIn(f.hopping(via, command)) }
+
+func (f *forwarding) hopping(via, command string) *exec.Cmd {
 	cmd := exec.Command("ssh", "-A", "-F", f.config, via, command)
 	cmd.Env = append(os.Environ(), append(f.Env, "SSH_AUTH_SOCK="+f.Agent.Socket)...)
-	return loggedIn(cmd)
+	return cmd
 }
 
 // to is the command that logs in to a further host.
@@ -170,6 +161,44 @@ func TestADeniedHostIsSilenced(t *testing.T) {
 		t.Errorf("another host: %v", err)
 	}
 	f.logsIn()
+}
+
+// Nor can it show prompt after prompt by hanging up while one is shown, or when nobody is
+// there.
+func TestAHostThatHangsUpIsSilenced(t *testing.T) {
+	for name, config := range map[string]string{"hangs up": "", "nobody is there": "ask_timeout = \"1s\"\n"} {
+		t.Run(name, func(t *testing.T) {
+			f := newForwarding(t, config)
+			f.Write("wait", "")
+			before := len(f.asked())
+			cmd := f.hopping("alpha", f.to("beta"))
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			sshtest.Eventually(t, "a prompt", func() error {
+				if len(f.asked()) == before {
+					return errors.New("none yet")
+				}
+				return nil
+			})
+			if config == "" {
+				_ = cmd.Process.Kill()
+			}
+			_ = cmd.Wait()
+			f.noAskers()
+			for range 2 {
+				if f.hop("alpha", f.to("beta")) == nil {
+					t.Error("it logged in")
+				}
+			}
+			if n := len(f.newly(&before)); n != 1 {
+				t.Errorf("asked %d times", n)
+			}
+			if reason, _ := f.why(); !strings.Contains(reason, "nobody is asked for another") {
+				t.Errorf("refused: %s", reason)
+			}
+		})
+	}
 }
 
 // What real programs have signed is asked for by what it is.

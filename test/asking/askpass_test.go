@@ -56,7 +56,7 @@ func TestThreeTriesInOnePrompt(t *testing.T) {
 
 func TestACancelledPromptIsNotShownAgain(t *testing.T) {
 	p := newPerson(t, "", byAskpass)
-	if why, next := p.isRefused(); !strings.HasSuffix(why, "the prompt was cancelled") || next != "Unlock it: vigilctl unlock --vault default" {
+	if why, next := p.isRefused(); !strings.HasSuffix(why, "it was declined at the prompt") || next != "Unlock it: vigilctl unlock --vault default" {
 		t.Errorf("refused: %s, %s", why, next)
 	}
 	p.answers(passphrase)

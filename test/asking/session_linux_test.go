@@ -188,8 +188,8 @@ func TestATerminalIsRestored(t *testing.T) {
 		end    func(p *person, tm *terminal)
 		reason string
 	}{
-		"Ctrl-C":  {"", func(_ *person, tm *terminal) { tm.types("\x03") }, "the prompt was cancelled"},
-		"empty":   {"", func(_ *person, tm *terminal) { tm.types("\x15\r") }, "the prompt was cancelled"},
+		"Ctrl-C":  {"", func(_ *person, tm *terminal) { tm.types("\x03") }, "it was declined at the prompt"},
+		"empty":   {"", func(_ *person, tm *terminal) { tm.types("\x15\r") }, "it was declined at the prompt"},
 		"timeout": {"ask_timeout = \"1s\"\n", func(*person, *terminal) {}, "nobody answered the prompt within 1s"},
 		"lock":    {"", func(p *person, _ *terminal) { p.OK("lock") }, "the vault was locked while someone was asked"},
 		"killed": {"", func(p *person, _ *terminal) {

@@ -23,7 +23,7 @@ func (p *person) standsBy(tm *terminal) *exec.Cmd {
 		p.Fatal(err)
 	}
 	p.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	tm.expect("Waiting to be asked for passphrases. Ctrl-C ends it.\r\n")
+	tm.expect("Waiting to be asked. Ctrl-C ends it.\r\n")
 	return cmd
 }
 
@@ -290,6 +290,7 @@ func TestApprovalsGoToWhoKnowsThePassphrase(t *testing.T) {
 	go func() { done <- loggedIn(p.detached()) }()
 	tm.expect("Passphrase: ")
 	tm.types(passphrase + "\r")
+	tm.expect("It is unlocked.\r\n")
 	tm.expect("Allow use of key laptop?")
 	tm.expect("[y/N] ")
 	tm.types("y\r")

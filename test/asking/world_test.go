@@ -57,23 +57,29 @@ func newPerson(t *testing.T, config string, environ func(*sshtest.Home) []string
 	if err := os.Remove(p.Path("laptop")); err != nil {
 		t.Fatal(err)
 	}
-	host, err := sshtest.StartHost(sshtest.HostOptions{Name: "alpha", Dir: p.Dir, AuthorizedKeys: authorized})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(host.Close)
-	block, err := host.ClientConfig()
-	if err != nil {
-		t.Fatal(err)
-	}
-	known, err := host.KnownHost()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.host = host
+	var block, known string
+	p.host, block, known = p.newHost("alpha", p.Dir, authorized)
 	p.config = p.Write("ssh_config", block+"UserKnownHostsFile "+p.Write("known_hosts", known)+"\n")
 	p.OK("lock")
 	return p
+}
+
+// newHost starts a host that authorized keys may log in to, and returns its block of ssh's
+// configuration and its line of known_hosts.
+func (p *person) newHost(name, dir, authorized string) (host *sshtest.Host, block, known string) {
+	p.Helper()
+	host, err := sshtest.StartHost(sshtest.HostOptions{Name: name, Dir: dir, AuthorizedKeys: authorized})
+	if err != nil {
+		p.Fatal(err)
+	}
+	p.Cleanup(host.Close)
+	if block, err = host.ClientConfig(); err != nil {
+		p.Fatal(err)
+	}
+	if known, err = host.KnownHost(); err != nil {
+		p.Fatal(err)
+	}
+	return host, block, known
 }
 
 // byAskpass is the environment in which vigild asks by askpass.

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"vigil/internal/guard"
 	"vigil/internal/testing/sshtest"
 )
 
@@ -43,23 +42,7 @@ func TestNothingIsLeftOfWhatIsAskedFor(t *testing.T) {
 
 	s := newSearch()
 	check(t, s.add(form{name: "wrong", bytes: []byte(wrong)}, form{name: "right", bytes: w.pass[len(w.pass)-len(wrong):]}))
-	find := func(when string, want ...string) {
-		t.Helper()
-		running := map[string]bool{}
-		for _, p := range w.processes() {
-			im, err := capture(p.pid, guard.SecretMemory)
-			check(t, err)
-			running[p.role] = true
-			if found := im.find(s); len(found) > 0 {
-				t.Errorf("%s, %s has:\n%s", when, p.role, some(found))
-			}
-		}
-		for _, role := range want {
-			if !running[role] {
-				t.Errorf("%s, no %s runs: %v", when, role, running)
-			}
-		}
-	}
+	find := func(when string, want ...string) { t.Helper(); w.nowhere(s, when, want...) }
 	signed := make(chan error, 1)
 	go func() {
 		a, err := w.dial()

@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"vigil/internal/guard"
 	"vigil/internal/testing/sshtest"
 )
 
@@ -29,20 +28,7 @@ func TestNothingIsLeftOfWhatIsTypedAtATerminal(t *testing.T) {
 			find := func(when string, want ...string) {
 				t.Helper()
 				<-time.After(settle)
-				running := map[string]bool{}
-				for _, p := range w.processes() {
-					im, err := capture(p.pid, guard.SecretMemory)
-					check(t, err)
-					running[p.role] = true
-					if found := im.find(s); len(found) > 0 {
-						t.Errorf("%s, %s has:\n%s", when, p.role, some(found))
-					}
-				}
-				for _, role := range want {
-					if !running[role] {
-						t.Errorf("%s, no %s runs: %v", when, role, running)
-					}
-				}
+				w.nowhere(s, when, want...)
 			}
 
 			master, slave := newPTY(t)

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"vigil/internal/guard"
 	"vigil/internal/keeper"
 	"vigil/internal/testing/sshtest"
 	"vigil/internal/wire"
@@ -238,4 +239,24 @@ func (a agent) succeed(number byte, body []byte) error {
 		err = fmt.Errorf("message %d was answered with %x", number, reply)
 	}
 	return err
+}
+
+// nowhere fails the test for each process that has what is searched for, and each role of
+// which none runs.
+func (w *world) nowhere(s *search, when string, roles ...string) {
+	w.t.Helper()
+	running := map[string]bool{}
+	for _, p := range w.processes() {
+		im, err := capture(p.pid, guard.SecretMemory)
+		check(w.t, err)
+		running[p.role] = true
+		if found := im.find(s); len(found) > 0 {
+			w.t.Errorf("%s, %s has:\n%s", when, p.role, some(found))
+		}
+	}
+	for _, role := range roles {
+		if !running[role] {
+			w.t.Errorf("%s, no %s runs: %v", when, role, running)
+		}
+	}
 }
