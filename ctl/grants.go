@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vigil/internal/checkup"
 	"vigil/internal/control"
 )
 
@@ -63,5 +64,5 @@ func printGrant(w io.Writer, g control.Grant, hosts []knownHost) {
 	if g.From != "" {
 		line += ", through the agent forwarded to " + hostOf(g.From, hosts)
 	}
-	printf(w, "%s\n    until %s, for %s; used %d times\n", line, g.Until.Local().Format(time.TimeOnly), g.Origin, g.Uses)
+	printf(w, "%s\n    until %s, for %s; %s\n", line, g.Until.Local().Format(time.TimeOnly), g.Origin, checkup.Count(g.Uses, "use"))
 }

@@ -69,6 +69,9 @@ func (a *app) sessionListCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return send(cmd.Context(), a, &control.SessionListRequest{}, func(w io.Writer, r *control.SessionListReply) {
+				if len(r.Sessions) == 0 {
+					a.say("No session is registered: vigilctl session register")
+				}
 				for _, s := range r.Sessions {
 					printSession(w, s)
 				}

@@ -41,6 +41,13 @@ func (q *Quiet) Check(origin string) error {
 	return q.q.check(origin, false, time.Now())
 }
 
+// End has people asked again.
+func (q *Quiet) End() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.q = quiet{}
+}
+
 // Note notes how a question for an origin ended: after a yes, people are asked again; after
 // a no, or nothing, they aren't for a time.
 func (q *Quiet) Note(origin string, err error) {

@@ -75,7 +75,7 @@ func (a *approver) Confirm(ctx context.Context, q sshagent.Question) (forLonger 
 	}
 	if errors.Is(err, ask.ErrUnavailable) {
 		return false, sshagent.Advised(fmt.Sprintf("the use of the key must be allowed, and %v", err),
-			"What it takes to be asked: docs/asking.md. What is asked for: `vigilctl show KEY`, and `approve` in config.toml.")
+			"To allow it in a terminal: `vigilctl session register`, then lock and unlock the vault there. On a desktop: docs/asking.md. `vigilctl show KEY`, and `approve` in config.toml, say what is asked for.")
 	}
 	if !q.EachUse {
 		a.quiet.Note(origin, err)

@@ -83,15 +83,16 @@ type Options struct {
 
 // Daemon is the front.
 type Daemon struct {
-	o       Options
-	log     *slog.Logger
-	state   *state.Store
-	slab    *guard.Slab
-	agent   *sshagent.Agent
-	added   *addedKeeper
-	tokens  *securityKeys
-	why     *refusals
-	started time.Time
+	o        Options
+	log      *slog.Logger
+	state    *state.Store
+	slab     *guard.Slab
+	agent    *sshagent.Agent
+	added    *addedKeeper
+	tokens   *securityKeys
+	approver *approver
+	why      *refusals
+	started  time.Time
 
 	device *vault.Device
 	mu     sync.Mutex     // guards vaults
@@ -143,8 +144,9 @@ func New(o Options) (*Daemon, error) {
 	for _, v := range vaults {
 		names = append(names, v.Name)
 	}
+	d.approver = &approver{d: d}
 	d.agent = sshagent.New(sshagent.Options{
-		Keeper: d.added, Bodies: bodies{slab}, Prompter: &approver{d: d}, Refusals: d.why, Vaults: names,
+		Keeper: d.added, Bodies: bodies{slab}, Prompter: d.approver, Refusals: d.why, Vaults: names,
 		SecurityKeys: d.tokens, Unlocker: unlocker{d},
 		AddedSHA1: addedSHA1, DefaultLifetime: o.Lifetime, ProgramOf: programOf, OriginOf: originOf, Log: o.Log,
 	})

@@ -48,7 +48,8 @@ func (h *handler) Ask(_ context.Context, call *control.Call, req *control.AskReq
 	return &control.AskReply{PID: os.Getpid()}, nil
 }
 
-// Unlock unlocks a vault, and notes at whose terminal its passphrase was typed.
+// Unlock unlocks a vault, and notes at whose terminal its passphrase was typed. A person is
+// there: they are asked again what keys may be used for.
 func (h *handler) Unlock(ctx context.Context, call *control.Call, req *control.UnlockRequest) (*control.UnlockReply, error) {
 	v, err := h.d.find(req.Vault)
 	if err != nil {
@@ -58,6 +59,7 @@ func (h *handler) Unlock(ctx context.Context, call *control.Call, req *control.U
 	r, err := v.Unlock(ctx, asker(call), req)
 	if err == nil && !r.AlreadyUnlocked {
 		v.Prove(caller.Witness())
+		h.d.approver.quiet.End()
 	}
 	return r, err
 }

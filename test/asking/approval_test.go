@@ -156,11 +156,17 @@ func TestADeniedHostIsSilenced(t *testing.T) {
 	if f.hop("alpha", "ssh -A -F "+f.config+" gamma \""+f.to("beta")+"\"") == nil || len(f.newly(&before)) != 0 {
 		t.Error("it asks as a host behind it")
 	}
+	f.logsIn()
+	f.OK("lock")
+	f.Unlock() // by hand
+	f.answers("no")
+	if f.hop("alpha", f.to("beta")) == nil || len(f.newly(&before)) != 1 {
+		t.Error("after an unlock nobody was asked")
+	}
 	f.answers("yes")
 	if err := f.hop("gamma", f.to("beta")); err != nil || len(f.newly(&before)) != 1 {
 		t.Errorf("another host: %v", err)
 	}
-	f.logsIn()
 }
 
 // Nor can it show prompt after prompt by hanging up while one is shown, or when nobody is
@@ -285,7 +291,7 @@ func TestNobodyToAllowIt(t *testing.T) {
 	p.Unlock()
 	reason, next := p.isRefused()
 	if !strings.HasPrefix(reason, "the use of the key must be allowed, and nobody can be asked: ") ||
-		next != "What it takes to be asked: docs/asking.md. What is asked for: `vigilctl show KEY`, and `approve` in config.toml." {
+		next != "To allow it in a terminal: `vigilctl session register`, then lock and unlock the vault there. On a desktop: docs/asking.md. `vigilctl show KEY`, and `approve` in config.toml, say what is asked for." {
 		t.Errorf("refused: %s. %s", reason, next)
 	}
 }
